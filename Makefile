@@ -1,0 +1,57 @@
+# Everything happens in .venv, which the first call makes; later calls need no network.
+#   make ablate   the main job: the student taught by two teachers against the student alone
+#   make test     every test                  make lint    style and types
+#   make bench    benchmarks                  make ui      the runs in MLflow's pages
+#   make clean    removes .venv and caches, keeps results
+
+VENV := .venv
+BIN := $(VENV)/bin
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+CANDIDATES := python3.13 python3.12 python3.11 python3
+PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: ablate test lint bench ui install dev clean
+
+ablate: $(VENV)/installed
+	$(BIN)/tal-bench ablate --variant both
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+ui: $(VENV)/installed
+	$(BIN)/tal-bench ui
+
+install: $(VENV)/installed
+
+dev: $(VENV)/installed-dev
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: '$(PYTHON)' is not Python 3.11, 3.12 or 3.13" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# An installation with everything for development serves the main job as well.
+$(VENV)/installed: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV); the first time takes some minutes"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV); the first time takes some minutes"
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

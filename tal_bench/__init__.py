@@ -1,0 +1,1 @@
+"""Benchmark and ablation suite for two-stream to RGB-only distillation in temporal action localization."""

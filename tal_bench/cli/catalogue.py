@@ -1,0 +1,73 @@
+"""Commands that look around: what is registered, and what this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from tal_bench.cli.options import PluginOption
+
+Kind = Literal["datasets", "teachers", "students", "variants", "terms"]
+KINDS: tuple[Kind, ...] = ("datasets", "teachers", "students", "variants", "terms")
+
+
+def list_names(
+    kind: Annotated[Kind | None, typer.Argument(metavar="|".join(KINDS), show_default="all")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Names that the other commands take."""
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    for one in (kind,) if kind else KINDS:
+        print_names(one.removesuffix("s"), summaries(one))
+
+
+def summaries(kind: Kind) -> list[tuple[str, str]]:
+    """Name and one line of everything registered of a kind."""
+    if kind == "datasets":
+        from tal_bench.data.registry import datasets
+
+        return [(name, datasets.get(name).summary) for name in datasets]
+    if kind == "variants":
+        from tal_bench.distill.variants import variants
+
+        return [(name, variants.get(name).summary) for name in variants]
+    if kind == "terms":
+        from tal_bench.distill.terms import terms
+
+        return [(name, terms.get(name).summary) for name in terms]
+    from tal_bench.models.registry import students, teachers
+
+    models = students if kind == "students" else teachers
+    return [(name, models.get(name).summary) for name in models]
+
+
+def print_names(kind: str, lines: Iterable[Sequence[str]]) -> None:
+    """A table of names and what they are."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=f"{kind}s", title_justify="left")
+    table.add_column(no_wrap=True, style="bold")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    Console().print(table)
+
+
+def doctor() -> None:
+    """What this machine has, what is missing, and what to do about it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tal_bench.doctor import report
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    for item, value, advice in report():
+        table.add_row(Text(item), Text(value), Text(advice, style="yellow"))
+    Console().print(table, highlight=False)

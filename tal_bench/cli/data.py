@@ -1,0 +1,127 @@
+"""Commands about datasets: which there are, making them, finding what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tal_bench.cli.options import DataRootOption, JsonOption, PluginOption
+from tal_bench.cores import default_jobs
+from tal_bench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tal_bench.config import DatasetSpec
+
+app = typer.Typer(help="Datasets: which there are, making them, checking them.")
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or your own.")
+]
+
+
+@app.command("list")
+def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None) -> None:
+    """Registered datasets, and whether their files are here."""
+    from tal_bench.cli.catalogue import print_names
+    from tal_bench.data.registry import datasets, find_folder
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    lines = []
+    for name in datasets:
+        entry = datasets.get(name)
+        if entry.prepare is not None:
+            state = "made when first used"
+        else:
+            try:
+                state = f"in {find_folder(entry, data_root)}"
+            except DataError:
+                state = "not here; bring it, see --data-root"
+        lines.append((name, entry.summary, state))
+    print_names("dataset", lines)
+
+
+@app.command()
+def prepare(
+    name: DatasetArgument,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+    ] = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Make a dataset that the package makes, or find one that you brought; says where it is."""
+    spec = _spec(name, data_root, plugin, jobs)
+    typer.echo(f"{spec.name}: {spec.annotations.parent}")
+
+
+@app.command()
+def check(
+    name: DatasetArgument,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List everything that is wrong with a dataset, and what is in it; exit code 2 when it cannot be used."""
+    spec = _spec(name, data_root, plugin, None)
+    from tal_bench.data.annotations import scan_annotations
+    from tal_bench.data.check import check as check_dataset
+    from tal_bench.data.statistics import statistics
+
+    with progress_bar("checking") as progress:
+        found = check_dataset(spec, progress=progress)
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        if found.videos:
+            _print_statistics(spec.name, statistics(scan_annotations(spec.annotations, fps=spec.fps)[0]))
+        for line in found.lines():
+            typer.echo(line)
+        typer.echo(f"{found.videos} videos, {found.files} feature files looked for")
+    if not found.ok:
+        errors = sum(finding.severity == "error" for finding in found.findings)
+        kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
+        raise DataError(
+            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="mend the files listed"
+        )
+
+
+def _spec(name: str, data_root: Path | None, plugin: list[Path] | None, jobs: int | None) -> DatasetSpec:
+    from tal_bench.data.registry import load_spec
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    with progress_bar("preparing") as progress:
+        return load_spec(name, data_root=data_root, jobs=jobs or default_jobs(), progress=progress)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error for a callback (videos done, videos in all); it appears with the first call."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _print_statistics(name: str, table: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=name, box=None, title_justify="left", padding=(0, 2, 0, 0))
+    shown.add_column("subset")
+    for subset in table.index:
+        shown.add_column(str(subset), justify="right")
+    for column in table.columns:
+        text = [f"{value:.4g}" for value in table[column]]
+        shown.add_row(str(column).replace("_", " "), *text)
+    Console().print(shown)

@@ -1,0 +1,141 @@
+"""Study definitions: find one by name or path, merge it with the flags, check every name in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tal_bench.errors import InputError
+from tal_bench.registry import Registry, did_you_mean
+
+if TYPE_CHECKING:
+    from tal_bench.config import StudySpec
+
+DEFAULT_STUDY = "two-by-two"
+EVERY_ROW = "all"
+REFERENCE_INPUTS: tuple[Literal["all", "privileged", "primary"], ...] = ("all", "privileged", "primary")
+
+
+def definitions_folder() -> Path:
+    """Where the shipped definitions lie: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "ablations"
+    return inside if inside.is_dir() else package.parent / "ablations"
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Name to file of the shipped definitions."""
+    return {file.stem: file for file in sorted(definitions_folder().glob("*.yaml"))}
+
+
+def find_definition(study: str) -> Path:
+    """The file of a study given by name or path.
+
+    Raises:
+        InputError: neither a shipped name nor a file.
+    """
+    if study.lower().endswith((".yaml", ".yml")):
+        return Path(study)
+    shipped = shipped_studies()
+    if study not in shipped:
+        hint = _or_file(did_you_mean(study, list(shipped)))
+        raise InputError(f"unknown study '{study}'", where="STUDY", hint=hint)
+    return shipped[study]
+
+
+def study_spec(study: str | None, flags: Mapping[str, Any]) -> StudySpec:
+    """A definition with the flags that were given, every name in it known.
+
+    Without a study and without variants it is the main comparison alone: `both` against `none`.
+
+    Args:
+        study: name or path; none for the default.
+        flags: field of `StudySpec` to value, none where the flag was not given.
+
+    Raises:
+        InputError: unknown study, key or name, or a value that does not fit.
+    """
+    from tal_bench.config import StudySpec, parse_spec, read_yaml
+
+    file = find_definition(study or DEFAULT_STUDY)
+    written = parse_spec(StudySpec, read_yaml(file), where=file)
+    changes = {field: value for field, value in flags.items() if value not in (None, ())}
+    if study is None:
+        changes.setdefault("variants", ("both",))
+    merged = parse_spec(StudySpec, written.model_dump() | changes, where="flags")
+    places = {field: f"--{field.removesuffix('s')}" for field in changes}
+    check_names(merged, {field: places.get(field, f"{file}: {field}") for field in StudySpec.model_fields})
+    return with_references(merged)
+
+
+def check_names(spec: StudySpec, places: Mapping[str, str]) -> None:
+    """Every dataset, model and variant of a study is registered, or a dataset file that can be read.
+
+    Args:
+        spec: the study.
+        places: field to the flag or file and key that it comes from.
+
+    Raises:
+        InputError: the first name that is not known, with the closest that is.
+    """
+    check_dataset(spec.dataset, places["dataset"])
+    from tal_bench.distill.variants import variants
+    from tal_bench.models.registry import model_names, students, teachers
+
+    if spec.student in teachers:
+        hint = "a student does without them, see tal-bench list students"
+        raise InputError(f"'{spec.student}' reads privileged modalities", where=places["student"], hint=hint)
+    _known(spec.student, students, places["student"])
+    _known(spec.teacher, teachers, places["teacher"])
+    for name in spec.variants:
+        if name != EVERY_ROW and name not in variants:
+            hint = did_you_mean(name, [*variants.names(), EVERY_ROW])
+            raise InputError(f"unknown variant '{name}'", where=places["variants"], hint=hint)
+    for name in spec.references:
+        if name not in model_names():
+            hint = did_you_mean(name, model_names())
+            raise InputError(f"unknown model '{name}'", where=places["references"], hint=hint)
+
+
+def check_dataset(dataset: str, where: str = "--dataset") -> None:
+    """A registered name, or a dataset file that can be read; nothing is prepared.
+
+    Raises:
+        InputError: neither.
+    """
+    from tal_bench.data.registry import datasets, read_dataset_file
+
+    if dataset.lower().endswith((".yaml", ".yml")):
+        read_dataset_file(Path(dataset))
+    elif dataset not in datasets:
+        hint = _or_file(did_you_mean(dataset, datasets.names()))
+        raise InputError(f"unknown dataset '{dataset}'", where=where, hint=hint)
+
+
+def _or_file(suggestion: str) -> str:
+    return f"{suggestion}{' or' if suggestion.endswith('?') else '; or'} give the path of a .yaml file"
+
+
+def _known(name: str, registry: Registry[Any], where: str) -> None:
+    if name not in registry:
+        raise InputError(
+            f"unknown {registry.kind} '{name}'", where=where, hint=did_you_mean(name, registry.names())
+        )
+
+
+def with_references(spec: StudySpec) -> StudySpec:
+    """Beside `all` variants stands the teacher with every choice of inputs, privileged alone included."""
+    if EVERY_ROW not in spec.variants:
+        return spec
+    from tal_bench.models.registry import get_model, model_name, model_names
+
+    teacher = get_model(spec.teacher)
+    names = [
+        model_name(
+            teacher.structure, inputs, temporal_attention=teacher.temporal_attention, size=teacher.size
+        )
+        for inputs in REFERENCE_INPUTS
+    ]
+    references = [*spec.references, *(name for name in names if name in model_names())]
+    return spec.model_copy(update={"references": tuple(dict.fromkeys(references))})

@@ -1,0 +1,201 @@
+"""Commands that run studies and read what they wrote."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tal_bench.cli.definitions import check_dataset, study_spec
+from tal_bench.cli.options import (
+    BudgetName,
+    BudgetOption,
+    DataRootOption,
+    DatasetOption,
+    Device,
+    DeviceOption,
+    PluginOption,
+    Precision,
+    PrecisionOption,
+    ReportsOption,
+    TrackingOption,
+)
+from tal_bench.errors import InputError
+
+LOCAL = "127.0.0.1"
+SQLITE = "sqlite:///"
+
+
+def ablate(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY", help="A shipped study or a YAML file.", show_default="two-by-two, row both"
+        ),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Row of the table; repeatable. 'all' is the 2 x 2 with every reference."
+        ),
+    ] = None,
+    dataset: DatasetOption = None,
+    student: Annotated[str | None, typer.Option(metavar="NAME", help="The same in every row.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of the transformer teacher.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Tuning trials per student row.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+    ] = None,
+    tracking_uri: TrackingOption = None,
+    reports: ReportsOption = Path("reports"),
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    budget: BudgetOption = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
+    plugins = _plugins(plugin)
+    flags = {
+        "variants": tuple(variant or ()),
+        "dataset": dataset,
+        "student": student,
+        "teacher": teacher,
+        "trials": trials,
+        "seeds": seeds,
+        "device": device,
+        "precision": precision,
+        "budget": budget,
+    }
+    spec = study_spec(study, flags)
+    from tal_bench.studies.ablate import StudyOptions
+    from tal_bench.studies.ablate import ablate as run_study
+
+    options = StudyOptions(
+        reports=reports,
+        jobs=jobs,
+        tracking_uri=tracking_uri,
+        plugins=plugins,
+        command=shlex.join(["tal-bench", *sys.argv[1:]]),
+        data_root=data_root,
+    )
+    run_study(spec, options)
+
+
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered student or teacher.")],
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME|FILE.yaml", help="What to train and test on.")
+    ] = "sprites",
+    variant: Annotated[
+        str, typer.Option(metavar="NAME", help="How to distil; its teachers are trained first.")
+    ] = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and crops.")] = 0,
+    budget: Annotated[BudgetName, typer.Option(help="smoke stops after 2 epochs on 12 videos.")] = "quick",
+    reports: ReportsOption = Path("reports"),
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Train one model with default settings and test it."""
+    check_dataset(dataset)
+    _plugins(plugin)
+    from tal_bench.studies.single import train_one
+
+    result = train_one(
+        model,
+        dataset,
+        variant=variant,
+        seed=seed,
+        budget=budget,
+        reports=reports,
+        device=device,
+        precision=precision,
+        data_root=data_root,
+    )
+    for name, value in result.metrics.items():
+        typer.echo(f"{name:10} {value:6.2f}")
+
+
+def report(
+    study_dir: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="For instance reports/two-by-two.")],
+) -> None:
+    """Draw the tables and figures of a study anew from its results, and print the table."""
+    from tal_bench.report import write_report
+    from tal_bench.report.collect import collect
+    from tal_bench.report.terminal import print_study
+
+    files = write_report(study_dir)
+    print_study(collect(study_dir))
+    typer.echo(f"\nWritten to {study_dir}: {', '.join(file.name for file in files)}")
+
+
+def ui(
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine alone.")] = 5000,
+) -> None:
+    """Look at every run in MLflow's pages, served to this machine alone."""
+    uri = tracking_uri or f"{SQLITE}mlflow.db"
+    if uri.startswith(("http://", "https://")):
+        raise InputError(
+            "that is a server already", where=f"--tracking-uri {uri}", hint="open it in a browser"
+        )
+    if not uri.startswith(SQLITE):
+        hint = "give sqlite:///FILE"
+        raise InputError("not a store that can be shown", where=f"--tracking-uri {uri}", hint=hint)
+    file = Path(uri.removeprefix(SQLITE))
+    if not file.is_file():
+        raise InputError("no such file", where=file, hint="run a study here first, or give --tracking-uri")
+    if importlib.util.find_spec("mlflow") is None:
+        raise InputError("mlflow is not installed", hint="pip install mlflow")
+    check_port(port)
+    typer.echo(f"http://{LOCAL}:{port}  (Ctrl-C ends it)")
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    words = [
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        LOCAL,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def check_port(port: int) -> None:
+    """A server can listen on the port.
+
+    Raises:
+        InputError: another program does, or it is reserved.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL, port))
+        except OSError as error:
+            hint = f"choose another, for instance --port {port + 1 if port < 65535 else 5000}"
+            raise InputError(f"not free: {error.strerror}", where=f"--port {port}", hint=hint) from None
+
+
+def _plugins(files: list[Path] | None) -> tuple[Path, ...]:
+    from tal_bench.plugins import load_plugins
+
+    given = tuple(files or ())
+    load_plugins(given)
+    return given

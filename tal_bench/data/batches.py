@@ -1,0 +1,201 @@
+"""Videos into padded batches: random crops for training, whole videos for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tal_bench.config import TrainSpec
+from tal_bench.data.dataset import Video
+from tal_bench.errors import InputError
+from tal_bench.types import Batch
+
+ATTEMPTS = 200
+"""Crops drawn until one keeps a segment (as in ActionFormer)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A stretch of a video and what is left of its labels.
+
+    Attributes:
+        video: the whole video.
+        start: first step kept.
+        stop: step after the last one kept.
+        segments: [N', 2] float32 on the grid of the crop: 0 is its first step.
+        labels: [N'] int64.
+    """
+
+    video: Video
+    start: int
+    stop: int
+    segments: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def steps(self) -> int:
+        """Length in steps."""
+        return self.stop - self.start
+
+
+def clip_segments(
+    segments: NDArray[np.float32], start: int, stop: int, *, slack: float, truncation: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cut segments to the steps start to stop, and tell which are still worth learning.
+
+    A feature looks at frames up to ``slack`` steps to either side of its centre, so the crop reaches that
+    much further than its steps (as in ActionFormer).
+
+    Args:
+        segments: [N, 2] on the grid of the whole video.
+        start: first step of the crop.
+        stop: step after its last.
+        slack: half a window, in steps.
+        truncation: smallest share of a segment's length that must be left.
+
+    Returns:
+        [N', 2] segments on the crop's grid, and [N] which of the given ones they are.
+    """
+    cut = np.clip(segments, start - slack, stop + slack)
+    left = cut[:, 1] - cut[:, 0]
+    kept = (left > 0) & (left >= truncation * (segments[:, 1] - segments[:, 0]))
+    return (cut[kept] - start).astype(np.float32), kept
+
+
+def random_crop(video: Video, *, spec: TrainSpec, max_length: int, generator: np.random.Generator) -> Crop:
+    """Draw a crop: of `spec.crop` of a video's own length, or of `max_length` steps of a longer one.
+
+    Positions are drawn until at least one segment survives, at most `ATTEMPTS` times; the last one counts
+    then, with no segments.
+    """
+    length = max_length
+    if video.steps <= max_length:
+        low, high = (min(max(round(share * video.steps), 1), video.steps) for share in spec.crop)
+        length = int(generator.integers(low, max(low, high), endpoint=True))
+    slack = 0.5 * video.meta.window / video.meta.stride
+    start = 0
+    segments, kept = video.segments[:0], np.zeros(len(video.segments), dtype=np.bool_)
+    for _ in range(ATTEMPTS if len(video.segments) else 1):
+        start = int(generator.integers(0, video.steps - length, endpoint=True))
+        segments, kept = clip_segments(
+            video.segments, start, start + length, slack=slack, truncation=spec.truncation
+        )
+        if len(segments) or length == video.steps:
+            break
+    return Crop(video, start, start + length, segments, video.labels[kept])
+
+
+def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str]) -> Batch:
+    """Pad crops to a common length.
+
+    Every stream comes as [B, C, T], a transposed view of a contiguous [B, T, C] tensor: a detector that works
+    channels-last gets contiguous memory back by ``.transpose(1, 2)``, without a copy.
+
+    Raises:
+        ValueError: a crop is longer than ``length``.
+    """
+    steps = torch.tensor([crop.steps for crop in crops])
+    if int(steps.max()) > length:
+        raise ValueError(f"crop of {int(steps.max())} steps does not fit into {length}")
+    features = {}
+    for name in modalities:
+        parts = [crop.video.crop(name, crop.start, crop.stop) for crop in crops]
+        stacked = torch.empty(len(crops), length, parts[0].shape[1])
+        target = stacked.numpy()
+        for row, part in zip(target, parts, strict=True):
+            row[: len(part)] = part
+            row[len(part) :] = 0.0
+        features[name] = stacked.transpose(1, 2)
+    return Batch(
+        features=features,
+        mask=torch.arange(length) < steps[:, None],
+        segments=[torch.from_numpy(crop.segments) for crop in crops],
+        labels=[torch.from_numpy(crop.labels) for crop in crops],
+        videos=[
+            replace(crop.video.meta, first_step=crop.start) if crop.start else crop.video.meta
+            for crop in crops
+        ],
+    )
+
+
+def training_batches(
+    videos: Sequence[Video],
+    *,
+    spec: TrainSpec,
+    max_length: int,
+    modalities: Sequence[str],
+    generator: np.random.Generator,
+    pad_to: int | None = None,
+) -> Iterator[Batch]:
+    """One epoch of shuffled random crops; the last incomplete batch is dropped.
+
+    Features are [B, C, T] views of contiguous [B, T, C] tensors (see `collate`).
+
+    Args:
+        videos: the training videos.
+        spec: batch size, crop and truncation.
+        max_length: longest crop, in steps.
+        modalities: streams to put into the batches.
+        generator: the only source of randomness; the same state gives the same epoch.
+        pad_to: T of every batch; by default ``max_length``.
+
+    Raises:
+        InputError: fewer videos than a batch, or ``pad_to`` below ``max_length``.
+    """
+    size = spec.batch_size
+    if len(videos) < size:
+        raise InputError(
+            f"{len(videos)} training videos do not fill a batch of {size}", hint="lower train.batch_size"
+        )
+    length = max_length if pad_to is None else pad_to
+    if length < max_length:
+        raise InputError(f"pad_to {length} is below max_length {max_length}")
+    return _epoch(
+        videos, spec, max_length=max_length, length=length, modalities=tuple(modalities), generator=generator
+    )
+
+
+def _epoch(
+    videos: Sequence[Video],
+    spec: TrainSpec,
+    *,
+    max_length: int,
+    length: int,
+    modalities: Sequence[str],
+    generator: np.random.Generator,
+) -> Iterator[Batch]:
+    order = generator.permutation(len(videos))
+    for first in range(0, len(videos) - spec.batch_size + 1, spec.batch_size):
+        crops = [
+            random_crop(videos[i], spec=spec, max_length=max_length, generator=generator)
+            for i in order[first : first + spec.batch_size]
+        ]
+        yield collate(crops, length, modalities)
+
+
+def padded_length(steps: int, *, max_length: int, divisor: int) -> int:
+    """T that a video is evaluated at: ``max_length``, or beyond it the next multiple of ``divisor``."""
+    return max_length if steps <= max_length else -(-steps // divisor) * divisor
+
+
+def evaluation_batches(
+    videos: Sequence[Video], *, batch_size: int, max_length: int, divisor: int, modalities: Sequence[str]
+) -> Iterator[Batch]:
+    """Whole videos, each once, all segments kept as they are.
+
+    Videos are padded to ``max_length``, longer ones to the next multiple of ``divisor``. Only videos of the
+    same padded length share a batch, so a video's detections do not depend on its neighbours; batches
+    therefore do not come in the order of ``videos``. Features are [B, C, T] views (see `collate`).
+    """
+    groups: dict[int, list[Crop]] = {}
+    for video in videos:
+        whole = Crop(video, 0, video.steps, video.segments, video.labels)
+        length = padded_length(video.steps, max_length=max_length, divisor=divisor)
+        groups.setdefault(length, []).append(whole)
+    for length, crops in groups.items():
+        for first in range(0, len(crops), batch_size):
+            yield collate(crops[first : first + batch_size], length, modalities)

@@ -1,0 +1,193 @@
+"""Feature files: `.npy` (memory-mapped), `.npz` or `.pt`, one [T, C] array per video and stream."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tal_bench.config import DatasetSpec, ModalitySpec
+from tal_bench.errors import DataError
+
+SLACK_STEPS = 2
+"""Streams of one video may differ in length by so many steps; they are cut to the shortest."""
+
+ARRAY_NAMES = ("features", "feats", "feat")
+"""Where an archive holds several arrays, the features are the one with the stream's name or one of these."""
+
+
+def feature_path(modality: ModalitySpec, video: str) -> Path:
+    """File of a video's stream."""
+    return modality.folder / f"{modality.prefix}{video}{modality.suffix}"
+
+
+def check_hint(spec: DatasetSpec) -> str:
+    """What to do about a bad feature file."""
+    from tal_bench.data.registry import datasets
+
+    name = spec.name if spec.name in datasets else "FILE.yaml"
+    return f"'tal-bench data check {name}' lists every such file"
+
+
+def load_array(path: Path, stream: str = "") -> NDArray[Any]:
+    """Load the one array of a feature file; `.npy` is memory-mapped. Nothing is ever unpickled.
+
+    Args:
+        path: a `.npy`, `.npz`, `.pt` or `.pth` file.
+        stream: name of the stream, to choose among several arrays of an archive.
+
+    Raises:
+        DataError: missing, empty, truncated, of an unknown type or without a single array.
+    """
+    loader = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt, ".pth": _load_pt}.get(path.suffix)
+    if loader is None:
+        raise DataError(f"unknown type of feature file '{path.suffix}'", where=path, hint="npy, npz or pt")
+    try:
+        if path.stat().st_size == 0:
+            raise DataError("empty file (0 bytes)", where=path)
+        value = loader(path)
+    except FileNotFoundError:
+        raise DataError("missing feature file", where=path) from None
+    except DataError:
+        raise
+    except Exception as error:
+        # Truncated or foreign files fail inside numpy, zipfile or torch in a dozen ways.
+        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
+        raise DataError(f"truncated or not a {path.suffix} file: {reason}", where=path) from None
+    if isinstance(value, dict):
+        value = _choose(value, path, stream)
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"holds a {type(value).__name__}, expected an array [T, C]", where=path)
+    return value
+
+
+def _load_npy(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _load_npz(path: Path) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise DataError("truncated or not a .npz file", where=path)
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _load_pt(path: Path) -> Any:
+    import torch
+
+    value = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(value, dict):
+        return {str(k): _to_numpy(v) for k, v in value.items() if isinstance(v, torch.Tensor)}
+    return _to_numpy(value) if isinstance(value, torch.Tensor) else value
+
+
+def _to_numpy(tensor: Any) -> NDArray[Any]:
+    import torch
+
+    tensor = tensor.detach()
+    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def _choose(arrays: dict[str, Any], path: Path, stream: str) -> Any:
+    names = [stream, *ARRAY_NAMES] if len(arrays) > 1 else list(arrays)
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    raise DataError(
+        f"holds {len(arrays)} arrays ({', '.join(sorted(arrays)[:6])}), cannot tell which are the features",
+        where=path,
+        hint=f"name one of them '{stream or 'features'}'",
+    )
+
+
+def stream_problem(array: NDArray[Any], modality: ModalitySpec) -> tuple[str, str] | None:
+    """(kind, what is wrong) with the type or shape of a loaded array, its values not looked at."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return "dtype", f"dtype {array.dtype}, expected float16 or float32"
+    if array.ndim != 2:
+        return "width", f"shape {list(array.shape)}, expected [T, {modality.channels}]"
+    if array.shape[0] == 0:
+        return "empty", f"no time steps, shape {list(array.shape)}"
+    width = array.shape[1]
+    if modality.columns is not None:
+        if width < modality.columns[1]:
+            return "width", f"{width} channels, columns {list(modality.columns)} need {modality.columns[1]}"
+    elif width != modality.channels:
+        turned = "; it looks transposed" if array.shape[0] == modality.channels else ""
+        return "width", f"{width} channels, expected {modality.channels}{turned}"
+    return None
+
+
+def open_streams(spec: DatasetSpec, video: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Open a video's streams without reading `.npy` data, cut to their common length.
+
+    Returns:
+        Stream name to [T, C] array of the file's dtype, memory-mapped where the file allows it.
+
+    Raises:
+        DataError: a file is missing or malformed, or lengths differ by more than `SLACK_STEPS`.
+    """
+    streams: dict[str, NDArray[Any]] = {}
+    loaded: dict[Path, NDArray[Any]] = {}
+    for name in names:
+        modality = spec.modalities[name]
+        path = feature_path(modality, video)
+        try:
+            array = loaded[path] if path in loaded else load_array(path, name)
+        except DataError as error:
+            raise DataError(error.what, where=error.where, hint=error.hint or check_hint(spec)) from None
+        if path.suffix == ".npy":
+            loaded[path] = array  # streams that share an archive may be different arrays of it
+        if problem := stream_problem(array, modality):
+            raise DataError(problem[1], where=path, hint=check_hint(spec))
+        streams[name] = array if modality.columns is None else array[:, slice(*modality.columns)]
+    lengths = {name: len(array) for name, array in streams.items()}
+    shortest = min(lengths.values(), default=0)
+    if max(lengths.values(), default=0) - shortest > SLACK_STEPS:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(
+            f"streams of different length ({shown} steps)", where=f"video '{video}'", hint=check_hint(spec)
+        )
+    return {name: array[:shortest] for name, array in streams.items()}
+
+
+def to_float32(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    """Read an array into memory as contiguous float32.
+
+    Raises:
+        DataError: a value is NaN or infinite.
+    """
+    values = np.array(array, dtype=np.float32, order="C")
+    # A sum is one pass without a temporary; only a suspicious one is worth the exact test.
+    with np.errstate(all="ignore"):
+        suspicious = not np.isfinite(values.sum())
+    if suspicious and not (finite := np.isfinite(values)).all():
+        step, channel = (int(i) for i in np.argwhere(~finite)[0])
+        bad = int(finite.size - finite.sum())
+        raise DataError(
+            f"{bad} NaN or infinite value{'s' if bad > 1 else ''}, first at step {step}, channel {channel}",
+            where=path,
+            hint="extract this file again",
+        )
+    return values
+
+
+def read_features(spec: DatasetSpec, video_id: str, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Read a video's streams into memory.
+
+    Returns:
+        Stream name to [T, C] float32, contiguous, T the same for all.
+
+    Raises:
+        DataError: a file is missing, malformed or holds NaN; streams differ by more than `SLACK_STEPS`.
+    """
+    streams = open_streams(spec, video_id, names)
+    return {
+        name: to_float32(array, feature_path(spec.modalities[name], video_id))
+        for name, array in streams.items()
+    }

@@ -1,0 +1,1 @@
+"""From frames to features: optical flow, snippets, and the networks that look at them."""

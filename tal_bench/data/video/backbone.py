@@ -1,0 +1,129 @@
+"""Networks that turn snippets into feature vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from tal_bench.errors import DataError, InputError
+
+GRID = 3
+GRID_CHANNELS = 16
+
+
+class SnippetNet(nn.Module):
+    """A small convolutional network for small snippets.
+
+    Its vector is the mean of the last map (what is there) and a 3 × 3 grid of a 16-channel projection of
+    it (where): 128 + 144 = 272 numbers.
+
+    Args:
+        in_chans: channels of a snippet.
+        widths: channels of the five convolutions.
+        strides: their strides; kernels are 5, 3, 3, 3, 3.
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        widths: tuple[int, ...] = (32, 48, 64, 128, 128),
+        strides: tuple[int, ...] = (2, 2, 1, 2, 1),
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for k, (width, stride) in enumerate(zip(widths, strides, strict=True)):
+            kernel = 5 if k == 0 else 3
+            layers += [
+                nn.Conv2d(in_chans, width, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            in_chans = width
+        self.layers = nn.Sequential(*layers)
+        self.where = nn.Conv2d(in_chans, GRID_CHANNELS, 1)
+        self.blocks = (in_chans, GRID_CHANNELS * GRID * GRID)
+        self.num_features = sum(self.blocks)
+
+    def forward(self, snippets: Tensor) -> Tensor:
+        """Map snippets [M, C, H, W] to vectors [M, num_features]."""
+        maps = self.layers(snippets)
+        grid = nn.functional.adaptive_avg_pool2d(self.where(maps), GRID)
+        return torch.cat([maps.mean((2, 3)), grid.flatten(1)], 1)
+
+    def fused(self) -> SnippetNet:
+        """Return this network, in evaluation mode, with batch norms folded into the convolutions."""
+        self.eval()
+        folded: list[nn.Module] = []
+        for layer in self.layers:
+            if isinstance(layer, nn.BatchNorm2d) and isinstance(folded[-1], nn.Conv2d):
+                folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+            else:
+                folded.append(layer)
+        self.layers = nn.Sequential(*folded)
+        return self
+
+
+def timm_backbone(name: str, in_chans: int, *, pretrained: bool = False) -> nn.Module:
+    """Build a timm network that maps snippets [M, in_chans, H, W] to pooled vectors.
+
+    Args:
+        name: a timm model name, ``resnet18`` for example.
+        in_chans: channels of a snippet; pretrained first layers are adapted by timm.
+        pretrained: download timm's weights.
+
+    Raises:
+        InputError: timm does not know the name.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise InputError(
+            f"timm has no model '{name}'", where="--backbone", hint="timm.list_models() lists them"
+        )
+    model: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
+    return model
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a network.
+
+    Raises:
+        DataError: missing or unreadable file, or weights of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        net.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"not the weights of {type(net).__name__}: {error}",
+            where=path,
+            hint="reinstall tal-bench or name another weights file",
+        ) from error
+
+
+@torch.inference_mode()
+def embed(net: nn.Module, snippets: Any, steps: int, batch: int = 48) -> NDArray[np.float32]:
+    """Run a network over a video's snippets.
+
+    Args:
+        net: maps [M, C, H, W] to [M, D], in evaluation mode.
+        snippets: maps step numbers [M] to snippets [M, C, H, W] (float32 array); called a batch at a time.
+        steps: number of steps T.
+        batch: steps at once; small ones stay in the processor's cache.
+
+    Returns:
+        [T, D].
+    """
+    parts = []
+    for first in range(0, steps, batch):
+        cut = snippets(np.arange(first, min(first + batch, steps)))
+        parts.append(net(torch.from_numpy(cut).contiguous(memory_format=torch.channels_last)).numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,84 @@
+"""The training objective: (1 - lambda) x labels + lambda x sum of weighted distillation terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from tal_bench.config import DistillSpec
+from tal_bench.distill.terms import terms
+from tal_bench.types import DetectorOutput
+
+MIX = "mix"
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """The soft part of the objective.
+
+    Attributes:
+        total: sum of coefficient x term.
+        parts: the terms by name, without coefficients.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """Terms of a `DistillSpec` against the outputs of its teachers.
+
+    Args:
+        spec: terms, weights, temperature.
+        student_width: D of the student's stem.
+        teacher_widths: role to D; where the stem term meets another width, the student's stem passes a
+            learned 1x1 projection that is no part of the student.
+    """
+
+    def __init__(self, spec: DistillSpec, student_width: int, teacher_widths: Mapping[str, int]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.projections = nn.ModuleDict(
+            {
+                role: nn.Linear(student_width, teacher_widths[role], bias=False)
+                for use in spec.terms
+                if use.name == "stem"
+                for role in (spec.teachers if use.teacher == MIX else (use.teacher,))
+                if teacher_widths[role] != student_width
+            }
+        )
+
+    def forward(self, student: DetectorOutput, teachers: Mapping[str, DetectorOutput]) -> Distillation:
+        """Distill from outputs of the same batch."""
+        spec = self.spec
+        if spec.count_padding:
+            student = replace(student, mask=[torch.ones_like(m) for m in student.mask])
+        parts: dict[str, Tensor] = {}
+        total = student.stem.new_zeros(())
+        for use in spec.terms:
+            value = self._term(use.name, use.teacher, student, teachers)
+            parts[use.name] = value
+            total = total + use.weight * spec.temperature**use.temperature_power * value
+        return Distillation(total, parts)
+
+    def _term(
+        self, name: str, role: str, student: DetectorOutput, teachers: Mapping[str, DetectorOutput]
+    ) -> Tensor:
+        """A term against one teacher, or its weighted mean over all of them."""
+        fn = terms.get(name).fn
+        shares = {r: t.weight for r, t in self.spec.teachers.items()} if role == MIX else {role: 1.0}
+        values = [
+            share * fn(self._projected(student, name, r), teachers[r], self.spec.temperature)
+            for r, share in shares.items()
+        ]
+        return torch.stack(values).sum() / sum(shares.values())
+
+    def _projected(self, student: DetectorOutput, name: str, role: str) -> DetectorOutput:
+        """The student as a teacher of another width meets it in the stem term."""
+        if name != "stem" or role not in self.projections:
+            return student
+        stem = self.projections[role](student.stem.transpose(1, 2)).transpose(1, 2)
+        return replace(student, stem=stem)

@@ -1,0 +1,131 @@
+"""Distillation terms: pure functions of what student and teacher say of the same batch.
+
+Every term is a scalar. Positions where the mask is false do not count. Beside each term stands the range in
+which studies search its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tal_bench.config import Range
+from tal_bench.registry import Registry
+from tal_bench.types import DetectorOutput
+
+TermFunction = Callable[[DetectorOutput, DetectorOutput, float], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A registered term.
+
+    Attributes:
+        name: as variants refer to it.
+        fn: (student, teacher, temperature) -> scalar.
+        search: range of its weight in studies.
+        summary: one line for `tal-bench list terms`.
+    """
+
+    name: str
+    fn: TermFunction
+    search: Range
+    summary: str
+
+
+terms: Registry[Term] = Registry("term")
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of [B, T, C] over channels and the positions where [B, T] is true."""
+    weight = mask.to(values.dtype)
+    return (values.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def hallucination(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+    """Mean squared error of the student's input against the teacher's, [B, C, T] both.
+
+    The primary channels agree, so this is the error of the hallucinated ones times their share of C
+    (C2MS-Net: half of the flow error).
+    """
+    difference = (student.inputs - teacher.inputs).transpose(1, 2)
+    return masked_mean(difference.square(), student.mask[0])
+
+
+def stem(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+    """Mean squared error of the features before the first stride, [B, D, T] both."""
+    difference = (student.stem - teacher.stem).transpose(1, 2)
+    return masked_mean(difference.square(), student.mask[0])
+
+
+def offsets(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+    """Mean squared error of the offsets, mean over levels.
+
+    Offsets per class are compared as such where both have them, and as their mean weighted by the classes'
+    probabilities where one has not.
+    """
+    both = student.offsets[0].ndim == teacher.offsets[0].ndim
+    ours, theirs = (x.offsets if both else _of_any_class(x) for x in (student, teacher))
+    levels = zip(ours, theirs, student.mask, strict=True)
+    return torch.stack([masked_mean((s - t).square().flatten(2), m) for s, t, m in levels]).mean()
+
+
+def _of_any_class(output: DetectorOutput) -> list[Tensor]:
+    """Per level [B, T_l, 2]."""
+    if output.offsets[0].ndim == 3:
+        return output.offsets
+    shares = [x.sigmoid() / x.sigmoid().sum(dim=2, keepdim=True) for x in output.logits]
+    return [(x * share[:, :, :, None]).sum(dim=2) for x, share in zip(output.offsets, shares, strict=True)]
+
+
+def logits_binary(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+    """Bernoulli KL(teacher || student) per class at temperature tau, over positions, classes, levels.
+
+    The heads are trained with a sigmoid, so classes are independent yes-or-no questions.
+    """
+    levels = zip(student.logits, teacher.logits, student.mask, strict=True)
+    return torch.stack(
+        [masked_mean(bernoulli_kl(t / temperature, s / temperature), m) for s, t, m in levels]
+    ).mean()
+
+
+def bernoulli_kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL of Bernoulli distributions given by logits, element-wise."""
+    yes = F.logsigmoid(p) - F.logsigmoid(q)
+    no = F.logsigmoid(-p) - F.logsigmoid(-q)
+    share = p.sigmoid()
+    return share * yes + (1 - share) * no
+
+
+def logits_softmax(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+    """KL(softmax(teacher / tau) || softmax(student / tau)) over classes, as C2MS-Net's code has it.
+
+    Summed over positions and classes, divided by the batch size alone (so it grows with the length of the
+    videos), mean over levels.
+    """
+    levels = zip(student.logits, teacher.logits, student.mask, strict=True)
+    per_level = [
+        (
+            F.kl_div(
+                (s / temperature).log_softmax(dim=2), (t / temperature).softmax(dim=2), reduction="none"
+            ).sum(dim=2)
+            * m
+        ).sum()
+        / s.shape[0]
+        for s, t, m in levels
+    ]
+    return torch.stack(per_level).mean()
+
+
+for _term in (
+    Term("hallucination", hallucination, Range(low=0.3, high=10.0), "student's input against the teacher's"),
+    Term("stem", stem, Range(low=0.1, high=5.0), "features before the first stride"),
+    Term("offsets", offsets, Range(low=0.02, high=0.5), "distances to start and end"),
+    Term("logits-binary", logits_binary, Range(low=1.0, high=40.0), "Bernoulli KL per class"),
+    Term("logits", logits_softmax, Range(low=0.003, high=0.3), "KL of the softmax over classes"),
+):
+    terms.add(_term.name, _term)

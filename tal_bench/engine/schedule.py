@@ -1,0 +1,33 @@
+"""Optimiser groups and learning rate, as ActionFormer sets them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from tal_bench.config import TrainSpec
+
+FLOOR = 1e-8
+"""Learning rate of the step after the last."""
+
+
+def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.optim.AdamW:
+    """AdamW; biases, norms and learned scales (everything with one dimension) do not decay."""
+    parameters = [p for module in modules for p in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=spec.lr, fused=True)
+
+
+def learning_rate(step: int, *, steps_per_epoch: int, spec: TrainSpec) -> float:
+    """Rate of a step counted from 0: linear from 0 over the warm-up, then cosine down to 1e-8."""
+    warmup = spec.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return spec.lr * step / max(1, warmup - 1)
+    share = (step - warmup) / max(1, spec.epochs * steps_per_epoch)
+    return FLOOR + 0.5 * (spec.lr - FLOOR) * (1 + math.cos(math.pi * share))

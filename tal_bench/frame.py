@@ -1,0 +1,201 @@
+"""One pandas row per run, from a study's folder or from an MLflow experiment; `results.load` is the door.
+
+Columns, the same from both sources:
+
+    study, dataset        names
+    row, kind             row of the table; `teacher`, `reference` or `student`, empty while no row has it
+    variant               the row's name for students, else empty
+    student, teacher      registered models; several teachers are joined by ` + `, empty without
+    modalities            that the row's model reads at inference
+    seed, split, status   split is `validation` for tuning runs and `test` for final ones
+    map_0.30 ... map_avg  percent, NaN where the run has none
+    params, gmacs, latency_ms, peak_memory_mb   of the row's architecture, NaN while not measured
+    minute, minute_<step> seconds per minute of video, in all and by step
+    commit, hash          of the code and of the run
+
+A run that two rows share (a reference that is also the baseline) stands once under each of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tal_bench.config import RunSpec
+from tal_bench.errors import InputError
+from tal_bench.results import CostRecord, RowRecord, RunResult, StudyFolder, StudyRecord
+
+EXPERIMENT = "tal-bench"
+DEFAULT_URI = "sqlite:///mlflow.db"
+SPLITS = {"tune": "validation", "final": "test"}
+TEXT = (
+    "study",
+    "dataset",
+    "row",
+    "kind",
+    "variant",
+    "student",
+    "teacher",
+    "modalities",
+    "seed",
+    "split",
+    "status",
+)
+COSTS = ("params", "gmacs", "latency_ms", "peak_memory_mb", "minute")
+STEPS = ("decode", "flow", "backbone", "detector")
+IDENTITY = ("commit", "hash")
+
+
+def load_folder(folder: Path) -> pd.DataFrame:
+    """Table of a study's folder, or of all studies directly below a folder.
+
+    Raises:
+        InputError: there is no study.
+    """
+    studies = (
+        [folder]
+        if (folder / "study.json").is_file()
+        else sorted(file.parent for file in folder.glob("*/study.json"))
+    )
+    if not studies:
+        raise InputError("no study.json there or one level below", where=folder, hint="give a study's folder")
+    return arrange(line for study in studies for line in _lines(StudyFolder(study)))
+
+
+def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
+    record = files.read_study()
+    results = {result.hash: result for result in files.runs()}
+    seen: set[str] = set()
+    for row in record.rows:
+        cost = files.read_cost(row.cost) if row.cost else None
+        for hash_ in (*row.trials, *row.finals):
+            seen.add(hash_)
+            if hash_ in results:
+                yield run_line(results[hash_], record, row) | cost_line(cost)
+    for hash_, result in results.items():
+        if hash_ not in seen:
+            yield run_line(result, record, None)
+
+
+def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> dict[str, Any]:
+    """What a run's result and its row say, without costs."""
+    student = row is not None and row.kind == "student"
+    return {
+        "study": record.spec.name,
+        "dataset": record.dataset,
+        "row": row.name if row else result.spec.model,
+        "kind": row.kind if row else "",
+        "variant": row.name if row and student else "",
+        "student": result.spec.model,
+        "teacher": teacher_names(result.spec, row),
+        "modalities": row.modalities if row else " + ".join(_modalities(result.spec)),
+        "seed": result.spec.seed,
+        "split": SPLITS[result.spec.protocol],
+        "status": result.status,
+        **result.metrics,
+        "commit": result.environment.get("commit", ""),
+        "hash": result.hash,
+    }
+
+
+def cost_line(cost: CostRecord | None) -> dict[str, float]:
+    """Costs as columns; empty when they were not measured."""
+    if cost is None:
+        return {}
+    minute = {f"minute_{step}": seconds for step, seconds in cost.minute.items()}
+    return {
+        "params": float(cost.params),
+        "gmacs": cost.gmacs,
+        "latency_ms": cost.latency_ms["median"],
+        "peak_memory_mb": cost.peak_memory_mb,
+        **({"minute": sum(cost.minute.values())} if cost.minute else {}),
+        **minute,
+    }
+
+
+def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
+    """Registered models of the teachers, joined by ` + `."""
+    if row is not None and row.teachers:
+        return " + ".join(row.teachers.values())
+    return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
+
+
+def _modalities(spec: RunSpec) -> tuple[str, ...]:
+    return spec.dataset.names(spec.detector.inputs)
+
+
+def arrange(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Table with every promised column, in the promised order."""
+    table = pd.DataFrame(list(lines))
+    maps = sorted(c for c in table.columns if c.startswith("map_") and c != "map_avg")
+    measured = [c.removeprefix("minute_") for c in table.columns if c.startswith("minute_")]
+    steps = [f"minute_{s}" for s in (*STEPS, *sorted(set(measured) - set(STEPS))) if s in measured]
+    columns = [*TEXT, *maps, "map_avg", *COSTS, *steps, *IDENTITY]
+    table = table.reindex(columns=columns)
+    numbers = [c for c in columns if c not in TEXT and c not in IDENTITY]
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def load_experiment(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Table of the runs that `tal_bench.studies` logged to an MLflow experiment.
+
+    Raises:
+        InputError: the server cannot be read, or has no such experiment.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.is_file():  # reading must not make an empty store
+        raise InputError(
+            f"'{name}' is neither a folder nor, without {database}, an MLflow experiment",
+            where="source",
+            hint="give a study's folder, or the experiment's name and tracking_uri",
+        )
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            known = ", ".join(e.name for e in client.search_experiments())
+            raise InputError(f"no MLflow experiment '{name}'", where=uri, hint=f"known: {known}")
+        return arrange(_logged(client, found.experiment_id))
+    except MlflowException as error:
+        raise InputError(f"MLflow cannot be read: {str(error).splitlines()[0]}", where=uri) from None
+
+
+def _logged(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
+    token = None
+    while True:
+        query = "tags.`tal_bench.hash` != ''"
+        page = client.search_runs(
+            [experiment], query, max_results=1000, page_token=token, order_by=["start_time"]
+        )
+        for run in page:
+            tags, params = run.data.tags, run.data.params
+            line: dict[str, Any] = {key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT, *IDENTITY)}
+            line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
+            yield line | dict(filter(None, map(_column, run.data.metrics.items())))
+        token = page.token
+        if not token:
+            return
+
+
+def _column(metric: tuple[str, float]) -> tuple[str, float] | None:
+    """Name of the column that a logged metric belongs to; the inverse of `studies.tracking`."""
+    name, value = metric
+    if name.startswith("mAP/"):
+        at = name.removeprefix("mAP/")
+        return ("map_avg" if at == "avg" else f"map_{float(at.removeprefix('tIoU_')):.2f}"), value
+    if name == "cost/params_M":
+        return "params", value * 1e6
+    if name == "cost/minute_s":
+        return "minute", value
+    if name.startswith("cost/minute_"):
+        return name.removeprefix("cost/").removesuffix("_s"), value
+    return (name.removeprefix("cost/"), value) if name.startswith("cost/") else None

@@ -1,0 +1,114 @@
+"""Embedding, stem and branch: from the input to the feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tal_bench.config import DetectorSpec
+from tal_bench.models.blocks import ConvBlock, TransformerBlock
+from tal_bench.models.layers import Conv, SeparableConv, layer_norm, sinusoidal_positions
+from tal_bench.models.maxpool import MaxPoolBlock
+from tal_bench.models.sgp import SgpBlock
+
+
+def _transformer(spec: DetectorSpec, index: int) -> nn.Module:
+    return TransformerBlock(
+        spec.width,
+        spec.attention_heads,
+        spec.windows[index],
+        _stride(index),
+        spec.drop_path,
+        scaled=spec.residual_scale,
+        relative=spec.relative_positions,
+    )
+
+
+def _sgp(spec: DetectorSpec, index: int) -> nn.Module:
+    return SgpBlock(
+        spec.width,
+        spec.sgp_windows[index],
+        spec.sgp_scale,
+        spec.sgp_hidden or 3 * spec.width // 2,
+        _stride(index),
+        pool=spec.sgp_pool,
+        drop_path=spec.drop_path,
+        scaled=spec.residual_scale and index > 0,
+    )
+
+
+def _stride(index: int) -> int:
+    return 2 if index else 1
+
+
+BLOCKS: dict[str, Callable[[DetectorSpec, int], nn.Module]] = {
+    "transformer": _transformer,
+    "conv": lambda spec, index: ConvBlock(spec.width, _stride(index), Conv),
+    "conv_dw": lambda spec, index: ConvBlock(spec.width, _stride(index), SeparableConv),
+    "sgp": _sgp,
+    "maxpool": lambda spec, index: MaxPoolBlock(_stride(index)),
+}
+"""Structure to block, given the spec and which block: 0 in the stem, 1 ... of the branch."""
+
+
+class Backbone(nn.Module):
+    """Convolutional embedding, stem blocks at full length, branch blocks of stride 2.
+
+    The pyramid starts with the stem's output, whatever level the neck reads first.
+    """
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        conv = SeparableConv if spec.structure == "conv_dw" else Conv
+        self.input_widths = spec.input_widths
+        self.projections = nn.ModuleList(
+            conv(c_in, c_out, 1)
+            for c_in, c_out in zip(spec.input_widths, spec.projection, strict=bool(spec.projection))
+        )
+        first = spec.width if spec.projection else spec.input_channels
+        self.embedding = nn.ModuleList(
+            conv(c_in, c_out, spec.embed_kernel, bias=not spec.embed_norm)
+            for c_in, c_out in pairwise([first] + [spec.width] * spec.embed_layers)
+        )
+        self.embedding_norms = nn.ModuleList(layer_norm(spec.width, spec.embed_norm) for _ in self.embedding)
+        block = BLOCKS[spec.structure]
+        self.stem = nn.ModuleList(block(spec, 0) for _ in range(spec.stem_blocks))
+        self.branch = nn.ModuleList(block(spec, 1 + i) for i in range(spec.branch_blocks))
+        self.positions: Tensor | None
+        table = sinusoidal_positions(spec.max_length, spec.width) if spec.position_embedding else None
+        self.register_buffer("positions", table, persistent=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """[B, T, C] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1]."""
+        if len(self.projections):
+            parts = zip(self.projections, x.split(self.input_widths, dim=2), strict=True)
+            x = torch.cat([project(part) * mask for project, part in parts], dim=2)
+        for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
+            x = F.relu(norm(conv(x) * mask))
+        if self.positions is not None:
+            x = x + self._positions(x.shape[1]).to(x.dtype) * mask
+        for block in self.stem:
+            x, mask = block(x, mask)
+        features, masks = [x], [mask]
+        for block in self.branch:
+            x, mask = block(x, mask)
+            features.append(x)
+            masks.append(mask)
+        return features, masks
+
+    def _positions(self, length: int) -> Tensor:
+        """[length, D], linearly stretched when the input is longer than the table."""
+        table = self.positions
+        assert table is not None
+        if length <= table.shape[0]:
+            return table[:length]
+        return F.interpolate(table.T[None], length, mode="linear", align_corners=False)[0].T
+
+
+def pyramid_divisor(spec: DetectorSpec) -> int:
+    """Lengths beyond the maximum are padded to a multiple of this; at least the coarsest stride."""
+    return spec.divisor

@@ -1,0 +1,105 @@
+"""Classification and regression heads, shared over the levels and run once over the whole pyramid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tal_bench.config import DetectorSpec
+from tal_bench.models.layers import Conv, layer_norm
+
+PRIOR = 0.01
+"""Probability that an untrained classifier gives (focal loss paper, arXiv 1708.02002)."""
+EMPTY_PRIOR = 1e-6
+"""The same for classes without training data."""
+OFFSET_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
+
+
+class PackedPyramid:
+    """All levels in one sequence, empty steps between neighbours, so that one product serves all.
+
+    The empty steps play the zero padding of the levels' convolutions: `gap` must be multiplied in wherever
+    a layer may have made them non-zero.
+
+    Args:
+        features: per level [B, T_l, D].
+        masks: per level [B, T_l, 1].
+        empty_steps: between two levels; half of the widest kernel that will pass.
+    """
+
+    def __init__(self, features: list[Tensor], masks: list[Tensor], empty_steps: int = 1) -> None:
+        self.sizes = [size for x in features for size in (x.shape[1], empty_steps)]
+        empty = features[0].new_zeros(features[0].shape[0], empty_steps, features[0].shape[2])
+        self.features = torch.cat([part for x in features for part in (x, empty)], dim=1)
+        gap = masks[0].new_zeros(masks[0].shape[0], empty_steps, 1)
+        self.mask = torch.cat([part for m in masks for part in (m, gap)], dim=1)
+        self.gap = torch.cat([part for m in masks for part in (torch.ones_like(m), gap)], dim=1)
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """[B, sum(T_l + gap), C] -> per level [B, T_l, C]."""
+        return list(x.split_with_sizes(self.sizes, dim=1)[::2])
+
+
+class Tower(nn.Module):
+    """Hidden layers of a head, masked convolutions, LayerNorm, ReLU, and the layer that speaks."""
+
+    def __init__(self, spec: DetectorSpec, outputs: int, kernel: int | None = None) -> None:
+        super().__init__()
+        kernel = spec.head_kernel if kernel is None else kernel
+        widths = [spec.neck_width or spec.width] + [spec.head_width] * spec.head_layers
+        self.convs = nn.ModuleList(
+            Conv(c_in, c_out, kernel, bias=not spec.head_norm) for c_in, c_out in pairwise(widths)
+        )
+        self.norms = nn.ModuleList(layer_norm(spec.head_width, spec.head_norm) for _ in self.convs)
+        self.out = Conv(widths[-1], outputs, kernel)
+
+    def forward(self, packed: PackedPyramid) -> Tensor:
+        """-> [B, sum(T_l + gap), outputs], zero where padded."""
+        x = packed.features
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(conv(x) * packed.mask)) * packed.gap
+        out: Tensor = self.out(x) * packed.mask
+        return out
+
+
+def start_quiet(classifier: Tower, empty_classes: Iterable[int] = ()) -> None:
+    """Set the biases so that an untrained classifier says `PRIOR`, and `EMPTY_PRIOR` of empty classes."""
+    bias = classifier.out.bias
+    assert bias is not None
+    nn.init.constant_(bias, math.log(PRIOR / (1 - PRIOR)))
+    with torch.no_grad():
+        for label in empty_classes:
+            bias[label] = math.log(EMPTY_PRIOR / (1 - EMPTY_PRIOR))
+
+
+class Heads(nn.Module):
+    """Per-class logits and distances to start and end.
+
+    Args:
+        spec: widths, classes, and the activation that keeps distances non-negative.
+    """
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.classifier = Tower(spec, spec.classes)
+        self.regressor = Tower(spec, 2)
+        self.scales = nn.Parameter(torch.ones(spec.levels))
+        self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
+        self.gap = spec.head_kernel // 2
+        start_quiet(self.classifier, spec.empty_classes)
+        if spec.offset_activation == "softplus":
+            # ReLU offsets can die at small widths; this starts them alive, at 1.3 strides
+            assert self.regressor.out.bias is not None
+            nn.init.constant_(self.regressor.out.bias, 1.0)
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, 2]."""
+        packed = PackedPyramid(features, masks, self.gap)
+        logits = packed.split(self.classifier(packed))
+        raw = packed.split(self.regressor(packed))
+        return logits, [self.activate(x * scale) for x, scale in zip(raw, self.scales, strict=True)]

@@ -1,0 +1,114 @@
+"""Layers over sequences that lie channels-last in memory, [B, T, C].
+
+In this layout LayerNorm reads contiguous rows and a convolution of kernel 1 or 3 is a dense matrix product.
+Masks are [B, T, 1] in the dtype of the features, 1 where a step is real; as in ActionFormer they are applied
+after convolutions but not after LayerNorm.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tal_bench.models.kernels import dense_conv3, depthwise_conv
+
+
+class Conv(nn.Module):
+    """1-D convolution with padding k // 2 over [B, T, C_in], as one matrix product.
+
+    Args:
+        c_in: input channels.
+        c_out: output channels.
+        kernel: odd; 1 and 3 are the fast ones.
+        stride: 1 or 2; output step i is centred on input step i * stride.
+        bias: whether to add a bias, which starts at 0.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel))
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C_in] -> [B, ceil(T / stride), C_out]."""
+        if self.kernel == 1:
+            return F.linear(x[:, :: self.stride], self.weight[:, :, 0], self.bias)
+        if self.kernel != 3:
+            x = F.conv1d(x.transpose(1, 2), self.weight, None, self.stride, self.kernel // 2)
+            out = x.transpose(1, 2)
+        else:
+            out = dense_conv3(x, self.weight, self.stride)
+        return out if self.bias is None else out + self.bias
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise 1-D convolution with padding k // 2 over [B, T, C]."""
+
+    def __init__(self, channels: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.weight = nn.Parameter(torch.empty(channels, 1, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C] -> [B, ceil(T / stride), C]."""
+        out = depthwise_conv(x, self.weight, self.stride)
+        return out if self.bias is None else out + self.bias
+
+
+class SeparableConv(nn.Module):
+    """Depthwise convolution followed by a pointwise one, which always has a bias (C2MS-Net's `conv_dw`)."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.depthwise = DepthwiseConv(c_in, kernel, stride, bias)
+        self.pointwise = Conv(c_in, c_out, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C_in] -> [B, ceil(T / stride), C_out]."""
+        out: Tensor = self.pointwise(self.depthwise(x))
+        return out
+
+
+class AffineDropPath(nn.Module):
+    """Learned per-channel scale of a residual branch, dropped per video in training (CaiT, ActionFormer)."""
+
+    def __init__(self, channels: int, drop: float, init: float = 1e-4) -> None:
+        super().__init__()
+        self.drop = drop
+        self.scale = nn.Parameter(torch.full((channels,), init))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, C]."""
+        x = x * self.scale
+        if not self.training or self.drop == 0.0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop
+        return x * keep.to(x.dtype) / (1.0 - self.drop)
+
+
+def layer_norm(channels: int, wanted: bool = True) -> nn.Module:
+    """LayerNorm over channels, or nothing."""
+    return nn.LayerNorm(channels) if wanted else nn.Identity()
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Max pooling of kernel 3, stride 2, padding 1: [B, T, C] with even T -> [B, T / 2, C]."""
+    even, odd = x[:, 0::2], x[:, 1::2]
+    before = torch.cat([even[:, :1], odd[:, :-1]], dim=1)
+    return torch.maximum(torch.maximum(even, odd), before)
+
+
+def sinusoidal_positions(length: int, channels: int) -> Tensor:
+    """Absolute position embedding [length, channels] divided by sqrt(channels), as ActionFormer adds it."""
+    exponent = 2 * (torch.arange(channels, dtype=torch.float64) // 2) / channels
+    angle = torch.arange(length, dtype=torch.float64)[:, None] / torch.pow(10000.0, exponent)
+    table = torch.where(torch.arange(channels) % 2 == 0, angle.sin(), angle.cos())
+    # rounded before the division, as there, so that double precision agrees, too
+    return table.float() / math.sqrt(channels)

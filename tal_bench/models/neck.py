@@ -1,0 +1,82 @@
+"""Necks: per-level LayerNorm, optionally after a reweighting of time steps."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tal_bench.config import DetectorSpec
+from tal_bench.models.layers import Conv, DepthwiseConv, layer_norm
+
+
+class TemporalAttention(nn.Module):
+    """Squeeze-and-excite over time: channel mean -> bottleneck -> one weight per step (C2MS-Net).
+
+    The weights are tied to absolute positions, so longer inputs are resized to ``length`` and back.
+
+    Args:
+        length: T_l that the layer is built for.
+        reduction: bottleneck factor.
+    """
+
+    def __init__(self, length: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.length = length
+        self.squeeze = nn.Linear(length, length // reduction, bias=False)
+        self.excite = nn.Linear(length // reduction, length, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D] for T >= length."""
+        steps = x.mean(dim=2)
+        if x.shape[1] != self.length:
+            resized = F.interpolate(x.transpose(1, 2), size=self.length)
+            steps = resized.mean(dim=1)
+        weights = self.excite(F.relu(self.squeeze(steps))).sigmoid()
+        if x.shape[1] != self.length:
+            weights = F.interpolate(weights[:, None], size=x.shape[1])[:, 0]
+        out: Tensor = x * weights[:, :, None]
+        return out
+
+
+class Neck(nn.Module):
+    """Identity neck: every level from the first one on keeps its features, normalised."""
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.attention = (
+            nn.ModuleList(TemporalAttention(spec.max_length // stride) for stride in spec.level_strides)
+            if spec.temporal_attention
+            else None
+        )
+        self.first = spec.first_level
+        self.norms = nn.ModuleList(layer_norm(spec.width, spec.neck_norm) for _ in range(spec.levels))
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""
+        features = features[self.first :]
+        if self.attention is not None:
+            features = [attend(x) for attend, x in zip(self.attention, features, strict=True)]
+        return [norm(x) for norm, x in zip(self.norms, features, strict=True)]
+
+
+class FpnNeck(nn.Module):
+    """Feature pyramid: coarser levels are repeated onto finer ones, then smoothed (arXiv 1612.03144)."""
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        width, bias = spec.neck_width or spec.width, not spec.neck_norm
+        self.first = spec.first_level
+        self.lateral = nn.ModuleList(Conv(spec.width, width, kernel=1, bias=bias) for _ in range(spec.levels))
+        self.smooth = nn.ModuleList(DepthwiseConv(width, 3, bias=bias) for _ in range(spec.levels))
+        self.norms = nn.ModuleList(layer_norm(width, spec.neck_norm) for _ in range(spec.levels))
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""
+        levels = [
+            lateral(x) * mask
+            for lateral, x, mask in zip(self.lateral, features[self.first :], masks, strict=True)
+        ]
+        for fine in range(len(levels) - 2, -1, -1):
+            levels[fine] = levels[fine] + levels[fine + 1].repeat_interleave(2, dim=1)
+        smoothed = [smooth(x) * mask for smooth, x, mask in zip(self.smooth, levels, masks, strict=True)]
+        return [norm(x) for norm, x in zip(self.norms, smoothed, strict=True)]

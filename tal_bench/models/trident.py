@@ -1,0 +1,97 @@
+"""Trident head: offsets as expected distances under distributions over bins (TriDet, arXiv 2303.07347)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tal_bench.config import DetectorSpec
+from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, start_quiet
+
+
+@dataclass(frozen=True, slots=True)
+class RawTrident:
+    """What the towers say, before distances are read off.
+
+    Attributes:
+        logits: per level [B, T_l, K].
+        bins: per level [B, T_l, 2, bins + 1], the centre's vote for each distance to start and end.
+        start: per level [B, T_l, K], how much a step looks like a start of the class.
+        end: per level [B, T_l, K], likewise.
+    """
+
+    logits: list[Tensor]
+    bins: list[Tensor]
+    start: list[Tensor]
+    end: list[Tensor]
+
+
+class TridentHeads(nn.Module):
+    """Per-class logits and, for each class, expected distances to start and end.
+
+    The boundary towers look at detached features: they do not train the backbone.
+
+    Args:
+        spec: widths, classes, kernels and bins.
+    """
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.bins = spec.bins
+        self.classifier = Tower(spec, spec.classes)
+        self.start = Tower(spec, spec.classes, spec.boundary_kernel)
+        self.end = Tower(spec, spec.classes, spec.boundary_kernel)
+        self.regressor = Tower(spec, 2 * (spec.bins + 1))
+        self.scales = nn.Parameter(torch.ones(spec.levels))
+        self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
+        self.gap = max(spec.head_kernel, spec.boundary_kernel) // 2
+        for tower in (self.classifier, self.start, self.end):
+            start_quiet(tower, spec.empty_classes)
+
+    def raw(self, features: list[Tensor], masks: list[Tensor]) -> RawTrident:
+        """Run the four towers over the pyramid, per level [B, T_l, D] and [B, T_l, 1]."""
+        packed = PackedPyramid(features, masks, self.gap)
+        detached = PackedPyramid([x.detach() for x in features], masks, self.gap)
+        votes = packed.split(self.regressor(packed))
+        return RawTrident(
+            logits=packed.split(self.classifier(packed)),
+            bins=[
+                self.activate(x * scale).unflatten(2, (2, self.bins + 1))
+                for x, scale in zip(votes, self.scales, strict=True)
+            ],
+            start=packed.split(self.start(detached)),
+            end=packed.split(self.end(detached)),
+        )
+
+    def forward(self, features: list[Tensor], masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, K, 2]."""
+        raw = self.raw(features, masks)
+        return raw.logits, [
+            expected_offsets(bins, start, end)
+            for bins, start, end in zip(raw.bins, raw.start, raw.end, strict=True)
+        ]
+
+
+def expected_offsets(bins: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Distances in strides, [B, T, K, 2], from the votes of the centre and of its neighbours.
+
+    A step's distance to the start is the mean of 0 ... bins under the softmax of the start scores so many
+    steps before it plus the centre's votes; to the end likewise with the steps after it. Beyond the level
+    the neighbours say 0.
+
+    Args:
+        bins: [B, T, 2, bins + 1]; to the start the farthest bin comes first.
+        start: [B, T, K].
+        end: [B, T, K].
+    """
+    farthest = bins.shape[3] - 1
+    distance = torch.arange(farthest + 1, device=bins.device, dtype=bins.dtype)
+    before = F.pad(start, (0, 0, farthest, 0)).unfold(1, farthest + 1, 1)  # [B, T, K, bins + 1]
+    after = F.pad(end, (0, 0, 0, farthest)).unfold(1, farthest + 1, 1)
+    # sums rather than products: autocast would round those
+    left = ((before + bins[:, :, None, 0]).softmax(dim=3) * distance.flip(0)).sum(dim=3)
+    right = ((after + bins[:, :, None, 1]).softmax(dim=3) * distance).sum(dim=3)
+    return torch.stack([left, right], dim=3)

@@ -1,0 +1,138 @@
+"""Seconds of work for a minute of video, from the file to the segments.
+
+Extraction is the dataset's, measured once per study; the detector's share is measured per model; combining
+them is arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+
+import torch
+from torch import nn
+
+from tal_bench.config import DatasetSpec, DetectorSpec
+from tal_bench.data.annotations import read_annotations
+from tal_bench.data.batches import padded_length
+from tal_bench.data.registry import datasets
+from tal_bench.errors import InputError
+from tal_bench.models.backbone import pyramid_divisor
+from tal_bench.profiling.inputs import Place, random_batch, torch_threads
+from tal_bench.profiling.latency import measure_latency
+from tal_bench.types import DetectorOutput, VideoMeta
+
+Decode = Callable[[DetectorOutput, Sequence[VideoMeta]], Iterable[object]]
+"""From a detector's output to the segments of every video: decoding and NMS, their settings bound."""
+
+MINUTE = 60.0
+
+
+def extraction_seconds(dataset: str) -> dict[str, float]:
+    """CPU seconds on one thread, by step, that extracting features of a minute of video takes.
+
+    Measured, so slow; do it once per study.
+
+    Args:
+        dataset: registered name, or the path of a YAML file.
+
+    Returns:
+        `decode`, `flow`, `backbone/<modality>` and alternatives such as `flow_tvl1`; empty when the dataset
+        comes as features and there is nothing to measure.
+    """
+    if dataset not in datasets:
+        return {}
+    measure = datasets.get(dataset).minute_cost
+    return {} if measure is None else dict(measure())
+
+
+def steps_per_minute(dataset: DatasetSpec) -> int:
+    """Feature steps of a minute of video; where videos differ in frame rate, of the median one.
+
+    Raises:
+        DataError: the frame rate stands in the annotation file, and that cannot be read.
+    """
+    fps = dataset.fps
+    if fps is None:
+        fps = median(video.fps for video in read_annotations(dataset.annotations).videos)
+    return max(1, math.ceil(MINUTE * fps / dataset.stride))
+
+
+def detector_seconds_per_minute(
+    module: nn.Module,
+    architecture: DetectorSpec,
+    decode: Decode,
+    *,
+    steps: int,
+    device: Place,
+    threads: int = 1,
+) -> float:
+    """Seconds of forward pass, decoding and NMS for one minute of video, padded as evaluation pads it.
+
+    The features are noise. With random weights nearly every point passes the score threshold, so that NMS is
+    at its worst case; trained weights make it cheaper.
+
+    Args:
+        module: the detector.
+        architecture: its spec.
+        decode: what follows the forward pass.
+        steps: of a minute, see `steps_per_minute`.
+        device: where to measure.
+        threads: CPU threads; extraction is measured on one.
+    """
+    length = padded_length(steps, max_length=architecture.max_length, divisor=pyramid_divisor(architecture))
+    module = module.to(device.torch).eval()
+    batch = device.move(random_batch(architecture, length, valid=steps))
+
+    def detect() -> None:
+        with torch.inference_mode():
+            with device.autocast():
+                output = module(batch)
+            for _ in decode(output, batch.videos):
+                pass
+
+    with torch_threads(threads):
+        return measure_latency(detect, device.torch, warmup=2, runs=9, seconds=3.0).median / 1e3
+
+
+def minute_of_video(
+    architecture: DetectorSpec, extraction: Mapping[str, float], detector: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What a model pays for a minute of video, by step, and what other privileged extractors would cost it.
+
+    Args:
+        architecture: which modalities the model reads.
+        extraction: see `extraction_seconds`; empty gives empty results.
+        detector: see `detector_seconds_per_minute`.
+
+    Returns:
+        `CostRecord.minute`: `decode`, `flow` where a privileged modality is read, `backbone` summed over the
+        streams read, `detector`; and `CostRecord.minute_alternatives`: name to seconds that would replace
+        `flow`, empty for models that read primary modalities alone.
+
+    Raises:
+        InputError: the dataset's costs lack a step that the model needs.
+    """
+    if not extraction:
+        return {}, {}
+    privileged = any(name in architecture.privileged for name in architecture.reads)
+    needed = [
+        "decode",
+        *(f"backbone/{name}" for name in architecture.reads),
+        *(["flow"] if privileged else []),
+    ]
+    missing = [step for step in needed if step not in extraction]
+    if missing:
+        raise InputError(
+            f"lacks {', '.join(missing)}",
+            where="minute_cost of the dataset",
+            hint="have it return every step",
+        )
+    minute = {"decode": extraction["decode"]}
+    if privileged:
+        minute["flow"] = extraction["flow"]
+    minute["backbone"] = sum(extraction[f"backbone/{name}"] for name in architecture.reads)
+    minute["detector"] = detector
+    others = {name: seconds for name, seconds in extraction.items() if name.startswith("flow_")}
+    return minute, others if privileged else {}

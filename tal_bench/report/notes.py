@@ -1,0 +1,173 @@
+"""The words of a report: what the intervals say, where the numbers come from, what to keep in mind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tal_bench.evaluation.significance import Interval
+from tal_bench.report.collect import Row, Study
+
+UNCLEAR = "≈"
+NOTHING = "–"
+EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
+THUMOS_VIDEOS = 213
+"""Test videos of the published THUMOS14 rows."""
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number, or a dash for one that is not there."""
+    return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with about three significant digits, in decimals."""
+    return NOTHING if value is None else number(value, 3 if value < 1 else 2 if value < 10 else 1)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, one decimal; what rounds to 0 has none."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def interval(value: Interval | None) -> str:
+    """`+3.2 [+1.1, +5.3]`, marked when it includes 0."""
+    if value is None:
+        return NOTHING
+    text = f"{signed(value.estimate)} [{signed(value.low)}, {signed(value.high)}]"
+    return text if value.excludes_zero else f"{UNCLEAR} {text}"
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """`45.3 ± 0.8`; one seed has no spread."""
+    return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
+
+
+def extractor(alternative: str) -> str:
+    """`flow_tvl1` as tables show it: `TV-L1`."""
+    name = alternative.partition("_")[2] or alternative
+    return EXTRACTORS.get(name, name)
+
+
+def findings(study: Study) -> list[str]:
+    """One sentence per comparison of a student row; those without a clear difference are said as such."""
+    lines = []
+    for row in study.students():
+        for base, found in row.differences.items():
+            if not found.excludes_zero:
+                verdict = "no clear difference"
+            else:
+                verdict = "better" if found.estimate > 0 else "worse"
+            lines.append(f"`{row.name}` against `{base}`: {verdict}, {_points(found)}.")
+    if study.interaction is not None:
+        clear = study.interaction.excludes_zero
+        kind = "more" if study.interaction.estimate > 0 else "less"
+        verdict = f"together {kind} than the sum" if clear else "no clear difference from the sum"
+        lines.append(
+            "Interaction, `both-single` − `cross-modal` − `cross-structure` + `self`: "
+            f"{verdict}, {_points(study.interaction)}."
+        )
+    return lines
+
+
+def _points(found: Interval) -> str:
+    ends = f"[{signed(found.low)}, {signed(found.high)}]"
+    return f"{signed(found.estimate)} mAP, {100 * found.level:.0f} % interval {ends}"
+
+
+def provenance(study: Study) -> list[str]:
+    """Where the numbers come from: command, code, data, protocol, date, hardware."""
+    record = study.record
+    commits = sorted({e.get("commit", "") for e in study.environments} - {""})
+    devices = sorted(
+        {
+            f"{row.cost.device}, {_threads(row.cost.threads)}, {row.cost.precision}"
+            for row in study.rows
+            if row.cost
+        }
+    )
+    trained = sorted({_hardware(e) for e in study.environments} - {""})
+    spending = record.spec.spending
+    return [
+        f"Command: `{record.command}`",
+        f"Commit: {', '.join(commits) or 'unknown'}",
+        f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
+        f"Protocol: {record.protocol}; budget `{record.spec.budget}`, "
+        f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
+        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}",
+        f"Date: {record.finished or 'unfinished'}",
+        f"Trained on: {'; '.join(trained) or 'unknown'}",
+        f"Costs measured on: {'; '.join(devices) or 'not measured'}",
+    ]
+
+
+def _threads(count: int | str) -> str:
+    return f"{count} {'thread' if str(count) == '1' else 'threads'}"
+
+
+def _hardware(environment: dict[str, str]) -> str:
+    parts = [environment.get("hardware", ""), environment.get("device", "")]
+    if "threads" in environment:
+        parts.append(_threads(environment["threads"]))
+    return ", ".join(dict.fromkeys(filter(None, parts)))
+
+
+def notes(study: Study) -> list[str]:
+    """What a reader has to know before believing a number."""
+    record, spending = study.record, study.record.spec.spending
+    lines = [*_incomplete(study)]
+    if record.spec.budget == "smoke":
+        lines.append("Budget `smoke` shows that everything runs; its numbers say nothing about the methods.")
+    if any(row.record.teachers for row in study.rows):
+        if spending.paired_teachers:
+            lines.append("Student seed s learns from teacher seed s.")
+        elif spending.seeds > 1:
+            lines.append(
+                "All students are distilled from teacher seed 0, so their spread over seeds is without the "
+                "teacher's."
+            )
+    if "thumos14" in record.dataset.lower() and record.test_videos != THUMOS_VIDEOS:
+        lines.append(
+            f"{record.test_videos} test videos where published THUMOS14 rows have {THUMOS_VIDEOS}: "
+            "not strictly comparable with them."
+        )
+    if len({e.get("commit", "") for e in study.environments}) > 1:
+        lines.append("The runs come from more than one commit.")
+    if any(row.differences for row in study.rows):
+        lines.append(
+            "mAP in percent, mean ± standard deviation over seeds. Differences are paired by seed and video; "
+            "intervals carry the variance of both, each at its own 95 %. "
+            f"{UNCLEAR}: the interval includes 0, no clear difference. Bold: best mean among students."
+        )
+        if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
+            lines.append("Intervals from one seed carry the variance of the videos alone.")
+    lines += _extraction(study.rows)
+    return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
+
+
+def _incomplete(study: Study) -> list[str]:
+    lines = []
+    if study.record.finished is None:
+        lines.append("UNFINISHED: the study has not ended; this shows the runs that have.")
+    for row in study.rows:
+        if not row.complete:
+            why = "; ".join(f"seed {seed} failed: {error}" for seed, error in row.failures.items())
+            lines.append(f"`{row.name}` has {row.seeds_text}{f' ({why})' if why else ''}.")
+    return lines
+
+
+def _extraction(rows: Sequence[Row]) -> list[str]:
+    """What the choice of the privileged extractor means, once per distinct cost."""
+    lines = []
+    for row in rows:
+        if row.cost is None or not row.cost.minute_alternatives:
+            continue
+        for alternative in row.cost.minute_alternatives:
+            step = alternative.partition("_")[0]
+            if step in row.cost.minute:
+                other = row.cost.minute_alternatives[alternative]
+                lines.append(
+                    f"{step.capitalize()} takes {seconds(row.cost.minute[step])} s per minute of video as "
+                    f"measured in the total, {seconds(other)} s with {extractor(alternative)}."
+                )
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,264 @@
+"""The table of a study as Markdown, LaTeX (booktabs) and CSV; one for accuracy, one for cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal
+
+import pandas as pd
+
+from tal_bench.frame import STEPS
+from tal_bench.report import notes as words
+from tal_bench.report.collect import BASELINES, Row, Study
+
+GROUPS = {
+    "teacher": "Teachers, trained on labels",
+    "reference": "References, trained on labels",
+    "student": "Students",
+}
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "≈": r"$\approx$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "Δ": r"$\Delta$",
+    "λ": r"$\lambda$",
+    "τ": r"$\tau$",
+    "–": "--",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        header: with an arrow for the better direction.
+        text: of a row's cell.
+        value: for finding the best, or none where that has no meaning.
+        better: which end is best.
+    """
+
+    header: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+    better: Literal["max", "min"] = "max"
+
+    def best(self, rows: Sequence[Row]) -> set[str]:
+        """Names of the student rows whose shown value is best, empty when all show the same."""
+        if self.value is None:
+            return set()
+        found = {r.name: v for r in rows if r.record.kind == "student" and (v := self.value(r)) is not None}
+        shown = {r.name: self.text(r) for r in rows if r.name in found}
+        if len(set(shown.values())) < 2:
+            return set()
+        top = (max if self.better == "max" else min)(found.values())
+        winner = next(name for name, value in found.items() if value == top)
+        return {winner} if self.header.startswith("Avg") else {n for n in shown if shown[n] == shown[winner]}
+
+
+def accuracy(study: Study) -> list[Column]:
+    """Columns of the accuracy table."""
+
+    def at(metric: str) -> Column:
+        return Column(
+            f"@{metric.removeprefix('map_').removesuffix('0')} ↑",
+            lambda row: words.number(row.mean(metric)),
+            lambda row: row.mean(metric),
+        )
+
+    def against(base: str) -> Column:
+        return Column(f"Δ {base} [95 % CI]", lambda row: words.interval(row.differences.get(base)))
+
+    present = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
+    average = Column("Avg ↑", lambda row: words.spread(row.mean(), row.sd()), lambda row: row.mean())
+    return [*_names(), *map(at, study.metrics), average, *map(against, present)]
+
+
+def _names() -> list[Column]:
+    return [
+        Column("Row", lambda row: row.name + (f" ({row.seeds_text})" if row.seeds_text else "")),
+        Column("Modalities", lambda row: row.record.modalities),
+        Column("Teachers", lambda row: " + ".join(row.record.teachers.values()) or words.NOTHING),
+    ]
+
+
+def costs(study: Study) -> list[Column]:
+    """Columns of the cost table; none when nothing was measured."""
+    if not any(row.cost for row in study.rows):
+        return []
+
+    def measured(header: str, read: Callable[[Any], float], digits: int) -> Column:
+        def value(row: Row) -> float | None:
+            return read(row.cost) if row.cost else None
+
+        return Column(header, lambda row: words.number(value(row), digits), value, "min")
+
+    columns = [
+        Column("Row", lambda row: row.name),
+        Column("Model", lambda row: row.record.model),
+        Column("Modalities", lambda row: row.record.modalities),
+        measured("Params (M) ↓", lambda cost: cost.params / 1e6, 2),
+        measured("GMACs ↓", lambda cost: cost.gmacs, 2),
+        measured("Latency, median (ms) ↓", lambda cost: cost.latency_ms["median"], 1),
+        measured("Peak memory (MB) ↓", lambda cost: cost.peak_memory_mb, 0),
+    ]
+    return columns + _minute_columns(study)
+
+
+def _minute_columns(study: Study) -> list[Column]:
+    """Seconds per minute of video: each step, the total, and the total with other extractors."""
+
+    def step_column(step: str) -> Column:
+        return Column(
+            f"{step.capitalize()} (s/min)",
+            lambda row: words.seconds(row.cost.minute.get(step) if row.cost else None),
+        )
+
+    def total(header: str, value: Callable[[Row], float | None]) -> Column:
+        return Column(header, lambda row: words.seconds(value(row)), value, "min")
+
+    present = steps(study)
+    if not present:
+        return []
+    others = [
+        total(f"Total with {words.extractor(a)} (s/min) ↓", partial(Row.minute_with, alternative=a))
+        for a in alternatives(study)
+    ]
+    return [*map(step_column, present), total("Total (s/min) ↓", lambda row: row.minute), *others]
+
+
+def steps(study: Study) -> list[str]:
+    """Measured steps of a minute of video, in the order in which they happen."""
+    found = {step for row in study.rows if row.cost for step in row.cost.minute}
+    return [s for s in STEPS if s in found] + sorted(found - set(STEPS))
+
+
+def alternatives(study: Study) -> list[str]:
+    """Other privileged extractors that were measured."""
+    return sorted({a for row in study.rows if row.cost for a in row.cost.minute_alternatives})
+
+
+def markdown(study: Study) -> str:
+    """The report as Markdown: accuracy, what the intervals say, cost, provenance."""
+    record = study.record
+    parts = [f"# {record.spec.name}", record.spec.description]
+    if not study.complete:
+        parts.append("**Incomplete: " + ("runs are missing.**" if record.finished else "unfinished study.**"))
+    parts.append("## Accuracy: mAP in percent at each tIoU, and their average")
+    parts.append(_markdown_table(accuracy(study), study.rows))
+    parts.append("\n".join(f"- {line}" for line in words.findings(study)))
+    if columns := costs(study):
+        parts += ["## Cost of the model and of one minute of video", _markdown_table(columns, study.rows)]
+    lines = [*words.provenance(study), *_settings(study.rows), *words.notes(study)]
+    parts += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _settings(rows: Sequence[Row]) -> list[str]:
+    tuned = [
+        f"`{row.name}` " + ", ".join(f"{k} {v:.3g}" for k, v in row.record.settings.items())
+        for row in rows
+        if row.record.settings
+    ]
+    return [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
+
+
+def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    best = [column.best(rows) for column in columns]
+    lines = [[column.header for column in columns]]
+    lines.append(["---" if _is_text(column) else "---:" for column in columns])
+    for kind, members in groupby(rows, key=lambda row: row.record.kind):
+        lines.append([f"*{GROUPS[kind]}*", *[""] * (len(columns) - 1)])
+        for row in members:
+            texts = [column.text(row).replace("|", "\\|") for column in columns]
+            lines.append([f"**{t}**" if row.name in b else t for t, b in zip(texts, best, strict=True)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _is_text(column: Column) -> bool:
+    return column.header in ("Row", "Model", "Modalities", "Teachers")
+
+
+def latex(study: Study) -> str:
+    """Both tables for booktabs, with provenance as comments."""
+    comments = "\n".join(f"% {line}" for line in [*words.provenance(study), *words.notes(study)])
+    tables = [_latex_table(columns, study.rows) for columns in (accuracy(study), costs(study)) if columns]
+    return f"% needs \\usepackage{{booktabs}}\n{comments}\n" + "\n".join(tables)
+
+
+def _latex_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    best = [column.best(rows) for column in columns]
+    lines = [r"\begin{tabular}{" + "".join("l" if _is_text(c) else "r" for c in columns) + "}", r"\toprule"]
+    lines.append(" & ".join(escape(column.header) for column in columns) + r" \\")
+    for _, members in groupby(rows, key=lambda row: row.record.kind):
+        lines.append(r"\midrule")
+        for row in members:
+            texts = [escape(column.text(row)) for column in columns]
+            cells = [rf"\textbf{{{t}}}" if row.name in b else t for t, b in zip(texts, best, strict=True)]
+            lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escape(text: str) -> str:
+    """Text for LaTeX."""
+    return "".join(TEX.get(character, character) for character in text)
+
+
+def csv(study: Study) -> str:
+    """Raw numbers, one line per row of the table."""
+    table = pd.DataFrame([line(study, row) for row in study.rows])
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def line(study: Study, row: Row) -> dict[str, Any]:
+    """Raw numbers of a row, in named columns; none where there is no number."""
+    found: dict[str, Any] = {
+        "study": study.record.spec.name,
+        "dataset": study.record.dataset,
+        "row": row.name,
+        "kind": row.record.kind,
+        "model": row.record.model,
+        "modalities": row.record.modalities,
+        "teachers": " + ".join(row.record.teachers.values()),
+        "settings": json.dumps(row.record.settings),
+        "seeds": len(row.results),
+        "seeds_expected": row.expected,
+    }
+    for metric in (*study.metrics, "map_avg"):
+        found |= {f"{metric}_mean": row.mean(metric), f"{metric}_sd": row.sd(metric)}
+    for base in BASELINES:
+        d = row.differences.get(base)
+        found |= {
+            f"delta_{base}": d.estimate if d else None,
+            f"delta_{base}_low": d.low if d else None,
+            f"delta_{base}_high": d.high if d else None,
+            f"delta_{base}_clear": d.excludes_zero if d else None,
+            f"delta_{base}_seeds": d.seeds if d else None,
+        }
+    cost = row.cost
+    found |= {
+        "params": cost.params if cost else None,
+        "gmacs": cost.gmacs if cost else None,
+        "latency_ms": cost.latency_ms.get("median") if cost else None,
+        "latency_ms_iqr": cost.latency_ms.get("iqr") if cost else None,
+        "peak_memory_mb": cost.peak_memory_mb if cost else None,
+        "minute": row.minute,
+    }
+    found |= {f"minute_{step}": cost.minute.get(step) if cost else None for step in steps(study)}
+    return found | {f"minute_with_{a}": row.minute_with(a) for a in alternatives(study)}

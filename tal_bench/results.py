@@ -1,0 +1,273 @@
+"""What a run leaves behind, and how a study is read back: `load(...)` gives one pandas row per run.
+
+Files of a study, below `reports/<study>/`:
+
+    study.json                 StudyRecord: the study's spec and its rows
+    ground_truth.json          annotations of the evaluated test videos, ActivityNet-style
+    runs/<hash>.json           RunResult, written last: its presence says that the run has ended
+    runs/<hash>.safetensors    weights (EMA)
+    runs/<hash>.detections.json  detections on test, ActivityNet-style (final runs)
+    costs/<key>.json           CostRecord, one per architecture
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from tal_bench.config import RunSpec, Spec, StudySpec
+from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["finished", "pruned", "failed"]
+R = TypeVar("R", bound=Spec)
+
+
+class EpochRecord(Spec):
+    """One evaluation point of a training.
+
+    Attributes:
+        epoch: number of epochs done.
+        losses: mean of every named part of the objective since the last record.
+        validation_map: average mAP on validation; none in final runs.
+    """
+
+    epoch: int
+    losses: dict[str, float]
+    validation_map: float | None = None
+
+
+class RunResult(Spec):
+    """The outcome of one `RunSpec`; a failure is a result too.
+
+    Attributes:
+        hash: of the spec.
+        spec: what was run.
+        status: `finished`, `pruned` (stopped early by the tuner) or `failed`.
+        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's protocol.
+        per_class: class to average AP, in percent.
+        history: training, in time order.
+        environment: commit, versions, hardware, threads.
+        timings: seconds of train, predict, evaluate.
+        error: one line, when failed.
+    """
+
+    hash: str
+    spec: RunSpec
+    status: Status
+    metrics: dict[str, float] = {}
+    per_class: dict[str, float] = {}
+    history: tuple[EpochRecord, ...] = ()
+    environment: dict[str, str] = {}
+    timings: dict[str, float] = {}
+    error: str | None = None
+
+
+class CostRecord(Spec):
+    """What an architecture costs, measured once on a quiet machine.
+
+    Attributes:
+        key: hash of the architecture and the measuring conditions.
+        model: registered name.
+        params: number of weights that inference needs.
+        gmacs: 1e9 multiply-accumulates of one forward pass at `frames` steps.
+        frames: T of the measurement.
+        latency_ms: `median` and `iqr` of that forward pass.
+        peak_memory_mb: activations and weights at the peak of a forward pass.
+        threads: CPU threads used.
+        device: name of the hardware.
+        precision: of the matrix products.
+        minute: seconds spent on one minute of video by step: `decode`, `flow` (privileged extraction;
+            absent for primary-only models), `backbone`, `detector`; empty when the dataset has no videos.
+        minute_alternatives: other privileged extractors, name to seconds per minute of video (`flow_tvl1`).
+    """
+
+    key: str
+    model: str
+    params: int
+    gmacs: float
+    frames: int
+    latency_ms: dict[str, float]
+    peak_memory_mb: float
+    threads: int
+    device: str
+    precision: str
+    minute: dict[str, float] = {}
+    minute_alternatives: dict[str, float] = {}
+
+
+class RowRecord(Spec):
+    """One row of the table.
+
+    Attributes:
+        name: variant name, or the model's name for reference rows.
+        kind: `teacher` and `reference` rows are trained on labels; `student` rows are the variants.
+        model: registered name of the row's model.
+        modalities: as tables show them, for instance `RGB + flow`.
+        teachers: role to registered model.
+        settings: tuned values, name to value; empty for untuned rows.
+        trials: hashes of the tuning runs.
+        finals: hashes of the final runs, in the order of `seeds`.
+        seeds: of the final runs.
+        cost: key of the row's CostRecord.
+    """
+
+    name: str
+    kind: Literal["teacher", "reference", "student"]
+    model: str
+    modalities: str
+    teachers: dict[str, str] = {}
+    settings: dict[str, float] = {}
+    trials: tuple[str, ...] = ()
+    finals: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    cost: str = ""
+
+
+class StudyRecord(Spec):
+    """A study as its folder keeps it.
+
+    Attributes:
+        spec: what was asked.
+        command: the command line that made it.
+        dataset: name.
+        fingerprint: of the data.
+        classes: names, by index.
+        test_videos: number of evaluated videos.
+        protocol: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.7`.
+        finished: ISO time, none while rows are missing.
+        rows: in the order of the table.
+    """
+
+    spec: StudySpec
+    command: str
+    dataset: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    test_videos: int
+    tiou: tuple[float, ...]
+    protocol: str
+    finished: str | None = None
+    rows: tuple[RowRecord, ...] = ()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private; results are to be shared
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=path) from None
+
+
+class StudyFolder:
+    """Paths and records of one study's folder.
+
+    Args:
+        path: `reports/<study>`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run_file(self, hash_: str, suffix: str = ".json") -> Path:
+        """File of a run: `.json`, `.safetensors` or `.detections.json`."""
+        return self.path / "runs" / f"{hash_}{suffix}"
+
+    def read_run(self, hash_: str) -> RunResult | None:
+        """The result of an ended run, or none."""
+        return _read(RunResult, self.run_file(hash_))
+
+    def write_run(self, result: RunResult) -> None:
+        """Record a run as ended."""
+        write_atomically(self.run_file(result.hash), result.model_dump_json(indent=1))
+
+    def runs(self) -> Iterator[RunResult]:
+        """All ended runs."""
+        for file in sorted((self.path / "runs").glob("*.json")):
+            if not file.name.endswith(".detections.json"):
+                result = _read(RunResult, file)
+                if result is not None:
+                    yield result
+
+    def read_cost(self, key: str) -> CostRecord | None:
+        """A measured cost, or none."""
+        return _read(CostRecord, self.path / "costs" / f"{key}.json")
+
+    def write_cost(self, cost: CostRecord) -> None:
+        """Record a measured cost."""
+        write_atomically(self.path / "costs" / f"{cost.key}.json", cost.model_dump_json(indent=1))
+
+    def read_study(self) -> StudyRecord:
+        """The study's record.
+
+        Raises:
+            InputError: the folder holds no study.
+        """
+        record = _read(StudyRecord, self.path / "study.json")
+        if record is None:
+            raise InputError("no study.json there", where=self.path, hint="give the folder of a study")
+        return record
+
+    def write_study(self, record: StudyRecord) -> None:
+        """Record the study."""
+        write_atomically(self.path / "study.json", record.model_dump_json(indent=1))
+
+
+def load(source: Path | str, *, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Read every run of a study into one table; `tal_bench.frame` describes its columns.
+
+    Args:
+        source: a study's folder, a folder that holds several of them, or the name of an MLflow experiment.
+        tracking_uri: of the MLflow server; given, ``source`` is an experiment's name.
+
+    Raises:
+        InputError: there is no such study or experiment.
+    """
+    from tal_bench.frame import load_experiment, load_folder  # pandas takes as long to import as the rest
+
+    if tracking_uri is None and Path(source).is_dir():
+        return load_folder(Path(source))
+    return load_experiment(str(source), tracking_uri)
+
+
+def _read(kind: type[R], file: Path) -> R | None:
+    """Parse a record, or none when the file does not exist.
+
+    Raises:
+        InputError: the file is not such a record.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"not a {kind.__name__}: {place} {first['msg']}", where=file, hint="delete it and run again"
+        ) from None

@@ -1,0 +1,83 @@
+"""Cost of every row's architecture, measured once, after training has ended and the machine is quiet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+
+from rich.console import Console
+
+from tal_bench.config import DecodeSpec
+from tal_bench.engine.device import Device
+from tal_bench.engine.predict import decode
+from tal_bench.models.registry import get_model
+from tal_bench.profiling.minute import (
+    detector_seconds_per_minute,
+    extraction_seconds,
+    minute_of_video,
+    steps_per_minute,
+)
+from tal_bench.profiling.profile import cost_key, profile_model
+from tal_bench.results import CostRecord, RowRecord, StudyFolder, write_atomically
+from tal_bench.studies.plan import Context
+from tal_bench.studies.run import trained
+
+THREADS = 1
+"""As in training, and as the extraction is measured."""
+
+
+def measure_costs(context: Context, rows: Sequence[RowRecord], console: Console) -> list[RowRecord]:
+    """Return the rows with the keys of their costs, which are on disk then; none where every run failed."""
+    folder = StudyFolder(context.folder)
+
+    def finished(row: RowRecord) -> tuple[str, ...]:
+        results = (folder.read_run(hash_) for hash_ in row.finals)
+        return tuple(r.hash for r in results if r is not None and r.status == "finished")
+
+    runs = [finished(row) for row in rows]
+    return [
+        row.model_copy(update={"cost": _cost(context, row, ended[0], console).key}) if ended else row
+        for row, ended in zip(rows, runs, strict=True)
+    ]
+
+
+def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostRecord:
+    """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
+    folder = StudyFolder(context.folder)
+    device = Device(context.device, context.precision)
+    model, architecture = get_model(row.model), context.architecture(row.model)
+    frames = context.dataset.max_length
+    key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
+    known = folder.read_cost(key)
+    if known is not None:
+        return known
+    console.print(f"measuring the cost of {row.model}", highlight=False)
+    cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
+    extraction = _extraction(context, console)
+    if extraction:
+        net = trained(run, folder)[0]
+        detector = detector_seconds_per_minute(
+            net,
+            architecture,
+            partial(decode, settings=DecodeSpec()),
+            steps=steps_per_minute(context.dataset),
+            device=device,
+            threads=THREADS,
+        )
+        minute, others = minute_of_video(architecture, extraction, detector)
+        cost = cost.model_copy(update={"minute": minute, "minute_alternatives": others})
+    folder.write_cost(cost)
+    return cost
+
+
+def _extraction(context: Context, console: Console) -> dict[str, float]:
+    """Seconds per minute of video before the detector; measured once per study, kept in `extraction.json`."""
+    file = context.folder / "costs" / "extraction.json"
+    if file.exists():
+        known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    console.print("measuring what a minute of video costs", highlight=False)
+    measured = extraction_seconds(context.dataset.name)
+    write_atomically(file, json.dumps(measured, indent=1))
+    return measured

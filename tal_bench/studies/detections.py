@@ -1,0 +1,82 @@
+"""Detections and labels as tables for the evaluation and as JSON for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tal_bench.data.dataset import Video
+from tal_bench.types import Segments
+
+SECONDS_DECIMALS, SCORE_DIGITS = 3, 5
+"""Detections are rounded before they are evaluated, so that what is on disk gives the same numbers."""
+
+
+def detections_table(detections: Sequence[Segments], classes: Sequence[str]) -> pd.DataFrame:
+    """Columns video, start, end, label, score; times in seconds."""
+    names = np.asarray(classes, dtype=object)
+    segments = np.concatenate([d.segments for d in detections]).astype(np.float64).round(SECONDS_DECIMALS)
+    scores = np.concatenate([d.scores for d in detections]).astype(np.float64)
+    digits = SCORE_DIGITS - 1 - np.floor(np.log10(np.maximum(scores, 1e-12)))
+    scores = np.round(scores * 10**digits) / 10**digits
+    return pd.DataFrame(
+        {
+            "video": np.repeat([d.video for d in detections], [len(d.scores) for d in detections]),
+            "start": segments[:, 0],
+            "end": segments[:, 1],
+            "label": names[np.concatenate([d.labels for d in detections])],
+            "score": scores,
+        }
+    )
+
+
+def ground_truth_table(videos: Sequence[Video], classes: Sequence[str]) -> pd.DataFrame:
+    """Columns video, start, end, label; times in seconds."""
+    rows = [
+        (video.meta.id, start, end, classes[label])
+        for video in videos
+        for (start, end), label in zip(video.segments_seconds.tolist(), video.labels.tolist(), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["video", "start", "end", "label"])
+
+
+def detections_json(table: pd.DataFrame) -> dict[str, Any]:
+    """ActivityNet-style `{"results": {video: [{"segment", "label", "score"}]}}`."""
+    return {
+        "results": {
+            str(video): [
+                {"segment": [start, end], "label": label, "score": score}
+                for start, end, label, score in zip(
+                    part["start"].tolist(),
+                    part["end"].tolist(),
+                    part["label"].tolist(),
+                    part["score"].tolist(),
+                    strict=True,
+                )
+            ]
+            for video, part in table.groupby("video", sort=True)
+        }
+    }
+
+
+def ground_truth_json(videos: Sequence[Video], classes: Sequence[str]) -> dict[str, Any]:
+    """ActivityNet-style `{"database": {video: {"subset", "duration", "annotations"}}}` of the test videos."""
+    return {
+        "database": {
+            video.meta.id: {
+                "subset": "test",
+                "duration": video.meta.duration,
+                "fps": video.meta.fps,
+                "annotations": [
+                    {"segment": segment, "label": classes[label], "label_id": label}
+                    for segment, label in zip(
+                        video.segments_seconds.tolist(), video.labels.tolist(), strict=True
+                    )
+                ],
+            }
+            for video in videos
+        }
+    }

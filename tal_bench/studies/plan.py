@@ -1,0 +1,236 @@
+"""The rows of a study as plans: which runs each needs, in which order.
+
+The protocol: student rows, `none` included, are tuned with the same number of trials on a validation part of
+the training videos; every row is then trained on all training videos with the final seeds and tested once.
+Teachers of tuning runs have not seen the validation videos either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from tal_bench.config import (
+    Budget,
+    DatasetSpec,
+    DetectorSpec,
+    DistillSpec,
+    Inputs,
+    RunSpec,
+    TeacherUse,
+    TrainSpec,
+)
+from tal_bench.distill.variants import TeacherRef, Variant
+from tal_bench.errors import InputError
+from tal_bench.models.registry import detector_spec, get_model, model_name, training_recipe
+from tal_bench.results import RowRecord, RunResult
+from tal_bench.studies.drive import Plan
+from tal_bench.studies.run import Job
+from tal_bench.studies.tune import Settings, Trial, best, propose
+
+TUNING_SEED = 1000
+"""Of every tuning run; the final seeds are 0, 1, 2 ..."""
+Asking = Generator[Sequence[Job], list[RunResult], Settings]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all rows of a study share.
+
+    Attributes:
+        dataset: with its fingerprint.
+        classes: K.
+        student: registered name.
+        teacher: registered name of the transformer teacher.
+        budget: what may be spent.
+        seed: of the samplers.
+        folder: of the study.
+        device: `cpu` or `cuda`.
+        precision: of the runs.
+    """
+
+    dataset: DatasetSpec
+    classes: int
+    student: str
+    teacher: str
+    budget: Budget
+    seed: int
+    folder: Path
+    device: str
+    precision: Literal["fp32", "bf16"]
+
+    def architecture(self, model: str) -> DetectorSpec:
+        """Of a registered model on this dataset."""
+        return detector_spec(get_model(model), self.dataset, self.classes)
+
+    def schedule(self, model: str) -> TrainSpec:
+        """The model's recipe on data of this size, shortened when the budget says so."""
+        recipe = training_recipe(get_model(model), self.dataset.size)
+        if self.budget.epochs is None:
+            return recipe
+        warmup = min(recipe.warmup_epochs, self.budget.epochs - 1)
+        return recipe.model_copy(
+            update={"warmup_epochs": warmup, "epochs": self.budget.epochs - warmup, "validate_every": 1}
+        )
+
+    def run(self, model: str, protocol: Literal["tune", "final"], seed: int, settings: Settings) -> RunSpec:
+        """A run on labels alone."""
+        schedule = self.schedule(model)
+        return RunSpec(
+            dataset=self.dataset,
+            model=model,
+            detector=self.architecture(model),
+            train=schedule.model_copy(update={"lr": schedule.lr * settings.get("lr", 1.0)}),
+            protocol=protocol,
+            seed=seed,
+            videos=self.budget.videos,
+            precision=self.precision,
+        )
+
+    def job(self, spec: RunSpec, history: Sequence[Trial] | None = None) -> Job:
+        """The run as a worker gets it."""
+        finished = [t.curve for t in history or () if t.result.status == "finished"]
+        return Job(spec, self.folder, self.device, None if history is None else tuple(finished))
+
+
+def teacher_model(ref: TeacherRef, context: Context) -> str:
+    """Registered name of a variant's teacher in a study.
+
+    Raises:
+        InputError: the student's structure has no such teacher.
+    """
+    if ref.inputs == "student":
+        return context.student
+    source = {"student": context.student, "teacher": context.teacher}.get(ref.structure)
+    if source is None:
+        return ref.structure if ref.inputs == "all" else model_name(ref.structure, cast("Inputs", ref.inputs))
+    model = get_model(source)
+    name = model_name(
+        model.structure,
+        cast("Inputs", ref.inputs),
+        temporal_attention=model.temporal_attention,
+        size=model.size,
+    )
+    try:
+        get_model(name)
+    except InputError as error:
+        raise InputError(
+            f"'{source}' has no counterpart '{name}' to learn from",
+            hint="register one, or choose another student",
+        ) from error
+    return name
+
+
+def modalities(model: str, context: Context) -> str:
+    """What a model sees, as tables show it: `rgb + flow`."""
+    spec = context.architecture(model)
+    return " + ".join(spec.reads)
+
+
+def labels_row(context: Context, name: str, model: str, kind: Literal["teacher", "reference"]) -> Plan:
+    """A model trained on labels, with all final seeds."""
+    settings = yield from tuned_teacher(context, model)
+    seeds = tuple(range(context.budget.seeds))
+    specs = [context.run(model, "final", seed, settings) for seed in seeds]
+    yield [context.job(spec) for spec in specs]
+    return RowRecord(
+        name=name,
+        kind=kind,
+        model=model,
+        modalities=modalities(model, context),
+        settings=settings,
+        finals=tuple(spec.hash for spec in specs),
+        seeds=seeds,
+    )
+
+
+def tuned_teacher(context: Context, model: str) -> Asking:
+    """Learning rate of a teacher: the default, or the best of the budget's multiples on validation."""
+    multiples = context.budget.teacher_lr
+    if not multiples:
+        return {}
+    specs = [context.run(model, "tune", TUNING_SEED, {"lr": multiple}) for multiple in multiples]
+    results = yield [context.job(spec) for spec in specs]
+    trials = [Trial({"lr": m}, result) for m, result in zip(multiples, results, strict=True)]
+    return best(trials, {"lr": 1.0})
+
+
+def student_row(context: Context, variant: Variant) -> Plan:
+    """Tune a variant on validation, then train and test with all final seeds."""
+    models = {role: teacher_model(ref, context) for role, ref in variant.teachers.items()}
+    rates: dict[str, Settings] = {}
+    for model in dict.fromkeys(models.values()):
+        rates[model] = yield from tuned_teacher(context, model)
+
+    def teachers(protocol: Literal["tune", "final"], seed: int) -> dict[str, RunSpec]:
+        return {role: context.run(model, protocol, seed, rates[model]) for role, model in models.items()}
+
+    tuning_teachers = teachers("tune", TUNING_SEED)
+    if models:
+        yield [context.job(spec) for spec in tuning_teachers.values()]
+    trials: list[Trial] = []
+    while len(trials) < context.budget.trials:
+        count = min(context.budget.generation, context.budget.trials - len(trials))
+        proposed = propose(
+            trials,
+            variant.search_space(),
+            variant.defaults(),
+            count=count,
+            seed=context.seed,
+            row=variant.name,
+        )
+        specs = [distilled(context, variant, s, "tune", TUNING_SEED, tuning_teachers) for s in proposed]
+        results = yield [context.job(spec, trials) for spec in specs]
+        trials += [Trial(s, r) for s, r in zip(proposed, results, strict=True)]
+    settings = best(trials, variant.defaults())
+
+    seeds = tuple(range(context.budget.seeds))
+    per_seed = [teachers("final", seed if context.budget.paired_teachers else 0) for seed in seeds]
+    if models:
+        yield [context.job(spec) for used in per_seed for spec in used.values()]
+    finals = [
+        distilled(context, variant, settings, "final", seed, used)
+        for seed, used in zip(seeds, per_seed, strict=True)
+    ]
+    yield [context.job(spec) for spec in finals]
+    return RowRecord(
+        name=variant.name,
+        kind="student",
+        model=context.student,
+        modalities=modalities(context.student, context),
+        teachers=models,
+        settings=settings,
+        trials=tuple(t.result.hash for t in trials),
+        finals=tuple(spec.hash for spec in finals),
+        seeds=seeds,
+    )
+
+
+def distilled(
+    context: Context,
+    variant: Variant,
+    settings: Settings,
+    protocol: Literal["tune", "final"],
+    seed: int,
+    teachers: dict[str, RunSpec],
+) -> RunSpec:
+    """The student's run under a variant with these settings."""
+    base = context.run(context.student, protocol, seed, settings)
+    if not variant.terms:
+        return base
+    spec = DistillSpec(
+        teachers={
+            role: TeacherUse(run=run.hash, model=run.model, weight=variant.teachers[role].weight)
+            for role, run in teachers.items()
+        },
+        terms=tuple(
+            use.model_copy(update={"weight": settings.get(f"weight/{use.name}", use.weight)})
+            for use in variant.terms
+        ),
+        soft_weight=settings.get("soft_weight", variant.soft_weight),
+        temperature=settings.get("temperature", variant.temperature),
+        student_init=variant.student_init,
+    )
+    return base.model_copy(update={"distill": spec})

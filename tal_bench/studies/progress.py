@@ -1,0 +1,61 @@
+"""What a person sees while runs come in: a bar on a terminal, a line per run in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from tal_bench.results import RunResult
+
+Shown = Callable[[str, RunResult, bool], None]
+
+
+@contextmanager
+def run_progress(console: Console, total: int) -> Iterator[Shown]:
+    """Yield a function (row, result, fresh) that shows an ended run; one found on disk moves the bar only."""
+    done = 0
+    with Progress(
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as display:
+        task = display.add_task("", total=total, last="")
+
+        def show(row: str, result: RunResult, fresh: bool) -> None:
+            nonlocal done
+            done += 1
+            text = describe(row, result)
+            display.update(task, completed=done, total=max(total, done), last=text)
+            if fresh and (result.status == "failed" or not console.is_terminal):
+                console.print(
+                    f"[{done}/{max(total, done)}] {text}", markup=False, highlight=False, soft_wrap=True
+                )
+
+        yield show
+
+
+def describe(row: str, result: RunResult) -> str:
+    """One line on an ended run."""
+    split = "validation" if result.spec.protocol == "tune" else "test"
+    who = row if row == result.spec.model else f"{row}: {result.spec.model}"
+    seconds = sum(result.timings.values())
+    if result.status == "failed":
+        return f"{who} seed {result.spec.seed} failed: {result.error}"
+    score = f"{split} mAP {result.metrics['map_avg']:.1f}" if "map_avg" in result.metrics else ""
+    return f"{who} seed {result.spec.seed} {result.status}, {score} ({seconds:.0f} s)"

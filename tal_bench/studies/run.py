@@ -1,0 +1,246 @@
+"""One `RunSpec` -> one `RunResult`, on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tal_bench.config import DatasetSpec, RunSpec
+from tal_bench.data.dataset import Dataset, Part, open_dataset
+from tal_bench.distill.objective import Objective
+from tal_bench.engine.checkpoint import load_weights, save_weights
+from tal_bench.engine.device import Device
+from tal_bench.engine.predict import predict
+from tal_bench.engine.train import initialise_from, train
+from tal_bench.errors import InputError, TalBenchError
+from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap
+from tal_bench.models.registry import get_model
+from tal_bench.results import EpochRecord, RunResult, StudyFolder, write_atomically
+from tal_bench.studies.detections import detections_json, detections_table, ground_truth_table
+from tal_bench.studies.environment import environment
+from tal_bench.studies.pruning import Curve, judge
+
+PARTS: dict[str, tuple[Part, Part]] = {
+    "tune": ("train", "validation"),
+    "final": ("train+validation", "test"),
+}
+"""Protocol to the parts trained on and evaluated on."""
+PROJECTION_STREAM = 7919
+"""Separates the random numbers of the projection from those of the student's initial weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to do a run.
+
+    Attributes:
+        spec: the run.
+        folder: of the study.
+        device: `cpu` or `cuda`.
+        history: curves to prune by; none = never prune.
+    """
+
+    spec: RunSpec
+    folder: Path
+    device: str = "cpu"
+    history: tuple[Curve, ...] | None = None
+
+
+class _PrunedError(Exception):
+    """The trial is not worth going on with."""
+
+
+def recall(job: Job) -> RunResult | None:
+    """What a run gave before, or none; failures are tried again."""
+    known = StudyFolder(job.folder).read_run(job.spec.hash)
+    return None if known is None or known.status == "failed" else known
+
+
+def run(job: Job) -> RunResult:
+    """Do a run; failures are results too.
+
+    Nothing is recorded as ended before weights and detections are on disk.
+
+    Raises:
+        InputError: data or teachers cannot be read; other failures are in the result's `error`.
+    """
+    folder = StudyFolder(job.folder)
+    device = Device(job.device, job.spec.precision)
+    attempt = _Attempt(job, folder, device)
+    try:
+        result = attempt.finish()
+    except _PrunedError:
+        result = attempt.result("pruned")
+    except InputError:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, TalBenchError) else f"{type(error).__name__}: {error}"
+        result = attempt.result("failed", error=" ".join(text.split())[:500])
+    folder.write_run(result)
+    return result
+
+
+class _Attempt:
+    """A run in progress: what it has measured so far."""
+
+    def __init__(self, job: Job, folder: StudyFolder, device: Device) -> None:
+        self.spec, self.folder, self.device = job.spec, folder, device
+        self.history: list[EpochRecord] = []
+        self.timings: dict[str, float] = {}
+        self.accuracy: MeanAP | None = None
+        self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
+
+    def finish(self) -> RunResult:
+        """Train, evaluate, write weights and detections."""
+        spec = self.spec
+        student, teachers, objective = _networks(spec, self.folder)
+        data = open_once(spec.dataset, _reads(spec, self.folder), spec.videos)
+        train_part, eval_part = PARTS[spec.protocol]
+        self.evaluated = data.videos(eval_part)
+        self.classes = data.classes
+        started = time.perf_counter()
+        average = train(
+            student,
+            spec.detector,
+            data.videos(train_part),
+            spec.train,
+            seed=spec.seed,
+            device=self.device,
+            teachers=teachers,
+            objective=objective,
+            after_epoch=self._after_epoch,
+        )
+        self.timings["train"] = time.perf_counter() - started - self.timings.get("evaluate", 0.0)
+        if self.accuracy is None:
+            self._evaluate(average)
+        if spec.protocol == "final" or spec.distill is None:  # tuning needs the weights of teachers only
+            save_weights(average, self.folder.run_file(spec.hash, ".safetensors"))
+        if spec.protocol == "final":
+            text = json.dumps(detections_json(self.detections), separators=(",", ":"))
+            write_atomically(self.folder.run_file(spec.hash, ".detections.json"), text)
+        return self.result("finished")
+
+    def _after_epoch(self, epoch: int, losses: dict[str, float], average: nn.Module) -> bool:
+        """Record the losses; on validation also the mAP, which may prune."""
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise TalBenchError(
+                f"training diverged: the loss is not finite in epoch {epoch}", hint="lower the lr"
+            )
+        spec = self.spec.train
+        last = epoch == spec.total_epochs
+        if not (last or epoch % spec.validate_every == 0):
+            return False
+        value = None
+        if self.spec.protocol == "tune":
+            value = self._evaluate(average)
+        self.history.append(EpochRecord(epoch=epoch, losses=losses, validation_map=value))
+        if value is not None and self.stop is not None and self.stop(epoch, value):
+            raise _PrunedError
+        return False
+
+    def _evaluate(self, model: nn.Module) -> float:
+        """Average mAP in percent on the evaluated part."""
+        started = time.perf_counter()
+        spec = self.spec
+        found = list(predict(model, spec.detector, self.evaluated, spec.decode, self.device))
+        self.detections = detections_table(found, self.classes)
+        predicted = time.perf_counter()
+        self.accuracy = interpolated_ap(
+            self.detections,
+            ground_truth_table(self.evaluated, self.classes),
+            spec.dataset.tiou,
+            videos=[v.meta.id for v in self.evaluated],
+        )
+        now = time.perf_counter()
+        self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
+        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started
+        return 100.0 * self.accuracy.average
+
+    def result(self, status: Any, error: str | None = None) -> RunResult:
+        """What is known now."""
+        metrics, per_class = {}, {}
+        if self.accuracy is not None and status != "failed":
+            pairs = zip(self.accuracy.thresholds, self.accuracy.map, strict=True)
+            metrics = {f"map_{t:.2f}": 100.0 * float(value) for t, value in pairs}
+            metrics["map_avg"] = 100.0 * self.accuracy.average
+            means = self.accuracy.ap.mean(axis=0)
+            per_class = {str(c): 100.0 * float(x) for c, x in zip(self.accuracy.classes, means, strict=True)}
+        return RunResult(
+            hash=self.spec.hash,
+            spec=self.spec,
+            status=status,
+            metrics=metrics,
+            per_class=per_class,
+            history=tuple(self.history),
+            environment=environment(self.device.torch),
+            timings={name: round(value, 3) for name, value in self.timings.items()},
+            error=error,
+        )
+
+
+def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
+    """A finished run's network with its weights, in eval mode, and what the run was.
+
+    Raises:
+        InputError: no such run, or its weights are not there.
+    """
+    known = folder.read_run(hash_)
+    if known is None or known.status != "finished":
+        raise InputError(f"run {hash_} has not finished", where=folder.path)
+    net = get_model(known.spec.model).build(known.spec.detector)
+    load_weights(net, folder.run_file(hash_, ".safetensors"))
+    return net.eval(), known.spec
+
+
+def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
+    """Student with its initial weights, teachers, objective.
+
+    The initial weights depend on the seed and the architecture alone: the same in every row of a study.
+
+    Raises:
+        TalBenchError: a teacher's own training failed.
+        InputError: a teacher's run or weights are not there.
+    """
+    torch.manual_seed(spec.seed)
+    student = get_model(spec.model).build(spec.detector)
+    if spec.distill is None:
+        return student, {}, None
+    for use in spec.distill.teachers.values():
+        known = folder.read_run(use.run)
+        if known is not None and known.status == "failed":  # this run fails too, and the study goes on
+            raise TalBenchError(f"its teacher {use.model} failed: {known.error}")
+    loaded = {role: trained(use.run, folder) for role, use in spec.distill.teachers.items()}
+    teachers = {role: net for role, (net, _) in loaded.items()}
+    torch.manual_seed(spec.seed + PROJECTION_STREAM)
+    widths = {role: run.detector.width for role, (_, run) in loaded.items()}
+    objective = Objective(spec.distill, spec.detector.width, widths)
+    if spec.distill.student_init != "random":
+        initialise_from(student, teachers[spec.distill.student_init])
+    return student, teachers, objective
+
+
+def _reads(spec: RunSpec, folder: StudyFolder) -> tuple[str, ...]:
+    """Modalities that the student and its teachers need, in the dataset's order."""
+    needed = set(spec.detector.reads)
+    for use in spec.distill.teachers.values() if spec.distill else ():
+        taught = folder.read_run(use.run)
+        needed |= set(taught.spec.detector.reads) if taught else set()
+    return tuple(name for name in spec.dataset.modalities if name in needed)
+
+
+@lru_cache(maxsize=4)
+def _dataset(spec_json: str, modalities: tuple[str, ...], limit: int | None) -> Dataset:
+    return open_dataset(DatasetSpec.model_validate_json(spec_json), modalities, limit=limit)
+
+
+def open_once(spec: DatasetSpec, modalities: tuple[str, ...], limit: int | None) -> Dataset:
+    """Open a dataset, once per process for the same streams."""
+    return _dataset(spec.model_dump_json(), modalities, limit)

@@ -1,0 +1,60 @@
+"""Before a study starts: a dataset that is ready, and a directory that can be written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tal_bench.config import DatasetSpec, StudySpec
+from tal_bench.data.registry import load_spec
+from tal_bench.data.splits import with_fingerprint
+from tal_bench.errors import InputError
+
+
+def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
+    """Folder of a study: its name, dataset, and budget where it is not the default."""
+    parts = [spec.name, dataset.name]
+    if spec.budget != "quick":
+        parts.append(spec.budget)
+    return "-".join(parts)
+
+
+def check_writable(directory: Path) -> None:
+    """Find out now, not after an hour, whether results can be written.
+
+    Raises:
+        InputError: they cannot.
+    """
+    existing = directory
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(0, f"{existing} is not a directory")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or "permission denied"
+        raise InputError(f"cannot be written: {reason}", where=f"--reports {directory}") from None
+
+
+def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> DatasetSpec:
+    """A dataset ready to be read, with its fingerprint; shows progress where it has to be made."""
+    with Progress(
+        TextColumn("preparing {task.fields[dataset]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as display:
+        task = display.add_task("", dataset=name, total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            display.update(task, completed=done, total=total, visible=done < total)
+
+        return with_fingerprint(load_spec(name, jobs=jobs, data_root=data_root, progress=show))

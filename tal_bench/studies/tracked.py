@@ -1,0 +1,194 @@
+"""What MLflow is told of a run and of a study, as plain dictionaries; `tracking` sends it."""
+
+from __future__ import annotations
+
+import math
+import re
+from statistics import fmean, stdev
+from typing import Any
+
+from tal_bench.distill.variants import variants
+from tal_bench.frame import run_line, teacher_names
+from tal_bench.results import CostRecord, RowRecord, RunResult, StudyFolder, StudyRecord
+
+NOTE_LIMIT = 7500
+"""Characters of a note; MLflow cuts tags at 8000 bytes or so, in the middle of a word."""
+VALUE_LIMIT = 500
+TAGGED = (
+    "study",
+    "dataset",
+    "row",
+    "kind",
+    "variant",
+    "teacher",
+    "modalities",
+    "split",
+    "status",
+    "commit",
+    "hash",
+)
+
+
+def plain(name: str) -> str:
+    """A name with the characters that MLflow takes in keys."""
+    return re.sub(r"[^\w./ -]", "_", name)
+
+
+def run_name(result: RunResult, row: str) -> str:
+    """`both · test · seed 0`; a tuning run, of which a row has many with one seed, by the start of its hash."""
+    if result.spec.protocol == "tune":
+        return f"{row} · tuning · {result.hash[:6]}"
+    return f"{row} · test · seed {result.spec.seed}"
+
+
+def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
+    """Where a run belongs while its study goes on and has no finished rows.
+
+    Args:
+        result: of the run.
+        name: of the row that asked for it. A variant's row asks for its teachers' runs, too; those belong to
+            their models.
+
+    Returns:
+        The row's name and, for a variant, what is known of the row.
+    """
+    spec = result.spec
+    if name not in variants:
+        return name, None
+    if variants.get(name).terms and spec.distill is None:
+        return spec.model, None
+    teachers = {role: use.model for role, use in spec.distill.teachers.items()} if spec.distill else {}
+    reads = " + ".join(spec.detector.reads)
+    return name, RowRecord(name=name, kind="student", model=spec.model, modalities=reads, teachers=teachers)
+
+
+def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
+    """What one sorts and compares runs by; everything else is in the run's JSON file, an artifact."""
+    spec, distill = result.spec, result.spec.distill
+    chosen: dict[str, Any] = {
+        "model": spec.model,
+        "seed": spec.seed,
+        "dataset": spec.dataset.name,
+        "lr": f"{spec.train.lr:.4g}",
+        "epochs": spec.train.total_epochs,
+        "precision": spec.precision,
+    }
+    if row is not None and row.kind == "student":
+        chosen["variant"] = row.name
+    if distill is not None:
+        chosen |= {
+            "teacher": teacher_names(spec, row),
+            "soft_weight": f"{distill.soft_weight:.4g}",
+            "temperature": f"{distill.temperature:.4g}",
+            "student_init": distill.student_init,
+        }
+        chosen |= {f"weight/{use.name}": f"{use.weight:.4g}" for use in distill.terms}
+    return {plain(name): str(value)[:VALUE_LIMIT] for name, value in chosen.items()}
+
+
+def metrics(result: RunResult) -> list[tuple[str, float, int]]:
+    """Name, value and step of everything measured in a run; a value that is no number is left out."""
+    found = [(metric_name(name), value, 0) for name, value in result.metrics.items()]
+    found += [(f"per_class/{name}", value, 0) for name, value in result.per_class.items()]
+    found += [(f"seconds/{name}", value, 0) for name, value in result.timings.items()]
+    for record in result.history:
+        found += [(f"loss/{part}", value, record.epoch) for part, value in record.losses.items()]
+        if record.validation_map is not None:
+            found.append(("validation/mAP", record.validation_map, record.epoch))
+    return [(plain(name), value, step) for name, value, step in found if math.isfinite(value)]
+
+
+def metric_name(column: str) -> str:
+    """`map_0.50` as MLflow takes it: `mAP/tIoU_0.5`."""
+    at = column.removeprefix("map_")
+    return "mAP/avg" if at == "avg" else f"mAP/tIoU_{float(at):g}"
+
+
+def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
+    """Costs side by side, as `metrics` gives them."""
+    found = {
+        "params_M": cost.params / 1e6,
+        "gmacs": cost.gmacs,
+        "latency_ms": cost.latency_ms["median"],
+        "peak_memory_mb": cost.peak_memory_mb,
+        **({"minute_s": sum(cost.minute.values())} if cost.minute else {}),
+        **{f"minute_{step}_s": seconds for step, seconds in cost.minute.items()},
+    }
+    return [(f"cost/{plain(name)}", float(value), 0) for name, value in found.items()]
+
+
+def summary(record: StudyRecord, files: StudyFolder) -> list[tuple[str, float, int]]:
+    """Mean and spread of every row's average mAP, and its seconds per minute of video, as `metrics`."""
+    found: list[tuple[str, float, int]] = []
+    for row in record.rows:
+        ended = [files.read_run(hash_) for hash_ in row.finals]
+        values = [r.metrics["map_avg"] for r in ended if r is not None and "map_avg" in r.metrics]
+        name = plain(row.name)
+        if values:
+            found.append((f"{name}/mAP_avg", fmean(values), 0))
+        if len(values) > 1:
+            found.append((f"{name}/mAP_sd", stdev(values), 0))
+        cost = files.read_cost(row.cost) if row.cost else None
+        if cost and cost.minute:
+            found.append((f"{name}/minute_s", sum(cost.minute.values()), 0))
+    return found
+
+
+def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> dict[str, str]:
+    """Tags of a run: its columns in `results.load`, its protocol and, if it did not finish, why.
+
+    Args:
+        result: of the run.
+        record: of the study.
+        name: of the row that the run is shown under.
+        row: of that name, or none while no row has the run.
+    """
+    line = run_line(result, record, row) | {"row": name}
+    tags = {f"tal_bench.{key}": str(line[key]) for key in TAGGED}
+    tags |= {"tal_bench.protocol": result.spec.protocol, "mlflow.runName": run_name(result, name)}
+    tags |= _source(record, line["commit"])
+    tags["mlflow.note.content"] = _describe(result, line)
+    if result.status == "pruned":
+        tags["tal_bench.reason"] = "pruned: stopped early by the tuner"
+    if result.error:
+        tags["tal_bench.reason"] = result.error[:VALUE_LIMIT]
+    return tags
+
+
+def _describe(result: RunResult, line: dict[str, Any]) -> str:
+    """One sentence on a run, Markdown."""
+    learns = f" distilled from `{line['teacher']}`" if result.spec.distill else " trained on labels"
+    return (
+        f"`{line['student']}` ({line['modalities']}){learns}, scored on the {line['split']} videos of "
+        f"`{line['dataset']}`. The whole specification is in the artifact `{result.hash}.json`."
+    )
+
+
+def _source(record: StudyRecord, commit: str) -> dict[str, str]:
+    """The tags that MLflow shows as a run's source."""
+    tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
+
+
+def study_tags(record: StudyRecord) -> dict[str, str]:
+    """Tags of a study's parent run; the first two identify it."""
+    spec = record.spec
+    return {
+        "tal_bench.study": spec.name,
+        "tal_bench.fingerprint": record.fingerprint,
+        "tal_bench.dataset": record.dataset,
+        "tal_bench.student": spec.student,
+        "tal_bench.budget": spec.budget,
+        "tal_bench.protocol": record.protocol,
+        "tal_bench.command": record.command[:VALUE_LIMIT],
+    } | _source(record, "")
+
+
+def note(table: str) -> str:
+    """A Markdown note that fits, cut between lines."""
+    if len(table) <= NOTE_LIMIT:
+        return table
+    end = table.rfind("\n", 0, NOTE_LIMIT)
+    return table[: end if end > 0 else NOTE_LIMIT] + "\n\n… the rest is in table.md"

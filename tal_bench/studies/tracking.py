@@ -1,0 +1,273 @@
+"""A study in MLflow: one parent run, one child per ended run, from what is on disk already.
+
+Only the process that runs the study writes here, after a result is on disk, so a tracking server that is down
+costs nothing but a warning: what it missed is logged when the study finishes or starts again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tal_bench.errors import InputError
+from tal_bench.frame import DEFAULT_URI, EXPERIMENT
+from tal_bench.results import RowRecord, RunResult, StudyFolder, StudyRecord
+from tal_bench.studies import store, tracked
+
+LOG = logging.getLogger(__name__)
+PATIENCE = 60.0
+"""Seconds for which a server that failed is left alone."""
+OUTCOME = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+
+
+@dataclass
+class Child:
+    """A run that the server knows already."""
+
+    run_id: str
+    status: str
+    costed: bool
+    kind: str
+    """Of its row; empty while no row has it."""
+
+
+class Tracker:
+    """Logs one study at a time.
+
+    Args:
+        uri: of the MLflow store; none for `MLFLOW_TRACKING_URI` or `sqlite:///mlflow.db` in the working
+            directory; `off` for no tracking.
+        experiment: that the studies' runs belong to.
+
+    Raises:
+        InputError: a folder is given as the store, which MLflow no longer writes.
+    """
+
+    def __init__(self, uri: str | None = None, experiment: str = EXPERIMENT) -> None:
+        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+        self.experiment = experiment
+        if self.uri != "off" and ("://" not in self.uri or self.uri.startswith("file:")):
+            raise InputError(
+                f"not a store that MLflow writes: '{self.uri}'",
+                where="--tracking-uri",
+                hint="give sqlite:///mlflow.db, a server's http(s) address, or off",
+            )
+        self._client: Any = None
+        self._experiment_id = ""
+        self._parent: str | None = None
+        self._record: StudyRecord | None = None
+        self._files: StudyFolder | None = None
+        self._children: dict[tuple[str, str], Child] = {}
+        self._warned = False
+        self._quiet_until = 0.0
+
+    def study(self, record: StudyRecord, folder: Path) -> None:
+        """Open the study's parent run, or resume it, and log what is on disk and not there yet.
+
+        Children that a killed process left RUNNING are marked as killed and logged anew.
+        """
+        self._record, self._files, self._parent = record, StudyFolder(folder), None
+
+        def work() -> None:
+            self._open(record)
+            self._catch_up(record)
+
+        self._spared(work)
+
+    def log(self, result: RunResult, row: RowRecord | str) -> None:
+        """Log an ended run as a child of the study, after `study`; one that was logged before is skipped.
+
+        Args:
+            result: of the run.
+            row: that it belongs to, or the name of the row that asked for it.
+        """
+        record = self._record
+        if record is None or self._files is None:
+            raise RuntimeError("Tracker.log before Tracker.study")
+        known = next((r for r in record.rows if r.name == row), None) if isinstance(row, str) else row
+        if known is not None and result.hash in (*known.trials, *known.finals):
+            name: str = known.name
+        else:
+            name, known = tracked.early_row(result, known.name if known else str(row))
+
+        def work() -> None:
+            self._open(record)
+            self._log(result, record, name, known)
+
+        self._spared(work)
+
+    def finish(
+        self,
+        record: StudyRecord,
+        table: str,
+        files: Sequence[Path] = (),
+        status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED",
+    ) -> None:
+        """Log what is still missing, then the study's summary, and end the parent run.
+
+        Args:
+            record: with its rows.
+            table: Markdown, shown as the run's note.
+            files: tables and figures.
+            status: FINISHED, or how else the study ended.
+        """
+        self._record = record
+        self._quiet_until = 0.0
+
+        def work() -> None:
+            parent = self._open(record)
+            self._catch_up(record)
+            self._settle(record)
+            self._add_costs(record)
+            tags = tracked.study_tags(record) | {"mlflow.note.content": tracked.note(table)}
+            summary = tracked.summary(record, self._files) if self._files else []
+            store.send(self._client, parent, metrics=summary, tags=tags)
+            for file in files:
+                self._client.log_artifact(parent, str(file))
+            self._client.set_terminated(parent, status)
+            self._parent = None
+
+        self._spared(work)
+
+    def _spared(self, work: Callable[[], None]) -> None:
+        """Do it, or warn once and leave the server alone for a while; results are safe on disk."""
+        if self.uri == "off" or time.monotonic() < self._quiet_until:
+            return
+        try:
+            work()
+        except Exception as error:  # whatever a server, a database or a network can raise
+            self._quiet_until = time.monotonic() + PATIENCE
+            if not self._warned:
+                self._warned = True
+                reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+                LOG.warning(
+                    "MLflow at %s cannot be written: %s (results are on disk, and logged when the study "
+                    "starts again)",
+                    self.uri,
+                    reason,
+                )
+
+    def _open(self, record: StudyRecord) -> str:
+        """The study's parent run: the open one, an earlier one resumed, or a new one."""
+        if self._parent is not None:
+            return self._parent
+        self._client = self._client or store.connect(self.uri)
+        self._experiment_id = self._experiment_id or store.experiment_id(
+            self._client, self.uri, self.experiment
+        )
+        tags = tracked.study_tags(record)
+        found = [
+            run
+            for run in self._search(f"tags.`tal_bench.fingerprint` = '{record.fingerprint}'")
+            if run.data.tags.get("tal_bench.study") == record.spec.name  # a query cannot quote every name
+        ]
+        self._children = {}
+        if found:
+            parent = found[0].info.run_id
+            self._client.update_run(parent, status="RUNNING")
+            store.send(self._client, parent, tags=tags)
+            self._sweep(parent, found[1:])
+        else:
+            parent = self._client.create_run(
+                self._experiment_id, run_name=record.spec.name, tags=tags
+            ).info.run_id
+        self._parent = str(parent)
+        return self._parent
+
+    def _sweep(self, parent: str, others: Sequence[Any]) -> None:
+        """Learn which children are there, and end those that nobody will."""
+        for run in self._search(f"tags.`mlflow.parentRunId` = '{parent}'"):
+            tags = run.data.tags
+            if run.info.status == "RUNNING":
+                self._abandon(run.info.run_id, tags)
+            elif "tal_bench.hash" in tags:
+                key = (tags.get("tal_bench.row", ""), tags["tal_bench.hash"])
+                self._children[key] = Child(
+                    run.info.run_id,
+                    tags.get("tal_bench.status", ""),
+                    "cost/gmacs" in run.data.metrics,
+                    tags.get("tal_bench.kind", ""),
+                )
+        for run in others:
+            if run.info.status == "RUNNING":
+                self._abandon(run.info.run_id, run.data.tags)
+
+    def _abandon(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """End a run as killed; without its hash it is no result, and is logged anew."""
+        if "tal_bench.hash" in tags:
+            self._client.delete_tag(run_id, "tal_bench.hash")
+        self._client.set_tag(run_id, "tal_bench.reason", "interrupted or replaced")
+        self._client.set_terminated(run_id, "KILLED")
+
+    def _search(self, query: str) -> Iterator[Any]:
+        return store.search(self._client, self._experiment_id, query)
+
+    def _catch_up(self, record: StudyRecord) -> None:
+        """Log every ended run of the record's rows that the server does not know."""
+        if self._files is None:
+            return
+        for row in record.rows:
+            for hash_ in (*row.trials, *row.finals):
+                if (row.name, hash_) not in self._children:
+                    result = self._files.read_run(hash_)
+                    if result is not None:
+                        self._log(result, record, row.name, row)
+
+    def _settle(self, record: StudyRecord) -> None:
+        """Say of every child what the finished rows say; runs that no row has any more belong to none."""
+        rows = {(row.name, hash_): row for row in record.rows for hash_ in (*row.trials, *row.finals)}
+        in_rows = {hash_ for _, hash_ in rows}
+        for key, child in list(self._children.items()):
+            row = rows.get(key)
+            result = self._files.read_run(key[1]) if self._files else None
+            if result is None or child.kind == (row.kind if row else ""):
+                continue
+            del self._children[key]
+            name = row.name if row else result.spec.model
+            if row is None and (key[1] in in_rows or (name, key[1]) in self._children):
+                self._client.delete_run(child.run_id)  # it stands under its own row
+                continue
+            store.send(self._client, child.run_id, tags=tracked.child_tags(result, record, name, row))
+            child.kind = row.kind if row else ""
+            self._children[(name, key[1])] = child
+        known = {hash_ for _, hash_ in self._children}
+        for result in self._files.runs() if self._files else ():
+            if result.hash not in known:  # for instance a teacher of tuning runs, while the server was down
+                self._log(result, record, result.spec.model, None)
+
+    def _log(self, result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> None:
+        known, files = self._children.get((name, result.hash)), self._files
+        assert files is not None
+        if known is not None:
+            if known.status == result.status:
+                return
+            self._abandon(known.run_id, {"tal_bench.hash": result.hash})  # it failed once, and was run again
+        cost = files.read_cost(row.cost) if row is not None and row.cost else None
+        measured = tracked.metrics(result) + (tracked.cost_metrics(cost) if cost else [])
+        file = files.run_file(result.hash)
+        end = int(1000 * (file.stat().st_mtime if file.is_file() else time.time()))
+        start = end - int(1000 * sum(result.timings.values()))
+        tags = tracked.child_tags(result, record, name, row) | {"mlflow.parentRunId": str(self._parent)}
+        run_id = self._client.create_run(self._experiment_id, start_time=start, tags=tags).info.run_id
+        store.send(self._client, run_id, metrics=measured, params=tracked.params(result, row), when=end)
+        for suffix in (".json", ".detections.json", ".safetensors"):
+            if files.run_file(result.hash, suffix).is_file():
+                self._client.log_artifact(run_id, str(files.run_file(result.hash, suffix)))
+        self._client.set_terminated(run_id, OUTCOME[result.status], end)
+        kind = row.kind if row else ""
+        self._children[(name, result.hash)] = Child(run_id, result.status, cost is not None, kind)
+
+    def _add_costs(self, record: StudyRecord) -> None:
+        """Costs are measured after the training; give them to the children logged before."""
+        for row in record.rows:
+            cost = self._files.read_cost(row.cost) if self._files and row.cost else None
+            for hash_ in (*row.trials, *row.finals) if cost else ():
+                child = self._children.get((row.name, hash_))
+                if cost and child and not child.costed:
+                    store.send(self._client, child.run_id, metrics=tracked.cost_metrics(cost))
+                    child.costed = True

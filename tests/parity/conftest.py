@@ -1,0 +1,67 @@
+"""Where parity fixtures come from, and the worst error of each kind at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .checks import Compared
+from .fixtures import discover
+
+HERE = Path(__file__).parent
+EXCERPT = HERE / "excerpt"
+SIBLING = HERE.parents[2] / "shared" / "parity"
+WORST = pytest.StashKey[dict[str, dict[str, list[Compared]]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--parity-dir",
+        action="append",
+        metavar="DIR",
+        help="folder of NAME.json + NAME.safetensors; repeatable (default: excerpt, ../shared/parity)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[WORST] = {}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fixture" not in metafunc.fixturenames:
+        return
+    given = metafunc.config.getoption("parity_dir", default=None)
+    folders = [Path(folder) for folder in given or [EXCERPT, *([SIBLING] if SIBLING.is_dir() else [])]]
+    found = [fixture for folder in folders for fixture in discover(folder)]
+    metafunc.parametrize("fixture", found, ids=[fixture.id for fixture in found])
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Compared]]]:
+    """Comparisons by kind, kept for the summary."""
+    yield request.config.stash[WORST].setdefault(request.node.callspec.id, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    kinds: dict[str, list[tuple[str, Compared]]] = {}
+    for fixture, by_kind in config.stash.get(WORST, {}).items():
+        for kind, compared in by_kind.items():
+            kinds.setdefault(kind, []).extend((fixture, one) for one in compared)
+    if not kinds:
+        return
+    terminalreporter.section("parity: worst error per kind")
+    for kind, entries in sorted(kinds.items()):
+        fixture, worst = max(entries, key=lambda entry: _excess(entry[1]))
+        terminalreporter.write_line(
+            f"{kind}: {len(entries)} comparisons, worst {worst.error:.2e} of {worst.tolerance:.0e} allowed "
+            f"in {fixture} ({worst.what})"
+        )
+
+
+def _excess(compared: Compared) -> float:
+    """Error relative to what is allowed; nothing is worse than not a number."""
+    if compared.error != compared.error:
+        return float("inf")
+    return compared.error / compared.tolerance if compared.tolerance else compared.error

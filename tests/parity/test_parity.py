@@ -1,0 +1,50 @@
+"""Our numbers beside those of the original programs, for every fixture of the given folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .checks import Compared, kind_of
+from .fixtures import Fixture, discover
+
+
+def test_parity(fixture: Fixture, record: dict[str, list[Compared]]) -> None:
+    if fixture.informational:
+        pytest.skip(f"informational: {_agreement(fixture)}")
+    kind = kind_of(fixture)
+    if kind.check is None:
+        pytest.skip(f"{kind.name}: not compared yet")
+    compared = record[kind.name] = list(kind.check(fixture))
+    assert compared, f"{fixture.id}: nothing was compared"
+    off = [one for one in compared if not one.ok]
+    lines = "\n".join(f"{one.what}: {one.error:.3e} > {one.tolerance:.0e}" for one in off[:20])
+    assert not off, f"{fixture.id}: {len(off)} of {len(compared)} comparisons are off\n{lines}"
+
+
+def _agreement(fixture: Fixture) -> str:
+    """How far an informational fixture agrees; it may be of no kind, or hold what no check covers."""
+    try:
+        kind = kind_of(fixture)
+        compared = list(kind.check(fixture)) if kind.check else []
+    except (LookupError, AssertionError) as error:
+        return str(error)
+    return f"{sum(one.ok for one in compared)} of {len(compared)} comparisons agree"
+
+
+def test_a_fixture_of_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "stranger.json").write_text(json.dumps({"name": "stranger", "cases": {}}))
+    (fixture,) = discover(tmp_path)
+    with pytest.raises(LookupError, match="no kind"):
+        kind_of(fixture)
+
+
+def test_a_number_that_is_none_does_not_pass() -> None:
+    assert not Compared("x", float("nan"), 1.0).ok
+
+
+def test_a_missing_folder_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        discover(tmp_path / "nowhere")

@@ -1,0 +1,304 @@
+"""The report says what the files say: numbers, marks, provenance, figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fake_study import ROWS, write_fake_study
+
+from tal_bench.errors import InputError
+from tal_bench.report import write_report
+from tal_bench.report.collect import Study, collect
+from tal_bench.report.figures import figure
+from tal_bench.report.notes import findings, interval, notes, seconds, signed
+from tal_bench.report.placement import spread
+from tal_bench.report.tables import accuracy, costs, escape, latex, markdown
+from tal_bench.report.tables import csv as csv_of
+from tal_bench.report.terminal import print_study
+from tal_bench.results import StudyFolder
+
+FILES = {"table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study")
+    write_fake_study(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    return collect(folder)
+
+
+def test_means_and_spreads_are_those_of_the_seeds(study: Study, folder: Path) -> None:
+    files = StudyFolder(folder)
+    for row in study.rows:
+        values = [files.read_run(h).metrics["map_avg"] for h in row.record.finals]  # type: ignore[union-attr]
+        assert row.mean() == pytest.approx(fmean(values))
+        assert row.sd() == pytest.approx(stdev(values))
+
+
+def test_differences_are_those_of_the_means(study: Study) -> None:
+    by_name = {row.name: row for row in study.rows}
+    for name, row in by_name.items():
+        for base, found in row.differences.items():
+            assert found.estimate == pytest.approx(row.mean() - by_name[base].mean(), abs=1e-6), name  # type: ignore[operator]
+            assert found.low < found.estimate < found.high
+            assert (found.seeds, found.videos) == (3, 8)
+    assert set(by_name["both"].differences) == {"none", "self"}
+    assert set(by_name["self"].differences) == {"none"}
+    assert not by_name["none"].differences
+
+
+def test_interaction(study: Study) -> None:
+    mean = {row.name: row.mean() for row in study.rows}
+    expected = mean["both-single"] - mean["cross-modal"] - mean["cross-structure"] + mean["self"]  # type: ignore[operator]
+    assert study.interaction is not None
+    assert study.interaction.estimate == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_interaction_without_all_four(tmp_path: Path) -> None:
+    write_fake_study(tmp_path, rows=tuple(r for r in ROWS if r.name != "self"))
+    study = collect(tmp_path)
+    assert study.interaction is None
+    assert "Δ self" not in markdown(study)
+
+
+def test_groups_come_in_order(study: Study) -> None:
+    kinds = [row.record.kind for row in study.rows]
+    assert kinds == sorted(kinds, key=["teacher", "reference", "student"].index)
+
+
+def test_unclear_differences_are_shown_and_said(study: Study) -> None:
+    row = next(r for r in study.rows if r.name == "cross-structure")
+    found = row.differences["none"]
+    wide = replace(found, estimate=0.4, low=-1.0, high=1.8)
+    assert interval(wide) == "≈ +0.4 [−1.0, +1.8]"
+    assert interval(replace(found, estimate=2.0, low=0.5, high=3.5)) == "+2.0 [+0.5, +3.5]"
+    unclear = replace(study, rows=(replace(row, differences={"none": wide}),))
+    assert "`cross-structure` against `none`: no clear difference" in findings(unclear)[0]
+    assert "≈ +0.4 [−1.0, +1.8]" in markdown(unclear)
+    clear = replace(wide, estimate=-0.5, high=-0.1)
+    assert (
+        "against `none`: worse, −0.5 mAP"
+        in findings(replace(study, rows=(replace(row, differences={"none": clear}),)))[0]
+    )
+
+
+def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
+    write_fake_study(tmp_path, failing=("both",))
+    study = collect(tmp_path)
+    text = markdown(study)
+    assert "both (2 of 3 seeds)" in text
+    assert "seed 2 failed: loss is not finite" in text
+    row = next(r for r in study.rows if r.name == "both")
+    assert row.differences["none"].seeds == 2, "paired on the seeds that both rows have"
+    none = next(r for r in study.rows if r.name == "none")
+    shared = fmean(row.values("map_avg")) - fmean(none.values("map_avg")[:2])
+    assert row.differences["none"].estimate == pytest.approx(shared, abs=1e-6)
+
+
+def test_a_row_without_any_result(tmp_path: Path) -> None:
+    record = write_fake_study(tmp_path, finished=False)
+    for hash_ in record.rows[-1].finals:
+        StudyFolder(tmp_path).run_file(hash_).unlink()
+    write_report(tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "both (0 of 3 seeds)" in text
+    assert "UNFINISHED" in text
+    assert json.loads((tmp_path / "summary.json").read_text())["complete"] is False
+
+
+def test_best_student_is_bold_and_teachers_are_not(study: Study) -> None:
+    text = markdown(study)
+    best = max(study.students(), key=lambda row: row.mean() or 0)
+    top = max(study.rows, key=lambda row: row.mean() or 0)
+    assert top.record.kind == "teacher"
+    assert f"**{best.mean():.1f} ± {best.sd():.1f}**" in text
+    assert f"**{top.mean():.1f}" not in text
+
+
+def test_equal_costs_have_no_best(study: Study) -> None:
+    assert all(not column.best(study.rows) for column in costs(study))
+
+
+def test_markdown_tables_are_rectangular(study: Study) -> None:
+    blocks = [b for b in markdown(study).split("\n\n") if b.startswith("|")]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_provenance(study: Study) -> None:
+    text = markdown(study)
+    for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "8 test videos", "ActivityNet-style AP"):
+        assert part in text
+    for part in ("Fake CPU, 1 thread", "2026-01-31", "teacher seed 0"):
+        assert part in text
+
+
+def test_thumos_with_other_videos_is_marked(study: Study) -> None:
+    record = study.record.model_copy(update={"dataset": "THUMOS14", "test_videos": 212})
+    assert any("not strictly comparable" in line for line in notes(replace(study, record=record)))
+    full = record.model_copy(update={"test_videos": 213})
+    assert not any("not strictly comparable" in line for line in notes(replace(study, record=full)))
+
+
+def test_minutes_and_their_alternative(study: Study) -> None:
+    row = next(r for r in study.rows if r.name == "actionformer")
+    assert row.minute == pytest.approx(2.1 + 1.2 + 19.0 + 0.14)
+    assert row.minute_with("flow_tvl1") == pytest.approx(2.1 + 480.0 + 19.0 + 0.14)
+    student = next(r for r in study.rows if r.name == "none")
+    assert student.minute_with("flow_tvl1") == student.minute
+    assert "Flow takes 1.20 s per minute of video as measured in the total, 480.0 s with TV-L1." in markdown(
+        study
+    )
+
+
+def test_csv_is_tidy(study: Study) -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_of(study))))
+    assert [line["row"] for line in lines] == [row.name for row in study.rows]
+    for line, row in zip(lines, study.rows, strict=True):
+        assert float(line["map_avg_mean"]) == pytest.approx(row.mean())
+        assert line["params"] == str(row.cost.params if row.cost else "")
+    both = next(line for line in lines if line["row"] == "both")
+    assert float(both["delta_none_low"]) < float(both["delta_none"]) < float(both["delta_none_high"])
+
+
+def test_latex_escapes_and_closes(study: Study) -> None:
+    assert escape("a_b & 50 % ± −1 \\x") == r"a\_b \& 50 \% $\pm$ $-$1 \textbackslash{}x"
+    text = latex(study)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    body = [line for line in text.splitlines() if line and not line.startswith("%")]
+    assert all(line.isascii() for line in body)
+    columns = len(accuracy(study))
+    rows = [line for line in body if line.startswith("both &")]
+    assert rows[0].count(" & ") == columns - 1
+
+
+def test_report_is_complete_and_repeatable(folder: Path) -> None:
+    first = {file.name: file.read_bytes() for file in write_report(folder)}
+    second = {file.name: file.read_bytes() for file in write_report(folder)}
+    assert set(first) == FILES
+    assert first == second
+    assert first["figure.png"].startswith(b"\x89PNG")
+    assert not list(folder.glob(".*")), "no temporary files stay"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"costs": False}, {"video_costs": False}, {"seeds": 1, "trials": 0}, {"videos": 1}, {"rows": ()}],
+    ids=str,
+)
+def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) -> None:
+    write_fake_study(tmp_path, **({"finished": False} | change))  # type: ignore[arg-type]
+    assert len(write_report(tmp_path)) == len(FILES)
+    text = (tmp_path / "table.md").read_text()
+    assert ("## Cost" in text) == ("costs" not in change and "rows" not in change)
+    if "videos" in change:
+        assert "One test video" in text
+
+
+def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
+    write_fake_study(tmp_path)
+    (tmp_path / "ground_truth.json").unlink()
+    study = collect(tmp_path)
+    assert study.rows[0].mean() is not None
+    assert not any(row.differences for row in study.rows)
+    assert "No ground_truth.json" in markdown(study)
+
+
+def test_broken_detections_name_their_file(tmp_path: Path) -> None:
+    record = write_fake_study(tmp_path, rows=ROWS[4:6])
+    file = StudyFolder(tmp_path).run_file(record.rows[0].finals[0], ".detections.json")
+    file.write_text('{"results": {"video_0": [{"segment": [1]}]}}')
+    with pytest.raises(InputError, match=file.name):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_terminal_fits(study: Study, width: int) -> None:
+    console = Console(width=width, file=io.StringIO(), record=True, force_terminal=False)
+    print_study(study, console)
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    row = next(line for line in lines if line.startswith("both "))
+    assert "…" not in row
+    difference = next(r for r in study.rows if r.name == "both").differences["none"]
+    assert interval(difference) in row
+
+
+def _texts(study: Study) -> list[tuple[float, float, float, float]]:
+    drawing = figure(study)
+    renderer = drawing.canvas.get_renderer()  # type: ignore[attr-defined]
+    names = {row.name for row in study.rows}
+    texts = [t for t in drawing.axes[0].texts if t.get_text() in names]
+    assert {t.get_text() for t in texts} == names
+    width, height = drawing.bbox.width, drawing.bbox.height
+    boxes = [t.get_window_extent(renderer) for t in texts]
+    # An annotation's extent holds its arrow; the text alone is measured.
+    boxes = [super(type(t), t).get_window_extent(renderer) for t in texts]
+    assert all(b.x0 >= 0 and b.x1 <= width and b.y0 >= 0 and b.y1 <= height for b in boxes)
+    return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
+
+
+@pytest.mark.parametrize("costs", [True, False], ids=["minute", "latency"])
+def test_labels_do_not_overlap(costs: bool, tmp_path: Path) -> None:
+    write_fake_study(tmp_path, video_costs=costs)
+    boxes = _texts(collect(tmp_path))
+    for k, a in enumerate(boxes):
+        for b in boxes[:k]:
+            width = min(a[2], b[2]) - max(a[0], b[0])
+            height = min(a[3], b[3]) - max(a[1], b[1])
+            assert width <= 0 or height <= 2, "label boxes may touch, not cover"
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.5, 8)), min_size=1, max_size=10))
+def test_spread_keeps_order_distance_and_limits(labels: list[tuple[float, float]]) -> None:
+    labels = sorted(labels)
+    wanted, heights = [w for w, _ in labels], [h for _, h in labels]
+    middles = spread(wanted, heights, 0.0, 100.0)
+    for k in range(1, len(middles)):
+        assert middles[k] - middles[k - 1] >= (heights[k] + heights[k - 1]) / 2 - 1e-6
+    assert middles[0] - heights[0] / 2 >= -1e-6
+    assert middles[-1] + heights[-1] / 2 <= 100 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [(signed, -0.04, "0.0"), (signed, -1.25, "−1.2"), (signed, 3.0, "+3.0"), (seconds, 0.0953, "0.095")],
+)
+def test_numbers(function: Callable[[float], str], value: float, text: str) -> None:
+    assert function(value) == text
+
+
+def test_far_costs_get_a_logarithmic_axis_with_readable_ticks(tmp_path: Path) -> None:
+    write_fake_study(tmp_path)
+    study = collect(tmp_path)
+    slow = []
+    for row in study.rows:
+        assert row.cost is not None
+        minute = {"decode": 0.8, "backbone": 0.4} | ({"flow": 480.0} if "flow" in row.cost.minute else {})
+        slow.append(replace(row, cost=row.cost.model_copy(update={"minute": minute})))
+    drawing = figure(replace(study, rows=tuple(slow)))
+    axes = drawing.axes[0]
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_xlim()
+    ticks = axes.xaxis.get_major_formatter().format_ticks([t for t in axes.get_xticks() if low <= t <= high])
+    assert len(set(ticks)) == len(ticks) > 3
+    assert "0" not in ticks

@@ -1,0 +1,111 @@
+"""One step of training against the same written out plainly."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tal_bench.config import DetectorSpec, TrainSpec
+from tal_bench.engine.device import Device
+from tal_bench.engine.schedule import learning_rate
+from tal_bench.engine.train import Step
+from tal_bench.models.detector import Detector
+from tal_bench.models.losses import detection_loss
+from tal_bench.models.targets import assign, pyramid_points
+from tal_bench.types import Batch
+
+ARCHITECTURE = DetectorSpec(
+    structure="transformer",
+    inputs="all",
+    primary={"rgb": 6},
+    classes=3,
+    max_length=64,
+    width=16,
+    head_width=16,
+    attention_window=5,
+    relative_positions=True,
+    branch_blocks=2,
+    stem_blocks=1,
+    drop_path=0.0,
+    regression_ranges=((0, 4), (4, 8), (8, 10000)),
+)
+
+
+def batch(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.rand(4, 1, generator=generator) * 30
+    segments = torch.cat([starts, starts + 3 + 20 * torch.rand(4, 1, generator=generator)], dim=1)
+    return Batch(
+        {"rgb": torch.randn(2, 6, 64, generator=generator)},
+        torch.ones(2, 64, dtype=torch.bool),
+        [segments[:2], segments[2:]],
+        [torch.tensor([0, 1]), torch.tensor([2, 1])],
+        [],
+    )
+
+
+def plain(model: Detector, spec: TrainSpec, batches: list[Batch]) -> nn.Module:
+    """AdamW on weights of convolutions and linear layers, without decay on the rest; returns the average."""
+    kinds = {
+        f"{name}.weight" for name, m in model.named_modules() if not isinstance(m, nn.LayerNorm)
+    }  # of convolutions alone: no other module here has a `weight`
+    decayed = [p for n, p in model.named_parameters() if n in kinds]
+    rest = [p for n, p in model.named_parameters() if n not in kinds]
+    groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=spec.lr, foreach=False)
+    average = copy.deepcopy(model)
+    normalizer = torch.tensor(spec.loss_normalizer)
+    model.train()
+    for i, b in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(i, steps_per_epoch=2, spec=spec)
+        output = model(b)
+        points = pyramid_points(model.spec, [x.shape[1] for x in output.logits])
+        loss = detection_loss(output, assign(points, b.segments, b.labels, 3, spec.radius), normalizer, spec)
+        normalizer = loss.normalizer
+        model.zero_grad()
+        loss.total.backward()
+        if spec.clip is not None:
+            norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
+            for p in model.parameters():
+                assert p.grad is not None
+                p.grad *= min(1.0, spec.clip / (float(norm) + 1e-6))
+        optimizer.step()
+        for mean, p in zip(average.parameters(), model.parameters(), strict=True):
+            mean.data = spec.ema * mean.data + (1 - spec.ema) * p.data
+    return average
+
+
+@pytest.mark.parametrize("clip", [0.5, None])
+def test_a_step_is_adamw_clipping_and_average(clip: float | None) -> None:
+    torch.manual_seed(0)
+    spec = TrainSpec(lr=1e-3, warmup_epochs=1, epochs=2, ema=0.9, clip=clip, weight_decay=0.3)
+    ours = Detector(ARCHITECTURE)
+    theirs = copy.deepcopy(ours)
+    batches = [batch(seed) for seed in range(5)]
+    average = plain(theirs, spec, batches)
+    step = Step(ours, ARCHITECTURE, spec, steps_per_epoch=2, device=Device("cpu"))
+    for b in batches:
+        losses = step(b)
+        assert not losses["total"].requires_grad
+    assert step.count == 5
+    named = zip(ours.named_parameters(), theirs.parameters(), average.parameters(), strict=True)
+    for (name, p), q, mean in named:
+        if "projections.1.bias" in name or "norms.1.bias" in name:
+            continue  # gradients of 0, which AdamW turns into noise
+        torch.testing.assert_close(p, q, atol=2e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(step.average.module.get_parameter(name), mean, atol=2e-5, rtol=1e-4)
+
+
+def test_noise_reaches_the_student_alone() -> None:
+    torch.manual_seed(0)
+    seen: dict[str, torch.Tensor] = {}
+    student, b = Detector(ARCHITECTURE), batch(0)
+    student.inputs.register_forward_hook(lambda module, given, out: seen.update(student=out.detach()))
+    step = Step(student, ARCHITECTURE, TrainSpec(input_noise=0.5), steps_per_epoch=1, device=Device("cpu"))
+    step(b)
+    added = seen["student"] - b.features["rgb"].transpose(1, 2)
+    assert 0.4 < float(added.std()) < 0.6

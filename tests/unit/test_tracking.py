@@ -1,0 +1,300 @@
+"""MLflow holds what the study's folder holds, once, whatever was interrupted."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fake_study import ROWS, write_fake_study
+
+from tal_bench.errors import InputError
+from tal_bench.results import StudyFolder, StudyRecord, load
+from tal_bench.studies import tracked
+from tal_bench.studies.tracking import Tracker
+
+CHOSEN = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
+RUNS = 3 * 3 + 2 * 2
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables; making them takes seconds, so tests copy it."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    with sqlite3.connect(file) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
+@pytest.fixture
+def uri(empty_store: Path, tmp_path: Path) -> str:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def record(folder: Path) -> StudyRecord:
+    return write_fake_study(folder, rows=CHOSEN, failing=("cross-modal",))
+
+
+def runs_of(uri: str) -> tuple[list[Any], list[Any]]:
+    """Parents and children."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tal-bench")
+    found = list(client.search_runs([experiment.experiment_id], max_results=1000))
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in found if run not in children], children
+
+
+def log_all(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
+    files = StudyFolder(folder)
+    for row in record.rows:
+        for hash_ in (*row.trials, *row.finals):
+            result = files.read_run(hash_)
+            assert result is not None
+            tracker.log(result, row)
+
+
+def test_a_study_is_logged_once_and_read_back(uri: str, record: StudyRecord, folder: Path) -> None:
+    tracker = Tracker(uri)
+    tracker.study(record.model_copy(update={"rows": ()}), folder)
+    log_all(tracker, record, folder)
+    log_all(tracker, record, folder)
+    table = folder / "table.md"
+    table.write_text("| a |")
+    tracker.finish(record, "| a |", [table])
+
+    (parent,), children = runs_of(uri)
+    assert len(children) == RUNS
+    assert Counter(run.info.status for run in children) == {"FINISHED": 10, "KILLED": 2, "FAILED": 1}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["mlflow.note.content"] == "| a |"
+    expected = load(folder)
+    mean = expected[(expected["row"] == "none") & (expected["split"] == "test")]["map_avg"].mean()
+    assert parent.data.metrics["none/mAP_avg"] == pytest.approx(mean)
+
+    order = ["row", "split", "hash"]
+    logged = load("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(logged, expected.sort_values(order, ignore_index=True))
+
+
+def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyRecord, folder: Path) -> None:
+    from mlflow import MlflowClient
+
+    tracker = Tracker(uri)
+    row = next(r for r in record.rows if r.name == "cross-modal")
+    StudyFolder(folder).run_file(row.finals[0], ".safetensors").write_bytes(b"weights")
+    tracker.study(record, folder)
+    _, children = runs_of(uri)
+    child = next(run for run in children if run.data.tags["tal_bench.hash"] == row.finals[0])
+    for name, value in {"model": row.model, "variant": "cross-modal", "seed": "0", "teacher": "conv"}.items():
+        assert child.data.params[name] == value
+    assert child.data.params["temperature"] == "2"
+    assert len(child.data.params) < 20, "the rest is in the artifact"
+    assert child.info.run_name == "cross-modal · test · seed 0"
+    result = StudyFolder(folder).read_run(row.finals[0])
+    assert result is not None
+    assert child.data.metrics["mAP/tIoU_0.5"] == pytest.approx(result.metrics["map_0.50"])
+    assert child.data.metrics["cost/params_M"] == pytest.approx(19.6)
+    assert child.data.metrics["cost/minute_s"] == pytest.approx(11.595)
+    assert child.data.tags["tal_bench.kind"] == "student"
+    assert child.data.tags["mlflow.source.git.commit"] == "0123abc"
+    client = MlflowClient(uri)
+    steps = client.get_metric_history(child.info.run_id, "loss/logits")
+    assert [m.step for m in steps] == [4, 8, 12]
+    files = {f.path for f in client.list_artifacts(child.info.run_id)}
+    assert files == {f"{row.finals[0]}{s}" for s in (".json", ".detections.json", ".safetensors")}
+    assert child.info.end_time - child.info.start_time == pytest.approx(13_100, abs=1)
+
+    trial = next(run for run in children if run.data.tags["tal_bench.hash"] == row.trials[0])
+    history = client.get_metric_history(trial.info.run_id, "validation/mAP")
+    assert [(m.step, m.value) for m in history] == [(4, 10.0), (8, 20.0), (12, 30.0)]
+    failed = next(run for run in children if run.info.status == "FAILED")
+    assert failed.data.tags["tal_bench.reason"] == "loss is not finite at step 17"
+    pruned = [run for run in children if run.info.status == "KILLED"]
+    assert all("pruned" in run.data.tags["tal_bench.reason"] for run in pruned)
+
+
+def as_driven(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
+    """Log as a study does: by the names of rows, each variant's teachers under the variant, too."""
+    files = StudyFolder(folder)
+    rows = {row.name: row for row in record.rows}
+    for row in record.rows:
+        taught_by = [rows[model] for model in row.teachers.values() if model in rows]
+        for hash_ in [teacher.finals[0] for teacher in taught_by] + [*row.trials, *row.finals]:
+            result = files.read_run(hash_)
+            assert result is not None
+            tracker.log(result, row.name)
+
+
+def test_runs_logged_by_name_settle_in_their_rows(uri: str, record: StudyRecord, folder: Path) -> None:
+    unfinished = record.model_copy(update={"rows": ()})
+    tracker = Tracker(uri)
+    tracker.study(unfinished, folder)
+    as_driven(tracker, record, folder)
+    early = load("tal-bench", tracking_uri=uri)
+    assert len(early) == RUNS, "a teacher is no run of its student's row"
+    assert set(early[early["student"] == "conv"]["row"]) == {"conv"}
+    tracker.finish(record, "table")
+    order = ["row", "split", "hash"]
+    logged = load("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(logged, load(folder).sort_values(order, ignore_index=True))
+    _, children = runs_of(uri)
+    names = [run.info.run_name for run in children]
+    assert len(set(names)) == len(names), "every run can be told by its name"
+
+
+def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, folder: Path) -> None:
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    tracker.finish(record, "table")
+    none = next(row for row in record.rows if row.name == "none")
+    left = none.model_copy(update={"finals": none.finals[:1], "seeds": (0,)})
+    fewer = record.model_copy(update={"rows": tuple(left if r.name == "none" else r for r in record.rows)})
+    StudyFolder(folder).write_study(fewer)
+    again = Tracker(uri)
+    again.study(fewer, folder)
+    again.finish(fewer, "table")
+    logged = load("tal-bench", tracking_uri=uri)
+    test = logged[logged["split"] == "test"]
+    assert list(test["row"]).count("none") == 1
+    assert Counter(logged["row"]) == Counter(load(folder)["row"])
+
+
+def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
+    uri: str, record: StudyRecord, folder: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    Tracker(uri).study(record, folder)
+    (parent,), children = runs_of(uri)
+    assert parent.info.status == "RUNNING"
+    zombie = children[0]
+    client = MlflowClient(uri)
+    client.update_run(zombie.info.run_id, status="RUNNING")
+
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    tracker.finish(record, "table")
+    (same,), children = runs_of(uri)
+    assert same.info.run_id == parent.info.run_id
+    assert same.info.status == "FINISHED"
+    swept = next(run for run in children if run.info.run_id == zombie.info.run_id)
+    assert swept.info.status == "KILLED"
+    assert len([run for run in children if "tal_bench.hash" in run.data.tags]) == RUNS
+    assert not [run for run in children if run.info.status == "RUNNING"]
+    assert len(load("tal-bench", tracking_uri=uri)) == RUNS
+
+
+def test_costs_measured_later_reach_their_runs(uri: str, folder: Path) -> None:
+    record = write_fake_study(folder, rows=CHOSEN[:1], costs=False)
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    assert load("tal-bench", tracking_uri=uri)["gmacs"].isna().all()
+    record = write_fake_study(folder, rows=CHOSEN[:1])
+    tracker.finish(record, "table")
+    assert (load("tal-bench", tracking_uri=uri)["gmacs"] == 25.25).all()
+
+
+def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyRecord, folder: Path) -> None:
+    Tracker(uri).study(record, folder)
+    again = write_fake_study(folder, rows=CHOSEN)
+    tracker = Tracker(uri)
+    tracker.study(again, folder)
+    log_all(tracker, again, folder)
+    tracker.finish(again, "table")
+    table = load("tal-bench", tracking_uri=uri)
+    assert len(table) == RUNS
+    assert set(table["status"]) == {"finished", "pruned"}
+
+
+def test_another_fingerprint_is_another_parent(uri: str, record: StudyRecord, folder: Path) -> None:
+    Tracker(uri).study(record.model_copy(update={"rows": ()}), folder)
+    Tracker(uri).study(record.model_copy(update={"rows": (), "fingerprint": "other"}), folder)
+    parents, _ = runs_of(uri)
+    assert len(parents) == 2
+
+
+def test_a_broken_server_costs_a_warning_and_is_caught_up(
+    uri: str,
+    record: StudyRecord,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracker = Tracker(uri)
+    tracker.study(record.model_copy(update={"rows": ()}), folder)
+    calls = Counter[str]()
+
+    def refuse(*_: object, **__: object) -> None:
+        calls["create_run"] += 1
+        raise ConnectionError("server went away")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(tracker._client, "create_run", refuse)
+        log_all(tracker, record, folder)
+    warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
+    assert len(warnings) == 1
+    assert "server went away" in warnings[0].getMessage()
+    assert calls["create_run"] == 1, "a server that failed is left alone for a while"
+    tracker.finish(record, "table")
+    assert len(load("tal-bench", tracking_uri=uri)) == RUNS
+
+
+def test_a_server_that_is_not_there(
+    record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = Tracker("http://127.0.0.1:9")
+    with caplog.at_level(logging.WARNING):
+        tracker.study(record, folder)
+        log_all(tracker, record, folder)
+        tracker.finish(record, "table")
+    assert len([r for r in caplog.records if r.name.startswith("tal_bench")]) == 1
+
+
+@pytest.mark.parametrize("store", ["file:///somewhere", "./mlruns", "mlruns"])
+def test_folders_are_refused_with_a_way_out(store: str) -> None:
+    with pytest.raises(InputError, match="sqlite"):
+        Tracker(store)
+
+
+def test_tracking_can_be_off(record: StudyRecord, folder: Path, tmp_path: Path) -> None:
+    tracker = Tracker("off")
+    tracker.study(record, folder)
+    log_all(tracker, record, folder)
+    tracker.finish(record, "table")
+    assert [p.name for p in tmp_path.iterdir()] == ["study"]
+
+
+def test_unknown_experiment_names_the_known_ones(uri: str) -> None:
+    with pytest.raises(InputError, match="Default"):
+        load("nothing", tracking_uri=uri)
+
+
+def test_names_and_notes_fit() -> None:
+    assert tracked.metric_name("map_0.55") == "mAP/tIoU_0.55"
+    assert tracked.plain("a@b=(c)") == "a_b__c_"
+    lines = "\n".join("x" * 99 for _ in range(200))
+    text = tracked.note(lines)
+    assert len(text) < 8000
+    assert text.splitlines()[-3] == "x" * 99
