@@ -234,6 +234,11 @@ class DetectorSpec(Spec):
                 f"regression_ranges: {len(self.regression_ranges)} ranges for {self.levels} levels, "
                 "need one per level (branch_blocks + 1 - first_level)"
             )
+        if self.max_length % 2**self.branch_blocks:
+            raise ValueError(
+                f"max_length: {self.max_length} steps cannot be halved {self.branch_blocks} times, "
+                f"choose a multiple of {2**self.branch_blocks}"
+            )
         for name in ("attention_window", "sgp_window"):
             given = getattr(self, name)
             if isinstance(given, tuple) and len(given) != self.branch_blocks + 1:
@@ -581,7 +586,9 @@ def parse_spec(kind: type[S], value: Any, *, where: object) -> S:
             raise InputError(f"unknown key '{key}'", where=where, hint=hint) from None
         message = first["msg"].removeprefix("Value error, ")
         received = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-        raise InputError(f"{key}: {message}{received}", where=where) from None
+        whole = not first["loc"] and first["type"] == "value_error"  # such a message names its keys itself
+        place = "" if whole else f"{key}: "
+        raise InputError(f"{place}{message}{received}", where=where) from None
 
 
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

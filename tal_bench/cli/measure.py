@@ -171,6 +171,10 @@ def parse_channels(text: str) -> dict[str, int]:
     return widths
 
 
+PROBE_LENGTH = 2**16
+"""A length that any pyramid can halve."""
+
+
 def _streams(widths: dict[str, int], frames: int) -> DatasetSpec:
     """A dataset as far as an architecture needs one: the first stream is primary, the others privileged."""
     from tal_bench.config import DatasetSpec, ModalitySpec
@@ -190,12 +194,13 @@ def _streams(widths: dict[str, int], frames: int) -> DatasetSpec:
 def _architecture(model: Model, dataset: DatasetSpec, classes: int, frames: int) -> DetectorSpec:
     from tal_bench.models.registry import detector_spec
 
-    shape = detector_spec(model, dataset, classes)
-    coarsest = 2**shape.branch_blocks
+    # levels are the model's own; only then is it known whether so many frames can be halved that often
+    probe = detector_spec(model, dataset.model_copy(update={"max_length": PROBE_LENGTH}), classes)
+    coarsest = 2**probe.branch_blocks
     if frames % coarsest:
         hint = f"give a multiple of {coarsest}, for instance {frames + -frames % coarsest}"
         raise InputError(f"got {frames}", where="--frames", hint=hint)
-    return shape
+    return detector_spec(model, dataset, classes)
 
 
 def _cost_json(record: CostRecord) -> dict[str, Any]:

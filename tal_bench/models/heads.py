@@ -102,4 +102,5 @@ class Heads(nn.Module):
         packed = PackedPyramid(features, masks, self.gap)
         logits = packed.split(self.classifier(packed))
         raw = packed.split(self.regressor(packed))
-        return logits, [self.activate(x * scale) for x, scale in zip(raw, self.scales, strict=True)]
+        scaled = zip(raw, self.scales, masks, strict=True)
+        return logits, [self.activate(x * scale) * mask for x, scale, mask in scaled]

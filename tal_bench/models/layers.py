@@ -43,7 +43,7 @@ class Conv(nn.Module):
             out = x.transpose(1, 2)
         else:
             out = dense_conv3(x, self.weight, self.stride)
-        return out if self.bias is None else out + self.bias
+        return out if self.bias is None else out + self.bias.to(out.dtype)
 
 
 class DepthwiseConv(nn.Module):
@@ -59,7 +59,7 @@ class DepthwiseConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, ceil(T / stride), C]."""
         out = depthwise_conv(x, self.weight, self.stride)
-        return out if self.bias is None else out + self.bias
+        return out if self.bias is None else out + self.bias.to(out.dtype)
 
 
 class SeparableConv(nn.Module):

@@ -22,8 +22,9 @@ class TemporalAttention(nn.Module):
     def __init__(self, length: int, reduction: int = 8) -> None:
         super().__init__()
         self.length = length
-        self.squeeze = nn.Linear(length, length // reduction, bias=False)
-        self.excite = nn.Linear(length // reduction, length, bias=False)
+        narrow = max(1, length // reduction)
+        self.squeeze = nn.Linear(length, narrow, bias=False)
+        self.excite = nn.Linear(narrow, length, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D] for T >= length."""

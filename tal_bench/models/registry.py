@@ -54,7 +54,7 @@ Chosen on the validation part of `sprites` with teachers and students trained on
 TRAINING: dict[Size, TrainSpec] = {
     "full": TrainSpec(),
     "small": TrainSpec(
-        epochs=10, warmup_epochs=2, batch_size=2, lr=4e-3, ema=0.99, loss_normalizer=40.0, validate_every=4
+        epochs=8, warmup_epochs=2, batch_size=2, lr=4e-3, ema=0.99, loss_normalizer=40.0, validate_every=4
     ),
 }
 """Training recipes by size."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from tal_bench.report import notes
 from tal_bench.report.collect import Row, Study
 from tal_bench.report.placement import Box, Label, place
 
@@ -27,25 +28,35 @@ LOG_FROM = 5.0
 """Ratio of the largest to the smallest cost from which on the axis is logarithmic."""
 DODGE = 7.5
 """Points (1/72 inch) between markers of rows that cost the same."""
+CROWD = 36.0
+"""Points that such a group takes at most: on a logarithmic axis, width looks like cost."""
+MARGIN = 0.12
+"""Share of a logarithmic axis that stays free on the left."""
 FONT = 9.0
 MARKER = 5.5
+LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row in the figure: cost and mean mAP, its spread, and its place in a crowd of rows of equal cost."""
+    """A row in the figure: cost and mean mAP, its spread, and its place in a crowd of rows of equal cost.
+
+    `other` is its cost with the dearest other privileged extractor, where it uses one.
+    """
 
     row: Row
     x: float
     y: float
     sd: float
+    other: float | None = None
     place: int = 0
     crowd: int = 1
 
     @property
     def shift(self) -> float:
         """Distance of the marker from its cost, in points."""
-        return DODGE * (self.place - (self.crowd - 1) / 2)
+        step = min(DODGE, CROWD / max(self.crowd - 1, 1))
+        return step * (self.place - (self.crowd - 1) / 2)
 
 
 def figure(study: Study) -> Figure:
@@ -57,6 +68,7 @@ def figure(study: Study) -> Figure:
     from matplotlib.figure import Figure
 
     kind, points, missing = _points(study)
+    extractor = notes.extractor(_dearest(study)) if any(p.other for p in points) else ""
     drawing = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawing)  # knows how wide text is; a notebook's own backend stays as it is
     axes = drawing.add_subplot()
@@ -68,6 +80,7 @@ def figure(study: Study) -> Figure:
     drawing.draw_without_rendering()  # fixes the layout, which labels are placed in
     drawing.set_layout_engine("none")
     _draw(axes, points)
+    _legend(axes, points, extractor)
     if kind != "place":
         _label(axes, points)
     return drawing
@@ -92,6 +105,7 @@ def _points(study: Study) -> tuple[Literal["minute", "latency", "place"], list[P
     rows = [row for row in study.rows if row.mean() is not None]
     minutes = {row.name: row.minute for row in rows}
     latency = {row.name: row.cost.latency_ms.get("median") if row.cost else None for row in rows}
+    dearest = _dearest(study)
     places: dict[str, float | None] = {row.name: float(place) for place, row in enumerate(rows)}
     kind: Literal["minute", "latency", "place"] = "place"
     chosen = places
@@ -100,12 +114,24 @@ def _points(study: Study) -> tuple[Literal["minute", "latency", "place"], list[P
     elif any(latency.values()):
         kind, chosen = "latency", latency
     points = [
-        Point(row, x, row.mean() or 0.0, row.sd() or 0.0)
+        Point(row, x, row.mean() or 0.0, row.sd() or 0.0, _other(row, dearest) if kind == "minute" else None)
         for row in rows
         if (x := chosen[row.name]) is not None
     ]
     missing = [row.name for row in study.rows if row.name not in {p.row.name for p in points}]
     return kind, _dodge(points), missing
+
+
+def _dearest(study: Study) -> str:
+    """The other privileged extractor that costs most, or nothing without any."""
+    found = {a: s for row in study.rows if row.cost for a, s in row.cost.minute_alternatives.items()}
+    return max(sorted(found), key=found.__getitem__, default="")
+
+
+def _other(row: Row, extractor: str) -> float | None:
+    """The row's cost with that extractor, when it differs so much that it can be seen apart."""
+    cost = row.minute_with(extractor) if extractor else None
+    return cost if cost and row.minute and cost > 1.1 * row.minute else None
 
 
 def _dodge(points: Sequence[Point]) -> list[Point]:
@@ -127,18 +153,19 @@ def _scales(axes: Axes, kind: str, points: Sequence[Point]) -> None:
     """Limits that leave room for labels on both sides."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    xs = [p.x for p in points] or [1.0]
+    xs = [x for p in points for x in (p.x, p.other) if x is not None] or [1.0]
     logarithmic = kind != "place" and min(xs) > 0 and max(xs) / min(xs) >= LOG_FROM
     if kind == "place":
         axes.set_xlim(min(xs) - 0.7, max(xs) + 0.7)
     elif logarithmic:
-        ratio = max(xs) / min(xs)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        margin = max(ratio**0.25, 2.0)
-        axes.set_xlim(min(xs) / margin, max(xs) * margin)
+        named = max((len(_name(p.row)) for p in points if p.other), default=9)  # at the end of its line
+        right = min(0.05 + 0.0135 * named, 0.4)
+        span = (max(xs) / min(xs)) ** (1 / (1 - MARGIN - right))
+        axes.set_xlim(min(xs) / span**MARGIN, max(xs) * span**right)
     else:
         reach = max(max(xs) - min(xs), 0.2 * abs(max(xs)), 1e-9)
         axes.set_xlim(min(xs) - 0.3 * reach, max(xs) + 0.3 * reach)
@@ -181,11 +208,12 @@ def _measured(study: Study, step: str) -> bool:
 
 
 def _draw(axes: Axes, points: Sequence[Point]) -> None:
-    """Markers, spreads and the legend of kinds."""
+    """Markers, spreads, and lines to what rows would cost with another extractor."""
     from matplotlib.transforms import ScaledTranslation
 
     for cost in {p.x for p in points if p.crowd > 1}:
-        axes.axvline(cost, color="0.6", linewidth=0.9, linestyle=":", zorder=0)
+        ends = [end for p in points if p.x == cost for end in (p.y - p.sd, p.y + p.sd)]
+        axes.vlines(cost, min(ends), max(ends), color="0.6", linewidth=0.9, linestyle=":", zorder=0)
     for p in points:
         color, marker, _ = STYLES[p.row.record.kind]
         shifted = axes.transData + ScaledTranslation(p.shift / 72, 0, axes.figure.dpi_scale_trans)
@@ -201,10 +229,12 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
             elinewidth=1.1,
             transform=shifted,
         )
-    _legend(axes, points)
+        if p.other is not None:
+            axes.plot([p.x, p.other], [p.y, p.y], color=color, linewidth=0.8, alpha=0.6, zorder=1)
+            axes.plot(p.other, p.y, color=color, marker=marker, markersize=MARKER, markerfacecolor="white")
 
 
-def _legend(axes: Axes, points: Sequence[Point]) -> None:
+def _legend(axes: Axes, points: Sequence[Point], extractor: str) -> None:
     from matplotlib.lines import Line2D
 
     kinds = [k for k in STYLES if any(p.row.record.kind == k for p in points)]
@@ -212,12 +242,13 @@ def _legend(axes: Axes, points: Sequence[Point]) -> None:
         Line2D([], [], color=STYLES[k][0], marker=STYLES[k][1], linestyle="", label=STYLES[k][2])
         for k in kinds
     ]
-    if any(p.row.name == "none" for p in points):
-        handles.append(
-            Line2D(
-                [], [], color="black", marker="o", markerfacecolor="white", linestyle="", label="no teacher"
-            )
-        )
+    hollow = {"no teacher": ("black", "o")} if any(p.row.name == "none" for p in points) else {}
+    if extractor:
+        hollow[f"teacher with {extractor}"] = STYLES["teacher"][:2]
+    handles += [
+        Line2D([], [], color=color, marker=marker, markerfacecolor="white", linestyle="", label=label)
+        for label, (color, marker) in hollow.items()
+    ]
     axes.legend(
         handles=handles,
         loc="lower right",
@@ -237,22 +268,21 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
 
     unit = axes.figure.dpi / 72
     renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    labels = []
+    labels, lines = [], []
     for p in points:
         x, y = axes.transData.transform((p.x, p.y))
-        reach = float(axes.transData.transform((p.x, p.y + p.sd))[1] - y)
+        reach = max(float(axes.transData.transform((p.x, p.y + p.sd))[1] - y), 4 * unit)
+        x += p.shift * unit
+        if p.other is not None:  # its name stands at the end of its line
+            start, x, reach = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
+            lines.append(Box(start - 4 * unit, y - reach, x, y + reach))
         name = _name(p.row)
-        probe = Text(0, 0, name, fontsize=FONT, figure=axes.figure)
-        size = probe.get_window_extent(renderer)
-        labels.append(
-            Label(
-                name, x + p.shift * unit, y, max(reach, 4 * unit), 3.5 * unit, size.width, 1.1 * size.height
-            )
-        )
+        size = Text(0, 0, name, fontsize=FONT, figure=axes.figure).get_window_extent(renderer)
+        labels.append(Label(name, x, y, reach, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
-    for p, label, at in zip(points, labels, place(labels, bounds, gap=7 * unit), strict=True):
-        color = STYLES[p.row.record.kind][0]
+    places = place(labels, bounds, gap=7 * unit, lines=lines)
+    for p, label, at in zip(points, labels, places, strict=True):
         left = at.side > 0
         axes.annotate(
             label.text,
@@ -264,12 +294,5 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             va="center",
             fontsize=FONT,
             color="0.1",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": color,
-                "lw": 0.5,
-                "alpha": 0.55,
-                "shrinkA": 1,
-                "shrinkB": 1,
-            },
+            arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
         )

@@ -167,7 +167,7 @@ def _extraction(rows: Sequence[Row]) -> list[str]:
             if step in row.cost.minute:
                 other = row.cost.minute_alternatives[alternative]
                 lines.append(
-                    f"{step.capitalize()} takes {seconds(row.cost.minute[step])} s per minute of video as "
-                    f"measured in the total, {seconds(other)} s with {extractor(alternative)}."
+                    f"The totals hold {seconds(row.cost.minute[step])} s of {step} extraction per minute of "
+                    f"video; with {extractor(alternative)} it would be {seconds(other)} s."
                 )
     return list(dict.fromkeys(lines))

@@ -62,7 +62,7 @@ class Place:
     side: int
 
 
-def place(labels: Sequence[Label], bounds: Box, gap: float) -> list[Place]:
+def place(labels: Sequence[Label], bounds: Box, gap: float, lines: Sequence[Box] = ()) -> list[Place]:
     """Place every label beside the cluster of its point, in the order of the points' heights.
 
     Points whose columns are nearer than three gaps make a cluster; each cluster has its labels in one
@@ -73,6 +73,7 @@ def place(labels: Sequence[Label], bounds: Box, gap: float) -> list[Place]:
         labels: in any order.
         bounds: rectangle to stay in.
         gap: pixels between a cluster and its labels.
+        lines: drawn things besides the points that should not be covered.
 
     Returns:
         One place per label, in the order of ``labels``.
@@ -83,7 +84,7 @@ def place(labels: Sequence[Label], bounds: Box, gap: float) -> list[Place]:
         places: dict[int, Place] = {}
         for side, cluster in zip(sides, clusters, strict=True):
             places |= _column(labels, cluster, side, bounds, gap)
-        covered = _covered(labels, places, bounds)
+        covered = _covered(labels, places, bounds, lines)
         if covered < best[0]:
             best = covered, places
     return [best[1][k] for k in range(len(labels))]
@@ -132,13 +133,14 @@ def spread(wanted: Sequence[float], heights: Sequence[float], low: float, high: 
     return [start + offset for start, offset in zip(starts, offsets, strict=True)]
 
 
-def _covered(labels: Sequence[Label], places: dict[int, Place], bounds: Box) -> float:
+def _covered(labels: Sequence[Label], places: dict[int, Place], bounds: Box, lines: Sequence[Box]) -> float:
     """Area that labels take from points, from each other and from beyond the bounds."""
     boxes = {k: _text_box(labels[k], at) for k, at in places.items()}
     area = 0.0
     for k, box in boxes.items():
         area += 2 * box.outside(bounds)
         area += sum(box.overlap(other.box) for other in labels)
+        area += sum(box.overlap(line) for line in lines)
         area += sum(box.overlap(boxes[j]) for j in boxes if j < k)
     return area
 

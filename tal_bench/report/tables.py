@@ -181,7 +181,8 @@ def _settings(rows: Sequence[Row]) -> list[str]:
 
 def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     best = [column.best(rows) for column in columns]
-    lines = [[column.header for column in columns]]
+    # Where Markdown is shown, `@0` may become a link to a person of that name.
+    lines = [[column.header.removeprefix("@") for column in columns]]
     lines.append(["---" if _is_text(column) else "---:" for column in columns])
     for kind, members in groupby(rows, key=lambda row: row.record.kind):
         lines.append([f"*{GROUPS[kind]}*", *[""] * (len(columns) - 1)])

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,8 +14,9 @@ from tal_bench.report import notes as words
 from tal_bench.report.collect import Row, Study
 from tal_bench.report.tables import GROUPS, Column, accuracy, costs
 
-WIDE, NARROW = 112, 96
-"""Terminal columns from which on modalities are shown, and below which model sizes are not."""
+WIDER, WIDE, NARROW = 140, 112, 96
+"""Terminal columns from which on every tIoU and every total is shown, from which on modalities are, and below
+which model sizes are not."""
 SHORT = {
     "Params (M) ↓": "M par.",
     "GMACs ↓": "GMACs",
@@ -49,7 +51,7 @@ def render(study: Study, width: int = 120) -> RenderableType:
         table.add_row(Text(GROUPS[kind].split(",")[0], style="italic dim"))
         for row in members:
             table.add_row(*_cells(row, [column for _, column in columns], best))
-    lines = [Text(f"  {line.replace('`', '')}") for line in _footer(study)]
+    lines = [Padding(Text(line.replace("`", "")), (0, 0, 0, 2)) for line in _footer(study)]
     return Group(table, Text(""), *lines)
 
 
@@ -57,13 +59,15 @@ def _columns(study: Study, width: int) -> list[tuple[str, Column]]:
     """Header and column, fewer than in a file."""
     name, modalities, _, *rest = accuracy(study)
     at = rest[: len(study.metrics)]
-    chosen = at if len(at) <= 3 else [at[0], at[len(at) // 2], at[-1]]
+    chosen = at if len(at) <= 3 or width >= WIDER else [at[0], at[len(at) // 2], at[-1]]
     average, *against = rest[len(study.metrics) :]
     shown = [("Row", name), *([("Reads", modalities)] if width >= WIDE else [])]
     shown += [(column.header.removesuffix(" ↑").replace("@0.", "@."), column) for column in chosen]
     shown += [("Avg ↑", average), *((c.header.replace(" [95 % CI]", ""), c) for c in against[:1])]
     kept = list(SHORT) if width >= NARROW else ["Total (s/min) ↓"]
-    return shown + [(SHORT[c.header], c) for c in costs(study) if c.header in kept]
+    shown += [(SHORT[c.header], c) for c in costs(study) if c.header in kept]
+    others = [c for c in costs(study) if c.header.startswith("Total with")] if width >= WIDER else []
+    return shown + [(c.header.removeprefix("Total ").removesuffix(" (s/min) ↓"), c) for c in others]
 
 
 def _cells(row: Row, columns: list[Column], best: list[set[str]]) -> list[Text]:

@@ -23,10 +23,11 @@ from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.detections import ground_truth_json
 from tal_bench.studies.drive import drive
 from tal_bench.studies.executor import abandon, make_executor
+from tal_bench.studies.merge import with_earlier_rows
 from tal_bench.studies.plan import Context
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import check_names, expected_runs, plan_rows
-from tal_bench.studies.setup import check_writable, prepare, study_name
+from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
 from tal_bench.studies.tracking import Tracker
 
 
@@ -84,6 +85,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         precision=choose_precision(spec.precision, device),
     )
     order, plans = plan_rows(spec, context)
+    read_through(dataset, spec.spending.videos)
     test = data.videos("test")
     record = StudyRecord(
         spec=spec,
@@ -96,7 +98,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         protocol=f"ActivityNet-style AP, tIoU {dataset.tiou[0]:g}:{dataset.tiou[-1]:g}",
     )
     write_atomically(folder.path / "ground_truth.json", json.dumps(ground_truth_json(test, data.classes)))
-    folder.write_study(record)
+    folder.write_study(with_earlier_rows(record, folder))
     tracker.study(record, folder.path)
     with run_progress(console, expected_runs(spec, context)) as shown:
 
@@ -115,6 +117,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     record = record.model_copy(
         update={"rows": tuple(costed), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     )
+    record = with_earlier_rows(record, folder)
     folder.write_study(record)
     study = collect(folder.path)
     files = write_report(folder.path, study)

@@ -123,6 +123,31 @@ def teacher_model(ref: TeacherRef, context: Context) -> str:
     return name
 
 
+def check_teachers(variant: Variant, context: Context) -> None:
+    """Find out before hours of training whether student and teachers say things that can be compared.
+
+    Raises:
+        InputError: other levels, or a term on inputs that the student has not.
+    """
+    student = context.architecture(context.student)
+    for role, ref in variant.teachers.items():
+        name = teacher_model(ref, context)
+        teacher = context.architecture(name)
+        if teacher.level_strides != student.level_strides:
+            raise InputError(
+                f"student '{context.student}' has {student.levels} levels, "
+                f"its teacher '{name}' in '{variant.name}' has {teacher.levels}",
+                hint="choose networks of one size",
+            )
+        matched = any(use.name == "hallucination" and use.teacher in (role, "mix") for use in variant.terms)
+        if matched and teacher.input_channels != student.input_channels:
+            raise InputError(
+                f"variant '{variant.name}' compares inputs, and '{context.student}' hallucinates none of "
+                f"what its teacher '{name}' sees",
+                hint="choose a student with -hallucinated in its name, or another variant",
+            )
+
+
 def modalities(model: str, context: Context) -> str:
     """What a model sees, as tables show it: `rgb + flow`."""
     spec = context.architecture(model)

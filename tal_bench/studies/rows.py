@@ -9,12 +9,14 @@ from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model, model_name, students, teachers
 from tal_bench.studies.drive import Plan
-from tal_bench.studies.plan import Context, labels_row, student_row, teacher_model
+from tal_bench.studies.plan import Context, check_teachers, labels_row, student_row, teacher_model
 
 BASELINE = "none"
 FACTORIAL = ("none", "self", "cross-modal", "cross-structure", "both-single", "both")
 """The rows that `all` stands for."""
 ALL = "all"
+INPUTS_ORDER = ("all", "privileged", "primary", "hallucinated")
+"""Of teacher and reference rows in a table, by what the model reads."""
 
 
 def chosen_variants(names: Sequence[str]) -> list[Variant]:
@@ -61,15 +63,20 @@ def without_branch(student: str) -> str | None:
 
 
 def plan_rows(spec: StudySpec, context: Context) -> tuple[list[str], list[tuple[str, Plan]]]:
-    """Names of the rows in the order of the table, and their plans in the order of urgency."""
+    """Names of the rows in the order of the table, and their plans in the order of urgency.
+
+    Raises:
+        InputError: a variant does not fit the student.
+    """
     chosen = chosen_variants(spec.variants)
+    for variant in chosen:
+        check_teachers(variant, context)
     taught_by = dict.fromkeys(teacher_model(r, context) for v in chosen for r in v.teachers.values())
     labelled = [m for m in dict.fromkeys([*taught_by, *spec.references]) if m != spec.student]
     plain = without_branch(spec.student)
     if plain is not None and plain not in labelled:
         labelled.append(plain)
-    order = ("all", "privileged", "primary", "hallucinated")
-    labelled.sort(key=lambda m: (m not in taught_by, order.index(get_model(m).inputs)))
+    labelled.sort(key=lambda m: (m not in taught_by, INPUTS_ORDER.index(get_model(m).inputs)))
     plans = [(v.name, student_row(context, v)) for v in sorted(chosen, key=lambda v: -len(v.teachers))]
     plans += [(m, labels_row(context, m, m, "teacher" if m in taught_by else "reference")) for m in labelled]
     return [*labelled, *(v.name for v in chosen)], plans
@@ -81,7 +88,7 @@ def expected_runs(spec: StudySpec, context: Context) -> int:
     chosen = chosen_variants(spec.variants)
     names, _ = plan_rows(spec, context)
     searches = len(budget.teacher_lr)
-    teacher = searches + 1 + (budget.seeds if budget.paired_teachers else 1)
+    teacher = max(searches, 1) + (budget.seeds if budget.paired_teachers else 1)
     taught_by = [len({teacher_model(r, context) for r in v.teachers.values()}) for v in chosen]
     labelled = len(names) - len(chosen)
     return (

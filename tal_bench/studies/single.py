@@ -16,7 +16,7 @@ from tal_bench.models.registry import get_model, students
 from tal_bench.results import RowRecord, RunResult, StudyFolder
 from tal_bench.studies.drive import Plan, drive
 from tal_bench.studies.executor import make_executor
-from tal_bench.studies.plan import Context, distilled, teacher_model
+from tal_bench.studies.plan import Context, check_teachers, distilled, teacher_model
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import BASELINE
 from tal_bench.studies.setup import check_writable, prepare
@@ -68,6 +68,7 @@ def train_one(
         device=where,
         precision=choose_precision(precision, where),
     )
+    check_teachers(chosen, context)
     with run_progress(console, 1 + len(chosen.teachers)) as shown:
         rows = drive([(variant, _plan(context, chosen, seed))], make_executor(1, where, ()), 1, shown)
     result = StudyFolder(context.folder).read_run(rows[variant].finals[0])

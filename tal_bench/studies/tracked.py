@@ -7,7 +7,6 @@ import re
 from statistics import fmean, stdev
 from typing import Any
 
-from tal_bench.distill.variants import variants
 from tal_bench.frame import run_line, teacher_names
 from tal_bench.results import CostRecord, RowRecord, RunResult, StudyFolder, StudyRecord
 
@@ -27,6 +26,10 @@ TAGGED = (
     "commit",
     "hash",
 )
+IDENTITY = tuple(
+    f"tal_bench.{key}" for key in ("study", "fingerprint", "dataset", "student", "teacher", "budget")
+)
+"""A study that differs in one of them has a parent run of its own."""
 
 
 def plain(name: str) -> str:
@@ -35,10 +38,10 @@ def plain(name: str) -> str:
 
 
 def run_name(result: RunResult, row: str) -> str:
-    """`both · test · seed 0`; a tuning run, of which a row has many with one seed, by the start of its hash."""
+    """`both · seed 0 · test`; a tuning run, one of many with the same seed, by its hash."""
     if result.spec.protocol == "tune":
-        return f"{row} · tuning · {result.hash[:6]}"
-    return f"{row} · test · seed {result.spec.seed}"
+        return f"{row} · {result.hash[:6]} · tuning"
+    return f"{row} · seed {result.spec.seed} · test"
 
 
 def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
@@ -53,6 +56,8 @@ def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
         The row's name and, for a variant, what is known of the row.
     """
     spec = result.spec
+    from tal_bench.distill.variants import variants  # brings torch, which reading back does without
+
     if name not in variants:
         return name, None
     if variants.get(name).terms and spec.distill is None:
@@ -123,7 +128,7 @@ def summary(record: StudyRecord, files: StudyFolder) -> list[tuple[str, float, i
     for row in record.rows:
         ended = [files.read_run(hash_) for hash_ in row.finals]
         values = [r.metrics["map_avg"] for r in ended if r is not None and "map_avg" in r.metrics]
-        name = plain(row.name)
+        name = f"rows/{plain(row.name)}"
         if values:
             found.append((f"{name}/mAP_avg", fmean(values), 0))
         if len(values) > 1:
@@ -167,19 +172,20 @@ def _describe(result: RunResult, line: dict[str, Any]) -> str:
 def _source(record: StudyRecord, commit: str) -> dict[str, str]:
     """The tags that MLflow shows as a run's source."""
     tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
-    if commit:
+    if commit and commit != "unknown":
         tags["mlflow.source.git.commit"] = commit
     return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
 
 
 def study_tags(record: StudyRecord) -> dict[str, str]:
-    """Tags of a study's parent run; the first two identify it."""
+    """Tags of a study's parent run; those of `IDENTITY` tell it from others."""
     spec = record.spec
     return {
         "tal_bench.study": spec.name,
         "tal_bench.fingerprint": record.fingerprint,
         "tal_bench.dataset": record.dataset,
         "tal_bench.student": spec.student,
+        "tal_bench.teacher": spec.teacher,
         "tal_bench.budget": spec.budget,
         "tal_bench.protocol": record.protocol,
         "tal_bench.command": record.command[:VALUE_LIMIT],

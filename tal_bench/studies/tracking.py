@@ -164,7 +164,9 @@ class Tracker:
         found = [
             run
             for run in self._search(f"tags.`tal_bench.fingerprint` = '{record.fingerprint}'")
-            if run.data.tags.get("tal_bench.study") == record.spec.name  # a query cannot quote every name
+            if all(
+                run.data.tags.get(key) == tags[key] for key in tracked.IDENTITY
+            )  # a query cannot quote all
         ]
         self._children = {}
         if found:
@@ -219,13 +221,16 @@ class Tracker:
                         self._log(result, record, row.name, row)
 
     def _settle(self, record: StudyRecord) -> None:
-        """Say of every child what the finished rows say; runs that no row has any more belong to none."""
+        """Say of every child what the finished rows say; runs that their row has no more belong to none.
+
+        Rows that the record does not have, from another choice of variants, stay as they are.
+        """
         rows = {(row.name, hash_): row for row in record.rows for hash_ in (*row.trials, *row.finals)}
-        in_rows = {hash_ for _, hash_ in rows}
+        names, in_rows = {row.name for row in record.rows}, {hash_ for _, hash_ in rows}
         for key, child in list(self._children.items()):
             row = rows.get(key)
             result = self._files.read_run(key[1]) if self._files else None
-            if result is None or child.kind == (row.kind if row else ""):
+            if result is None or child.kind == (row.kind if row else "") or (not row and key[0] not in names):
                 continue
             del self._children[key]
             name = row.name if row else result.spec.model
@@ -235,10 +240,6 @@ class Tracker:
             store.send(self._client, child.run_id, tags=tracked.child_tags(result, record, name, row))
             child.kind = row.kind if row else ""
             self._children[(name, key[1])] = child
-        known = {hash_ for _, hash_ in self._children}
-        for result in self._files.runs() if self._files else ():
-            if result.hash not in known:  # for instance a teacher of tuning runs, while the server was down
-                self._log(result, record, result.spec.model, None)
 
     def _log(self, result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> None:
         known, files = self._children.get((name, result.hash)), self._files

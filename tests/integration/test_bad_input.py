@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import small_dataset
 
 from tal_bench.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from data_files import small_dataset
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from fake_study import write_fake_study
 
 from tal_bench.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from fake_study import write_fake_study
 
 
 def test_profile_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_study import ROWS, TIOU, write_fake_study
 
 from tal_bench.errors import InputError

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_study import ROWS, write_fake_study
 
 from tal_bench.errors import InputError
@@ -91,7 +88,7 @@ def test_a_study_is_logged_once_and_read_back(uri: str, record: StudyRecord, fol
     assert parent.data.tags["mlflow.note.content"] == "| a |"
     expected = load(folder)
     mean = expected[(expected["row"] == "none") & (expected["split"] == "test")]["map_avg"].mean()
-    assert parent.data.metrics["none/mAP_avg"] == pytest.approx(mean)
+    assert parent.data.metrics["rows/none/mAP_avg"] == pytest.approx(mean)
 
     order = ["row", "split", "hash"]
     logged = load("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
@@ -111,7 +108,7 @@ def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyReco
         assert child.data.params[name] == value
     assert child.data.params["temperature"] == "2"
     assert len(child.data.params) < 20, "the rest is in the artifact"
-    assert child.info.run_name == "cross-modal · test · seed 0"
+    assert child.info.run_name == "cross-modal · seed 0 · test"
     result = StudyFolder(folder).read_run(row.finals[0])
     assert result is not None
     assert child.data.metrics["mAP/tIoU_0.5"] == pytest.approx(result.metrics["map_0.50"])
@@ -228,11 +225,25 @@ def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyReco
     assert set(table["status"]) == {"finished", "pruned"}
 
 
-def test_another_fingerprint_is_another_parent(uri: str, record: StudyRecord, folder: Path) -> None:
-    Tracker(uri).study(record.model_copy(update={"rows": ()}), folder)
-    Tracker(uri).study(record.model_copy(update={"rows": (), "fingerprint": "other"}), folder)
-    parents, _ = runs_of(uri)
-    assert len(parents) == 2
+def test_another_study_is_another_parent(uri: str, record: StudyRecord, folder: Path) -> None:
+    empty = record.model_copy(update={"rows": ()})
+    Tracker(uri).study(empty, folder)
+    Tracker(uri).study(empty, folder)
+    assert len(runs_of(uri)[0]) == 1
+    Tracker(uri).study(empty.model_copy(update={"fingerprint": "other"}), folder)
+    smoke = empty.spec.model_copy(update={"budget": "smoke"})
+    Tracker(uri).study(empty.model_copy(update={"spec": smoke}), folder)
+    assert len(runs_of(uri)[0]) == 3
+
+
+def test_rows_of_another_choice_of_variants_stay(uri: str, record: StudyRecord, folder: Path) -> None:
+    Tracker(uri).study(record, folder)
+    fewer = record.model_copy(update={"rows": tuple(r for r in record.rows if r.name != "cross-modal")})
+    again = Tracker(uri)
+    again.study(fewer, folder)
+    again.finish(fewer, "table")
+    rows = load("tal-bench", tracking_uri=uri)["row"]
+    assert Counter(rows)["cross-modal"] == 5
 
 
 def test_a_broken_server_costs_a_warning_and_is_caught_up(

@@ -1,0 +1,49 @@
+"""Commands that differ only in which rows they ask for fill one table, whichever came first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tal_bench.config import StudySpec
+from tal_bench.distill.variants import variants
+from tal_bench.errors import InputError
+from tal_bench.models.registry import get_model
+from tal_bench.results import RowRecord, StudyFolder, StudyRecord
+from tal_bench.studies.rows import INPUTS_ORDER
+
+ROWS = frozenset({"variants", "references", "description"})
+"""What two commands for the same table may differ in."""
+KINDS = ("teacher", "reference", "student")
+
+
+def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
+    """The record with the rows that earlier commands finished, unless it has them itself."""
+    try:
+        earlier = folder.read_study()
+    except InputError:
+        return record
+    fields = [name for name in StudySpec.model_fields if name not in ROWS]
+    same = all(getattr(earlier.spec, name) == getattr(record.spec, name) for name in fields)
+    own = {row.name for row in record.rows}
+    kept = [row for row in earlier.rows if row.name not in own]
+    if not (same and kept and earlier.fingerprint == record.fingerprint):
+        return record
+    commands = [c for c in earlier.command.split("; ") if c != record.command]
+    return record.model_copy(
+        update={
+            "rows": in_table_order([*kept, *record.rows]),
+            "command": "; ".join([*commands, record.command]),
+        }
+    )
+
+
+def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:
+    """Teachers, references, students; models by what they read, variants as declared."""
+    declared = variants.names()
+
+    def place(row: RowRecord) -> tuple[int, int]:
+        if row.kind == "student":
+            return KINDS.index(row.kind), declared.index(row.name) if row.name in declared else len(declared)
+        return KINDS.index(row.kind), INPUTS_ORDER.index(get_model(row.model).inputs)
+
+    return tuple(sorted(rows, key=place))

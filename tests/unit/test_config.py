@@ -1,0 +1,186 @@
+"""Identity of runs, and messages of specs that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from study_parts import run_spec
+from tiny import tiny_spec
+
+from tal_bench.config import (
+    BUDGETS,
+    Budget,
+    DatasetSpec,
+    DecodeSpec,
+    DetectorSpec,
+    DistillSpec,
+    RunSpec,
+    StudySpec,
+    TeacherUse,
+    TermUse,
+    TrainSpec,
+    content_hash,
+    parse_spec,
+    read_yaml,
+)
+from tal_bench.errors import InputError
+
+DISTILL = DistillSpec(
+    teachers={"modal": TeacherUse(run="abc", model="conv", weight=0.5)},
+    terms=(TermUse(name="stem", teacher="modal", weight=1.0),),
+)
+
+
+def test_where_files_lie_is_no_part_of_a_runs_identity() -> None:
+    assert run_spec(folder=Path("here")).hash == run_spec(folder=Path("elsewhere/deep")).hash
+
+
+def test_a_hash_survives_its_json_form() -> None:
+    spec = run_spec(distill=DISTILL, videos=7)
+    assert RunSpec.model_validate_json(spec.model_dump_json()).hash == spec.hash
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, list):
+        return [*value, 1]
+    if isinstance(value, dict):
+        return {**value, "another": 1}
+    return "set"
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict) and value:
+        return [p for key, inner in value.items() for p in leaves(inner, (*path, key))]
+    if isinstance(value, list) and value:
+        return [p for i, inner in enumerate(value) for p in leaves(inner, (*path, i))]
+    return [path]
+
+
+def changed(value: Any, path: tuple[Any, ...]) -> Any:
+    if not path:
+        return other(value)
+    copy: Any = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:])
+    return copy
+
+
+def test_everything_else_is() -> None:
+    """Whatever leaf of the spec differs, the hash does."""
+    spec = run_spec(distill=DISTILL)
+    value = spec.model_dump(mode="json")
+    assert len(leaves(value)) > 80
+    for path in leaves(value):
+        altered = _Loose(changed(value, path))
+        same = RunSpec.hash.fget(altered) == spec.hash  # type: ignore[attr-defined]
+        assert same == (path[-1] in ("folder", "annotations")), path
+
+
+class _Loose:
+    """A spec's plain form, which need not be valid."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def model_dump(self, mode: str) -> Any:
+        return yaml.safe_load(yaml.safe_dump(self.value))
+
+
+def test_hashes_of_content_ignore_the_order_of_keys() -> None:
+    assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
+    assert content_hash([1, 2]) != content_hash([2, 1])
+    assert len(content_hash("x", digits=8)) == 8
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [run_spec(distill=DISTILL), tiny_spec(), TrainSpec(), DecodeSpec(), StudySpec(name="x"), Budget()],
+    ids=lambda s: type(s).__name__,
+)
+def test_specs_come_back_from_yaml(spec: Any) -> None:
+    written = yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json")))
+    assert parse_spec(type(spec), written, where="x.yaml") == spec
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (StudySpec, {"name": "x", "varaints": ["both"]}, "unknown key 'varaints' (did you mean 'variants'?)"),
+        (StudySpec, {"name": "x", "trials": 0}, "trials: Input should be greater than or equal to 1, got 0"),
+        (StudySpec, {}, "name: Field required"),
+        (StudySpec, [], "(top level)"),
+        (StudySpec, None, "(top level)"),
+        (TrainSpec, {"lr": "fast"}, "got 'fast'"),
+        (
+            DatasetSpec,
+            {"name": "x", "annotations": "a", "stride": 1, "window": 1,
+             "modalities": {"rgb": {"role": "primary", "folder": ".", "chanels": 3, "channels": 3}}},
+            "unknown key 'modalities.rgb.chanels' (did you mean 'channels'?)",
+        ),
+        (
+            DatasetSpec,
+            {"name": "x", "annotations": "a", "stride": 1, "window": 1,
+             "modalities": {"flow": {"role": "privileged", "folder": ".", "channels": 3}}},
+            "at least one must have role 'primary'",
+        ),
+        (
+            DatasetSpec,
+            {"name": "x", "annotations": "a", "stride": 1, "window": 1,
+             "modalities": {"rgb": {"role": "primary", "folder": ".", "channels": 3, "columns": [0, 4]}}},
+            "columns [0, 4] are not 3 channels wide",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(kind: Any, value: Any, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_spec(kind, value, where="x.yaml")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("x.yaml: ")
+
+
+def test_specs_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        TrainSpec().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a: [1", "not valid YAML at line 1"), (b"\xff\xfe\x00", "cannot be read"), (None, "no such file")],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "x.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_yaml(file)
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_yaml(file)
+
+
+def test_budgets() -> None:
+    smoke, quick, full = (BUDGETS[name] for name in ("smoke", "quick", "full"))
+    assert (smoke.trials, smoke.seeds, smoke.epochs, smoke.videos) == (1, 1, 2, 12)
+    assert (quick.trials, quick.seeds, quick.paired_teachers, quick.teacher_lr) == (6, 3, False, ())
+    assert (full.trials, full.seeds, full.paired_teachers) == (40, 5, True)
+    assert 1.0 in full.teacher_lr
+    assert StudySpec(name="x", budget="full", trials=3).spending == full.model_copy(update={"trials": 3})
+
+
+def test_published_sizes_are_the_defaults() -> None:
+    spec = DetectorSpec(structure="transformer", inputs="primary", primary={"rgb": 1024}, classes=20)
+    assert (spec.width, spec.levels, spec.max_length, spec.divisor) == (512, 6, 2304, 576)
+    assert spec.regression_ranges[-1] == (64, 10000)

@@ -1,0 +1,179 @@
+"""Plans over an executor: order, sharing, resuming, failing. Runs are played, nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_parts import context, result_of, run_spec
+
+from tal_bench.distill.variants import variants
+from tal_bench.errors import InputError, TalBenchError
+from tal_bench.results import RowRecord, RunResult, StudyFolder
+from tal_bench.studies.drive import Plan, drive
+from tal_bench.studies.executor import InProcess
+from tal_bench.studies.plan import student_row
+from tal_bench.studies.run import Job
+
+Behaviour = Callable[[Job], RunResult]
+
+
+class Stage(Executor):
+    """Computes nothing: plays results, one `submit` at a time, and remembers what was asked for."""
+
+    def __init__(self, play: Behaviour = lambda job: result_of(job.spec)) -> None:
+        self.play, self.jobs, self.most = play, [], 0
+        self.open: list[tuple[Future[Any], Job]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (job,) = args
+        self.jobs.append(job)
+        future: Future[Any] = Future()
+        try:
+            result = self.play(job)
+            StudyFolder(job.folder).write_run(result)
+            future.set_result(result)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def job(folder: Path, seed: int) -> Job:
+    return Job(run_spec(seed=seed), folder)
+
+
+def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> Plan:
+    hashes: list[str] = []
+    for seeds in steps:
+        jobs = [job(folder, seed) for seed in seeds]
+        results = yield jobs
+        assert [r.hash for r in results] == [j.spec.hash for j in jobs], "results come in the order asked for"
+        hashes += [r.hash for r in results]
+    spec = run_spec()
+    return RowRecord(name=name, kind="student", model=spec.model, modalities="rgb", finals=tuple(hashes))
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, str, bool]] = []
+
+    def __call__(self, row: str, result: RunResult, fresh: bool) -> None:
+        self.calls.append((row, result.spec.seed, result.status, fresh))
+
+
+def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
+    stage, heard = Stage(), Heard()
+    plans = [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))]
+    rows = drive(plans, stage, 1, heard)
+    assert [j.spec.seed for j in stage.jobs] == [1, 2, 3, 4]
+    assert rows.keys() == {"a", "b"}
+    assert heard.calls == [
+        ("a", 1, "finished", True),
+        ("a", 2, "finished", True),
+        ("b", 3, "finished", True),
+        ("b", 4, "finished", True),
+    ]
+
+
+def test_workers_are_kept_busy_with_what_comes_later(tmp_path: Path) -> None:
+    stage = Stage()
+    drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))], stage, 2, Heard())
+    assert {j.spec.seed for j in stage.jobs[:2]} == {1, 3}
+
+
+def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
+    for workers in (1, 3):
+        stage, heard = Stage(), Heard()
+        folder = tmp_path / str(workers)
+        plans = [("a", plan(folder, [1, 2])), ("b", plan(folder, [2, 1], [3])), ("c", plan(folder, [3], [1]))]
+        rows = drive(plans, stage, workers, heard)
+        assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3]
+        assert len(rows) == 3
+        assert {(row, seed) for row, seed, _, _ in heard.calls} == {
+            ("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 3), ("c", 3), ("c", 1),
+        }  # fmt: skip
+        assert len(heard.calls) == 7
+
+
+def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
+    stage, heard = Stage(), Heard()
+    drive([("a", plan(tmp_path, [1, 1], [1]))], stage, 2, heard)
+    assert len(stage.jobs) == 1
+    assert len(heard.calls) == 1
+
+
+def test_results_on_disk_are_not_computed_again(tmp_path: Path) -> None:
+    first, second = Stage(), Stage()
+    rows = drive([("a", plan(tmp_path, [1], [2]))], first, 1, Heard())
+    heard = Heard()
+    assert drive([("a", plan(tmp_path, [1], [2]))], second, 1, heard) == rows
+    assert not second.jobs
+    assert [fresh for *_, fresh in heard.calls] == [False, False]
+
+
+def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None:
+    status = {1: "pruned", 2: "failed"}
+    drive(
+        [("a", plan(tmp_path, [1, 2]))], Stage(lambda j: result_of(j.spec, status[j.spec.seed])), 1, Heard()
+    )
+    again, heard = Stage(), Heard()
+    drive([("a", plan(tmp_path, [1, 2]))], again, 1, heard)
+    assert [j.spec.seed for j in again.jobs] == [2]
+    assert ("a", 2, "finished", True) in heard.calls
+
+
+def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
+    stage = Stage(lambda j: result_of(j.spec, "failed" if j.spec.seed == 1 else "finished"))
+    heard = Heard()
+    rows = drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, 1, heard)
+    assert rows.keys() == {"a", "b"}
+    assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3], "a failure is not repeated within a study"
+    assert ("a", 1, "failed", True) in heard.calls
+
+
+@pytest.mark.parametrize("variant", ["both", "self", "c2ms-both"])
+def test_a_student_row_survives_failing_teachers(tmp_path: Path, variant: str) -> None:
+    stage = Stage(lambda j: result_of(j.spec, "failed"))
+    row = drive([(variant, student_row(context(tmp_path), variants.get(variant)))], stage, 2, Heard())[
+        variant
+    ]
+    assert len(row.finals) == 2
+    assert row.settings == variants.get(variant).defaults()
+
+
+def test_bad_input_ends_the_study_and_says_why(tmp_path: Path) -> None:
+    def play(asked: Job) -> RunResult:
+        raise InputError("is broken", where="features.npy")
+
+    with pytest.raises(InputError, match="is broken"):
+        drive([("a", plan(tmp_path, [1]))], Stage(play), 1, Heard())
+
+
+def test_a_dead_worker_is_explained(tmp_path: Path) -> None:
+    def play(asked: Job) -> RunResult:
+        raise BrokenProcessPool("a process ended")
+
+    with pytest.raises(TalBenchError, match="fewer --jobs"):
+        drive([("a", plan(tmp_path, [1]))], Stage(play), 1, Heard())
+
+
+@pytest.mark.parametrize("place", ["executor", "listener"])
+def test_ctrl_c_goes_through(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> RunResult:
+        raise KeyboardInterrupt
+
+    heard: Any = interrupted if place == "listener" else Heard()
+    executor: Executor = Stage() if place == "listener" else InProcess()
+    monkeypatch.setattr("tal_bench.studies.drive.run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drive([("a", plan(tmp_path, [1]))], executor, 1, heard)
+
+
+def test_in_process_errors_are_in_the_future() -> None:
+    future = InProcess().submit(int, "x")
+    assert isinstance(future.exception(), ValueError)
+    assert InProcess().submit(int, "7").result() == 7

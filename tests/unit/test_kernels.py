@@ -1,0 +1,128 @@
+"""Hand-written convolutions against the library's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from tal_bench.models.kernels import dense_conv3, depthwise_conv
+from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv, max_pool
+
+
+def library(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:
+    """The same convolution on [B, C, T]."""
+    padding = weight.shape[2] // 2
+    return F.conv1d(x.transpose(1, 2), weight, None, stride, padding, groups=groups).transpose(1, 2)
+
+
+def tensors(
+    B: int, T: int, C: int, D: int, kernel: int = 3, *, depthwise: bool = False
+) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(T + C)
+    shape = (C, 1, kernel) if depthwise else (D, C, kernel)
+    x = torch.randn(B, T, C, dtype=torch.float64, requires_grad=True)
+    return x, torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2]))
+@settings(max_examples=40, deadline=None)
+def test_dense_is_the_librarys(B: int, half: int, C: int, D: int, stride: int) -> None:
+    x, weight = tensors(B, 2 * half, C, D)
+    ours, theirs = dense_conv3(x, weight, stride), library(x, weight, stride)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(ours)
+    mine = torch.autograd.grad(ours, (x, weight), upstream)
+    expected = torch.autograd.grad(theirs, (x, weight), upstream)
+    torch.testing.assert_close(mine, expected)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5), st.sampled_from([1, 2]))
+@settings(max_examples=30, deadline=None)
+def test_depthwise_is_the_librarys(B: int, half: int, C: int, stride: int) -> None:
+    x, weight = tensors(B, 2 * half, C, C, depthwise=True)
+    ours, theirs = depthwise_conv(x, weight, stride), library(x, weight, stride, groups=C)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(ours)
+    mine = torch.autograd.grad(ours, (x, weight), upstream)
+    expected = torch.autograd.grad(theirs, (x, weight), upstream)
+    torch.testing.assert_close(mine, expected)
+
+
+@pytest.mark.parametrize("T", [1, 3, 7])
+def test_odd_lengths_at_stride_1(T: int) -> None:
+    x, weight = tensors(2, T, 3, 4)
+    torch.testing.assert_close(dense_conv3(x, weight), library(x, weight, 1))
+    assert torch.autograd.gradcheck(dense_conv3, (x, weight))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("T", [2, 6])
+def test_gradients_are_those_of_finite_differences(T: int, stride: int) -> None:
+    x, weight = tensors(2, T, 3, 2)
+    assert torch.autograd.gradcheck(lambda a, b: dense_conv3(a, b, stride), (x, weight))
+    x, weight = tensors(2, T, 3, 3, depthwise=True)
+    assert torch.autograd.gradcheck(lambda a, b: depthwise_conv(a, b, stride), (x, weight))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_no_gradient_where_none_is_asked_for(stride: int) -> None:
+    x, weight = tensors(2, 6, 3, 2)
+    dense_conv3(x.detach(), weight, stride).sum().backward()
+    expected = torch.autograd.grad(library(x.detach(), weight, stride).sum(), weight)[0]
+    torch.testing.assert_close(weight.grad, expected)
+    frozen = weight.detach()
+    (grad,) = torch.autograd.grad(dense_conv3(x, frozen, stride).sum(), x)
+    torch.testing.assert_close(grad, torch.autograd.grad(library(x, frozen, stride).sum(), x)[0])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_inputs_that_do_not_lie_contiguously(stride: int) -> None:
+    x, weight = tensors(2, 8, 4, 3)
+    view = x.detach().transpose(1, 2).contiguous().transpose(1, 2)
+    assert not view.is_contiguous()
+    torch.testing.assert_close(dense_conv3(view, weight, stride), library(x, weight, stride))
+    expanded = dense_conv3(x, weight, stride)
+    expanded.mean(dim=1).sum().backward()  # a gradient that is expanded, not laid out
+    expected = torch.autograd.grad(library(x, weight, stride).mean(dim=1).sum(), x)[0]
+    torch.testing.assert_close(x.grad, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layer", [Conv, DepthwiseConv, SeparableConv])
+def test_autocast_computes_in_bfloat16_and_learns_in_float32(layer: type, stride: int) -> None:
+    torch.manual_seed(0)
+    net = layer(8, 3, stride) if layer is DepthwiseConv else layer(8, 8, 3, stride)
+    x = torch.randn(2, 16, 8, requires_grad=True)
+    exact = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(x)
+    assert not torch.equal(out.float(), exact)
+    torch.testing.assert_close(out.float(), exact, atol=0.06, rtol=0.05)
+    out.float().square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == torch.float32
+    grads = [p.grad for p in net.parameters()]
+    assert all(g is not None and g.dtype == torch.float32 and bool(g.any()) for g in grads)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_layers_of_any_kernel(kernel: int, stride: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 12, 4)
+    conv, depthwise = Conv(4, 6, kernel, stride), DepthwiseConv(4, kernel, stride)
+    for layer, groups in ((conv, 1), (depthwise, 4)):
+        assert layer.bias is not None
+        layer.bias.data += 0.5
+        expected = F.conv1d(x.transpose(1, 2), layer.weight, layer.bias, stride, kernel // 2, groups=groups)
+        torch.testing.assert_close(layer(x), expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("T", [2, 8])
+def test_max_pool_is_the_librarys(T: int) -> None:
+    x = torch.randn(2, T, 3) - 5.0  # padding of zeros would win
+    torch.testing.assert_close(max_pool(x), F.max_pool1d(x.transpose(1, 2), 3, 2, 1).transpose(1, 2))

@@ -1,0 +1,49 @@
+"""Two commands for one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tal_bench.config import StudySpec
+from tal_bench.results import RowRecord, StudyFolder, StudyRecord
+from tal_bench.studies.merge import with_earlier_rows
+
+
+def record(variant: str, *models: str, seeds: int = 3, fingerprint: str = "f") -> StudyRecord:
+    rows = [RowRecord(name=m, kind="teacher", model=m, modalities="rgb") for m in models]
+    rows += [
+        RowRecord(name=v, kind="student", model="conv-dw-hallucinated", modalities="rgb")
+        for v in ("none", variant)
+    ]
+    return StudyRecord(
+        spec=StudySpec(name="study", variants=(variant,), seeds=seeds),
+        command=f"ablate --variant {variant}",
+        dataset="sprites",
+        fingerprint=fingerprint,
+        classes=("a",),
+        test_videos=1,
+        tiou=(0.5,),
+        protocol="p",
+        rows=tuple(rows),
+    )
+
+
+def test_rows_of_both_commands_stand_in_one_table(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.write_study(record("both", "actionformer", "conv"))
+    merged = with_earlier_rows(record("self", "actionformer-primary"), folder)
+    names = [row.name for row in merged.rows]
+    assert names == ["actionformer", "conv", "actionformer-primary", "none", "self", "both"]
+    assert merged.command == "ablate --variant both; ablate --variant self"
+    folder.write_study(merged)
+    again = with_earlier_rows(record("self", "actionformer-primary"), folder)
+    assert sorted(again.command.split("; ")) == ["ablate --variant both", "ablate --variant self"]
+    assert [row.name for row in again.rows] == names
+
+
+def test_other_budgets_and_other_data_do_not_mix(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.write_study(record("both", "actionformer"))
+    for other in (record("self", seeds=5), record("self", fingerprint="g")):
+        assert with_earlier_rows(other, folder) == other
+    assert with_earlier_rows(record("self"), StudyFolder(tmp_path / "empty")) == record("self")

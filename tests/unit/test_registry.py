@@ -1,0 +1,49 @@
+"""Registries of names."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tal_bench.errors import DataError, InputError, TalBenchError
+from tal_bench.registry import Registry, did_you_mean
+
+
+def fruits() -> Registry[int]:
+    registry: Registry[int] = Registry("fruit")
+    for number, name in enumerate(("pear", "apple", "fig")):
+        assert registry.add(name, number) == number
+    return registry
+
+
+def test_names_come_in_the_order_of_declaration() -> None:
+    registry = fruits()
+    assert registry.names() == list(registry) == ["pear", "apple", "fig"]
+    assert registry.get("apple") == 1
+    assert "fig" in registry
+    assert "plum" not in registry
+
+
+def test_a_name_is_given_once() -> None:
+    registry = fruits()
+    with pytest.raises(InputError, match="fruit 'fig' is registered already"):
+        registry.add("fig", 9)
+    assert registry.get("fig") == 2
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"unknown fruit 'appel' \(did you mean 'apple'\?\)"):
+        fruits().get("appel")
+    with pytest.raises(InputError, match=r"known: pear, apple, fig"):
+        fruits().get("zzzzz")
+    assert did_you_mean("x", []) == "known: "
+
+
+@pytest.mark.parametrize("kind", [TalBenchError, InputError, DataError])
+def test_errors_cross_processes(kind: type[TalBenchError]) -> None:
+    error = kind("is\nwrong", where="file.yaml", hint="mend it")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error) == "file.yaml: is wrong (mend it)"
+    assert again.exit_code == (1 if kind is TalBenchError else 2)

@@ -1,0 +1,228 @@
+"""Which rows a study has, which runs they ask for, and that nothing but teacher and terms differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_parts import context, result_of
+from test_drive import Heard, Stage
+from tiny import tiny_spec
+
+from tal_bench.config import Budget, RunSpec, StudySpec
+from tal_bench.distill.variants import TeacherRef, variants
+from tal_bench.errors import InputError
+from tal_bench.models.registry import get_model
+from tal_bench.results import RowRecord
+from tal_bench.studies.drive import drive
+from tal_bench.studies.plan import TUNING_SEED, Context, teacher_model
+from tal_bench.studies.rows import (
+    FACTORIAL,
+    check_names,
+    chosen_variants,
+    expected_runs,
+    plan_rows,
+    without_branch,
+)
+from tal_bench.studies.run import Job
+
+LAVISH = Budget(trials=3, seeds=2, generation=2, paired_teachers=True, teacher_lr=(0.5, 1.0))
+
+
+def played(
+    spec: StudySpec, given: Context, workers: int = 1
+) -> tuple[dict[str, RowRecord], list[RunSpec], Heard]:
+    """Rows, runs in the order of their computation, and what was heard."""
+
+    def play(job: Job) -> Any:
+        return result_of(job.spec, score=10 * job.spec.train.lr)
+
+    stage, heard = Stage(play), Heard()
+    rows = drive(plan_rows(spec, given)[1], stage, workers, heard)
+    return rows, [job.spec for job in stage.jobs], heard
+
+
+def study(*names: str, **changes: Any) -> StudySpec:
+    return StudySpec(name="x", variants=names, **changes)
+
+
+def test_the_baseline_is_always_there() -> None:
+    assert [v.name for v in chosen_variants(["both"])] == ["none", "both"]
+    assert [v.name for v in chosen_variants([])] == ["none"]
+    assert [v.name for v in chosen_variants(["both", "all", "self"])] == list(FACTORIAL)
+    assert "c2ms-both" in [v.name for v in chosen_variants(["all", "c2ms-both"])]
+    with pytest.raises(InputError, match="did you mean"):
+        chosen_variants(["cross-modl"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"student": "actionformer"}, "reads privileged modalities"),
+        ({"student": "conv-dw-halucinated"}, "did you mean"),
+        ({"teacher": "actionfromer"}, "did you mean"),
+        ({"references": ("nothing",)}, "unknown model"),
+    ],
+)
+def test_unknown_names_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_names(study("both", **changes))
+
+
+def test_rows_of_the_main_comparison(tmp_path: Path) -> None:
+    order, _ = plan_rows(study("both"), context(tmp_path))
+    assert order == ["actionformer", "conv", "conv-dw-primary", "none", "both"]
+    order, _ = plan_rows(study("all", references=("actionformer-privileged",)), context(tmp_path))
+    assert order[-6:] == list(FACTORIAL)
+    labelled = order[:-6]
+    assert set(labelled) == {
+        "actionformer", "conv", "conv-dw", "actionformer-primary", "actionformer-privileged",
+        "conv-dw-primary",
+    }  # fmt: skip
+    assert len(labelled) == len(set(labelled))
+
+
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        (TeacherRef("student", "student"), "conv-dw-hallucinated"),
+        (TeacherRef("student", "all"), "conv-dw"),
+        (TeacherRef("teacher", "all"), "actionformer"),
+        (TeacherRef("teacher", "primary"), "actionformer-primary"),
+        (TeacherRef("conv", "all"), "conv"),
+        (TeacherRef("conv", "primary"), "conv-primary"),
+    ],
+)
+def test_teachers_follow_student_and_teacher(ref: TeacherRef, name: str, tmp_path: Path) -> None:
+    assert teacher_model(ref, context(tmp_path)) == name
+
+
+def test_teachers_follow_temporal_attention_and_size(tmp_path: Path) -> None:
+    given = context(tmp_path, student="conv-hallucinated-ta-small")
+    assert teacher_model(TeacherRef("student", "all"), given) == "conv-ta-small"
+
+
+def test_counterpart_without_the_branch() -> None:
+    assert without_branch("conv-dw-hallucinated") == "conv-dw-primary"
+    assert without_branch("conv-dw-hallucinated-ta") == "conv-dw-primary-ta"
+    assert without_branch("conv-dw-primary") is None
+
+
+@pytest.mark.parametrize("budget", [Budget(trials=1, seeds=1), Budget(trials=5, seeds=3), LAVISH])
+@pytest.mark.parametrize("names", [(), ("self",), ("both",), ("all", "c2ms-both")])
+def test_the_progress_bar_ends_where_it_says(tmp_path: Path, budget: Budget, names: tuple[str, ...]) -> None:
+    given = context(tmp_path, budget=budget)
+    spec = study(*names, references=("actionformer-privileged",))
+    _, _, heard = played(spec, given)
+    assert len(heard.calls) == expected_runs(spec, given)
+
+
+def test_rows_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    spec = study("all")
+    alone, one, _ = played(spec, context(tmp_path / "1", budget=LAVISH), 1)
+    together, many, _ = played(spec, context(tmp_path / "2", budget=LAVISH), 5)
+    assert alone == together
+    assert {r.hash for r in one} == {r.hash for r in many}
+    assert len(one) == len({r.hash for r in one}), "nothing is computed twice"
+
+
+def test_rows_differ_in_teachers_and_terms_alone(tmp_path: Path) -> None:
+    rows, computed, _ = played(study("all"), context(tmp_path, budget=Budget(trials=2, seeds=2)))
+    by_hash = {r.hash: r for r in computed}
+    base = [by_hash[h] for h in rows["none"].finals]
+    for name in FACTORIAL:
+        row = rows[name]
+        assert row.seeds == (0, 1)
+        assert len(row.trials) == 2
+        for spec, reference in zip((by_hash[h] for h in row.finals), base, strict=True):
+            free = {"distill": None, "train": spec.train.model_copy(update={"lr": 1.0})}
+            plain = {"train": reference.train.model_copy(update={"lr": 1.0})}
+            assert spec.model_copy(update=free) == reference.model_copy(update=plain)
+            assert (spec.distill is None) == (name == "none")
+        assert by_hash[row.trials[0]].train.lr == base[0].train.lr or row.settings["lr"] != 1.0
+        assert {by_hash[h].seed for h in row.trials} == {TUNING_SEED}
+        assert {by_hash[h].protocol for h in row.trials} == {"tune"}
+
+
+def test_the_first_trial_has_the_default_settings(tmp_path: Path) -> None:
+    rows, computed, _ = played(study("both"), context(tmp_path))
+    by_hash = {r.hash: r for r in computed}
+    (spec,) = (by_hash[h] for h in rows["both"].trials)
+    assert spec.distill is not None
+    both = variants.get("both")
+    assert {t.name: t.weight for t in spec.distill.terms} == {t.name: t.weight for t in both.terms}
+    assert (spec.distill.soft_weight, spec.distill.temperature) == (both.soft_weight, both.temperature)
+    assert spec.train == context(tmp_path).schedule(spec.model)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_who_teaches_whom(tmp_path: Path, paired: bool) -> None:
+    budget = Budget(trials=1, seeds=2, paired_teachers=paired)
+    rows, computed, _ = played(study("both"), context(tmp_path, budget=budget))
+    by_hash = {r.hash: r for r in computed}
+    for hash_, seed in zip(rows["both"].finals, (0, 1), strict=True):
+        distill = by_hash[hash_].distill
+        assert distill is not None
+        assert {role: use.model for role, use in distill.teachers.items()} == rows["both"].teachers
+        for use in distill.teachers.values():
+            teacher = by_hash[use.run]
+            assert (teacher.protocol, teacher.seed) == ("final", seed if paired else 0)
+            assert teacher.distill is None
+            assert use.run in rows[use.model].finals, "the teacher's row shows the run that taught"
+    tuned = by_hash[rows["both"].trials[0]].distill
+    assert tuned is not None
+    assert {by_hash[use.run].protocol for use in tuned.teachers.values()} == {"tune"}
+
+
+def test_teachers_take_the_best_of_the_budgets_rates(tmp_path: Path) -> None:
+    """The played score grows with the rate, so the largest wins, for the row and for its students."""
+    budget = Budget(trials=1, seeds=1, teacher_lr=(0.5, 1.0, 2.0))
+    given = context(tmp_path, budget=budget)
+    rows, computed, _ = played(study("both"), given)
+    by_hash = {r.hash: r for r in computed}
+    assert rows["actionformer"].settings == {"lr": 2.0}
+    assert by_hash[rows["actionformer"].finals[0]].train.lr == pytest.approx(
+        2 * given.schedule("actionformer").lr
+    )
+    distill = by_hash[rows["both"].finals[0]].distill
+    assert distill is not None
+    assert distill.teachers["modal"].run == rows["actionformer"].finals[0]
+
+
+def test_budgets_shorten_the_schedule(tmp_path: Path) -> None:
+    recipe = context(tmp_path).schedule("conv")
+    for epochs in (1, 2, 5):
+        schedule = context(tmp_path, budget=Budget(epochs=epochs)).schedule("conv")
+        assert schedule.total_epochs == epochs
+        assert schedule.epochs >= 1
+        assert schedule.warmup_epochs <= recipe.warmup_epochs
+
+
+def test_modalities_are_shown_by_their_own_names(tmp_path: Path) -> None:
+    rows, _, _ = played(study("both"), context(tmp_path))
+    assert rows["actionformer"].modalities == "rgb + flow"
+    assert rows["both"].modalities == "rgb"
+    assert {get_model(rows[name].model).is_student for name in ("none", "both")} == {True}
+
+
+@pytest.mark.parametrize(
+    ("student", "variant", "said"),
+    [
+        ("conv-dw-primary", "cross-modal", "variant 'cross-modal' compares inputs"),
+        ("conv-dw-primary", "both", "variant 'both' compares inputs"),
+        ("conv-dw-hallucinated-small", "both", "has 5 levels, its teacher 'actionformer' in 'both' has 6"),
+    ],
+)
+def test_students_that_cannot_learn_from_a_teacher_are_refused_at_once(
+    tmp_path: Path, student: str, variant: str, said: str
+) -> None:
+    dataset = tiny_spec().model_copy(update={"size": "full"})
+    with pytest.raises(InputError, match=said):
+        plan_rows(study(variant), context(tmp_path, student=student, dataset=dataset))
+
+
+@pytest.mark.parametrize("variant", ["self", "cross-structure"])
+def test_students_without_a_branch_learn_from_teachers_that_see_no_more(tmp_path: Path, variant: str) -> None:
+    order, _ = plan_rows(study(variant), context(tmp_path, student="conv-dw-primary"))
+    assert order[-2:] == ["none", variant]

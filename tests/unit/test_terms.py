@@ -1,0 +1,183 @@
+"""Distillation terms, everything registered: what a term must be whatever it measures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from tal_bench.distill.terms import bernoulli_kl, masked_mean, terms
+from tal_bench.types import DetectorOutput
+
+LENGTHS, REAL, K = (8, 4), (8, 5), 3
+FIELDS = {
+    "hallucination": ("inputs",),
+    "stem": ("stem",),
+    "offsets": ("offsets",),
+    "logits-binary": ("logits",),
+    "logits": ("logits",),
+}
+
+
+def made(seed: int, *, trident: bool = False, grad: bool = False) -> DetectorOutput:
+    """Two videos of 8 and 5 steps, two levels; noise where padded, too."""
+    g = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g).requires_grad_(grad)
+
+    mask = [torch.arange(T) * (8 // T) < torch.tensor(REAL)[:, None] for T in LENGTHS]
+    return DetectorOutput(
+        logits=[noise(2, T, K) for T in LENGTHS],
+        offsets=[noise(2, T, K, 2) if trident else noise(2, T, 2) for T in LENGTHS],
+        mask=mask,
+        inputs=noise(2, 6, 8),
+        stem=noise(2, 5, 8),
+    )
+
+
+def leaves(output: DetectorOutput) -> list[Tensor]:
+    return [*output.logits, *output.offsets, output.inputs, output.stem]
+
+
+def with_other_padding(output: DetectorOutput) -> DetectorOutput:
+    def levels(values: list[Tensor]) -> list[Tensor]:
+        return [
+            torch.where(m.reshape(*m.shape, *(1,) * (x.ndim - 2)), x, x + 7.0)
+            for x, m in zip(values, output.mask, strict=True)
+        ]
+
+    first = output.mask[0][:, None]
+    return replace(
+        output,
+        logits=levels(output.logits),
+        offsets=levels(output.offsets),
+        inputs=torch.where(first, output.inputs, 7.0),
+        stem=torch.where(first, output.stem, 7.0),
+    )
+
+
+@pytest.mark.parametrize("name", terms)
+def test_is_a_scalar_that_is_zero_only_for_the_same(name: str) -> None:
+    fn = terms.get(name).fn
+    same, other = fn(made(0), made(0), 2.0), fn(made(0), made(1), 2.0)
+    assert same.shape == other.shape == ()
+    assert float(same) == pytest.approx(0.0, abs=1e-6)
+    assert float(other) > 1e-3
+
+
+@pytest.mark.parametrize("name", terms)
+def test_padding_does_not_count(name: str) -> None:
+    fn = terms.get(name).fn
+    student, teacher = made(0), made(1)
+    before = fn(student, teacher, 2.0)
+    torch.testing.assert_close(fn(with_other_padding(student), teacher, 2.0), before)
+    torch.testing.assert_close(fn(student, with_other_padding(teacher), 2.0), before)
+
+
+@pytest.mark.parametrize("name", terms)
+def test_real_steps_count(name: str) -> None:
+    fn = terms.get(name).fn
+    student, teacher = made(0), made(1)
+    before = fn(student, teacher, 2.0)
+    changed = replace(
+        student,
+        logits=[x * 2 for x in student.logits],
+        offsets=[x * 2 for x in student.offsets],
+        inputs=student.inputs * 2,
+        stem=student.stem * 2,
+    )
+    assert float(fn(changed, teacher, 2.0)) != pytest.approx(float(before))
+
+
+@pytest.mark.parametrize("name", terms)
+@pytest.mark.parametrize("trident", [False, True])
+def test_teaches_the_student_where_it_is_real(name: str, trident: bool) -> None:
+    student, teacher = made(0, grad=True), made(1, trident=trident)
+    terms.get(name).fn(student, teacher, 2.0).backward()
+    touched = [x for x in leaves(student) if x.grad is not None and bool(x.grad.any())]
+    assert touched
+    assert all(bool(x.grad.isfinite().all()) for x in touched if x.grad is not None)
+    assert all(not x.requires_grad for x in leaves(teacher))
+    padded = ~student.mask[0]
+    for x in (student.inputs, student.stem):
+        if x.grad is not None:
+            assert not x.grad.transpose(1, 2)[padded].any()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_looks_at_nothing_else(name: str) -> None:
+    student, teacher = made(0), made(1)
+    fn = terms.get(name).fn
+    others = {
+        f: getattr(made(5), f) for f in ("logits", "offsets", "inputs", "stem") if f not in FIELDS[name]
+    }
+    torch.testing.assert_close(fn(replace(student, **others), teacher, 2.0), fn(student, teacher, 2.0))
+
+
+@pytest.mark.parametrize("name", ["hallucination", "stem", "offsets", "logits-binary"])
+def test_a_video_twice_is_as_a_video_once(name: str) -> None:
+    """The means run over valid positions, so a weight means the same on any number and length of videos."""
+    fn = terms.get(name).fn
+
+    def twice(x: DetectorOutput) -> DetectorOutput:
+        level = [[torch.cat([t, t]) for t in values] for values in (x.logits, x.offsets, x.mask)]
+        return DetectorOutput(*level, inputs=torch.cat([x.inputs] * 2), stem=torch.cat([x.stem] * 2))
+
+    once = fn(made(0), made(1), 2.0)
+    torch.testing.assert_close(fn(twice(made(0)), twice(made(1)), 2.0), once)
+
+
+def test_hallucination_is_half_of_the_flow_error_where_rgb_agrees() -> None:
+    student, teacher = made(0), made(1)
+    teacher = replace(teacher, inputs=torch.cat([student.inputs[:, :3], teacher.inputs[:, 3:]], dim=1))
+    mask = student.mask[0]
+    error = (student.inputs - teacher.inputs)[:, 3:].square().transpose(1, 2)[mask].mean()
+    torch.testing.assert_close(terms.get("hallucination").fn(student, teacher, 1.0), 0.5 * error)
+
+
+@given(st.floats(-30, 30), st.floats(-30, 30))
+@settings(max_examples=80, deadline=None)
+def test_bernoulli_kl_is_the_librarys(p: float, q: float) -> None:
+    a, b = torch.tensor([p, q], dtype=torch.float64)
+    ours = bernoulli_kl(a, b)
+    assert float(ours) >= -1e-9
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Bernoulli(logits=a), torch.distributions.Bernoulli(logits=b)
+    )
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_bernoulli_kl_of_confident_networks_is_finite() -> None:
+    student = torch.tensor([-200.0, 200.0, 0.0], requires_grad=True)
+    value = bernoulli_kl(torch.tensor([200.0, -200.0, 200.0]), student)
+    value.sum().backward()
+    assert bool(value.isfinite().all())
+    assert student.grad is not None
+    assert bool(student.grad.isfinite().all())
+
+
+def test_logits_softmax_is_summed_over_time_and_divided_by_the_batch() -> None:
+    student, teacher = made(0), made(1)
+    total = 0.0
+    for s, t, m in zip(student.logits, teacher.logits, student.mask, strict=True):
+        p, log_q = F.softmax(t / 2, dim=2)[m], F.log_softmax(s / 2, dim=2)[m]
+        total += float((p * (p.log() - log_q)).sum()) / 2
+    assert float(terms.get("logits").fn(student, teacher, 2.0)) == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_masked_mean_of_nothing_is_zero() -> None:
+    assert float(masked_mean(torch.ones(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))) == 0
+
+
+@pytest.mark.parametrize("name", terms)
+def test_searched_range(name: str) -> None:
+    term = terms.get(name)
+    assert term.name == name
+    assert term.summary
+    assert 0 < term.search.low < term.search.high

@@ -1,0 +1,179 @@
+"""Training: what it depends on, what it must not touch, and that the same seed is the same training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import FAST, tiny_spec
+from torch import nn
+
+from tal_bench.config import DistillSpec, TeacherUse, TermUse
+from tal_bench.data.dataset import Video, open_dataset
+from tal_bench.data.registry import read_dataset_file
+from tal_bench.distill.objective import Objective
+from tal_bench.engine.checkpoint import load_weights, save_weights
+from tal_bench.engine.device import Device
+from tal_bench.engine.ema import Ema
+from tal_bench.engine.train import initialise_from, train
+from tal_bench.errors import InputError
+from tal_bench.models.registry import detector_spec, get_model
+
+STUDENT, TEACHER = "conv-dw-hallucinated", "actionformer"
+
+
+def arch(name: str) -> Any:
+    spec = detector_spec(get_model(name), tiny_spec(), 3)
+    return spec.model_copy(update={"width": 16, "head_width": 16})
+
+
+def net(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return get_model(name).build(arch(name))
+
+
+@pytest.fixture(scope="module")
+def videos(dataset_file: Path) -> list[Video]:
+    return open_dataset(read_dataset_file(dataset_file), ("rgb", "flow")).videos("train+validation")
+
+
+def distillation() -> DistillSpec:
+    return DistillSpec(
+        teachers={"modal": TeacherUse(run="0", model=TEACHER)},
+        terms=(
+            TermUse(name="logits-binary", teacher="modal", weight=8.0, temperature_power=2),
+            TermUse(name="hallucination", teacher="modal", weight=2.0),
+            TermUse(name="stem", teacher="modal", weight=1.0),
+        ),
+    )
+
+
+def trained(
+    videos: list[Video], *, seed: int = 0, distilled: bool = False, student: nn.Module | None = None
+) -> nn.Module:
+    torch.manual_seed(99)
+    objective = Objective(distillation(), 16, {"modal": 16}) if distilled else None
+    return train(
+        student or net(STUDENT),
+        arch(STUDENT),
+        videos,
+        FAST,
+        seed=seed,
+        device=Device("cpu"),
+        teachers={"modal": net(TEACHER, 5)} if distilled else None,
+        objective=objective,
+    )
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_the_same_seed_is_the_same_training_to_the_last_bit(videos: list[Video], distilled: bool) -> None:
+    first = trained(videos, distilled=distilled)
+    torch.rand(17)  # what others draw in between does not matter
+    assert same(first, trained(videos, distilled=distilled))
+    assert not same(first, trained(videos, distilled=distilled, seed=1))
+
+
+def test_the_average_is_returned_and_the_student_trained_in_place(videos: list[Video]) -> None:
+    student, untouched = net(STUDENT), net(STUDENT)
+    average = trained(videos, student=student)
+    assert average is not student
+    assert not same(student, untouched)
+    assert not same(average, student)
+    assert not average.training
+    assert not any(p.requires_grad for p in average.parameters())
+
+
+def test_teachers_are_frozen_in_evaluation_mode_and_unchanged(videos: list[Video]) -> None:
+    teacher, student = net(TEACHER, 5), net(STUDENT)
+    modes: list[bool] = []
+    teacher.register_forward_hook(lambda module, given, out: modes.append(module.training))
+    objective = Objective(distillation(), 16, {"modal": 16})
+    train(
+        student, arch(STUDENT), videos, FAST, seed=0, device=Device("cpu"),
+        teachers={"modal": teacher}, objective=objective,
+    )  # fmt: skip
+    assert modes
+    assert not any(modes)
+    assert same(teacher, net(TEACHER, 5))
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_distillation_changes_what_is_learned(videos: list[Video]) -> None:
+    assert not same(trained(videos), trained(videos, distilled=True))
+
+
+def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) -> None:
+    seen: list[tuple[int, dict[str, float]]] = []
+
+    def after(epoch: int, losses: dict[str, float], model: nn.Module) -> bool:
+        seen.append((epoch, losses))
+        return epoch == 2
+
+    spec = FAST.model_copy(update={"epochs": 5})
+    objective = Objective(distillation(), 16, {"modal": 16})
+    train(
+        net(STUDENT), arch(STUDENT), videos, spec, seed=0, device=Device("cpu"),
+        teachers={"modal": net(TEACHER)}, objective=objective, after_epoch=after,
+    )  # fmt: skip
+    assert [epoch for epoch, _ in seen] == [1, 2], "it stops where it is told to"
+    names = {"total", "classification", "regression", "labels", "logits-binary", "hallucination", "stem"}
+    for _, losses in seen:
+        assert losses.keys() == names
+        hard = losses["labels"]
+        soft = 8 * 4 * losses["logits-binary"] + 2 * losses["hallucination"] + losses["stem"]
+        assert losses["total"] == pytest.approx(0.4 * hard + 0.6 * soft, rel=1e-4)
+
+
+def test_fewer_videos_than_a_batch_are_refused(videos: list[Video]) -> None:
+    with pytest.raises(InputError, match="do not fill a batch"):
+        trained(videos[:1])
+
+
+def test_ema_is_the_running_average() -> None:
+    module = nn.Linear(3, 2)
+    ema, expected = Ema(module, 0.9), module.weight.detach().clone()
+    for step in range(4):
+        module.weight.data += step + 1.0
+        ema.update()
+        expected = 0.9 * expected + 0.1 * module.weight.detach()
+    torch.testing.assert_close(ema.module.weight, expected)
+
+
+def test_weights_that_fit_are_copied_from_a_teacher() -> None:
+    student, teacher = net("conv-dw-hallucinated"), net("conv", 5)
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    copied = set(initialise_from(student, teacher))
+    theirs = teacher.state_dict()
+    assert copied
+    assert copied < before.keys()
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, theirs[name] if name in copied else before[name]), name
+
+
+def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
+    first, second = net(STUDENT), net(STUDENT, 1)
+    assert not same(first, second)
+    save_weights(first, tmp_path / "runs" / "x.safetensors")
+    load_weights(second, tmp_path / "runs" / "x.safetensors")
+    assert same(first, second)
+    assert [f.name for f in (tmp_path / "runs").iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", b"\x80\x04."])
+def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.safetensors: not the weights of this architecture"):
+        load_weights(net(STUDENT), file)
+    with pytest.raises(InputError, match="no such weights"):
+        load_weights(net(STUDENT), tmp_path / "missing.safetensors")
+    save_weights(net("conv"), file)
+    with pytest.raises(InputError, match="not the weights of this architecture"):
+        load_weights(net(STUDENT), file)
