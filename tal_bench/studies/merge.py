@@ -25,7 +25,7 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
     fields = [name for name in StudySpec.model_fields if name not in ROWS]
     same = all(getattr(earlier.spec, name) == getattr(record.spec, name) for name in fields)
     own = {row.name for row in record.rows}
-    kept = [row for row in earlier.rows if row.name not in own]
+    kept = [row for row in earlier.rows if row.name not in own and _is_here(row, folder)]
     if not (same and kept and earlier.fingerprint == record.fingerprint):
         return record
     commands = [c for c in earlier.command.split("; ") if c != record.command]
@@ -35,6 +35,11 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
             "command": "; ".join([*commands, record.command]),
         }
     )
+
+
+def _is_here(row: RowRecord, folder: StudyFolder) -> bool:
+    """Whether the row's final runs are on disk; a copied table alone is no result."""
+    return all(folder.run_file(hash_).is_file() for hash_ in row.finals)
 
 
 def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:

@@ -47,3 +47,14 @@ def test_other_budgets_and_other_data_do_not_mix(tmp_path: Path) -> None:
     for other in (record("self", seeds=5), record("self", fingerprint="g")):
         assert with_earlier_rows(other, folder) == other
     assert with_earlier_rows(record("self"), StudyFolder(tmp_path / "empty")) == record("self")
+
+
+def test_rows_whose_runs_are_gone_are_left_out(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    earlier = record("both")
+    gone = earlier.rows[1].model_copy(update={"finals": ("0123456789abcdef",)})
+    folder.write_study(earlier.model_copy(update={"rows": (earlier.rows[0], gone)}))
+    assert [row.name for row in with_earlier_rows(record("self"), folder).rows] == ["none", "self"]
+    folder.run_file("0123456789abcdef").parent.mkdir()
+    folder.run_file("0123456789abcdef").write_text("{}", encoding="utf-8")
+    assert [row.name for row in with_earlier_rows(record("self"), folder).rows] == ["none", "self", "both"]

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STUDY = ROOT / "reports" / "two-by-two-sprites"
+STUDY = ROOT / "reports" / "published" / "two-by-two-sprites"
 BEGIN, END = "<!-- result:begin -->\n", "<!-- result:end -->"
 
 
