@@ -1,0 +1,53 @@
+"""Specifications as data: what a dataset, a detector, a run and a study are, and their YAML form.
+
+Every spec is frozen and refuses unknown keys. A spec is the whole truth about what it describes: two runs
+with equal `RunSpec.hash` are the same experiment.
+"""
+
+from tal_bench.config.base import (
+    Count,
+    Fraction,
+    Inputs,
+    OddCount,
+    Positive,
+    Size,
+    Spec,
+    Structure,
+    Window,
+    content_hash,
+    parse_spec,
+    read_yaml,
+)
+from tal_bench.config.dataset import DatasetSpec, ModalitySpec
+from tal_bench.config.detector import DetectorSpec
+from tal_bench.config.run import DistillSpec, Range, RunSpec, TeacherUse, TermUse
+from tal_bench.config.study import BUDGETS, Budget, StudySpec
+from tal_bench.config.training import DecodeSpec, TrainSpec
+
+__all__ = [
+    "BUDGETS",
+    "Budget",
+    "Count",
+    "DatasetSpec",
+    "DecodeSpec",
+    "DetectorSpec",
+    "DistillSpec",
+    "Fraction",
+    "Inputs",
+    "ModalitySpec",
+    "OddCount",
+    "Positive",
+    "Range",
+    "RunSpec",
+    "Size",
+    "Spec",
+    "Structure",
+    "StudySpec",
+    "TeacherUse",
+    "TermUse",
+    "TrainSpec",
+    "Window",
+    "content_hash",
+    "parse_spec",
+    "read_yaml",
+]

@@ -1,0 +1,114 @@
+"""A run: one training with its evaluation, distillation included."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tal_bench.config.base import Count, Fraction, Positive, Spec, content_hash
+from tal_bench.config.dataset import DatasetSpec
+from tal_bench.config.detector import DetectorSpec
+from tal_bench.config.training import DecodeSpec, TrainSpec
+
+
+class Range(Spec):
+    """Values of a tuned number.
+
+    Attributes:
+        low: smallest.
+        high: largest.
+        log: whether ratios matter rather than differences.
+    """
+
+    low: float
+    high: float
+    log: bool = True
+
+
+class TeacherUse(Spec):
+    """A trained teacher in a distillation.
+
+    Attributes:
+        run: hash of the run that trained it.
+        model: its registered name.
+        weight: its share in terms that mix teachers.
+    """
+
+    run: str
+    model: str
+    weight: Fraction = 1.0
+
+
+class TermUse(Spec):
+    """A distillation term in an objective.
+
+    Attributes:
+        name: registered term.
+        teacher: role of the teacher it looks at, or `mix` for the weighted mean over all teachers.
+        weight: its coefficient.
+        temperature_power: p in coefficient = weight * temperature**p.
+    """
+
+    name: str
+    teacher: str
+    weight: Annotated[float, Field(ge=0.0)]
+    temperature_power: int = 0
+
+
+class DistillSpec(Spec):
+    """Objective (1 - lambda) * labels + lambda * sum of terms.
+
+    Attributes:
+        teachers: role to trained teacher.
+        terms: what is matched.
+        soft_weight: lambda.
+        temperature: tau of the logits terms.
+        student_init: `random`, or the role of the teacher whose matching weights the student starts from.
+        count_padding: let padded positions count in the terms' means, as the original code does.
+    """
+
+    teachers: dict[str, TeacherUse]
+    terms: tuple[TermUse, ...]
+    soft_weight: Fraction = 0.6
+    temperature: Positive = 2.0
+    student_init: str = "random"
+    count_padding: bool = False
+
+
+class RunSpec(Spec):
+    """One training with its evaluation: the unit of work, of resuming and of reporting.
+
+    Attributes:
+        dataset: with its fingerprint filled in.
+        model: registered name.
+        detector: architecture.
+        train: schedule.
+        decode: post-processing.
+        distill: none for training on labels alone.
+        protocol: `tune` trains on the training part and evaluates on validation; `final` trains on both
+            and evaluates on test.
+        seed: of initial weights, order and crops.
+        videos: use only the first so many videos of each split.
+        precision: of the matrix products.
+    """
+
+    dataset: DatasetSpec
+    model: str
+    detector: DetectorSpec
+    train: TrainSpec
+    decode: DecodeSpec = DecodeSpec()
+    distill: DistillSpec | None = None
+    protocol: Literal["tune", "final"] = "final"
+    seed: Annotated[int, Field(ge=0)] = 0
+    videos: Count | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def hash(self) -> str:
+        """Identity of the experiment; where the files lie is no part of it."""
+        value = self.model_dump(mode="json")
+        value["dataset"].pop("annotations")
+        for modality in value["dataset"]["modalities"].values():
+            modality.pop("folder")
+        return content_hash({"version": 1, **value})
