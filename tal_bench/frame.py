@@ -92,7 +92,7 @@ def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> d
         "variant": row.name if row and student else "",
         "student": result.spec.model,
         "teacher": teacher_names(result.spec, row),
-        "modalities": row.modalities if row else " + ".join(_modalities(result.spec)),
+        "modalities": row.modalities if row else " + ".join(result.spec.detector.reads),
         "seed": result.spec.seed,
         "split": SPLITS[result.spec.protocol],
         "status": result.status,
@@ -122,10 +122,6 @@ def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
     if row is not None and row.teachers:
         return " + ".join(row.teachers.values())
     return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
-
-
-def _modalities(spec: RunSpec) -> tuple[str, ...]:
-    return spec.dataset.names(spec.detector.inputs)
 
 
 def arrange(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:

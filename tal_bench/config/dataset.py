@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tal_bench.config.base import Count, Fraction, Inputs, Positive, Size, Spec
+from tal_bench.config.base import Count, Fraction, Positive, Size, Spec
 
 
 class ModalitySpec(Spec):
@@ -81,8 +81,3 @@ class DatasetSpec(Spec):
     def channels(self, role: Literal["primary", "privileged"]) -> dict[str, int]:
         """Names and widths of the streams with that role."""
         return {name: m.channels for name, m in self.modalities.items() if m.role == role}
-
-    def names(self, inputs: Inputs) -> tuple[str, ...]:
-        """Names of the modalities that a detector with these inputs reads."""
-        wanted = {"all": ("primary", "privileged"), "privileged": ("privileged",)}.get(inputs, ("primary",))
-        return tuple(name for name, m in self.modalities.items() if m.role in wanted)

@@ -85,7 +85,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         precision=choose_precision(spec.precision, device),
     )
     order, plans = plan_rows(spec, context)
-    read_through(dataset, spec.spending.videos)
+    read_through(data)
     test = data.videos("test")
     record = StudyRecord(
         spec=spec,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tal_bench.config import DatasetSpec, StudySpec
-from tal_bench.data.dataset import open_dataset
+from tal_bench.data.dataset import Dataset
 from tal_bench.data.registry import load_spec
 from tal_bench.data.splits import with_fingerprint
 from tal_bench.errors import InputError
@@ -42,13 +42,12 @@ def check_writable(directory: Path) -> None:
         raise InputError(f"cannot be written: {reason}", where=f"--reports {directory}") from None
 
 
-def read_through(dataset: DatasetSpec, limit: int | None) -> None:
+def read_through(data: Dataset) -> None:
     """Read every feature once, where they fit into memory, so that what is broken is said before training.
 
     Raises:
         DataError: names the file.
     """
-    data = open_dataset(dataset, tuple(dataset.modalities), limit=limit)
     if data.in_memory:
         data.videos("train+validation")
         data.videos("test")

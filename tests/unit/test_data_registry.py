@@ -83,7 +83,7 @@ def test_thumos_in_its_usual_layout(tmp_path: Path, below: str, monkeypatch: pyt
     monkeypatch.setenv(DATA_ROOT, str(tmp_path))
     assert load_spec("thumos14") == spec
     assert (spec.stride, spec.window, spec.max_length) == (4, 16, 2304)
-    dataset = open_dataset(spec, spec.names("all"))
+    dataset = open_dataset(spec, tuple(spec.modalities))
     (video,) = dataset.videos("test")
     joint = np.load(tmp_path / below / "i3d_features" / "c.npy")
     np.testing.assert_array_equal(np.hstack([video.features["rgb"], video.features["flow"]]), joint)
