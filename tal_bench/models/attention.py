@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import Conv, DepthwiseConv
+from tal_bench.models.blocked import attend_to_pairs, plain_attend_to_pairs
+from tal_bench.models.kernels import written_by_hand
+from tal_bench.models.layers import Conv, DepthwiseConv, LayerNorm
 
 PADDED_KEY = -1e4
 """Added to the scores of padded keys in local attention; a window without real keys stays finite."""
@@ -34,7 +36,7 @@ class ConvAttention(nn.Module):
         super().__init__()
         self.heads, self.window = heads, window
         self.depthwise = nn.ModuleList(DepthwiseConv(channels, 3, stride, bias=False) for _ in range(3))
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.norms = nn.ModuleList(LayerNorm(channels) for _ in range(3))
         self.projections = nn.ModuleList(Conv(channels, channels, kernel=1) for _ in range(3))
         self.out = Conv(channels, channels, kernel=1)
         self.relative: nn.Parameter | None = None
@@ -43,18 +45,18 @@ class ConvAttention(nn.Module):
             self.relative = nn.Parameter(nn.init.trunc_normal_(torch.empty(heads * window), std=std))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T / stride, C], zero where ``mask`` [B, T / stride, 1] is."""
+        """[B, T, C] -> [B, T / stride, C], of no meaning where ``mask`` [B, T / stride, 1] is 0."""
+        # padded steps stay as they are: as keys they are not heard, as queries not used
         q, k, v = (
-            self._split(project(norm(conv(x) * mask)))
+            self._split(project(norm(conv(x))))
             for conv, norm, project in zip(self.depthwise, self.norms, self.projections, strict=True)
         )
-        q = q / math.sqrt(q.shape[-1])
         if self.window > 1:
             relative = None if self.relative is None else self.relative.unflatten(0, (self.heads, -1))
             mixed = local_attention(q, k, v, mask[:, :, 0], self.window, relative)
         else:
             mixed = full_attention(q, k, v, mask[:, :, 0])
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2)) * mask
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def _split(self, x: Tensor) -> Tensor:
@@ -65,21 +67,21 @@ class ConvAttention(nn.Module):
 
 def full_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Every query sees every real key; shapes as in `local_attention`, scores masked with -inf."""
-    scores = q @ k.transpose(-1, -2)
+    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
     scores = scores.masked_fill(mask[:, None, None, :] == 0, float("-inf"))
-    return scores.softmax(dim=-1) @ (v * mask[:, None, :, None])
+    return scores.softmax(dim=-1) @ v
 
 
 def local_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor, window: int, relative: Tensor | None = None
 ) -> Tensor:
-    """Queries see the keys at most ``window // 2`` steps away; zero for padded queries.
+    """Queries see the keys at most ``window // 2`` steps away.
 
     The sequence is cut into blocks; a block of queries meets its own keys and those of a margin on both
     sides in one batched product, so that nothing beyond the margins is computed.
 
     Args:
-        q: [B, heads, T, d] queries, already scaled.
+        q: [B, heads, T, d] queries.
         k: [B, heads, T, d] keys.
         v: [B, heads, T, d] values.
         mask: [B, T], 1 where a step is real.
@@ -87,25 +89,21 @@ def local_attention(
         relative: [heads, window], added to the scores of keys by their distance, farthest before first.
 
     Returns:
-        [B, heads, T, d].
+        [B, heads, T, d], of no meaning where the query is padded.
     """
     T = q.shape[2]
     reach = window // 2
     block = 2 * reach  # so that a block's keys are exactly two neighbouring blocks of the padded sequence
-    blocks = -(-T // block)
-    tail = blocks * block - T
-    q = F.pad(q, (0, 0, 0, tail)).unflatten(2, (blocks, block))
-    scores = q @ _with_margins(k, reach, tail).transpose(-1, -2) + _window_bias(mask, reach, tail)
+    tail = -T % block
+    bias = _window_bias(mask, reach, tail)
     if relative is not None:
-        scores = scores + _distance_bias(relative, reach)
-    out = scores.softmax(dim=-1) @ _with_margins(v, reach, tail)
-    return out.flatten(2, 3)[:, :, :T] * mask[:, None, :, None]
-
-
-def _with_margins(x: Tensor, reach: int, tail: int) -> Tensor:
-    """[B, heads, T, d] -> [B, heads, blocks, 2 block, d]: each block with ``reach`` steps on both sides."""
-    chunks = F.pad(x, (0, 0, reach, reach + tail)).unflatten(2, (-1, 2 * reach))
-    return torch.cat([chunks[:, :, :-1], chunks[:, :, 1:]], dim=3)
+        bias = bias + _distance_bias(relative, reach)
+    after = tail + block  # a block of its own behind every sequence: its keys are nobody's but the margins'
+    q = F.pad(q, (0, 0, 0, after)).unflatten(2, (-1, block))
+    k, v = (F.pad(x, (0, 0, reach, reach + tail)).unflatten(2, (-1, block)) for x in (k, v))
+    attend = attend_to_pairs if written_by_hand() else plain_attend_to_pairs
+    out = attend(q, k, v, bias.expand(q.shape[0], q.shape[1], -1, -1, -1))
+    return out.flatten(2, 3)[:, :, :T]
 
 
 def _distance_bias(relative: Tensor, reach: int) -> Tensor:
@@ -115,8 +113,8 @@ def _distance_bias(relative: Tensor, reach: int) -> Tensor:
 
 
 def _window_bias(mask: Tensor, reach: int, tail: int) -> Tensor:
-    """[B, 1, blocks, block, keys]: -1e4 at padded keys, far less outside the window or the sequence."""
-    keys = F.pad((1.0 - mask) * PADDED_KEY, (reach, reach + tail), value=OUTSIDE)
+    """[B, 1, blocks + 1, block, keys]: -1e4 at padded keys, far less outside the window or the sequence."""
+    keys = F.pad((1.0 - mask) * PADDED_KEY, (reach, 3 * reach + tail), value=OUTSIDE)
     chunks = keys.unflatten(1, (-1, 2 * reach))
     per_key = torch.cat([chunks[:, :-1], chunks[:, 1:]], dim=2)
     return per_key[:, None, :, None, :] + _outside_window(reach, mask.device)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.blocks import ConvBlock, TransformerBlock
-from tal_bench.models.layers import Conv, SeparableConv, layer_norm, sinusoidal_positions
+from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, sinusoidal_positions
 from tal_bench.models.maxpool import MaxPoolBlock
 from tal_bench.models.sgp import SgpBlock
 
@@ -86,9 +86,9 @@ class Backbone(nn.Module):
         """[B, T, C] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1]."""
         if len(self.projections):
             parts = zip(self.projections, x.split(self.input_widths, dim=2), strict=True)
-            x = torch.cat([project(part) * mask for project, part in parts], dim=2)
+            x = torch.cat([masked(project(part), mask) for project, part in parts], dim=2)
         for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
-            x = F.relu(norm(conv(x) * mask))
+            x = F.relu(norm(masked(conv(x), mask)))
         if self.positions is not None:
             x = x + self._positions(x.shape[1]).to(x.dtype) * mask
         for block in self.stem:

@@ -6,7 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.models.attention import ConvAttention
-from tal_bench.models.layers import AffineDropPath, Conv, SeparableConv, max_pool
+from tal_bench.models.layers import (
+    AffineDropPath,
+    Conv,
+    LayerNorm,
+    Residual,
+    SeparableConv,
+    masked,
+    max_pool,
+)
 
 ConvLayer = type[Conv] | type[SeparableConv]
 
@@ -37,22 +45,25 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.norm1 = nn.LayerNorm(channels)
+        self.norm1 = LayerNorm(channels)
         self.attention = ConvAttention(channels, heads, window, stride, relative=relative)
-        self.drop_attention = AffineDropPath(channels, drop_path) if scaled else nn.Identity()
-        self.norm2 = nn.LayerNorm(channels)
+        self.drop_attention = AffineDropPath(channels, drop_path) if scaled else Residual()
+        self.norm2 = LayerNorm(channels)
         self.mlp = nn.Sequential(
             Conv(channels, 4 * channels, kernel=1), nn.GELU(), Conv(4 * channels, channels, kernel=1)
         )
-        self.drop_mlp = AffineDropPath(channels, drop_path) if scaled else nn.Identity()
+        self.drop_mlp = AffineDropPath(channels, drop_path) if scaled else Residual()
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, C] -> [B, T / stride, C]."""
+        """[B, T, C] -> [B, T / stride, C], zero where padded.
+
+        Past the attention every step stands alone, so one mask at the end does for all.
+        """
         mask = mask[:, :: self.stride]
         skip = max_pool(x) if self.stride == 2 else x
-        x = skip * mask + self.drop_attention(self.attention(self.norm1(x), mask))
-        x = x + self.drop_mlp(self.mlp(self.norm2(x)) * mask)
-        return x, mask
+        x = self.drop_attention(skip, self.attention(self.norm1(x), mask))
+        x = self.drop_mlp(x, self.mlp(self.norm2(x)))
+        return masked(x, mask), mask
 
 
 class ConvBlock(nn.Module):
@@ -73,8 +84,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, C] -> [B, T / stride, C]."""
-        out_mask = mask[:, :: self.stride]
-        out = F.relu(self.conv1(x) * out_mask)
-        out = self.conv2(out) * out_mask
-        skip = x if self.shortcut is None else self.shortcut(x) * out_mask
-        return F.relu(out + skip), out_mask
+        mask = mask[:, :: self.stride]
+        out = self.conv2(F.relu(masked(self.conv1(x), mask)))
+        if self.shortcut is None:
+            return F.relu(masked(out, mask) + x), mask
+        return F.relu(masked(out + self.shortcut(x), mask)), mask

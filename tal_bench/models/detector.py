@@ -8,6 +8,7 @@ from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
 from tal_bench.models.heads import Heads
 from tal_bench.models.inputs import Inputs
+from tal_bench.models.layers import compute_dtype
 from tal_bench.models.neck import FpnNeck, Neck
 from tal_bench.models.trident import TridentHeads
 from tal_bench.types import Batch, DetectorOutput
@@ -37,7 +38,7 @@ class Detector(nn.Module):
 
     def detect(self, features: dict[str, Tensor], mask: Tensor) -> DetectorOutput:
         """Modality to [B, C_m, T], and mask [B, T] bool: what `forward` does, on plain tensors."""
-        m = mask.unsqueeze(2).to(next(iter(features.values())).dtype)
+        m = mask.unsqueeze(2).to(compute_dtype(next(iter(features.values()))))
         x = self.inputs(features, m)
         fused = x if self.inputs.fusion is None else self.inputs.fusion(x)
         pyramid, masks = self.backbone(fused, m)

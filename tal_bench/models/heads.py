@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.layers import Conv, layer_norm
+from tal_bench.models.layers import Conv, layer_norm, masked
 
 PRIOR = 0.01
 """Probability that an untrained classifier gives (focal loss paper, arXiv 1708.02002)."""
@@ -23,8 +23,8 @@ OFFSET_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "so
 class PackedPyramid:
     """All levels in one sequence, empty steps between neighbours, so that one product serves all.
 
-    The empty steps play the zero padding of the levels' convolutions: `gap` must be multiplied in wherever
-    a layer may have made them non-zero.
+    The empty steps play the zero padding of the levels' convolutions: `clear` them wherever a layer may have
+    made them non-zero.
 
     Args:
         features: per level [B, T_l, D].
@@ -38,7 +38,14 @@ class PackedPyramid:
         self.features = torch.cat([part for x in features for part in (x, empty)], dim=1)
         gap = masks[0].new_zeros(masks[0].shape[0], empty_steps, 1)
         self.mask = torch.cat([part for m in masks for part in (m, gap)], dim=1)
-        self.gap = torch.cat([part for m in masks for part in (torch.ones_like(m), gap)], dim=1)
+        between = torch.cat(
+            [torch.full((size,), i % 2, dtype=torch.bool) for i, size in enumerate(self.sizes)]
+        )
+        self.gaps = between.nonzero()[:, 0].to(self.mask.device, non_blocking=True)
+
+    def clear(self, x: Tensor) -> Tensor:
+        """X [B, sum(T_l + gap), C] with zeros in the empty steps, written where it lies."""
+        return x.index_fill_(1, self.gaps, 0.0)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """[B, sum(T_l + gap), C] -> per level [B, T_l, C]."""
@@ -46,7 +53,10 @@ class PackedPyramid:
 
 
 class Tower(nn.Module):
-    """Hidden layers of a head, masked convolutions, LayerNorm, ReLU, and the layer that speaks."""
+    """Hidden layers of a head, masked convolutions, LayerNorm, ReLU, and the layer that speaks.
+
+    What it says is in full precision, whatever the hidden layers compute in.
+    """
 
     def __init__(self, spec: DetectorSpec, outputs: int, kernel: int | None = None) -> None:
         super().__init__()
@@ -62,9 +72,10 @@ class Tower(nn.Module):
         """-> [B, sum(T_l + gap), outputs], zero where padded."""
         x = packed.features
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x) * packed.mask)) * packed.gap
-        out: Tensor = self.out(x) * packed.mask
-        return out
+            x = F.relu(packed.clear(norm(masked(conv(x), packed.mask))))
+        with torch.autocast(x.device.type, enabled=False):
+            full = x if x.dtype == torch.float64 else x.float()
+            return masked(self.out(full), packed.mask)
 
 
 def start_quiet(classifier: Tower, empty_classes: Iterable[int] = ()) -> None:

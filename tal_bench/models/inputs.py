@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.layers import Conv
+from tal_bench.models.layers import Conv, masked
 
 
 class Hallucination(nn.Module):
@@ -69,8 +69,8 @@ class Inputs(nn.Module):
 
     def forward(self, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Modality to [B, C_m, T], and mask [B, T, 1] -> [B, T, C] before fusion."""
-        x = torch.cat([features[name].transpose(1, 2) for name in self.reads], dim=2)
+        x = torch.cat([features[name].transpose(1, 2).to(mask.dtype) for name in self.reads], dim=2)
         if self.hallucination is None:
             return x
         h = self.hallucination(x)
-        return torch.cat([x, h * mask if self.masked else h], dim=2)
+        return torch.cat([x, masked(h, mask) if self.masked else h], dim=2)

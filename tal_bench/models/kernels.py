@@ -15,81 +15,105 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
+def written_by_hand() -> bool:
+    """Whether our own kernels run: exporters and compilers follow library calls alone."""
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def taps_last(shape: tuple[int, int, int]) -> Tensor:
+    """Uninitialised weight [D, C, k] whose memory is [D, k, C], so that every tap is a matrix in place."""
+    out_channels, in_channels, kernel = shape
+    return torch.empty(out_channels, kernel, in_channels).transpose(1, 2)
+
+
 class _DenseConv3(torch.autograd.Function):
-    """y[t] = sum_k x[stride * t + k - 1] W_k, zeros outside the sequence."""
+    """y[t] = b + sum_k W_k x[stride * t + k - 1], zeros outside the sequence."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        before, own, after = weight.permute(2, 1, 0).contiguous()  # [C, D] each
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        if stride == 1:
-            out: Tensor = x @ own
-            for y, video in zip(out, x, strict=True):
-                y[1:].addmm_(video[:-1], before)
-                y[:-1].addmm_(video[1:], after)
-            return out
-        pairs = x.reshape(x.shape[0], -1, 2 * x.shape[2])  # steps 2t and 2t + 1 lie side by side
-        out = pairs @ torch.cat([own, after])
+        before, own, after = (weight[:, :, tap].T for tap in range(3))  # [C, D] each
+        steps = x.reshape(x.shape[0], -1, stride * x.shape[2])  # at stride 2, 2t and 2t + 1 lie side by side
+        centre = own if stride == 1 else _both(weight).T
+        flat = steps.flatten(0, 1)
+        product = flat @ centre if bias is None else torch.addmm(bias, flat, centre)
+        out = product.unflatten(0, steps.shape[:2])
         for y, video in zip(out, x, strict=True):
-            y[1:].addmm_(video[1:-1:2], before)
+            y[1:].addmm_(video[stride - 1 : -1 : stride], before)
+            if stride == 1:
+                y[:-1].addmm_(video[1:], after)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
+        stride: int = ctx.stride
         grad = grad.contiguous()
-        before, own, after = weight.permute(2, 0, 1).contiguous()  # [D, C] each
-        grad_x = grad_w = None
-        B, T, C = x.shape
-        D = grad.shape[2]
-        if ctx.stride == 1:
-            if ctx.needs_input_grad[0]:
-                grad_x = grad @ own
-                for dx, dy in zip(grad_x, grad, strict=True):
-                    dx[:-1].addmm_(dy[1:], before)
-                    dx[1:].addmm_(dy[:-1], after)
-            grad_w = torch.empty(3, D, C, dtype=x.dtype, device=x.device)
-            torch.mm(grad.reshape(-1, D).T, x.reshape(-1, C), out=grad_w[1])
-            grad_w[0::2].zero_()
-            for dy, video in zip(grad, x, strict=True):
-                grad_w[0].addmm_(dy[1:].T, video[:-1])
-                grad_w[2].addmm_(dy[:-1].T, video[1:])
-        else:
-            if ctx.needs_input_grad[0]:
-                grad_x = (grad @ torch.cat([own, after], dim=1)).reshape(B, T, C)
-                for dx, dy in zip(grad_x, grad, strict=True):
-                    dx[1:-1:2].addmm_(dy[1:], before)
-            own_after = grad.reshape(-1, D).T @ x.reshape(-1, 2 * C)
-            first = torch.zeros(D, C, dtype=x.dtype, device=x.device)
-            for dy, video in zip(grad, x, strict=True):
-                first.addmm_(dy[1:].T, video[1:-1:2])
-            grad_w = torch.stack([first, own_after[:, :C], own_after[:, C:]])
-        return grad_x, grad_w.permute(1, 2, 0), None
+        grad_x = _gradient_of_input(grad, weight, stride) if ctx.needs_input_grad[0] else None
+        grad_bias = grad.sum(dim=(0, 1)) if ctx.needs_input_grad[2] else None
+        return grad_x, _gradient_of_weight(grad, x, stride), grad_bias, None
 
 
-def dense_conv3(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """[B, T, C] and weight [D, C, 3] -> [B, T / stride, D]; T even when the stride is 2."""
-    out: Tensor = _DenseConv3.apply(*_autocast(x, weight), stride)
+def _both(weight: Tensor) -> Tensor:
+    """[D, 2 C]: the taps of steps 2t and 2t + 1."""
+    return weight.transpose(1, 2)[:, 1:].flatten(1)
+
+
+def _gradient_of_input(grad: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """[B, T / stride, D] -> [B, T, C]."""
+    before, own, after = (weight[:, :, tap] for tap in range(3))  # [D, C] each
+    product = grad @ (own if stride == 1 else _both(weight))
+    grad_x = product.reshape(grad.shape[0], -1, weight.shape[1])
+    for dx, dy in zip(grad_x, grad, strict=True):
+        dx[stride - 1 : -1 : stride].addmm_(dy[1:], before)
+        if stride == 1:
+            dx[1:].addmm_(dy[:-1], after)
+    return grad_x
+
+
+def _gradient_of_weight(grad: Tensor, x: Tensor, stride: int) -> Tensor:
+    """[B, T / stride, D] and [B, T, C] -> [D, C, 3], laid out as the weight is."""
+    D, C = grad.shape[2], x.shape[2]
+    out = x.new_empty(D, 3, C)
+    rows = out.flatten(1)  # [D, 3 C]: a range of columns per tap
+    own = rows[:, C : (1 + stride) * C]
+    torch.mm(grad.flatten(0, 1).T, x.reshape(-1, stride * C), out=own)
+    for i, (dy, video) in enumerate(zip(grad, x, strict=True)):
+        earlier = min(i, 1)  # the first product does not add to what lies there
+        before = rows[:, :C]
+        torch.addmm(before, dy[1:].T, video[stride - 1 : -1 : stride], beta=earlier, out=before)
+        if stride == 1:
+            after = rows[:, 2 * C :]
+            torch.addmm(after, dy[:-1].T, video[1:], beta=earlier, out=after)
+    return out.transpose(1, 2)
+
+
+def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
+    """[B, T, C] and weight [D, C, 3] -> [B, T / stride, D]; T even when the stride is 2.
+
+    By hand in full precision on the CPU, where that is fastest; the library's convolution elsewhere, which
+    accumulates half precision in full precision.
+    """
+    half = torch.is_autocast_enabled(x.device.type) or x.dtype not in (torch.float32, torch.float64)
+    if half or x.device.type != "cpu" or not written_by_hand():
+        return _as_image(x, weight, bias, stride, groups=1)
+    out: Tensor = _DenseConv3.apply(x.contiguous(), weight, bias, stride)
     return out
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
+def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """[B, T, C] and weight [C, 1, k] -> [B, ceil(T / stride), C].
 
-    Seen as an image of height 1 that lies channels-last, the data stay where they are, and the library's
-    kernels for that layout are 10 times as fast as its 1-D ones at the published size.
+    The library's kernels for images are 10 times as fast as its 1-D ones at the published size.
     """
+    return _as_image(x, weight, bias, stride, groups=weight.shape[0])
+
+
+def _as_image(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+    """Convolution of an image of height 1 that lies channels-last, so that no data move."""
     image = x.transpose(1, 2).unsqueeze(2)
     padding = (0, weight.shape[2] // 2)
-    out = F.conv2d(image, weight.unsqueeze(2), None, (1, stride), padding, groups=weight.shape[0])
+    out = F.conv2d(image, weight.unsqueeze(2), bias, (1, stride), padding, groups=groups)
     return out.squeeze(2).transpose(1, 2)
-
-
-def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Contiguous input and weight in the dtype that autocast asks for."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight = x.to(dtype), weight.to(dtype)
-    return x.contiguous(), weight

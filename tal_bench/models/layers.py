@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.kernels import dense_conv3, depthwise_conv
+from tal_bench.models.kernels import dense_conv3, depthwise_conv, taps_last
 
 
 class Conv(nn.Module):
@@ -30,20 +30,18 @@ class Conv(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel))
+        start = nn.init.kaiming_uniform_(torch.empty(c_out, c_in, kernel), a=math.sqrt(5))
+        self.weight = nn.Parameter(taps_last((c_out, c_in, kernel)).copy_(start))
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C_in] -> [B, ceil(T / stride), C_out]."""
         if self.kernel == 1:
             return F.linear(x[:, :: self.stride], self.weight[:, :, 0], self.bias)
-        if self.kernel != 3:
-            x = F.conv1d(x.transpose(1, 2), self.weight, None, self.stride, self.kernel // 2)
-            out = x.transpose(1, 2)
-        else:
-            out = dense_conv3(x, self.weight, self.stride)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
+        if self.kernel == 3:
+            return dense_conv3(x, self.weight, self.bias, self.stride)
+        out = F.conv1d(x.transpose(1, 2), self.weight, self.bias, self.stride, self.kernel // 2)
+        return out.transpose(1, 2)
 
 
 class DepthwiseConv(nn.Module):
@@ -58,8 +56,7 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, ceil(T / stride), C]."""
-        out = depthwise_conv(x, self.weight, self.stride)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
+        return depthwise_conv(x, self.weight, self.bias, self.stride)
 
 
 class SeparableConv(nn.Module):
@@ -76,26 +73,57 @@ class SeparableConv(nn.Module):
         return out
 
 
+class Residual(nn.Module):
+    """Skip plus branch."""
+
+    def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
+        """[B, T, C] twice -> [B, T, C]."""
+        return skip + branch
+
+
 class AffineDropPath(nn.Module):
-    """Learned per-channel scale of a residual branch, dropped per video in training (CaiT, ActionFormer)."""
+    """Skip plus branch with a learned scale per channel, dropped per video in training (CaiT, ActionFormer)."""
 
     def __init__(self, channels: int, drop: float, init: float = 1e-4) -> None:
         super().__init__()
         self.drop = drop
         self.scale = nn.Parameter(torch.full((channels,), init))
 
+    def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
+        """[B, T, C] twice -> [B, T, C]."""
+        scale = self.scale.to(branch.dtype)
+        if self.training and self.drop > 0.0:
+            keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop
+            scale = scale * keep.to(branch.dtype) / (1.0 - self.drop)
+        return torch.addcmul(skip, branch, scale)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over channels that keeps the precision of its input; statistics are in full precision."""
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        x = x * self.scale
-        if not self.training or self.drop == 0.0:
-            return x
-        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop
-        return x * keep.to(x.dtype) / (1.0 - self.drop)
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 def layer_norm(channels: int, wanted: bool = True) -> nn.Module:
     """LayerNorm over channels, or nothing."""
-    return nn.LayerNorm(channels) if wanted else nn.Identity()
+    return LayerNorm(channels) if wanted else nn.Identity()
+
+
+def masked(x: Tensor, mask: Tensor) -> Tensor:
+    """X times mask; in place where no gradient will ask for x."""
+    return x * mask if x.requires_grad else x.mul_(mask)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products compute in: autocast's precision, or that of the data."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def max_pool(x: Tensor) -> Tensor:

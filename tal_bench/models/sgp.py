@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import AffineDropPath, Conv, DepthwiseConv, max_pool
+from tal_bench.models.layers import AffineDropPath, Conv, DepthwiseConv, LayerNorm, Residual, max_pool
 
 GROUPS = 16
 """Of the group normalisation; the width must be a multiple."""
@@ -47,7 +47,7 @@ class SgpBlock(nn.Module):
         super().__init__()
         self.stride, self.pool = stride, pool
         self.after_pool = Conv(channels, channels, kernel=1) if stride > 1 and pool == "avg" else None
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.instant = DepthwiseConv(channels, 1)
         self.average = DepthwiseConv(channels, 1)
         self.gate = DepthwiseConv(channels, window)
@@ -57,8 +57,8 @@ class SgpBlock(nn.Module):
         self.mlp = nn.Sequential(
             Conv(channels, hidden, kernel=1), nn.GELU(), Conv(hidden, channels, kernel=1)
         )
-        self.drop_mix = AffineDropPath(channels, drop_path) if scaled else nn.Identity()
-        self.drop_mlp = AffineDropPath(channels, drop_path) if scaled else nn.Identity()
+        self.drop_mix = AffineDropPath(channels, drop_path) if scaled else Residual()
+        self.drop_mlp = AffineDropPath(channels, drop_path) if scaled else Residual()
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, C] -> [B, T / stride, C]."""
@@ -67,9 +67,9 @@ class SgpBlock(nn.Module):
         y = self.norm(x)
         mixed = self.instant(y) * F.relu(self.average(y.mean(dim=1, keepdim=True)))
         mixed = torch.addcmul(mixed + y, self.narrow(y) + self.wide(y), self.gate(y))
-        x = x * mask + self.drop_mix(mixed)
+        x = self.drop_mix(x * mask, mixed)
         normed = self.group_norm(x.transpose(1, 2)).transpose(1, 2)
-        return x + self.drop_mlp(self.mlp(normed)), mask
+        return self.drop_mlp(x, self.mlp(normed)), mask
 
     def _halve(self, x: Tensor) -> Tensor:
         if self.after_pool is None:

@@ -32,7 +32,7 @@ def tensors(
 @settings(max_examples=40, deadline=None)
 def test_dense_is_the_librarys(B: int, half: int, C: int, D: int, stride: int) -> None:
     x, weight = tensors(B, 2 * half, C, D)
-    ours, theirs = dense_conv3(x, weight, stride), library(x, weight, stride)
+    ours, theirs = dense_conv3(x, weight, stride=stride), library(x, weight, stride)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(ours)
     mine = torch.autograd.grad(ours, (x, weight), upstream)
@@ -44,7 +44,7 @@ def test_dense_is_the_librarys(B: int, half: int, C: int, D: int, stride: int) -
 @settings(max_examples=30, deadline=None)
 def test_depthwise_is_the_librarys(B: int, half: int, C: int, stride: int) -> None:
     x, weight = tensors(B, 2 * half, C, C, depthwise=True)
-    ours, theirs = depthwise_conv(x, weight, stride), library(x, weight, stride, groups=C)
+    ours, theirs = depthwise_conv(x, weight, stride=stride), library(x, weight, stride, groups=C)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(ours)
     mine = torch.autograd.grad(ours, (x, weight), upstream)
@@ -63,19 +63,19 @@ def test_odd_lengths_at_stride_1(T: int) -> None:
 @pytest.mark.parametrize("T", [2, 6])
 def test_gradients_are_those_of_finite_differences(T: int, stride: int) -> None:
     x, weight = tensors(2, T, 3, 2)
-    assert torch.autograd.gradcheck(lambda a, b: dense_conv3(a, b, stride), (x, weight))
+    assert torch.autograd.gradcheck(lambda a, b: dense_conv3(a, b, stride=stride), (x, weight))
     x, weight = tensors(2, T, 3, 3, depthwise=True)
-    assert torch.autograd.gradcheck(lambda a, b: depthwise_conv(a, b, stride), (x, weight))
+    assert torch.autograd.gradcheck(lambda a, b: depthwise_conv(a, b, stride=stride), (x, weight))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_no_gradient_where_none_is_asked_for(stride: int) -> None:
     x, weight = tensors(2, 6, 3, 2)
-    dense_conv3(x.detach(), weight, stride).sum().backward()
+    dense_conv3(x.detach(), weight, stride=stride).sum().backward()
     expected = torch.autograd.grad(library(x.detach(), weight, stride).sum(), weight)[0]
     torch.testing.assert_close(weight.grad, expected)
     frozen = weight.detach()
-    (grad,) = torch.autograd.grad(dense_conv3(x, frozen, stride).sum(), x)
+    (grad,) = torch.autograd.grad(dense_conv3(x, frozen, stride=stride).sum(), x)
     torch.testing.assert_close(grad, torch.autograd.grad(library(x, frozen, stride).sum(), x)[0])
 
 
@@ -84,8 +84,8 @@ def test_inputs_that_do_not_lie_contiguously(stride: int) -> None:
     x, weight = tensors(2, 8, 4, 3)
     view = x.detach().transpose(1, 2).contiguous().transpose(1, 2)
     assert not view.is_contiguous()
-    torch.testing.assert_close(dense_conv3(view, weight, stride), library(x, weight, stride))
-    expanded = dense_conv3(x, weight, stride)
+    torch.testing.assert_close(dense_conv3(view, weight, stride=stride), library(x, weight, stride))
+    expanded = dense_conv3(x, weight, stride=stride)
     expanded.mean(dim=1).sum().backward()  # a gradient that is expanded, not laid out
     expected = torch.autograd.grad(library(x, weight, stride).mean(dim=1).sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)

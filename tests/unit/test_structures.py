@@ -147,7 +147,7 @@ def test_relative_bias_is_added_by_distance() -> None:
     for t in range(T):
         keys = range(max(0, t - 3), min(T, t + 4))
         scores = torch.stack(
-            [(q[:, :, t] * k[:, :, s]).sum(dim=-1) + relative[:, s - t + 3] for s in keys], dim=-1
+            [(q[:, :, t] * k[:, :, s]).sum(dim=-1) / 2 + relative[:, s - t + 3] for s in keys], dim=-1
         )
         expected = (scores.softmax(dim=-1)[..., None] * v[:, :, keys.start : keys.stop]).sum(dim=2)
         torch.testing.assert_close(ours[:, :, t], expected, atol=1e-5, rtol=1e-5)
