@@ -7,7 +7,7 @@ L pyramid levels, D width of the detector.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class VideoMeta:
     """Where a feature sequence lies in its video.
 
-    Time step x of the feature grid is at (x * stride + 0.5 * window) / fps seconds.
+    Time step x of the feature grid is at (x * stride + offset + 0.5 * window) / fps seconds.
 
     Attributes:
         id: video name.
@@ -27,6 +27,7 @@ class VideoMeta:
         stride: frames between two features.
         window: frames that one feature looks at.
         first_step: grid position of the sequence's first feature, not 0 for a crop.
+        offset: frame at which the window of the video's first feature begins.
     """
 
     id: str
@@ -35,6 +36,7 @@ class VideoMeta:
     stride: float
     window: float
     first_step: int = 0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,30 @@ class DetectorOutput:
     mask: list[Tensor]
     inputs: Tensor
     stem: Tensor
+
+
+class Outputs(Protocol):
+    """What distillation reads of a student or teacher: a `DetectorOutput`, or what computes one on demand."""
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """Per level [B, T_l, K]."""
+
+    @property
+    def offsets(self) -> list[Tensor]:
+        """Per level [B, T_l, 2], or [B, T_l, K, 2]."""
+
+    @property
+    def mask(self) -> list[Tensor]:
+        """Per level [B, T_l] bool."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """[B, C, T]."""
+
+    @property
+    def stem(self) -> Tensor:
+        """[B, D, T]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tal_bench.config import DistillSpec
 from tal_bench.distill.terms import terms
-from tal_bench.types import DetectorOutput
+from tal_bench.types import DetectorOutput, Outputs
 
 MIX = "mix"
 
@@ -51,7 +51,7 @@ class Objective(nn.Module):
             }
         )
 
-    def forward(self, student: DetectorOutput, teachers: Mapping[str, DetectorOutput]) -> Distillation:
+    def forward(self, student: DetectorOutput, teachers: Mapping[str, Outputs]) -> Distillation:
         """Distill from outputs of the same batch."""
         spec = self.spec
         if spec.count_padding:
@@ -64,9 +64,7 @@ class Objective(nn.Module):
             total = total + use.weight * spec.temperature**use.temperature_power * value
         return Distillation(total, parts)
 
-    def _term(
-        self, name: str, role: str, student: DetectorOutput, teachers: Mapping[str, DetectorOutput]
-    ) -> Tensor:
+    def _term(self, name: str, role: str, student: DetectorOutput, teachers: Mapping[str, Outputs]) -> Tensor:
         """A term against one teacher, or its weighted mean over all of them."""
         fn = terms.get(name).fn
         shares = {r: t.weight for r, t in self.spec.teachers.items()} if role == MIX else {role: 1.0}

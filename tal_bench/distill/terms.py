@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from tal_bench.config import Range
 from tal_bench.registry import Registry
-from tal_bench.types import DetectorOutput
+from tal_bench.types import Outputs
 
-TermFunction = Callable[[DetectorOutput, DetectorOutput, float], Tensor]
+TermFunction = Callable[[Outputs, Outputs, float], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,28 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def hallucination(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+def _full(x: Tensor) -> Tensor:
+    """In full precision, which squares and sums need."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def hallucination(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Mean squared error of the student's input against the teacher's, [B, C, T] both.
 
     The primary channels agree, so this is the error of the hallucinated ones times their share of C
     (C2MS-Net: half of the flow error).
     """
-    difference = (student.inputs - teacher.inputs).transpose(1, 2)
+    difference = (_full(student.inputs) - _full(teacher.inputs)).transpose(1, 2)
     return masked_mean(difference.square(), student.mask[0])
 
 
-def stem(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+def stem(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Mean squared error of the features before the first stride, [B, D, T] both."""
-    difference = (student.stem - teacher.stem).transpose(1, 2)
+    difference = (_full(student.stem) - _full(teacher.stem)).transpose(1, 2)
     return masked_mean(difference.square(), student.mask[0])
 
 
-def offsets(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+def offsets(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Mean squared error of the offsets, mean over levels.
 
     Offsets per class are compared as such where both have them, and as their mean weighted by the classes'
@@ -74,7 +79,7 @@ def offsets(student: DetectorOutput, teacher: DetectorOutput, temperature: float
     return torch.stack([masked_mean((s - t).square().flatten(2), m) for s, t, m in levels]).mean()
 
 
-def _of_any_class(output: DetectorOutput) -> list[Tensor]:
+def _of_any_class(output: Outputs) -> list[Tensor]:
     """Per level [B, T_l, 2]."""
     if output.offsets[0].ndim == 3:
         return output.offsets
@@ -82,7 +87,7 @@ def _of_any_class(output: DetectorOutput) -> list[Tensor]:
     return [(x * share[:, :, :, None]).sum(dim=2) for x, share in zip(output.offsets, shares, strict=True)]
 
 
-def logits_binary(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+def logits_binary(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Bernoulli KL(teacher || student) per class at temperature tau, over positions, classes, levels.
 
     The heads are trained with a sigmoid, so classes are independent yes-or-no questions.
@@ -101,7 +106,7 @@ def bernoulli_kl(p: Tensor, q: Tensor) -> Tensor:
     return share * yes + (1 - share) * no
 
 
-def logits_softmax(student: DetectorOutput, teacher: DetectorOutput, temperature: float) -> Tensor:
+def logits_softmax(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """KL(softmax(teacher / tau) || softmax(student / tau)) over classes, as C2MS-Net's code has it.
 
     Summed over positions and classes, divided by the batch size alone (so it grows with the length of the

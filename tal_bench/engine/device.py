@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tal_bench.errors import InputError
+from tal_bench.models.layers import halved
 from tal_bench.types import Batch
 
 
@@ -29,6 +30,17 @@ class Device:
         self.torch: torch.device = self._fabric.device
         self.precision = precision
 
+    def at(self, precision: Literal["fp32", "bf16"]) -> Device:
+        """The same device in another precision."""
+        return Device(self.torch.type, precision)
+
+    def pin(self, batch: Batch) -> Batch:
+        """The batch in memory that a GPU copies from without waiting; on the CPU as it is."""
+        if self.torch.type == "cpu":
+            return batch
+        features = {name: x.pin_memory() for name, x in batch.features.items()}
+        return dataclasses.replace(batch, features=features, mask=batch.mask.pin_memory())
+
     def move(self, batch: Batch) -> Batch:
         """The batch on this device."""
         if self.torch.type == "cpu":
@@ -43,6 +55,14 @@ class Device:
 
     def _send(self, x: Tensor) -> Tensor:
         return x.to(self.torch, non_blocking=True)
+
+    def frozen(self, model: nn.Module) -> nn.Module:
+        """The model here, as one that only answers: in eval mode and, in bf16, a copy with its weights so.
+
+        Autocast would convert every weight anew in every forward pass.
+        """
+        model = model.to(self.torch).eval()
+        return model if self.precision == "fp32" else halved(model)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

@@ -28,7 +28,7 @@ def predict(
     batch_size: int = 8,
 ) -> Iterator[Segments]:
     """Detect in whole videos; segments come video by video."""
-    model.to(device.torch).eval()
+    model = device.frozen(model)
     for batch in evaluation_batches(
         videos,
         batch_size=batch_size,
@@ -99,7 +99,7 @@ def level_candidates(
 def grid_to_seconds(segments: np.ndarray, video: VideoMeta) -> np.ndarray:
     """Grid positions -> seconds within the video, [N, 2] float32."""
     grid = segments.astype(np.float64) + video.first_step
-    seconds = (grid * video.stride + 0.5 * video.window) / video.fps
+    seconds = (grid * video.stride + video.offset + 0.5 * video.window) / video.fps
     return seconds.clip(0.0, video.duration).astype(np.float32)
 
 

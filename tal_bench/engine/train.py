@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec, TrainSpec
 from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import Video
+from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import Objective
 from tal_bench.engine.device import Device
 from tal_bench.engine.ema import Ema
 from tal_bench.engine.schedule import build_optimizer, learning_rate
+from tal_bench.engine.teachers import Teachers
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Points, assign, pyramid_points
 from tal_bench.types import Batch
@@ -69,9 +71,10 @@ def train(
     modalities = tuple(videos[0].features)
     for epoch in range(1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
-        for batch in training_batches(
+        batches = training_batches(
             videos, spec=spec, max_length=architecture.max_length, modalities=modalities, generator=generator
-        ):
+        )
+        for batch in prefetched(batches, device.pin):
             losses = step(batch)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
         means = {name: float(value) / per_epoch for name, value in sums.items()}
@@ -91,7 +94,7 @@ class Step:
         spec: schedule.
         steps_per_epoch: what the schedule counts in.
         device: where, and in which precision.
-        teachers: role to teacher, which is frozen.
+        teachers: role to teacher, which is frozen; in the precision that the objective's spec names.
         objective: the distillation; none = labels only.
 
     Attributes:
@@ -113,9 +116,9 @@ class Step:
         objective: Objective | None = None,
     ) -> None:
         self.student = student.to(device.torch).train()
-        self.teachers, self.objective = teachers or {}, objective
-        for teacher in self.teachers.values():
-            teacher.to(device.torch).eval().requires_grad_(False)
+        self.objective = objective
+        wanted = "student" if objective is None else objective.spec.precision
+        self.teachers = Teachers(teachers or {}, device if wanted == "student" else device.at(wanted))
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
         self.average = Ema(student, spec.ema)
@@ -156,7 +159,7 @@ def _losses(
     points: Points,
     normalizer: Tensor,
     spec: TrainSpec,
-    teachers: Mapping[str, nn.Module],
+    teachers: Teachers,
     objective: Objective | None,
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
@@ -169,9 +172,7 @@ def _losses(
     parts = {"classification": hard.classification, "regression": hard.regression, "labels": hard.total}
     if objective is None:
         return {"total": hard.total, **parts}, hard.normalizer
-    with torch.no_grad(), device.autocast():
-        taught = {role: teacher(batch) for role, teacher in teachers.items()}
-    soft = objective(output, taught)
+    soft = objective(output, teachers(batch))
     weight = objective.spec.soft_weight
     total = (1 - weight) * hard.total + weight * soft.total
     return {"total": total, **parts, **soft.parts}, hard.normalizer

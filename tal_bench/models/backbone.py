@@ -84,6 +84,10 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """[B, T, C] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1]."""
+        return self.climb(*self.start(x, mask))
+
+    def start(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, C] and [B, T, 1] -> the stem's output [B, T, D] and its mask."""
         if len(self.projections):
             parts = zip(self.projections, x.split(self.input_widths, dim=2), strict=True)
             x = torch.cat([masked(project(part), mask) for project, part in parts], dim=2)
@@ -93,6 +97,10 @@ class Backbone(nn.Module):
             x = x + self._positions(x.shape[1]).to(x.dtype) * mask
         for block in self.stem:
             x, mask = block(x, mask)
+        return x, mask
+
+    def climb(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Stem [B, T, D] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1], the stem first."""
         features, masks = [x], [mask]
         for block in self.branch:
             x, mask = block(x, mask)

@@ -38,17 +38,24 @@ class Detector(nn.Module):
 
     def detect(self, features: dict[str, Tensor], mask: Tensor) -> DetectorOutput:
         """Modality to [B, C_m, T], and mask [B, T] bool: what `forward` does, on plain tensors."""
+        x, m = self.read(features, mask)
+        stem, m = self.start(x, m)
+        logits, offsets, masks = self.finish(stem, m)
+        return DetectorOutput(logits, offsets, masks, inputs=x.transpose(1, 2), stem=stem.transpose(1, 2))
+
+    def read(self, features: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Modality to [B, C_m, T], and mask [B, T] bool -> inputs [B, T, C] and mask [B, T, 1]."""
         m = mask.unsqueeze(2).to(compute_dtype(next(iter(features.values()))))
-        x = self.inputs(features, m)
+        return self.inputs(features, m), m
+
+    def start(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [B, T, C] and mask [B, T, 1] -> stem [B, T, D] and its mask."""
         fused = x if self.inputs.fusion is None else self.inputs.fusion(x)
-        pyramid, masks = self.backbone(fused, m)
+        return self.backbone.start(fused, mask)
+
+    def finish(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Stem [B, T, D] and mask [B, T, 1] -> logits, offsets and bool masks [B, T_l] per level."""
+        pyramid, masks = self.backbone.climb(stem, mask)
         masks = masks[self.spec.first_level :]
         logits, offsets = self.heads(self.neck(pyramid, masks), masks)
-        stem = pyramid[0]
-        return DetectorOutput(
-            logits=logits,
-            offsets=offsets,
-            mask=[level[:, :, 0] > 0 for level in masks],
-            inputs=x.transpose(1, 2),
-            stem=stem.transpose(1, 2),
-        )
+        return logits, offsets, [level[:, :, 0] > 0 for level in masks]

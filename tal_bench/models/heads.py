@@ -68,6 +68,11 @@ class Tower(nn.Module):
         self.norms = nn.ModuleList(layer_norm(spec.head_width, spec.head_norm) for _ in self.convs)
         self.out = Conv(widths[-1], outputs, kernel)
 
+    @property
+    def in_full(self) -> tuple[nn.Module, ...]:
+        """What computes in full precision."""
+        return (self.out,)
+
     def forward(self, packed: PackedPyramid) -> Tensor:
         """-> [B, sum(T_l + gap), outputs], zero where padded."""
         x = packed.features

@@ -7,6 +7,7 @@ after convolutions but not after LayerNorm.
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -82,7 +83,7 @@ class Residual(nn.Module):
 
 
 class AffineDropPath(nn.Module):
-    """Skip plus branch with a learned scale per channel, dropped per video in training (CaiT, ActionFormer)."""
+    """Skip plus branch, scaled per channel by learned factors, dropped per video in training (CaiT)."""
 
     def __init__(self, channels: int, drop: float, init: float = 1e-4) -> None:
         super().__init__()
@@ -124,6 +125,16 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     """What matrix products compute in: autocast's precision, or that of the data."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def halved(model: nn.Module) -> nn.Module:
+    """A copy whose matrix weights are bf16, what modules keep in `in_full` apart."""
+    copied = copy.deepcopy(model)
+    full = {id(part) for m in copied.modules() for part in getattr(m, "in_full", ())}
+    for module in copied.modules():
+        if isinstance(module, (Conv, DepthwiseConv, nn.Linear)) and id(module) not in full:
+            module.to(torch.bfloat16)
+    return copied
 
 
 def max_pool(x: Tensor) -> Tensor:

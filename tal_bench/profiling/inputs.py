@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from tal_bench.config import DetectorSpec
 from tal_bench.types import Batch, VideoMeta
@@ -30,6 +31,9 @@ class Place(Protocol):
 
     def move(self, batch: Batch) -> Batch:
         """The batch on this device."""
+
+    def frozen(self, model: nn.Module) -> nn.Module:
+        """The model there, in eval mode."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

@@ -57,7 +57,7 @@ def profile_model(
     """
     params, macs = count(model, architecture, frames)
     with torch.random.fork_rng(devices=[]):  # whoever measures keeps the state of its random numbers
-        module = model.build(architecture).to(device.torch).eval()
+        module = device.frozen(model.build(architecture))
     batch = device.move(random_batch(architecture, frames))
 
     def forward() -> None:

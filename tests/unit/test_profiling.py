@@ -53,6 +53,9 @@ class Place:
     def move(self, batch: Batch) -> Batch:
         return batch
 
+    def frozen(self, model: nn.Module) -> nn.Module:
+        return model.eval()
+
     def autocast(self) -> AbstractContextManager[Any]:
         return nullcontext()
 

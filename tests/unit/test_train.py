@@ -17,9 +17,11 @@ from tal_bench.distill.objective import Objective
 from tal_bench.engine.checkpoint import load_weights, save_weights
 from tal_bench.engine.device import Device
 from tal_bench.engine.ema import Ema
+from tal_bench.engine.teachers import Teachers
 from tal_bench.engine.train import initialise_from, train
 from tal_bench.errors import InputError
 from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.profiling.inputs import random_batch
 
 STUDENT, TEACHER = "conv-dw-hallucinated", "actionformer"
 
@@ -51,10 +53,16 @@ def distillation() -> DistillSpec:
 
 
 def trained(
-    videos: list[Video], *, seed: int = 0, distilled: bool = False, student: nn.Module | None = None
+    videos: list[Video],
+    *,
+    seed: int = 0,
+    distilled: bool = False,
+    student: nn.Module | None = None,
+    precision: str = "student",
 ) -> nn.Module:
     torch.manual_seed(99)
-    objective = Objective(distillation(), 16, {"modal": 16}) if distilled else None
+    spec = distillation().model_copy(update={"precision": precision})
+    objective = Objective(spec, 16, {"modal": 16}) if distilled else None
     return train(
         student or net(STUDENT),
         arch(STUDENT),
@@ -93,7 +101,7 @@ def test_the_average_is_returned_and_the_student_trained_in_place(videos: list[V
 def test_teachers_are_frozen_in_evaluation_mode_and_unchanged(videos: list[Video]) -> None:
     teacher, student = net(TEACHER, 5), net(STUDENT)
     modes: list[bool] = []
-    teacher.register_forward_hook(lambda module, given, out: modes.append(module.training))
+    teacher.heads.register_forward_hook(lambda module, given, out: modes.append(module.training))
     objective = Objective(distillation(), 16, {"modal": 16})
     train(
         student, arch(STUDENT), videos, FAST, seed=0, device=Device("cpu"),
@@ -177,3 +185,39 @@ def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> N
     save_weights(net("conv"), file)
     with pytest.raises(InputError, match="not the weights of this architecture"):
         load_weights(net(STUDENT), file)
+
+
+def test_teachers_compute_no_further_than_the_terms_read() -> None:
+    """A term on the inputs leaves the network alone, one on the stem leaves branch and heads alone."""
+    torch.manual_seed(0)
+    teacher = net(TEACHER, 5)
+    reached: list[str] = []
+    for name in ("backbone.stem.0", "heads"):
+        teacher.get_submodule(name).register_forward_hook(lambda *_, name=name: reached.append(name))
+    teachers = Teachers({"modal": teacher, "structure": teacher}, Device("cpu"))
+    batch = random_batch(arch(TEACHER), 32)
+    answers = teachers(batch)
+    assert answers["modal"] is answers["structure"]
+    _ = answers["modal"].inputs
+    assert reached == []
+    stem = answers["modal"].stem
+    assert reached == ["backbone.stem.0"]
+    _ = answers["modal"].logits
+    assert reached == ["backbone.stem.0", "heads"]
+    whole = teacher(batch)
+    assert torch.equal(stem, whole.stem)
+    for mine, theirs in zip(answers["structure"].offsets, whole.offsets, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
+    teacher = net(TEACHER, 5)
+    batch = random_batch(arch(TEACHER), 32)
+    half = Teachers({"modal": teacher}, Device("cpu", "bf16"))(batch)["modal"]
+    exact = teacher(batch)
+    assert teacher.backbone.embedding[0].weight.dtype == torch.float32
+    assert half.stem.dtype == torch.bfloat16
+    assert half.logits[0].dtype == torch.float32
+    torch.testing.assert_close(half.logits[0], exact.logits[0], atol=0.1, rtol=0.1)
+    full, halved = (trained(videos, distilled=True, precision=precision) for precision in ("student", "bf16"))
+    assert not same(full, halved)

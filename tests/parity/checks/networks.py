@@ -74,7 +74,10 @@ def network(settings: dict[str, Any], state: dict[str, Tensor]) -> Network:
         if module is not None:
             module.register_forward_hook(keep)
 
-    watch("backbone", detector.backbone)
+    def keep_levels(module: Any, given: Any) -> None:
+        net.seen["backbone"] = given[0]
+
+    detector.neck.register_forward_pre_hook(keep_levels)
     watch("neck", detector.neck)
     watch("gated", detector.inputs.fusion)
     return net
@@ -132,7 +135,7 @@ def _evaluation(net: Network, arrays: Arrays, case: str, facts: dict[str, Any]) 
 def _intermediate(net: Network, arrays: Arrays, case: str, output: DetectorOutput) -> Iterator[Compared]:
     """What lies between input and heads, where the fixture holds it."""
     first = net.spec.first_level
-    for name, levels in (("backbone_feat", net.seen["backbone"][0]), ("fpn_feat", net.seen["neck"])):
+    for name, levels in (("backbone_feat", net.seen["backbone"]), ("fpn_feat", net.seen["neck"])):
         if theirs := arrays.several(f"{case}/{name}"):
             # the neck reads from its first level on; the original's backbone features are all levels
             ours = [x.transpose(1, 2) for x in levels]
