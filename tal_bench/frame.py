@@ -9,6 +9,8 @@ Columns, the same from both sources:
     modalities            that the row's model reads at inference
     seed, split, status   split is `validation` for tuning runs and `test` for final ones
     map_0.30 ... map_avg  percent, NaN where the run has none
+    map_0.50-0.95         percent, average over a second grid where the dataset has one
+    recall_1x_0.30 ...    percent, where the dataset asks for Recall@kx
     params, gmacs, latency_ms, peak_memory_mb   of the row's architecture, NaN while not measured
     minute, minute_<step> seconds per minute of video, in all and by step
     commit, hash          of the code and of the run
@@ -128,9 +130,10 @@ def arrange(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Table with every promised column, in the promised order."""
     table = pd.DataFrame(list(lines))
     maps = sorted(c for c in table.columns if c.startswith("map_") and c != "map_avg")
+    recalls = sorted(c for c in table.columns if c.startswith("recall_"))
     measured = [c.removeprefix("minute_") for c in table.columns if c.startswith("minute_")]
     steps = [f"minute_{s}" for s in (*STEPS, *sorted(set(measured) - set(STEPS))) if s in measured]
-    columns = [*TEXT, *maps, "map_avg", *COSTS, *steps, *IDENTITY]
+    columns = [*TEXT, *maps, "map_avg", *recalls, *COSTS, *steps, *IDENTITY]
     table = table.reindex(columns=columns)
     numbers = [c for c in columns if c not in TEXT and c not in IDENTITY]
     return table.astype(dict.fromkeys(numbers, float))
@@ -186,8 +189,11 @@ def _column(metric: tuple[str, float]) -> tuple[str, float] | None:
     """Name of the column that a logged metric belongs to; the inverse of `studies.tracking`."""
     name, value = metric
     if name.startswith("mAP/"):
-        at = name.removeprefix("mAP/")
-        return ("map_avg" if at == "avg" else f"map_{float(at.removeprefix('tIoU_')):.2f}"), value
+        at = name.removeprefix("mAP/").removeprefix("tIoU_")
+        return f"map_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}", value
+    if name.startswith("recall_"):
+        kind, _, at = name.partition("/")
+        return (f"{kind}_avg" if at == "avg" else f"{kind}_{float(at.removeprefix('tIoU_')):.2f}"), value
     if name == "cost/params_M":
         return "params", value * 1e6
     if name == "cost/minute_s":

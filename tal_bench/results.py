@@ -51,8 +51,12 @@ class RunResult(Spec):
         hash: of the spec.
         spec: what was run.
         status: `finished`, `pruned` (stopped early by the tuner) or `failed`.
-        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's protocol.
+        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's protocol; where the dataset
+            asks for it also `recall_1x_0.30` ... `recall_1x_avg`, and `map_0.50-0.95` over a second grid.
         per_class: class to average AP, in percent.
+        evaluation: how the metrics were computed, in words.
+        videos: number of videos evaluated.
+        skipped: videos of the dataset that were left out, see `missing` and `exclude` of `DatasetSpec`.
         history: training, in time order.
         environment: commit, versions, hardware, threads.
         timings: seconds of train, predict, evaluate.
@@ -64,6 +68,9 @@ class RunResult(Spec):
     status: Status
     metrics: dict[str, float] = {}
     per_class: dict[str, float] = {}
+    evaluation: str = ""
+    videos: int = 0
+    skipped: tuple[str, ...] = ()
     history: tuple[EpochRecord, ...] = ()
     environment: dict[str, str] = {}
     timings: dict[str, float] = {}
@@ -141,7 +148,9 @@ class StudyRecord(Spec):
         fingerprint: of the data.
         classes: names, by index.
         test_videos: number of evaluated videos.
-        protocol: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.7`.
+        protocol: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test`.
+        scoring: which of the two protocols of average precision that is.
+        skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
     """
@@ -154,6 +163,8 @@ class StudyRecord(Spec):
     test_videos: int
     tiou: tuple[float, ...]
     protocol: str
+    scoring: Literal["activitynet", "thumos"] = "activitynet"
+    skipped: dict[str, str] = {}
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()
 

@@ -79,5 +79,7 @@ def _value_of(flag: str, words: Sequence[str]) -> str:
 
 
 def _say(line: str, code: int) -> int:
-    print(" ".join(line.split()), file=sys.stderr)
+    from tal_bench.cli.text import printable
+
+    print(printable(" ".join(line.split())), file=sys.stderr)
     return code

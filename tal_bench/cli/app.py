@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tal_bench.cli import catalogue, data, measure, study
+from tal_bench.cli import catalogue, checkpoint, data, detect, diagnose, evaluate, features, measure, study
 
 app = typer.Typer(
     name="tal-bench",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STUDIES, MEASURING, LOOKING = "Studies", "Measuring", "Looking around"
+STUDIES, MEASURING, VIDEOS, LOOKING = "Studies", "Measuring", "Videos", "Looking around"
 
 
 @app.callback()
@@ -32,8 +32,12 @@ app.command(rich_help_panel=STUDIES)(study.ablate)
 app.command(rich_help_panel=STUDIES)(study.train)
 app.command(rich_help_panel=STUDIES)(study.report)
 app.command(rich_help_panel=STUDIES)(study.ui)
-app.command(rich_help_panel=MEASURING)(measure.evaluate)
+app.command(rich_help_panel=MEASURING)(evaluate.evaluate)
+app.command(rich_help_panel=MEASURING)(diagnose.diagnose)
 app.command(rich_help_panel=MEASURING)(measure.profile)
 app.add_typer(data.app, name="data", rich_help_panel=LOOKING)
+app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=STUDIES)
+app.command(rich_help_panel=VIDEOS)(detect.detect)
+app.add_typer(features.app, name="features", rich_help_panel=VIDEOS)
 app.command("list", rich_help_panel=LOOKING)(catalogue.list_names)
 app.command(rich_help_panel=LOOKING)(catalogue.doctor)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tal_bench.cli.init import init
 from tal_bench.cli.options import DataRootOption, JsonOption, PluginOption
 from tal_bench.cores import default_jobs
 from tal_bench.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tal_bench.config import DatasetSpec
 
 app = typer.Typer(help="Datasets: which there are, making them, checking them.")
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or your own.")
 ]
+app.command()(init)
 
 
 @app.command("list")
@@ -35,7 +35,9 @@ def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None)
     lines = []
     for name in datasets:
         entry = datasets.get(name)
-        if entry.prepare is not None:
+        if entry.source:
+            state = "made from files of yours, see 'data prepare --source'"
+        elif entry.prepare is not None:
             state = "made when first used"
         else:
             try:
@@ -52,37 +54,48 @@ def prepare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|ZIP", help="Your files, for a dataset that is made from them (hapt)."),
+    ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Make a dataset that the package makes, or find one that you brought; says where it is."""
-    spec = _spec(name, data_root, plugin, jobs)
+    from tal_bench.data.registry import notices
+
+    spec = _spec(name, data_root, plugin, jobs, source)
     typer.echo(f"{spec.name}: {spec.annotations.parent}")
+    for line in notices(spec):
+        typer.echo(f"  {line}")
 
 
 @app.command()
 def check(
     name: DatasetArgument,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw lengths, classes and coverage; or .svg, .pdf."),
+    ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List everything that is wrong with a dataset, and what is in it; exit code 2 when it cannot be used."""
+    from tal_bench.cli.findings import picture_file, print_report, save_picture
+
+    drawn = None if picture is None else picture_file(picture)
     spec = _spec(name, data_root, plugin, None)
-    from tal_bench.data.annotations import scan_annotations
     from tal_bench.data.check import check as check_dataset
-    from tal_bench.data.statistics import statistics
 
     with progress_bar("checking") as progress:
         found = check_dataset(spec, progress=progress)
     if as_json:
         typer.echo(found.to_json())
     else:
-        if found.videos:
-            _print_statistics(spec.name, statistics(scan_annotations(spec.annotations, fps=spec.fps)[0]))
-        for line in found.lines():
-            typer.echo(line)
-        typer.echo(f"{found.videos} videos, {found.files} feature files looked for")
+        print_report(found)
+    if drawn is not None and found.parts:
+        save_picture(found, drawn)
     if not found.ok:
         errors = sum(finding.severity == "error" for finding in found.findings)
         kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
@@ -91,13 +104,21 @@ def check(
         )
 
 
-def _spec(name: str, data_root: Path | None, plugin: list[Path] | None, jobs: int | None) -> DatasetSpec:
+def _spec(
+    name: str,
+    data_root: Path | None,
+    plugin: list[Path] | None,
+    jobs: int | None,
+    source: Path | None = None,
+) -> DatasetSpec:
     from tal_bench.data.registry import load_spec
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
     with progress_bar("preparing") as progress:
-        return load_spec(name, data_root=data_root, jobs=jobs or default_jobs(), progress=progress)
+        return load_spec(
+            name, data_root=data_root, jobs=jobs or default_jobs(), progress=progress, source=source
+        )
 
 
 @contextmanager
@@ -111,17 +132,3 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
-
-
-def _print_statistics(name: str, table: pd.DataFrame) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=name, box=None, title_justify="left", padding=(0, 2, 0, 0))
-    shown.add_column("subset")
-    for subset in table.index:
-        shown.add_column(str(subset), justify="right")
-    for column in table.columns:
-        text = [f"{value:.4g}" for value in table[column]]
-        shown.add_row(str(column).replace("_", " "), *text)
-    Console().print(shown)

@@ -63,10 +63,20 @@ def study_spec(study: str | None, flags: Mapping[str, Any]) -> StudySpec:
     changes = {field: value for field, value in flags.items() if value not in (None, ())}
     if study is None:
         changes.setdefault("variants", ("both",))
-    merged = parse_spec(StudySpec, written.model_dump() | changes, where="flags")
+    merged = _teacher_folder(parse_spec(StudySpec, written.model_dump() | changes, where="flags"))
     places = {field: f"--{field.removesuffix('s')}" for field in changes}
     check_names(merged, {field: places.get(field, f"{file}: {field}") for field in StudySpec.model_fields})
     return with_references(merged)
+
+
+def _teacher_folder(spec: StudySpec) -> StudySpec:
+    """A teacher that is a folder's name, and no model's, as a path."""
+    if not Path(spec.teacher).is_dir():
+        return spec
+    from tal_bench.models.registry import teachers
+
+    here = spec.teacher if spec.teacher in teachers else str(Path(spec.teacher).resolve())
+    return spec.model_copy(update={"teacher": here})
 
 
 def check_names(spec: StudySpec, places: Mapping[str, str]) -> None:
@@ -87,7 +97,10 @@ def check_names(spec: StudySpec, places: Mapping[str, str]) -> None:
         hint = "a student does without them, see tal-bench list students"
         raise InputError(f"'{spec.student}' reads privileged modalities", where=places["student"], hint=hint)
     _known(spec.student, students, places["student"])
-    _known(spec.teacher, teachers, places["teacher"])
+    if spec.teacher_file is None:
+        _known(spec.teacher, teachers, places["teacher"])
+    else:
+        _check_weights(spec.teacher_file, places["teacher"])
     for name in spec.variants:
         if name != EVERY_ROW and name not in variants:
             hint = did_you_mean(name, [*variants.names(), EVERY_ROW])
@@ -124,18 +137,37 @@ def _known(name: str, registry: Registry[Any], where: str) -> None:
         )
 
 
+def _check_weights(file: Path, where: str) -> None:
+    """A teacher that is a file is one of ours.
+
+    Raises:
+        InputError: it is not there, or has to be imported first.
+    """
+    from tal_bench.engine.checkpoint import read_card, weights_file
+
+    if file.is_file() and file.suffix in (".tar", ".pth", ".pt", ".ckpt"):
+        hint = f"tal-bench checkpoint import {file} --as PROGRAM"
+        raise InputError("a checkpoint of another program", where=f"{where} {file}", hint=hint)
+    read_card(weights_file(file))
+
+
 def with_references(spec: StudySpec) -> StudySpec:
     """Beside `all` variants stands the teacher with every choice of inputs, privileged alone included."""
     if EVERY_ROW not in spec.variants:
         return spec
     from tal_bench.models.registry import get_model, model_name, model_names
 
-    teacher = get_model(spec.teacher)
-    names = [
-        model_name(
-            teacher.structure, inputs, temporal_attention=teacher.temporal_attention, size=teacher.size
-        )
-        for inputs in REFERENCE_INPUTS
-    ]
+    if spec.teacher_file is not None:  # its own row stands for what it reads
+        from tal_bench.engine.checkpoint import read_card, weights_file
+
+        names = read_card(weights_file(spec.teacher_file)).counterparts(REFERENCE_INPUTS)
+    else:
+        teacher = get_model(spec.teacher)
+        names = [
+            model_name(
+                teacher.structure, inputs, temporal_attention=teacher.temporal_attention, size=teacher.size
+            )
+            for inputs in REFERENCE_INPUTS
+        ]
     references = [*spec.references, *(name for name in names if name in model_names())]
     return spec.model_copy(update={"references": tuple(dict.fromkeys(references))})

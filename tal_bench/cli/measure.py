@@ -1,12 +1,11 @@
-"""Commands that measure: detections against ground truth, and what a model costs."""
+"""What a model costs."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,109 +14,21 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec, DetectorSpec
-    from tal_bench.evaluation.mean_ap import MeanAP
     from tal_bench.models.registry import Model
     from tal_bench.results import CostRecord
 
 PROFILED = ("actionformer", "conv", "conv-dw-hallucinated", "conv-dw-primary")
 """Models shown when none is named: two teachers, and the student with and without hallucination."""
-EVERY_SUBSET = "all"
-
-
-def evaluate(
-    ground_truth: Annotated[Path, typer.Option(metavar="GT.json", help="ActivityNet-style annotations.")],
-    detections: Annotated[Path, typer.Option(metavar="DET.json|csv", help="ActivityNet-style, or a table.")],
-    tiou: Annotated[
-        str, typer.Option(metavar="LOW:HIGH:STEP", help="Thresholds; or a list: 0.5,0.75.")
-    ] = "0.3:0.7:0.1",
-    subset: Annotated[str, typer.Option(help="Of the videos that count; 'all' for every video.")] = "test",
-    protocol: Annotated[
-        Literal["activitynet", "thumos14"],
-        typer.Option(help="They differ by several points and do not compare."),
-    ] = "activitynet",
-    as_json: JsonOption = False,
-) -> None:
-    """Mean average precision of detections from any program."""
-    thresholds = parse_tiou(tiou)
-    from tal_bench.evaluation.io import align_labels, read_detections, read_ground_truth
-    from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
-
-    truth = read_ground_truth(ground_truth, None if subset == EVERY_SUBSET else subset, drop_reversed=True)
-    if truth.empty:
-        raise InputError(
-            f"subset '{subset}' has no segment", where=ground_truth, hint="give another --subset"
-        )
-    found = align_labels(read_detections(detections), truth, where=detections)
-    videos = truth.attrs["videos"]
-    compute = thumos_ap if protocol == "thumos14" else interpolated_ap
-    result = compute(found, truth, thresholds, videos=videos)
-    stray = int((~found["video"].isin(videos)).sum())
-    counts = {"videos": len(videos), "ground_truths": len(truth), "detections": len(found)}
-    if as_json:
-        typer.echo(json.dumps({**result.as_dict(), "protocol": protocol, **counts}, indent=1))
-        return
-    _print_map(result, counts, f"{ground_truth.name}, subset {subset}, {protocol} protocol")
-    for count, what in (
-        (truth.attrs["reversed"], "annotations that end before they start, which do not count"),
-        (stray, "detections in videos outside the subset, which count as wrong"),
-    ):
-        if count:
-            typer.echo(f"note: {what}: {count}", err=True)
-
-
-def parse_tiou(text: str) -> list[float]:
-    """Thresholds from `0.3:0.7:0.1` (both ends included) or `0.5,0.75`.
-
-    Raises:
-        InputError: not numbers in (0, 1], or no rising grid.
-    """
-    wrong = InputError(
-        f"got '{text}'", where="--tiou", hint="give LOW:HIGH:STEP or a list, numbers in (0, 1]"
-    )
-    try:
-        numbers = [float(part) for part in re.split("[:,]", text)]
-    except ValueError:
-        raise wrong from None
-    if ":" in text:
-        if len(numbers) != 3 or "," in text:
-            raise wrong
-        low, high, step = numbers
-        if not (step >= 0.001 and low <= high):
-            raise wrong
-        numbers = [round(low + k * step, 6) for k in range(int((high - low) / step + 1e-6) + 1)]
-    if not all(0 < number <= 1 for number in numbers):
-        raise wrong
-    return sorted(set(numbers))
-
-
-def _print_map(result: MeanAP, counts: dict[str, int], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = result.as_dict()
-    columns = list(shown["map"])
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("mAP in percent")
-    for name in (*columns, "average"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for label, ap in shown["per_class"].items():
-        table.add_row(
-            label, *(f"{100 * ap[c]:.2f}" for c in columns), f"{100 * sum(ap.values()) / len(ap):.2f}"
-        )
-    overall = [*shown["map"].values(), shown["average_map"]]
-    table.add_section()
-    table.add_row("all classes", *(f"{100 * value:.2f}" for value in overall), style="bold")
-    console = Console()
-    console.print(table)
-    console.print(
-        ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()), highlight=False
-    )
 
 
 def profile(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Registered models.", show_default=", ".join(PROFILED)),
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Registered models, or files of weights.",
+            show_default=", ".join(PROFILED),
+        ),
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="T, feature steps of the input.")] = 2304,
     channels: Annotated[
@@ -128,6 +39,26 @@ def profile(
     device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    minute: Annotated[
+        bool,
+        typer.Option("--minute", help="Instead: what a minute of video costs, from file to segments."),
+    ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For --minute.", show_default="a clip that is made up"),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="N|WxH|sprites,...", help="For --minute: of the frames.")
+    ] = "sprites,224,340x256",
+    flow: Annotated[
+        str, typer.Option(metavar="NAME,...", help="For --minute: how models that read flow get it.")
+    ] = "dis,farneback,tvl1",
+    backbone: Annotated[
+        str, typer.Option(metavar="TIMM_NAME", help="For --minute: of both streams.")
+    ] = "tf_efficientnet_lite0",
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="For --minute: draw stacked bars.")
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,16 +69,31 @@ def profile(
     load_plugins(plugin or ())
     from tal_bench.engine.device import Device as Place
     from tal_bench.engine.device import choose_device, choose_precision
-    from tal_bench.models.registry import get_model
     from tal_bench.profiling.profile import profile_model
 
     where = choose_device(device)
+    if minute or video is not None:
+        from tal_bench.cli.minute import profile_minute
+
+        profile_minute(
+            names or (),
+            sizes=size,
+            flows=flow,
+            backbone=backbone,
+            frames=frames,
+            classes=classes,
+            video=video,
+            device=where,
+            precision=choose_precision(precision, where),
+            plugins=plugin or (),
+            picture=picture,
+            as_json=as_json,
+        )
+        return
     place = Place(where, choose_precision(precision, where))
-    models = [get_model(name) for name in names or PROFILED]
-    shapes = [_architecture(model, _streams(widths, frames), classes, frames) for model in models]
+    models = [_model(name, _streams(widths, frames), classes, frames) for name in names or PROFILED]
     records = [
-        profile_model(model, shape, frames=frames, device=place, threads=threads)
-        for model, shape in zip(models, shapes, strict=True)
+        profile_model(model, shape, frames=frames, device=place, threads=threads) for model, shape in models
     ]
     if as_json:
         typer.echo(json.dumps([_cost_json(record) for record in records], indent=1))
@@ -191,16 +137,29 @@ def _streams(widths: dict[str, int], frames: int) -> DatasetSpec:
     )
 
 
-def _architecture(model: Model, dataset: DatasetSpec, classes: int, frames: int) -> DetectorSpec:
-    from tal_bench.models.registry import detector_spec
+def _model(name: str, dataset: DatasetSpec, classes: int, frames: int) -> tuple[Model, DetectorSpec]:
+    """A registered model on these streams, or that of a file, which has streams and classes of its own."""
+    from tal_bench.config import weights_path
+    from tal_bench.engine.checkpoint import read_card, weights_file
+    from tal_bench.models.registry import detector_spec, get_model
 
+    file = weights_path(name)
+    if file is not None:
+        card = read_card(weights_file(file))
+        _check_frames(frames, card.detector)
+        return card.as_model(), card.detector
+    model = get_model(name)
     # levels are the model's own; only then is it known whether so many frames can be halved that often
-    probe = detector_spec(model, dataset.model_copy(update={"max_length": PROBE_LENGTH}), classes)
-    coarsest = 2**probe.branch_blocks
+    probe = dataset.model_copy(update={"max_length": PROBE_LENGTH})
+    _check_frames(frames, detector_spec(model, probe, classes))
+    return model, detector_spec(model, dataset, classes)
+
+
+def _check_frames(frames: int, architecture: DetectorSpec) -> None:
+    coarsest = 2**architecture.branch_blocks
     if frames % coarsest:
         hint = f"give a multiple of {coarsest}, for instance {frames + -frames % coarsest}"
         raise InputError(f"got {frames}", where="--frames", hint=hint)
-    return detector_spec(model, dataset, classes)
 
 
 def _cost_json(record: CostRecord) -> dict[str, Any]:

@@ -9,11 +9,16 @@ import typer
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+TeacherPrecision = Literal["student", "fp32", "bf16"]
 BudgetName = Literal["smoke", "quick", "full"]
 
 DeviceOption = Annotated[Device | None, typer.Option(help="Where to compute; auto takes CUDA where it is.")]
 PrecisionOption = Annotated[
     Precision | None, typer.Option(help="Of matrix products; auto is bf16 on CUDA devices that have it.")
+]
+TeacherPrecisionOption = Annotated[
+    TeacherPrecision | None,
+    typer.Option(help="What teachers compute in while they teach; student is the same as the student."),
 ]
 BudgetOption = Annotated[
     BudgetName | None,

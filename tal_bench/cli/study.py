@@ -24,6 +24,7 @@ from tal_bench.cli.options import (
     Precision,
     PrecisionOption,
     ReportsOption,
+    TeacherPrecisionOption,
     TrackingOption,
 )
 from tal_bench.errors import InputError
@@ -48,7 +49,8 @@ def ablate(
     dataset: DatasetOption = None,
     student: Annotated[str | None, typer.Option(metavar="NAME", help="The same in every row.")] = None,
     teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="In place of the transformer teacher.")
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="In place of the transformer teacher; FILE: its weights."),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Tuning trials per student row.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
@@ -59,6 +61,7 @@ def ablate(
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    teacher_precision: TeacherPrecisionOption = None,
     budget: BudgetOption = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
@@ -74,6 +77,7 @@ def ablate(
         "seeds": seeds,
         "device": device,
         "precision": precision,
+        "teacher_precision": teacher_precision,
         "budget": budget,
     }
     spec = study_spec(study, flags)

@@ -14,6 +14,7 @@ from tal_bench.config.base import (
     Spec,
     Structure,
     Window,
+    brief,
     content_hash,
     parse_spec,
     read_yaml,
@@ -21,7 +22,7 @@ from tal_bench.config.base import (
 from tal_bench.config.dataset import DatasetSpec, ModalitySpec
 from tal_bench.config.detector import DetectorSpec
 from tal_bench.config.run import DistillSpec, Range, RunSpec, TeacherUse, TermUse
-from tal_bench.config.study import BUDGETS, Budget, StudySpec
+from tal_bench.config.study import BUDGETS, Budget, StudySpec, weights_path
 from tal_bench.config.training import DecodeSpec, TrainSpec
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "TermUse",
     "TrainSpec",
     "Window",
+    "brief",
     "content_hash",
     "parse_spec",
     "read_yaml",
+    "weights_path",
 ]

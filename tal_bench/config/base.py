@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +28,15 @@ def _odd(value: int) -> int:
     return value
 
 
+def _names_a_folder(value: str) -> str:
+    if not value.strip() or len(value) > 100 or value.startswith(".") or not value.isprintable():
+        raise ValueError("cannot be the name of a folder")
+    if set(value) & set("/\\:"):
+        raise ValueError("cannot be the name of a folder, leave out '/', '\\' and ':'")
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(_names_a_folder)]
 OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Window = int | tuple[int, ...]
 
@@ -61,10 +71,20 @@ def parse_spec(kind: type[S], value: Any, *, where: object) -> S:
             hint = did_you_mean(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]))
             raise InputError(f"unknown key '{key}'", where=where, hint=hint) from None
         message = first["msg"].removeprefix("Value error, ")
-        received = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+        received = "" if isinstance(first["input"], dict) else f", got {brief(first['input'])}"
         whole = not first["loc"] and first["type"] == "value_error"  # such a message names its keys itself
         place = "" if whole else f"{key}: "
         raise InputError(f"{place}{message}{received}", where=where) from None
+
+
+def brief(value: Any) -> str:
+    """A value as Python writes it, cut to what fits into a message: a little YAML can hold very much."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    try:
+        return short.repr(value)
+    except ValueError:  # a number of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -84,6 +104,20 @@ def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
     return list(kind.model_fields)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Reads plain data alone, and no key twice: the second would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key.value}' is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file safely.
 
@@ -91,13 +125,19 @@ def read_yaml(path: Path) -> Any:
         InputError: missing, unreadable or not YAML; the message names the line.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = _UniqueKeys(path.read_text(encoding="utf-8-sig"))
+        return loader.get_single_data()
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from None
+    except UnicodeDecodeError:
+        raise InputError("cannot be read: not a text file in UTF-8", where=path) from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" at line {line + 1}" if line is not None else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"not valid YAML{place}: {problem}", where=path) from None
+    except (ValueError, RecursionError) as error:  # 2020-99-99, a number of many digits, deep nesting
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"not valid YAML: {reason}", where=path) from None

@@ -39,7 +39,8 @@ class DetectorSpec(Spec):
         embed_kernel: of the embedding's convolutions, odd.
         head_kernel: of the heads' convolutions, odd.
         embed_norm: LayerNorm after the embedding's convolutions, which have biases where it is missing.
-        neck_norm: LayerNorm after the neck.
+        neck_norm: LayerNorm after the neck; `group` = over four groups of channels and all steps, without
+            weights (TemporalMaxer).
         head_norm: LayerNorm in the heads.
         neck: `fpn` adds coarser levels to finer ones.
         neck_width: D of the neck; none = width, which `identity` needs.
@@ -82,7 +83,7 @@ class DetectorSpec(Spec):
     embed_kernel: OddCount = 3
     head_kernel: OddCount = 3
     embed_norm: bool = True
-    neck_norm: bool = True
+    neck_norm: bool | Literal["group"] = True
     head_norm: bool = True
     neck: Literal["identity", "fpn"] = "identity"
     neck_width: Count | None = None
@@ -142,6 +143,8 @@ class DetectorSpec(Spec):
             raise ValueError(f"attention_heads: {self.attention_heads} does not divide width {self.width}")
         if self.structure == "sgp" and self.width % 16:
             raise ValueError(f"width: {self.width} is no multiple of 16, the groups of structure 'sgp'")
+        if self.neck_norm == "group" and (self.neck == "fpn" or self.width % 4):
+            raise ValueError("neck_norm: 'group' needs neck 'identity' and a width that is a multiple of 4")
         if self.neck == "fpn" and self.temporal_attention:
             raise ValueError("temporal_attention: needs neck 'identity'")
         if self.inputs in ("privileged", "hallucinated") and not self.privileged:

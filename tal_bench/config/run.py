@@ -65,6 +65,7 @@ class DistillSpec(Spec):
         soft_weight: lambda.
         temperature: tau of the logits terms.
         student_init: `random`, or the role of the teacher whose matching weights the student starts from.
+        precision: what the teachers compute in; `student` = the same as the student.
         count_padding: let padded positions count in the terms' means, as the original code does.
     """
 
@@ -73,6 +74,7 @@ class DistillSpec(Spec):
     soft_weight: Fraction = 0.6
     temperature: Positive = 2.0
     student_init: str = "random"
+    precision: Literal["student", "fp32", "bf16"] = "student"
     count_padding: bool = False
 
 
@@ -91,6 +93,7 @@ class RunSpec(Spec):
         seed: of initial weights, order and crops.
         videos: use only the first so many videos of each split.
         precision: of the matrix products.
+        weights: hash of weights that a person brought and that are tested as they are; none = trained.
     """
 
     dataset: DatasetSpec
@@ -103,12 +106,17 @@ class RunSpec(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     videos: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    weights: str | None = None
 
     @property
     def hash(self) -> str:
-        """Identity of the experiment; where the files lie is no part of it."""
+        """Identity of the experiment; where the files lie is no part of it, what is in them is."""
         value = self.model_dump(mode="json")
-        value["dataset"].pop("annotations")
+        if value.get("weights") is None:
+            value.pop("weights", None)
+        for key in ("annotations", "scores"):
+            value["dataset"].pop(key)
         for modality in value["dataset"]["modalities"].values():
             modality.pop("folder")
+            modality.pop("also")
         return content_hash({"version": 1, **value})

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Literal
 
-from tal_bench.config.base import Count, Positive, Spec
+from tal_bench.config.base import Count, FolderName, Positive, Spec
+
+WEIGHTS = (".safetensors", ".json", ".tar", ".pth", ".pt", ".ckpt")
+"""What the name of a file with weights may end in; not all of them can be read."""
+
+
+def weights_path(name: str) -> Path | None:
+    """The file or folder that stands in the place of a model's name, or none where it is a name."""
+    is_path = "/" in name or os.sep in name or Path(name).suffix in WEIGHTS
+    return Path(name).expanduser() if is_path else None
 
 
 class Budget(Spec):
@@ -44,16 +55,18 @@ class StudySpec(Spec):
         description: what question it answers.
         dataset: registered name or YAML file.
         student: registered student, the same in every row.
-        teacher: replaces the transformer teacher of the variants.
+        teacher: replaces the transformer teacher of the variants: a registered name, or a file of weights.
         variants: registered variants; `none` is added.
         references: registered models trained on labels, shown beside.
         budget: named budget.
         trials: overrides the budget.
         seeds: overrides the budget.
         seed: of samplers.
+        precision: of matrix products.
+        teacher_precision: what teachers compute in while they teach.
     """
 
-    name: str
+    name: FolderName
     description: str = ""
     dataset: str = "sprites"
     student: str = "conv-dw-hallucinated"
@@ -65,7 +78,13 @@ class StudySpec(Spec):
     seeds: Count | None = None
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def teacher_file(self) -> Path | None:
+        """Where the teacher's weights are, when it is no registered name."""
+        return weights_path(self.teacher)
 
     @property
     def spending(self) -> Budget:

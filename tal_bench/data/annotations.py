@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tal_bench.config import DatasetSpec
 from tal_bench.data.findings import Finding
+from tal_bench.data.scan import REVERSED_SHARE, SHORTEST, AnnotatedVideo, Scan, load_database
 from tal_bench.errors import DataError
 
-SHORTEST = 1e-3
-"""Seconds; a shorter segment counts as empty, and segments that agree to it as equal (as in ActionFormer)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AnnotatedVideo:
-    """One entry of an annotation file.
-
-    Attributes:
-        id: video name.
-        subset: as the file spells it.
-        duration: seconds.
-        fps: frames per second that feature strides refer to.
-        segments: [N, 2] float64, seconds, inside [0, duration].
-        labels: [N] int64, indices into the file's classes.
-    """
-
-    id: str
-    subset: str
-    duration: float
-    fps: float
-    segments: NDArray[np.float64]
-    labels: NDArray[np.int64]
+__all__ = [
+    "REVERSED_SHARE",
+    "SHORTEST",
+    "AnnotatedVideo",
+    "Annotations",
+    "read_annotations",
+    "read_labels",
+    "scan_annotations",
+    "scan_labels",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +33,13 @@ class Annotations:
         path: where it was read.
         classes: names in the order of their indices.
         videos: in file order.
+        repairs: kind of finding to the number of segments that were dropped or clipped for it.
     """
 
     path: Path
     classes: tuple[str, ...]
     videos: tuple[AnnotatedVideo, ...]
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, subsets: Collection[str]) -> list[AnnotatedVideo]:
         """Videos of the named subsets, matched without regard to case.
@@ -72,20 +59,36 @@ class Annotations:
         return found
 
 
-def read_annotations(path: Path, *, fps: float | None = None) -> Annotations:
+def read_annotations(
+    path: Path,
+    *,
+    fps: float | None = None,
+    subsets: Collection[str] | None = None,
+    ignore: Collection[str] = (),
+    group_field: str = "",
+    count: int | None = None,
+) -> Annotations:
     """Read an annotation file for training or evaluation.
 
-    Segments are clipped to the video; empty ones, duplicates and those that begin after the video's end are
-    dropped. Classes are ordered by `label_id` where every annotation has one, by name otherwise.
+    Segments are clipped to the video; empty ones, duplicates, reversed ones and those that begin after the
+    video's end are dropped, and counted in `Annotations.repairs`. Where more than `REVERSED_SHARE` of them
+    are reversed, the file is refused. Classes are ordered by `label_id` where every annotation has one, by
+    name otherwise.
 
     Args:
         path: the JSON file.
-        fps: overrides the file's `fps`.
+        fps: overrides the file's `fps`; without either, it is `frame` (their number) / `duration`.
+        subsets: read the videos of these alone, matched without regard to case; none = all.
+        ignore: labels that are no class; their segments are left out.
+        group_field: field of an entry to keep as `AnnotatedVideo.group`.
+        count: number of classes, where `label_id` leaves gaps.
 
     Raises:
         DataError: the file cannot be read, or anything in it is malformed.
     """
-    annotations, findings = scan_annotations(path, fps=fps)
+    annotations, findings = scan_annotations(
+        path, fps=fps, subsets=subsets, ignore=ignore, group_field=group_field, count=count
+    )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         more = f"; {len(errors) - 1} more like it or other" if len(errors) > 1 else ""
@@ -97,187 +100,59 @@ def read_annotations(path: Path, *, fps: float | None = None) -> Annotations:
     return annotations
 
 
-def scan_annotations(path: Path, *, fps: float | None = None) -> tuple[Annotations, list[Finding]]:
+def scan_annotations(
+    path: Path,
+    *,
+    fps: float | None = None,
+    subsets: Collection[str] | None = None,
+    ignore: Collection[str] = (),
+    group_field: str = "",
+    count: int | None = None,
+) -> tuple[Annotations, list[Finding]]:
     """Read as much of an annotation file as can be read, and list what is wrong with it.
+
+    Arguments are those of `read_annotations`.
 
     Raises:
         DataError: the file as a whole is not readable: missing, not JSON, no `database`.
     """
-    database, repeated = _load_database(path)
-    scan = _Scan(path, fps)
+    database, repeated = load_database(path)
+    wanted = None if subsets is None else {name.casefold() for name in subsets}
+    scan = Scan(path, fps, frozenset(ignore), group_field, count)
     for name in repeated:
         scan.error("two-splits", name, "listed more than once in 'database'")
     classes = scan.classes(database)
-    videos = [video for name, value in database.items() if (video := scan.video(name, value, classes))]
-    return Annotations(path, tuple(classes), tuple(videos)), scan.findings
+    videos = [
+        video
+        for name, value in database.items()
+        if _among(value, wanted) and (video := scan.video(name, value, classes))
+    ]
+    findings = scan.judged()
+    repairs = Counter(f.kind for f in findings if f.severity == "warning")
+    return Annotations(path, scan.names(classes), tuple(videos), dict(repairs)), findings
 
 
-def _load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the `database` object and the keys that the file repeats."""
-    repeated: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) != len(pairs):
-            seen: set[str] = set()
-            repeated.extend(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        return value
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except FileNotFoundError:
-        raise DataError("no such annotation file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=path) from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
-    except RecursionError:
-        raise DataError("not an annotation file: nested too deeply", where=path) from None
-    database = content.get("database") if isinstance(content, dict) else None
-    if not isinstance(database, dict) or not database:
-        raise DataError(
-            "no 'database' object with videos in it",
-            where=path,
-            hint="expected ActivityNet-style JSON: database → video → subset, duration, fps, annotations",
-        )
-    return database, [name for name in repeated if name in database]
+def _among(value: Any, wanted: Collection[str] | None) -> bool:
+    """Whether an entry is of a wanted subset, or does not say of which it is."""
+    subset = value.get("subset") if isinstance(value, dict) else None
+    return wanted is None or not isinstance(subset, str) or subset.casefold() in wanted
 
 
-@dataclass(slots=True)
-class _Scan:
-    """Collects findings while it turns plain JSON values into annotated videos."""
-
-    path: Path
-    fps: float | None
-    findings: list[Finding] = field(default_factory=list)
-
-    def error(self, kind: str, video: str, problem: str) -> None:
-        self.findings.append(Finding("error", kind, f"{self.path}, video '{video}'", problem))
-
-    def warning(self, kind: str, video: str, problem: str) -> None:
-        self.findings.append(Finding("warning", kind, f"{self.path}, video '{video}'", problem))
-
-    def classes(self, database: dict[str, Any]) -> dict[str, int]:
-        """Class name to index, over all subsets; reports names and ids that do not match one to one."""
-        ids: dict[str, dict[int, str]] = {}
-        complete = True
-        for name, annotation in _all_annotations(database):
-            label, number = annotation.get("label"), annotation.get("label_id")
-            if not isinstance(label, str) or not label:
-                continue  # reported with its video
-            known = ids.setdefault(label, {})
-            if number is None:
-                complete = False
-            elif not isinstance(number, int) or isinstance(number, bool):
-                self.error("label", name, f"label_id of '{label}' is {number!r}, not an integer")
-                complete = False
-            else:
-                known.setdefault(number, name)
-        owner: dict[int, str] = {}
-        for label, known in ids.items():
-            if len(known) > 1:
-                numbers = " and ".join(map(str, known))
-                self.error("label", list(known.values())[-1], f"class '{label}' has label_id {numbers}")
-            for number, name in known.items():
-                if owner.setdefault(number, label) != label:
-                    self.error("label", name, f"label_id {number} is both '{owner[number]}' and '{label}'")
-        ordered = sorted(ids, key=lambda label: min(ids[label])) if complete else sorted(ids)
-        return {label: index for index, label in enumerate(ordered)}
-
-    def video(self, name: str, value: Any, classes: dict[str, int]) -> AnnotatedVideo | None:
-        """One entry of the database, or none where it is too broken to use."""
-        if not isinstance(value, dict):
-            self.error("entry", name, f"expected an object, got {_brief(value)}")
-            return None
-        subset, items = value.get("subset"), value.get("annotations")
-        if not isinstance(subset, str):
-            self.error("entry", name, _missing(value, "subset", "a string"))
-        if not isinstance(items, list):
-            self.error("entry", name, _missing(value, "annotations", "a list"))
-        duration = self._positive(name, value, "duration")
-        fps = self.fps if self.fps is not None else self._positive(name, value, "fps")
-        if not isinstance(subset, str) or not isinstance(items, list) or duration is None or fps is None:
-            return None
-        kept: dict[tuple[int, int, int], tuple[float, float, int]] = {}
-        for item in items:
-            segment = self._segment(name, item, duration, fps, classes)
-            if segment is None:
-                continue
-            key = (round(segment[0] / SHORTEST), round(segment[1] / SHORTEST), segment[2])
-            if key in kept:
-                self.warning("duplicate", name, f"segment {list(segment[:2])} '{item['label']}' is repeated")
-            kept.setdefault(key, segment)
-        segments = np.array([s[:2] for s in kept.values()], dtype=np.float64).reshape(-1, 2)
-        labels = np.array([s[2] for s in kept.values()], dtype=np.int64)
-        return AnnotatedVideo(name, subset, duration, fps, segments, labels)
-
-    def _positive(self, name: str, value: dict[str, Any], key: str) -> float | None:
-        number = value.get(key)
-        if _is_number(number) and number > 0:
-            return float(number)
-        hint = "; the dataset's YAML can give it as 'fps: 30'" if key == "fps" else ""
-        self.error("entry", name, _missing(value, key, "a number > 0") + hint)
-        return None
-
-    def _segment(
-        self, name: str, item: Any, duration: float, fps: float, classes: dict[str, int]
-    ) -> tuple[float, float, int] | None:
-        """(start, end, class index) inside the video, or none where nothing of it is left."""
-        if not isinstance(item, dict):
-            self.error("segment", name, f"expected an object in 'annotations', got {_brief(item)}")
-            return None
-        label, bounds = item.get("label"), item.get("segment")
-        if not isinstance(label, str) or not label:
-            self.error("label", name, _missing(item, "label", "a class name"))
-            return None
-        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_number, bounds)):
-            self.error("segment", name, _missing(item, "segment", "[start, end] in seconds"))
-            return None
-        start, end = float(bounds[0]), float(bounds[1])
-        shown = f"segment {[start, end]} '{label}'"
-        if not self._usable(name, shown, (start, end), duration=duration, frame=1 / fps):
-            return None
-        return max(start, 0.0), min(end, duration), classes[label]
-
-    def _usable(
-        self, name: str, shown: str, bounds: tuple[float, float], *, duration: float, frame: float
-    ) -> bool:
-        """Whether something of a segment lies in its video; reports what is wrong with it."""
-        start, end = bounds
-        if start >= duration or start < end <= 0:
-            # Some files cut ends at the video's end but not starts: outside rather than reversed.
-            self.warning("outside", name, f"{shown} lies outside the video of {duration:g} s; dropped")
-            return False
-        if start > end:
-            self.error("reversed", name, f"{shown} ends before it starts")
-            return False
-        if start < -frame or end > duration + frame:
-            self.warning("outside", name, f"{shown} reaches outside the video of {duration:g} s; clipped")
-        if min(end, duration) - max(start, 0.0) < SHORTEST:
-            self.warning("zero-length", name, f"{shown} is empty; dropped")
-            return False
-        return True
+def read_labels(spec: DatasetSpec) -> Annotations:
+    """The annotations of a dataset's subsets, as `read_annotations` reads them."""
+    return read_annotations(spec.annotations, **_arguments(spec))
 
 
-def _all_annotations(database: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Every well-formed annotation object with the name of its video."""
-    for name, value in database.items():
-        items = value.get("annotations") if isinstance(value, dict) else None
-        for item in items if isinstance(items, list) else ():
-            if isinstance(item, dict):
-                yield name, item
+def scan_labels(spec: DatasetSpec) -> tuple[Annotations, list[Finding]]:
+    """The annotations of a dataset's subsets and what is wrong with them, as `scan_annotations` does."""
+    return scan_annotations(spec.annotations, **_arguments(spec))
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _missing(value: dict[str, Any], key: str, expected: str) -> str:
-    if key not in value:
-        return f"'{key}' is missing, expected {expected}"
-    return f"'{key}' is {_brief(value[key])}, expected {expected}"
+def _arguments(spec: DatasetSpec) -> dict[str, Any]:
+    return {
+        "fps": spec.fps,
+        "subsets": (*spec.train, *spec.test),
+        "ignore": spec.ignore_labels,
+        "group_field": spec.group_field,
+        "count": spec.classes,
+    }

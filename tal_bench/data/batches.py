@@ -86,7 +86,7 @@ def random_crop(video: Video, *, spec: TrainSpec, max_length: int, generator: np
         )
         if len(segments) or length == video.steps:
             break
-    return Crop(video, start, start + length, segments, video.labels[kept])
+    return Crop(video, start, start + length, segments, video.targets[kept])
 
 
 def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str]) -> Batch:
@@ -149,7 +149,8 @@ def training_batches(
     size = spec.batch_size
     if len(videos) < size:
         raise InputError(
-            f"{len(videos)} training videos do not fill a batch of {size}", hint="lower train.batch_size"
+            f"{len(videos)} training video{'s' * (len(videos) != 1)} do not fill a batch of {size}",
+            hint="use more videos, or set 'training: {batch_size: 1}' in the dataset's file",
         )
     length = max_length if pad_to is None else pad_to
     if length < max_length:
@@ -193,7 +194,7 @@ def evaluation_batches(
     """
     groups: dict[int, list[Crop]] = {}
     for video in videos:
-        whole = Crop(video, 0, video.steps, video.segments, video.labels)
+        whole = Crop(video, 0, video.steps, video.segments, video.targets)
         length = padded_length(video.steps, max_length=max_length, divisor=divisor)
         groups.setdefault(length, []).append(whole)
     for length, crops in groups.items():

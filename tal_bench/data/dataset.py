@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec
-from tal_bench.data.annotations import AnnotatedVideo, read_annotations
-from tal_bench.data.features import check_hint, feature_path, open_streams, read_features, to_float32
-from tal_bench.data.splits import validation_ids
+from tal_bench.data.annotations import AnnotatedVideo, read_labels
+from tal_bench.data.features import (
+    check_hint,
+    feature_path,
+    feature_paths,
+    in_memory,
+    open_streams,
+    to_float32,
+)
+from tal_bench.data.scores import read_scores
+from tal_bench.data.selection import Selection, held_out_ids, select
+from tal_bench.data.timing import resized, timing, to_grid
 from tal_bench.errors import DataError, InputError
 from tal_bench.registry import did_you_mean
 from tal_bench.types import VideoMeta
 
 Part = Literal["train", "validation", "train+validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "train+validation", "test")
+
+ONE_CLASS = ("action",)
+"""Classes of a detector whose segments are named by external scores."""
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of float32 features up to which a dataset is held in memory."""
@@ -36,6 +49,7 @@ class Video:
         labels: [N] int64 class indices.
         segments_seconds: [N, 2] float64, the same segments in seconds.
         steps: T.
+        one_class: whether detectors learn one class for all.
     """
 
     meta: VideoMeta
@@ -44,6 +58,12 @@ class Video:
     labels: NDArray[np.int64]
     segments_seconds: NDArray[np.float64]
     steps: int
+    one_class: bool = False
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """[N] int64, what a detector learns: the labels, or 0 everywhere."""
+        return np.zeros_like(self.labels) if self.one_class else self.labels
 
     def crop(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Steps start to stop of a stream, [stop - start, C]; of a mapped file only those are read.
@@ -77,7 +97,10 @@ class MappedFeatures(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.names:
             raise KeyError(name)
-        return open_streams(self.spec, self.video, (name,))[name][: self.steps]
+        array = open_streams(self.spec, self.video, (name,))[name]
+        if self.spec.resize is not None:
+            return resized(to_float32(array, self.path(name)), self.spec.resize)
+        return array[: self.steps]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -95,14 +118,38 @@ class Dataset:
         classes: names, in the order of label indices.
         modalities: streams that its videos hold.
         in_memory: whether features are held as float32 or read from their files when needed.
+        selection: videos of both splits, and those that are left out.
+        repairs: kind of finding to the number of annotated segments that reading dropped or clipped.
+        scores: video to class scores [K] from outside, where the dataset has them; none otherwise.
     """
 
     spec: DatasetSpec
     classes: tuple[str, ...]
     modalities: tuple[str, ...]
     in_memory: bool
-    _entries: dict[str, list[AnnotatedVideo]]
+    selection: Selection
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, NDArray[np.float64]] | None = None
     _videos: dict[str, Video] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Classes that a detector on this dataset tells apart."""
+        return self.classes if self.scores is None else ONE_CLASS
+
+    def notes(self) -> list[str]:
+        """What was left out or mended on the way, one line each."""
+        lines = []
+        reasons: dict[str, list[str]] = {}
+        for video, why in self.selection.skipped.items():
+            reasons.setdefault(why, []).append(video)
+        for why, videos in reasons.items():
+            shown = ", ".join(videos[:3]) + (" …" if len(videos) > 3 else "")
+            lines.append(f"{len(videos)} video{'s' * (len(videos) > 1)} left out, {why}: {shown}")
+        if self.repairs:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.repairs.items()))
+            lines.append(f"annotated segments dropped or clipped: {kinds}; 'tal-bench data check' lists them")
+        return lines
 
     def ids(self, part: Part) -> list[str]:
         """Names of the part's videos, in file order; reads no features."""
@@ -121,11 +168,11 @@ class Dataset:
         if part not in PARTS:
             raise InputError(f"unknown part '{part}'", hint=did_you_mean(str(part), list(PARTS)))
         if part == "test":
-            return self._entries["test"]
-        training = self._entries["training"]
+            return self.selection.test
+        training = self.selection.training
         if part == "train+validation":
             return training
-        held_out = validation_ids([v.id for v in training], self.spec.validation_fraction)
+        held_out = held_out_ids(self.spec, training, self.selection.groups)
         return [v for v in training if (v.id in held_out) == (part == "validation")]
 
     def _video(self, entry: AnnotatedVideo) -> Video:
@@ -135,31 +182,22 @@ class Dataset:
 
     def _read(self, entry: AnnotatedVideo) -> Video:
         spec = self.spec
-        features: Mapping[str, NDArray[Any]]
+        opened = open_streams(spec, entry.id, self.modalities)
+        steps = len(opened[self.modalities[0]])
+        at = timing(spec, steps, fps=entry.fps, duration=entry.duration)
+        features: Mapping[str, NDArray[Any]] = MappedFeatures(spec, entry.id, self.modalities, at.steps)
         if self.in_memory:
-            features = read_features(spec, entry.id, self.modalities)
-            steps = len(features[self.modalities[0]])
-        else:
-            steps = len(open_streams(spec, entry.id, self.modalities)[self.modalities[0]])
-            features = MappedFeatures(spec, entry.id, self.modalities, steps)
+            features = in_memory(spec, entry.id, opened)
+        grid = to_grid(entry.segments, entry.fps, at.stride, at.window, at.offset)
         return Video(
-            meta=VideoMeta(entry.id, entry.duration, entry.fps, spec.stride, spec.window),
+            meta=VideoMeta(entry.id, entry.duration, entry.fps, at.stride, at.window, offset=at.offset),
             features=features,
-            segments=to_grid(entry.segments, entry.fps, spec.stride, spec.window).astype(np.float32),
+            segments=grid.astype(np.float32),
             labels=entry.labels,
             segments_seconds=entry.segments,
-            steps=steps,
+            steps=at.steps,
+            one_class=self.scores is not None,
         )
-
-
-def to_grid(seconds: NDArray[Any], fps: float, stride: float, window: float) -> NDArray[np.float64]:
-    """Seconds → grid position: t · fps / stride − 0.5 · window / stride."""
-    return np.asarray((np.asarray(seconds, dtype=np.float64) * fps - 0.5 * window) / stride)
-
-
-def to_seconds(grid: NDArray[Any], fps: float, stride: float, window: float) -> NDArray[np.float64]:
-    """Grid position → seconds: (x · stride + 0.5 · window) / fps."""
-    return np.asarray((np.asarray(grid, dtype=np.float64) * stride + 0.5 * window) / fps)
 
 
 def open_dataset(
@@ -193,18 +231,30 @@ def open_dataset(
             )
     if not names:
         raise InputError("no modality requested", where=f"dataset '{spec.name}'")
-    annotations = read_annotations(spec.annotations, fps=spec.fps)
-    training, test = annotations.of(spec.train), annotations.of(spec.test)
-    both = {video.id for video in training} & {video.id for video in test}
-    if both:
-        raise DataError(
-            f"{len(both)} videos are trained and tested on, '{min(both)}' first",
-            where=f"dataset '{spec.name}'",
-            hint="'train' and 'test' must name different subsets",
-        )
-    entries = {"training": training[:limit], "test": test[:limit]}
-    held = _float32_bytes(spec, names, [v.id for part in entries.values() for v in part])
-    return Dataset(spec, annotations.classes, names, held <= memory_limit, entries)
+    annotations = read_labels(spec)
+    scores = read_scores(spec.scores, annotations.classes) if spec.scores else None
+    whole = select(spec, annotations, scores)
+    chosen = replace(
+        whole,
+        training=_limited(whole.training, whole.groups, limit),
+        test=_limited(whole.test, whole.groups, limit),
+    )
+    held = _float32_bytes(spec, names, [v.id for v in (*chosen.training, *chosen.test)])
+    return Dataset(
+        spec, annotations.classes, names, held <= memory_limit, chosen, annotations.repairs, scores
+    )
+
+
+def _limited(
+    videos: list[AnnotatedVideo], groups: Mapping[str, str], limit: int | None
+) -> list[AnnotatedVideo]:
+    """The first videos of all groups in turn, in file order: a few of them are never of one group alone."""
+    members: dict[str, list[AnnotatedVideo]] = {}
+    for video in videos:
+        members.setdefault(groups[video.id], []).append(video)
+    in_turn = [v for v in chain.from_iterable(zip_longest(*members.values())) if v is not None]
+    kept = {video.id for video in in_turn[:limit]}
+    return [video for video in videos if video.id in kept]
 
 
 def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str]) -> float:
@@ -212,14 +262,17 @@ def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str
     sizes: dict[str, int] = {}
     missing: list[Path] = []
     for video in videos:
-        paths = {feature_path(spec.modalities[name], video) for name in names}
+        paths = {path for name in names for path in feature_paths(spec.modalities[name], video)}
         try:
             sizes[video] = sum(path.stat().st_size for path in paths)
         except OSError:
             missing.extend(path for path in sorted(paths) if not path.exists())
     if missing:
         others = f", and {len(missing) - 1} others of {len(videos)} videos" if len(missing) > 1 else ""
-        raise DataError(f"missing feature file{others}", where=missing[0], hint=check_hint(spec))
+        hint = f"{check_hint(spec)}; 'missing: skip' goes on without such videos"
+        raise DataError(f"missing feature file{others}", where=missing[0], hint=hint)
+    if spec.resize is not None:
+        return 4.0 * spec.resize * sum(spec.modalities[name].channels for name in names) * len(videos)
     first = videos[0]
-    in_memory = sum(4.0 * array.size for array in open_streams(spec, first, names).values())
-    return in_memory * sum(sizes.values()) / max(sizes[first], 1)
+    size = sum(4.0 * array.size for array in open_streams(spec, first, names).values())
+    return size * sum(sizes.values()) / max(sizes[first], 1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec, ModalitySpec
+from tal_bench.data.timing import resized
 from tal_bench.errors import DataError
 
 SLACK_STEPS = 2
@@ -21,8 +25,14 @@ ARRAY_NAMES = ("features", "feats", "feat")
 
 
 def feature_path(modality: ModalitySpec, video: str) -> Path:
-    """File of a video's stream."""
+    """File of a video's stream; the first where it has several."""
     return modality.folder / f"{modality.prefix}{video}{modality.suffix}"
+
+
+def feature_paths(modality: ModalitySpec, video: str) -> tuple[Path, ...]:
+    """All files of a video's stream, in the order in which their channels are put together."""
+    first = feature_path(modality, video)
+    return (first, *(folder / first.name for folder in modality.also))
 
 
 def check_hint(spec: DatasetSpec) -> str:
@@ -43,10 +53,13 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
     Raises:
         DataError: missing, empty, truncated, of an unknown type or without a single array.
     """
-    loader = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt, ".pth": _load_pt}.get(path.suffix)
+    suffix = path.suffix.lower()
+    loader = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt, ".pth": _load_pt}.get(suffix)
     if loader is None:
         raise DataError(f"unknown type of feature file '{path.suffix}'", where=path, hint="npy, npz or pt")
     try:
+        if path.is_dir():
+            raise DataError("cannot be read: Is a directory", where=path)
         if path.stat().st_size == 0:
             raise DataError("empty file (0 bytes)", where=path)
         value = loader(path)
@@ -54,15 +67,34 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
         raise DataError("missing feature file", where=path) from None
     except DataError:
         raise
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path) from None
     except Exception as error:
-        # Truncated or foreign files fail inside numpy, zipfile or torch in a dozen ways.
-        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
-        raise DataError(f"truncated or not a {path.suffix} file: {reason}", where=path) from None
+        raise _unreadable(path, error) from None
     if isinstance(value, dict):
         value = _choose(value, path, stream)
     if not isinstance(value, np.ndarray):
         raise DataError(f"holds a {type(value).__name__}, expected an array [T, C]", where=path)
     return value
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """What to say of a file that numpy, zipfile or torch gave up on; each does so in a dozen ways."""
+    text = str(error).strip()
+    if re.search(r"Object arrays|Python objects|GLOBAL|Unsupported class", text) or (
+        path.suffix.lower() == ".npy" and _begins(path, b"\x80")
+    ):
+        hint = "save the array alone, with numpy.save or torch.save"
+        return DataError("refused: a pickle of Python objects, which can run code", where=path, hint=hint)
+    if isinstance(error, pickle.UnpicklingError) or "pickled data" in text:
+        text = "not the bytes of one"
+    reason = text.split("\n")[0][:160] or type(error).__name__
+    return DataError(f"truncated or not a {path.suffix} file: {reason}", where=path)
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
 
 
 def _load_npy(path: Path) -> Any:
@@ -79,7 +111,9 @@ def _load_npz(path: Path) -> Any:
 def _load_pt(path: Path) -> Any:
     import torch
 
-    value = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that it then refuses
+        value = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(value, dict):
         return {str(k): _to_numpy(v) for k, v in value.items() if isinstance(v, torch.Tensor)}
     return _to_numpy(value) if isinstance(value, torch.Tensor) else value
@@ -124,36 +158,66 @@ def stream_problem(array: NDArray[Any], modality: ModalitySpec) -> tuple[str, st
 
 
 def open_streams(spec: DatasetSpec, video: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Open a video's streams without reading `.npy` data, cut to their common length.
+    """Open a video's streams without reading `.npy` data, downsampled and cut to their common length.
 
     Returns:
-        Stream name to [T, C] array of the file's dtype, memory-mapped where the file allows it.
+        Stream name to [T, C] array of the file's dtype, memory-mapped where the files allow it.
 
     Raises:
         DataError: a file is missing or malformed, or lengths differ by more than `SLACK_STEPS`.
     """
-    streams: dict[str, NDArray[Any]] = {}
     loaded: dict[Path, NDArray[Any]] = {}
-    for name in names:
-        modality = spec.modalities[name]
-        path = feature_path(modality, video)
+    streams = {name: _open(spec, name, video, loaded) for name in names}
+    lengths = {name: len(array) for name, array in streams.items()}
+    return {name: array[: _common(spec, video, lengths)] for name, array in streams.items()}
+
+
+def _open(spec: DatasetSpec, name: str, video: str, loaded: dict[Path, NDArray[Any]]) -> NDArray[Any]:
+    """One stream; ``loaded`` keeps arrays that several streams share."""
+    modality = spec.modalities[name]
+    parts: dict[Path, NDArray[Any]] = {}
+    for path in feature_paths(modality, video):
         try:
             array = loaded[path] if path in loaded else load_array(path, name)
         except DataError as error:
             raise DataError(error.what, where=error.where, hint=error.hint or check_hint(spec)) from None
         if path.suffix == ".npy":
             loaded[path] = array  # streams that share an archive may be different arrays of it
-        if problem := stream_problem(array, modality):
-            raise DataError(problem[1], where=path, hint=check_hint(spec))
-        streams[name] = array if modality.columns is None else array[:, slice(*modality.columns)]
-    lengths = {name: len(array) for name, array in streams.items()}
+        parts[path] = array
+    if problem := parts_problem(parts, modality):
+        raise DataError(problem[1], where=next(iter(parts)), hint=check_hint(spec))
+    if len(parts) > 1:
+        shortest = _common(spec, video, {str(path): len(array) for path, array in parts.items()})
+        array = np.concatenate([array[:shortest] for array in parts.values()], axis=1)
+    elif modality.columns is not None:
+        array = array[:, slice(*modality.columns)]
+    return array[:: spec.downsample]
+
+
+def parts_problem(parts: dict[Path, NDArray[Any]], modality: ModalitySpec) -> tuple[str, str] | None:
+    """As `stream_problem`, for the files of a stream together."""
+    arrays = list(parts.values())
+    if len(arrays) == 1:
+        return stream_problem(arrays[0], modality)
+    for path, array in parts.items():
+        width = array.shape[1] if array.ndim == 2 else 0
+        if problem := stream_problem(array, modality.model_copy(update={"channels": width, "columns": None})):
+            return problem[0], f"{path.parent.name}: {problem[1]}"
+    widths = [array.shape[1] for array in arrays]
+    if sum(widths) != modality.channels:
+        shown = " + ".join(map(str, widths))
+        return "width", f"{shown} channels in its {len(widths)} folders, expected {modality.channels}"
+    return None
+
+
+def _common(spec: DatasetSpec, video: str, lengths: dict[str, int]) -> int:
     shortest = min(lengths.values(), default=0)
     if max(lengths.values(), default=0) - shortest > SLACK_STEPS:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(
             f"streams of different length ({shown} steps)", where=f"video '{video}'", hint=check_hint(spec)
         )
-    return {name: array[:shortest] for name, array in streams.items()}
+    return shortest
 
 
 def to_float32(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
@@ -178,7 +242,7 @@ def to_float32(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
 
 
 def read_features(spec: DatasetSpec, video_id: str, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Read a video's streams into memory.
+    """Read a video's streams into memory, resized where the dataset says so.
 
     Returns:
         Stream name to [T, C] float32, contiguous, T the same for all.
@@ -186,8 +250,21 @@ def read_features(spec: DatasetSpec, video_id: str, names: Sequence[str]) -> dic
     Raises:
         DataError: a file is missing, malformed or holds NaN; streams differ by more than `SLACK_STEPS`.
     """
-    streams = open_streams(spec, video_id, names)
-    return {
+    return in_memory(spec, video_id, open_streams(spec, video_id, names))
+
+
+def in_memory(
+    spec: DatasetSpec, video_id: str, streams: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.float32]]:
+    """What `read_features` gives, from streams that are open.
+
+    Raises:
+        DataError: a value is NaN or infinite.
+    """
+    read = {
         name: to_float32(array, feature_path(spec.modalities[name], video_id))
         for name, array in streams.items()
     }
+    if spec.resize is None:
+        return read
+    return {name: resized(values, spec.resize) for name, values in read.items()}

@@ -1,24 +1,23 @@
-"""Datasets by name, and anyone's own by a YAML file."""
+"""Datasets by name, and anyone's own by a YAML file.
+
+The declarations are in `tal_bench.data.presets`, one file per family.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from tal_bench.config import DatasetSpec, ModalitySpec, parse_spec, read_yaml
+from tal_bench.config import DatasetSpec, parse_spec, read_yaml
 from tal_bench.errors import DataError, InputError
 from tal_bench.registry import Registry
 
 DATA_ROOT = "TAL_BENCH_DATA"
 """Environment variable with the folder that downloaded datasets lie in."""
-
-COARSEST = 32
-"""Stride of the last of six pyramid levels, which a padded length is a multiple of."""
 
 Progress = Callable[[int, int], None]
 
@@ -35,9 +34,13 @@ class DatasetEntry:
             ``prepare(cache_dir, jobs=…, progress=…)``; none for data that the person brings.
         folders: where data that the person brings may lie below the data root, first match wins.
         marker: file, relative to the folder, whose presence says that the data are there.
+        files: what is expected in the folder, one line each.
+        source: what `--source` of `data prepare` may be, where ``prepare`` starts from files of the person
+            and takes them as ``source=``.
         minute_cost: measures the CPU seconds, on one thread, of extracting the features of a minute of video:
             ``decode``, ``flow`` (what privileged modalities are made of), ``backbone/<modality>``, and other
-            ways to that flow under their own names, as ``flow_tvl1``; none where there are only features.
+            ways to that flow under their own names, as ``flow_tvl1``; 0 for a step that there is not; none
+            where there are only features.
     """
 
     name: str
@@ -46,6 +49,8 @@ class DatasetEntry:
     prepare: Callable[..., Path] | None = None
     folders: tuple[str, ...] = (".",)
     marker: str = ""
+    files: tuple[str, ...] = ()
+    source: str = ""
     minute_cost: Callable[..., dict[str, float]] | None = None
 
 
@@ -59,6 +64,7 @@ def load_spec(
     cache_dir: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    source: Path | None = None,
 ) -> DatasetSpec:
     """Return the spec of a registered dataset, prepared first where the package makes it, or of a YAML file.
 
@@ -69,12 +75,13 @@ def load_spec(
         cache_dir: where prepared datasets go; by default the user's cache.
         jobs: worker processes of the preparation.
         progress: called with (videos done, videos in all) while preparing.
+        source: files of the person that the dataset is made from.
 
     Raises:
-        InputError: unknown name, or the YAML file is malformed.
+        InputError: unknown name, the YAML file is malformed, or the dataset is not made from such files.
         DataError: the dataset's files are not where they should be.
     """
-    if dataset.lower().endswith((".yaml", ".yml")):
+    if dataset.lower().endswith((".yaml", ".yml")) and source is None:
         return read_dataset_file(Path(dataset))
     if dataset not in datasets:
         known = ", ".join(datasets.names())
@@ -84,8 +91,12 @@ def load_spec(
             hint = error.hint if error.hint.startswith("did you") else f"known: {known}"
             raise InputError(error.what, hint=f"{hint}; or give the path of a .yaml file") from None
     entry = datasets.get(dataset)
+    if source is not None and not entry.source:
+        problem = f"dataset '{dataset}' takes no source"
+        raise InputError(problem, where=f"--source {source}", hint="leave it out")
     if entry.prepare is not None:
-        return entry.spec(entry.prepare(cache_dir, jobs=jobs, progress=progress))
+        given = {} if source is None else {"source": source}
+        return entry.spec(entry.prepare(cache_dir, jobs=jobs, progress=progress, **given))
     return entry.spec(find_folder(entry, data_root))
 
 
@@ -102,104 +113,83 @@ def find_folder(entry: DatasetEntry, data_root: Path | None = None) -> Path:
     raise DataError(
         f"dataset '{entry.name}' is not there",
         where=root / entry.folders[0] / entry.marker,
-        hint=f"put it there, or say where it is with --data-root or {DATA_ROOT}",
+        hint=f"put it there, say where it is with --data-root or {DATA_ROOT}, or begin a dataset file: "
+        f"tal-bench data init FILE.yaml --preset {entry.name}",
     )
+
+
+def notices(spec: DatasetSpec) -> list[str]:
+    """What a prepared dataset wants people to know: what it is, what to cite, doubts about its licence."""
+    try:
+        manifest = json.loads((spec.annotations.parent / "manifest.json").read_text(encoding="utf-8"))
+        return [str(line) for line in manifest.get("notices", [])]
+    except (OSError, ValueError, AttributeError, TypeError):  # other people's folders hold what they like
+        return []
+
+
+def add_preset(
+    summary: str, *, folders: tuple[str, ...], marker: str, files: tuple[str, ...], **fields: Any
+) -> DatasetEntry:
+    """Declare a dataset that the person brings.
+
+    Args:
+        summary: as in `DatasetEntry`.
+        folders: where it may lie below the data root.
+        marker: file that says that it is there.
+        files: that are expected, one line each.
+        fields: of its `DatasetSpec`, with paths relative to the dataset's folder.
+
+    Raises:
+        InputError: the name is taken, or a field does not fit.
+    """
+    spec = parse_spec(DatasetSpec, fields, where=f"preset '{fields.get('name')}'")
+    entry = DatasetEntry(spec.name, summary, spec.at, folders=folders, marker=marker, files=files)
+    return datasets.add(spec.name, entry)
 
 
 def read_dataset_file(path: Path) -> DatasetSpec:
     """Read a dataset's YAML file; relative paths in it become relative to its folder.
 
+    A file with the key `preset` starts from a registered dataset that lies in the file's folder, or in the
+    `folder` that it names, and changes what it says. Another `size` leaves the preset's settings of networks
+    and their training out.
+
     Raises:
         InputError: missing, not YAML, an unknown key or a value that does not fit.
     """
-    spec = parse_spec(DatasetSpec, read_yaml(path), where=path)
-    base = path.parent
-    modalities = {
-        name: modality.model_copy(update={"folder": base / modality.folder.expanduser()})
-        for name, modality in spec.modalities.items()
-    }
-    annotations = base / spec.annotations.expanduser()
-    return spec.model_copy(update={"annotations": annotations, "modalities": modalities})
+    value = read_yaml(path)
+    if isinstance(value, dict) and "preset" in value:
+        value = _with_preset(dict(value), path)
+    return parse_spec(DatasetSpec, value, where=path).at(path.parent)
 
 
-def _prepare_sprites(cache_dir: Path | None, *, jobs: int = 1, progress: Progress | None = None) -> Path:
-    from tal_bench.data.sprites.prepare import prepare
-
-    return prepare(cache_dir, jobs=jobs, progress=progress)
-
-
-def _sprites(folder: Path) -> DatasetSpec:
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    database = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))["database"]
-    rate = manifest["fps"] / manifest["stride"]
-    longest = max(video["duration"] * rate for video in database.values())
-    channels: dict[str, int] = manifest["channels"]
-    return DatasetSpec(
-        name="sprites",
-        annotations=folder / "annotations.json",
-        modalities={
-            "rgb": ModalitySpec(role="primary", folder=folder / "rgb", channels=channels["rgb"]),
-            "flow": ModalitySpec(role="privileged", folder=folder / "flow", channels=channels["flow"]),
-        },
-        stride=manifest["stride"],
-        window=manifest["window"],
-        max_length=math.ceil(longest / COARSEST) * COARSEST,
-        size="small",
-    )
+def _with_preset(value: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The preset's declaration under what the file says; paths are relative to the file's folder."""
+    name, folder = value.pop("preset"), value.pop("folder", ".")
+    for key, given in (("preset", name), ("folder", folder)):
+        if not isinstance(given, str):
+            raise InputError(f"{key}: expected a text, got {given!r}", where=path)
+    try:
+        entry = datasets.get(name)
+    except InputError as error:
+        raise InputError(error.what, where=f"{path}: preset", hint=error.hint) from None
+    if entry.prepare is not None:
+        hint = f"use it by its name: --dataset {name}"
+        raise InputError(f"'{name}' is made by the package", where=f"{path}: preset", hint=hint)
+    base = entry.spec(Path(folder)).model_dump(mode="json", exclude={"fingerprint"})
+    if value.get("size", base["size"]) != base["size"]:
+        for key in ("detector", "training", "models"):  # they are of networks of the preset's size
+            base.pop(key)
+    return merged(base, {"name": name, **value})
 
 
-def _sprites_minute_cost() -> dict[str, float]:
-    from tal_bench.data.sprites.cost import minute_cost
-
-    cost = minute_cost("dis")
-    return {
-        "decode": cost["decode"],
-        "flow": cost["flow"],
-        "flow_tvl1": minute_cost("tvl1")["flow"],
-        "backbone/rgb": cost["rgb_backbone"],
-        "backbone/flow": cost["flow_backbone"],
-    }
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes over a base; objects in both are merged key by key."""
+    result = dict(base)
+    for key, change in changes.items():
+        deeper = isinstance(change, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], change) if deeper else change
+    return result
 
 
-def _thumos14(folder: Path) -> DatasetSpec:
-    def stream(role: Literal["primary", "privileged"], first: int) -> ModalitySpec:
-        return ModalitySpec(
-            role=role,
-            folder=folder / "i3d_features",
-            channels=1024,
-            columns=(first, first + 1024),
-            nonnegative=True,
-        )
-
-    return DatasetSpec(
-        name="thumos14",
-        annotations=folder / "annotations" / "thumos14.json",
-        modalities={"rgb": stream("primary", 0), "flow": stream("privileged", 1024)},
-        stride=4,
-        window=16,
-        train=("validation",),
-        test=("test",),
-        max_length=2304,
-    )
-
-
-datasets.add(
-    "sprites",
-    DatasetEntry(
-        "sprites",
-        "rendered videos of moving shapes, made on this machine; appearance in RGB, direction in flow",
-        _sprites,
-        prepare=_prepare_sprites,
-        minute_cost=_sprites_minute_cost,
-    ),
-)
-datasets.add(
-    "thumos14",
-    DatasetEntry(
-        "thumos14",
-        "THUMOS14 with two-stream I3D features in ActionFormer's layout, 20 classes",
-        _thumos14,
-        folders=("thumos", "thumos14", "."),
-        marker="annotations/thumos14.json",
-    ),
-)
+import tal_bench.data.presets as _presets  # noqa: E402, F401  (declares; needs the registry above)

@@ -1,56 +1,61 @@
-"""How much there is in a dataset: one row per subset."""
+"""How much there is in a dataset: one row per split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tal_bench.data.annotations import AnnotatedVideo, Annotations
+from tal_bench.data.annotations import AnnotatedVideo
 
 
-def statistics(annotations: Annotations) -> pd.DataFrame:
-    """Describe every subset of an annotation file, after clipping and without duplicates.
+def statistics(parts: Mapping[str, Sequence[AnnotatedVideo]]) -> pd.DataFrame:
+    """Describe the splits of a dataset, after clipping and without duplicates.
 
     Returns:
-        One row per subset, in file order, indexed by its name: `videos`, `hours`, `segments`, `classes` that
-        occur; `segments_per_video` (mean); `segment_median` and `segment_max`, `video_median` and `video_max`
-        in seconds; `background`, the share of time without any action; `overlap`, the share of the time with
-        an action that has two or more at once. NaN where there is nothing to take a share of.
+        One row per split that has a video, indexed by its name: `videos`, `hours`, `segments`, `classes` that
+        occur; `segments_per_video` (mean); least, median, mean and largest length of a segment
+        (`segment_min` …) and of a video (`video_min` …) in seconds; `background`, the share of time without
+        any action; `overlap`, the share of the time with an action that has two or more at once. NaN where
+        there is nothing to take a share of.
     """
-    groups: dict[str, list[AnnotatedVideo]] = {}
-    spelling: dict[str, str] = {}
-    for video in annotations.videos:
-        name = spelling.setdefault(video.subset.casefold(), video.subset)
-        groups.setdefault(name, []).append(video)
-    rows = {name: _row(videos) for name, videos in groups.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("subset")
+    rows = {name: _row(videos) for name, videos in parts.items() if videos}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
 
 
 def _row(videos: Sequence[AnnotatedVideo]) -> dict[str, Any]:
     durations = np.array([video.duration for video in videos])
     lengths = np.concatenate([np.diff(video.segments, axis=1)[:, 0] for video in videos])
     labels = np.concatenate([video.labels for video in videos])
-    covered = np.array([_covered(video.segments) for video in videos]).sum(axis=0)
+    busy = np.array([covered(video.segments) for video in videos]).sum(axis=0)
     return {
         "videos": len(videos),
         "hours": durations.sum() / 3600,
         "segments": len(lengths),
         "classes": len(np.unique(labels)),
         "segments_per_video": len(lengths) / len(videos),
-        "segment_median": float(np.median(lengths)) if len(lengths) else float("nan"),
-        "segment_max": float(lengths.max()) if len(lengths) else float("nan"),
-        "video_median": float(np.median(durations)),
-        "video_max": float(durations.max()),
-        "background": 1.0 - covered[0] / durations.sum(),
-        "overlap": covered[1] / covered[0] if covered[0] else float("nan"),
+        **_lengths("segment", lengths),
+        **_lengths("video", durations),
+        "background": 1.0 - busy[0] / durations.sum(),
+        "overlap": busy[1] / busy[0] if busy[0] else float("nan"),
     }
 
 
-def _covered(segments: NDArray[np.float64]) -> tuple[float, float]:
+def _lengths(what: str, seconds: NDArray[np.float64]) -> dict[str, float]:
+    if not len(seconds):
+        return dict.fromkeys((f"{what}_{name}" for name in ("min", "median", "mean", "max")), float("nan"))
+    return {
+        f"{what}_min": float(seconds.min()),
+        f"{what}_median": float(np.median(seconds)),
+        f"{what}_mean": float(seconds.mean()),
+        f"{what}_max": float(seconds.max()),
+    }
+
+
+def covered(segments: NDArray[np.float64]) -> tuple[float, float]:
     """Seconds under at least one segment, and under at least two."""
     if not len(segments):
         return 0.0, 0.0

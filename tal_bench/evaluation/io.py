@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tal_bench.config import brief
 from tal_bench.errors import DataError
 from tal_bench.evaluation.matching import DETECTION_COLUMNS
 
@@ -20,25 +24,52 @@ ALIASES = {
     "label": ("label", "class"),
     "score": ("score", "confidence"),
 }
+EGO4D_RESULTS = "detect_results"
+PICKLES = (".pkl", ".pickle")
+FROM_PICKLE = "write it as CSV with the program that made it: columns video, start, end, label, score"
+WHOLE_NUMBER = r"0|-?[1-9]\d{0,17}"
+"""What is read as a label id rather than a name in a table of which all labels look like that."""
 _GROUND_TRUTH_COLUMNS = ("video", "start", "end", "label", "label_id")
 
 
 def read_detections(path: str | Path) -> pd.DataFrame:
-    """Read detections from ActivityNet-style JSON or from CSV.
+    """Read detections from ActivityNet-style JSON or from a table.
 
-    JSON: `{"results": {video: [{"segment": [s, e], "label": l, "score": p}]}}`. CSV: columns video, start,
-    end, label, score, or their common aliases (video-id, t-start, t-end).
+    JSON: `{"results": {video: [{"segment": [s, e], "label": l, "score": p}]}}`, as this package, OpenTAD and
+    ActivityNet's own tools write it; Ego4D's `detect_results` in place of `results`. Tables (`.csv`, `.tsv`;
+    separated by comma, semicolon or tab): columns video, start, end, label, score, or their common aliases
+    (video-id, t-start, t-end).
 
     Returns:
         Columns video (str), start, end (seconds), label, score.
 
     Raises:
-        DataError: the file is missing or malformed; says where and what.
+        DataError: the file is missing or malformed, or a pickle; says where and what.
     """
     path = Path(path)
-    table = _detections_csv(path) if path.suffix.lower() == ".csv" else _detections_json(path)
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        raise DataError("a pickle can run code and is not opened", where=path, hint=FROM_PICKLE)
+    table = _detections_table(path) if suffix in (".csv", ".tsv") else _detections_json(path)
     _check_numbers(table, ("start", "end", "score"), path)
     return table
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Read names of videos from a JSON list or from a text file, one a line.
+
+    Raises:
+        DataError: the file is missing, empty or no such list.
+    """
+    path = Path(path)
+    text = _read_text(path)
+    names = _parse_json(text, path) if text.lstrip().startswith(("[", "{")) else text.split("\n")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError("not a list of names", where=path, hint="a JSON list, or one name a line")
+    found = tuple(name.strip() for name in names if name.strip())
+    if not found:
+        raise DataError("holds no name", where=path, hint="a JSON list, or one name a line")
+    return found
 
 
 def read_ground_truth(
@@ -79,43 +110,18 @@ def read_ground_truth(
     return table
 
 
-def align_labels(detections: pd.DataFrame, ground_truth: pd.DataFrame, where: object = None) -> pd.DataFrame:
-    """Detections with the label names of the ground truth; numeric labels are looked up in its label_id.
-
-    Labels without ground truth stay as they are, for `match` to drop.
-
-    Raises:
-        DataError: not one detection has a label that the ground truth has.
-    """
-    if detections.empty:
-        return detections
-    known = set(ground_truth["label"])
-    label = detections["label"]
-    if "label_id" in ground_truth and not label.isin(known).any():
-        ids = pd.to_numeric(label, errors="coerce")
-        names = dict(zip(ground_truth["label_id"].tolist(), ground_truth["label"].tolist(), strict=True))
-        if ids.notna().all() and ids.isin(list(names)).any():
-            # The type of a name differs from that of an id: keep unknown ids apart from every name.
-            return detections.assign(label=[names.get(int(k), f"label_id {int(k)}") for k in ids])
-    if not label.isin(known).any():
-        raise DataError(
-            f"no detection has a label of the ground truth, the first has {label.iloc[0]!r}",
-            where=where,
-            hint=f"the ground truth has {_some(sorted(map(str, known)))}",
-        )
-    return detections
-
-
 def _detections_json(path: Path) -> pd.DataFrame:
-    results = _member(_load_json(path), "results", path, "the file")
+    content = _load_json(path)
+    key = EGO4D_RESULTS if isinstance(content, dict) and EGO4D_RESULTS in content else "results"
+    results = _member(content, key, path, "the file")
     if not isinstance(results, dict):
-        raise DataError("results is not an object of videos", where=path)
+        raise DataError(f"{key} is not an object of videos", where=path)
     rows = []
     for video, found in results.items():
         if not isinstance(found, list):
-            raise DataError(f"results of video {video!r} are not a list", where=path)
+            raise DataError(f"results of video {brief(video)} are not a list", where=path)
         for k, item in enumerate(found):
-            place = f"detection {k} of video {video!r}"
+            place = f"detection {k} of video {brief(video)}"
             start, end = _segment(item, path, place)
             score = _number(_member(item, "score", path, place), path, f"the score of {place}")
             rows.append((video, start, end, _label(item, path, place), score))
@@ -124,44 +130,58 @@ def _detections_json(path: Path) -> pd.DataFrame:
     )
 
 
-def _detections_csv(path: Path) -> pd.DataFrame:
+def _detections_table(path: Path) -> pd.DataFrame:
+    # All as text: a video named 007 is not 7, and one named NA is not missing.
+    text = _read_text(path)
+    heading = text.lstrip().partition("\n")[0]
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
-    except FileNotFoundError:
-        raise DataError("no such file", where=path) from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"not a readable CSV table: {error}", where=path) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line of more columns than the heading
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=max(",;\t", key=heading.count),
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                index_col=False,
+            ).fillna("")  # where a line has fewer columns
+    except (ValueError, pd.errors.ParserWarning) as error:  # the parser's errors are ValueErrors
+        raise DataError(f"not a readable table: {error}", where=path) from None
     present = {str(name).strip().lower(): name for name in table.columns}
     chosen = {}
     for column, aliases in ALIASES.items():
         found = [present[alias] for alias in aliases if alias in present]
         if not found:
             raise DataError(
-                f"column {column} is missing, the file has {_some(list(present))}",
+                f"column {column} is missing, the file has {some(list(present))}",
                 where=path,
                 hint=f"accepted: {', '.join(aliases)}",
             )
         chosen[found[0]] = column
     table = table[list(chosen)].rename(columns=chosen)
+    for column in ("video", "label"):
+        table[column] = table[column].str.strip()
+        empty = (table[column] == "").to_numpy()
+        if empty.any():
+            raise DataError(f"{column} is empty in line {int(np.argmax(empty)) + 2}", where=path)
     for column in ("start", "end", "score"):
-        number = pd.to_numeric(table[column], errors="coerce")
+        number = pd.to_numeric(table[column].str.strip(), errors="coerce")
         bad = number.isna().to_numpy()
         if bad.any():
             row = int(np.argmax(bad))
-            raise DataError(f"{column} is {table[column].iloc[row]} in line {row + 2}", where=path)
+            value = table[column].iloc[row] or "empty"
+            raise DataError(f"{column} is {value} in line {row + 2}, not a number", where=path)
         table[column] = number.astype(np.float64)
-    for column in ("video", "label"):
-        if table[column].isna().any():
-            row = int(np.argmax(table[column].isna().to_numpy()))
-            raise DataError(f"{column} is empty in line {row + 2}", where=path)
-    return table.assign(video=table["video"].astype(str))[list(DETECTION_COLUMNS)]
+    if len(table) and table["label"].str.fullmatch(WHOLE_NUMBER).all():
+        table["label"] = table["label"].astype(np.int64)
+    return table[list(DETECTION_COLUMNS)]
 
 
 def _videos_of(database: Mapping[str, Any], subset: str | None, path: Path) -> list[str]:
     subsets = {}
     for video, entry in database.items():
         if not isinstance(entry, dict):
-            raise DataError(f"video {video!r} is not an object", where=path)
+            raise DataError(f"video {brief(video)} is not an object", where=path)
         subsets[video] = str(entry.get("subset", ""))
     if subset is None:
         return list(subsets)
@@ -178,34 +198,52 @@ def _annotations(
     for video in videos:
         found = database[video].get("annotations", [])
         if not isinstance(found, list):
-            raise DataError(f"annotations of video {video!r} are not a list", where=path)
+            raise DataError(f"annotations of video {brief(video)} are not a list", where=path)
         for k, item in enumerate(found):
-            place = f"annotation {k} of video {video!r}"
+            place = f"annotation {k} of video {brief(video)}"
             start, end = _segment(item, path, place)
             label_id = item.get("label_id")
-            if label_id is not None and (isinstance(label_id, bool) or not isinstance(label_id, int)):
-                raise DataError(f"label_id of {place} is {label_id!r}, not a whole number", where=path)
+            if label_id is not None and not _is_id(label_id):
+                raise DataError(f"label_id of {place} is {brief(label_id)}, not a whole number", where=path)
             yield video, start, end, _label(item, path, place), label_id
 
 
-def _load_json(path: Path) -> Any:
+def _read_text(path: Path) -> str:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError("no such file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=path) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    except UnicodeDecodeError:
+        raise DataError("not a text file", where=path, hint="give JSON or CSV in UTF-8") from None
+
+
+def _load_json(path: Path) -> Any:
+    return _parse_json(_read_text(path), path)
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+            raise DataError(f"{brief(twice)} is there twice", where=path, hint="only one would count")
+        return value
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON: {error}", where=path) from None
+        raise DataError(f"not JSON that can be read: {error}", where=path) from None
 
 
 def _member(item: Any, key: str, path: Path, place: str) -> Any:
     if not isinstance(item, dict):
         raise DataError(f"{place} is not an object", where=path)
     if key not in item:
-        raise DataError(
-            f"{place} has no {key!r}", where=path, hint=f"it has {_some(list(item)) or 'nothing'}"
-        )
+        raise DataError(f"{place} has no {key!r}", where=path, hint=f"it has {some(list(item)) or 'nothing'}")
     return item[key]
 
 
@@ -213,7 +251,7 @@ def _segment(item: Any, path: Path, place: str) -> tuple[float, float]:
     segment = _member(item, "segment", path, place)
     if not isinstance(segment, list) or len(segment) != 2:
         raise DataError(
-            f"the segment of {place} is {segment!r}", where=path, hint="give [start, end] in seconds"
+            f"the segment of {place} is {brief(segment)}", where=path, hint="give [start, end] in seconds"
         )
     return _number(segment[0], path, f"the start of {place}"), _number(
         segment[1], path, f"the end of {place}"
@@ -222,15 +260,24 @@ def _segment(item: Any, path: Path, place: str) -> tuple[float, float]:
 
 def _label(item: Mapping[str, Any], path: Path, place: str) -> Any:
     label = _member(item, "label", path, place)
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        raise DataError(f"the label of {place} is {label!r}", where=path, hint="give a name or a label id")
+    if not isinstance(label, str) and not _is_id(label):
+        raise DataError(
+            f"the label of {place} is {brief(label)}", where=path, hint="give a name or a label id"
+        )
     return label
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _number(value: Any, path: Path, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{place} is {value!r}, not a number", where=path)
-    return float(value)
+        raise DataError(f"{place} is {brief(value)}, not a number", where=path)
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError(f"{place} is {brief(value)}, too large", where=path) from None
 
 
 def _check_numbers(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
@@ -249,6 +296,7 @@ def _check_numbers(table: pd.DataFrame, columns: tuple[str, ...], path: Path) ->
         )
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
+def some(names: Sequence[object], most: int = 8) -> str:
+    """The first of some names, and how many there are besides."""
+    shown = [text if len(text) <= 40 else f"{text[:37]}..." for text in map(str, names[:most])]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -27,7 +27,16 @@ from tal_bench.evaluation.matching import (
     segment_tiou,
 )
 
-__all__ = ["Matches", "MeanAP", "ap_from_matches", "interpolated_ap", "match", "thumos_ap", "thumos_match"]
+__all__ = [
+    "Matches",
+    "MeanAP",
+    "ap_from_matches",
+    "interpolated_ap",
+    "match",
+    "thumos_ap",
+    "thumos_match",
+    "written",
+]
 
 _CELLS = 2_000_000  # weights held at a time: 16 MB keeps the working set of a bootstrap near the cache
 
@@ -59,8 +68,8 @@ class MeanAP:
         return float(self.map.mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """`protocol`, `map`, `average_map` and `per_class`, thresholds written with two decimals."""
-        keys = [f"{threshold:.2f}" for threshold in self.thresholds]
+        """`protocol`, `map`, `average_map` and `per_class`; thresholds as `written`."""
+        keys = [written(threshold) for threshold in self.thresholds]
         return {
             "protocol": self.protocol,
             "map": dict(zip(keys, self.map.tolist(), strict=True)),
@@ -70,6 +79,12 @@ class MeanAP:
                 for k, label in enumerate(self.classes)
             },
         }
+
+
+def written(threshold: float) -> str:
+    """A tIoU threshold with two decimals, more only where two do not tell it: 0.50, 0.125."""
+    two = f"{threshold:.2f}"
+    return two if abs(float(two) - threshold) < 1e-9 else f"{threshold:.6f}".rstrip("0")
 
 
 def interpolated_ap(

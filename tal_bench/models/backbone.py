@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.blocks import ConvBlock, TransformerBlock
+from tal_bench.models.kernels import written_by_hand
 from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, sinusoidal_positions
 from tal_bench.models.maxpool import MaxPoolBlock
 from tal_bench.models.sgp import SgpBlock
@@ -112,9 +113,21 @@ class Backbone(nn.Module):
         """[length, D], linearly stretched when the input is longer than the table."""
         table = self.positions
         assert table is not None
+        if not written_by_hand():
+            return _stretched(table, length)
         if length <= table.shape[0]:
             return table[:length]
         return F.interpolate(table.T[None], length, mode="linear", align_corners=False)[0].T
+
+
+def _stretched(table: Tensor, length: int) -> Tensor:
+    """Either branch of `Backbone._positions` in one graph, for exporters: [P, D] -> [length, D]."""
+    last = table.shape[0]
+    steps = torch.arange(length, device=table.device, dtype=torch.float32)
+    at = ((steps + 0.5) * (last / (steps[-1:] + 1).clamp(min=last)) - 0.5).clamp(min=0.0)
+    before = at.floor().long().clamp(max=last - 1)
+    share = (at - before)[:, None]
+    return (1 - share) * table[before] + share * table[(before + 1).clamp(max=last - 1)]
 
 
 def pyramid_divisor(spec: DetectorSpec) -> int:

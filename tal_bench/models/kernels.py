@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 def written_by_hand() -> bool:
     """Whether our own kernels run: exporters and compilers follow library calls alone."""
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return not torch.compiler.is_compiling()
 
 
 def taps_last(shape: tuple[int, int, int]) -> Tensor:
@@ -38,7 +38,7 @@ class _DenseConv3(torch.autograd.Function):
         centre = own if stride == 1 else _both(weight).T
         flat = steps.flatten(0, 1)
         product = flat @ centre if bias is None else torch.addmm(bias, flat, centre)
-        out = product.unflatten(0, steps.shape[:2])
+        out: Tensor = product.unflatten(0, steps.shape[:2])
         for y, video in zip(out, x, strict=True):
             y[1:].addmm_(video[stride - 1 : -1 : stride], before)
             if stride == 1:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
+from tal_bench.models.kernels import written_by_hand
 from tal_bench.models.layers import Conv, DepthwiseConv, layer_norm
 
 
@@ -29,14 +31,34 @@ class TemporalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D] for T >= length."""
         steps = x.mean(dim=2)
-        if x.shape[1] != self.length:
-            resized = F.interpolate(x.transpose(1, 2), size=self.length)
-            steps = resized.mean(dim=1)
+        other = not written_by_hand() or x.shape[1] != self.length  # one graph for all lengths
+        if other:
+            steps = nearest(steps, self.length)
         weights = self.excite(F.relu(self.squeeze(steps))).sigmoid()
-        if x.shape[1] != self.length:
-            weights = F.interpolate(weights[:, None], size=x.shape[1])[:, 0]
+        if other:
+            weights = nearest(weights, x.shape[1])
         out: Tensor = x * weights[:, :, None]
         return out
+
+
+def nearest(x: Tensor, size: int) -> Tensor:
+    """[B, T] -> [B, size] as `F.interpolate` does it, its rounding included, which exporters change."""
+    step = x.shape[1] / size
+    index = (torch.arange(size, device=x.device, dtype=torch.float32) * step).floor().long()
+    return x[:, index.clamp(max=x.shape[1] - 1)]
+
+
+class GroupNorm(nn.Module):
+    """Normalise groups of channels over all steps, padded ones included, without weights (TemporalMaxer).
+
+    So results depend on how much padding there is, as in the original.
+    """
+
+    groups = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        return F.group_norm(x.transpose(1, 2), self.groups).transpose(1, 2)
 
 
 class Neck(nn.Module):
@@ -50,7 +72,10 @@ class Neck(nn.Module):
             else None
         )
         self.first = spec.first_level
-        self.norms = nn.ModuleList(layer_norm(spec.width, spec.neck_norm) for _ in range(spec.levels))
+        self.norms = nn.ModuleList(
+            GroupNorm() if spec.neck_norm == "group" else layer_norm(spec.width, bool(spec.neck_norm))
+            for _ in range(spec.levels)
+        )
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""
@@ -69,7 +94,7 @@ class FpnNeck(nn.Module):
         self.first = spec.first_level
         self.lateral = nn.ModuleList(Conv(spec.width, width, kernel=1, bias=bias) for _ in range(spec.levels))
         self.smooth = nn.ModuleList(DepthwiseConv(width, 3, bias=bias) for _ in range(spec.levels))
-        self.norms = nn.ModuleList(layer_norm(width, spec.neck_norm) for _ in range(spec.levels))
+        self.norms = nn.ModuleList(layer_norm(width, bool(spec.neck_norm)) for _ in range(spec.levels))
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""

@@ -1,13 +1,15 @@
-"""Settings of the original programs (ActionFormer, C2MS-Net, TriDet) in the terms of our specifications.
+"""Settings of the original programs in the terms of our specifications.
 
-The one place that knows the names of their constructor arguments; `original_keys` knows those of their
-weights. What cannot be expressed here is refused rather than ignored.
+The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. This is the one place that knows the names
+of their constructor arguments; `original_keys` knows those of their weights, `original_shapes` what weights
+tell by themselves, `original_yaml` how their configuration files become arguments. What cannot be expressed
+here is refused rather than ignored.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tal_bench.config import (
@@ -34,7 +36,7 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
     ActionFormer never, and the learned scales, which exist only where drop path is above 0.
 
     Args:
-        arguments: of `PtTransformer` or `TriDet`.
+        arguments: of `PtTransformer`, `TriDet` or `TemporalMaxerArchitecture`.
         keys: of the state dict, in the original names.
 
     Raises:
@@ -42,10 +44,10 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
     """
     keys = list(keys)
     _refuse(arguments, "scale_factor", 2)
-    embed, stem, branch = arguments["backbone_arch"]
     width = arguments["embd_dim"]
     structure = _structure(arguments)
-    primary, privileged = _modalities(arguments["input_dim"])
+    embed, stem, branch = _depths(arguments["backbone_arch"])
+    primary, privileged = modalities(arguments["input_dim"])
     value = {
         "structure": "conv_dw" if arguments.get("dw") and structure == "conv" else structure,
         "inputs": _inputs(arguments),
@@ -71,7 +73,7 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
         "embed_kernel": arguments["embd_kernel_size"],
         "head_kernel": arguments["head_kernel_size"],
         "embed_norm": arguments["embd_with_ln"],
-        "neck_norm": arguments["fpn_with_ln"],
+        "neck_norm": _neck_norm(arguments, structure),
         "head_norm": arguments["head_with_ln"],
         "drop_path": arguments["train_cfg"]["droppath"],
         "residual_scale": any(RESIDUAL_SCALE.search(key) for key in keys),
@@ -145,18 +147,39 @@ def decode_spec(test_cfg: Arguments, *, tridet: bool = False) -> DecodeSpec:
 
 
 def _structure(arguments: Arguments) -> Structure:
-    known: dict[str, Structure] = {"convTransformer": "transformer", "SGP": "sgp", "conv": "conv"}
+    known: dict[str, Structure] = {
+        "convTransformer": "transformer",
+        "SGP": "sgp",
+        "conv": "conv",
+        "convPooler": "maxpool",
+    }
     kind = arguments["backbone_type"]
     if kind not in known:
         raise InputError(f"backbone_type {kind!r}", where=WHERE, hint=f"known are {', '.join(known)}")
     return known[kind]
 
 
+def _depths(arch: Sequence[int]) -> Sequence[int]:
+    """Layers of embedding, stem and branch; TemporalMaxer has no stem and does not say so."""
+    return (arch[0], 0, arch[1]) if len(arch) == 2 else arch
+
+
+def _neck_norm(arguments: Arguments, structure: Structure) -> bool | str:
+    """TemporalMaxer names the norm of its neck, and takes no notice of `fpn_with_ln`."""
+    if structure != "maxpool":
+        return bool(arguments["fpn_with_ln"])
+    known: dict[str | None, bool | str] = {"groupnorm": "group", "layernorm": True, None: False}
+    name = arguments.get("fpn_norm", "groupnorm")
+    if name not in known or arguments.get("num_group", 4) != 4:
+        raise InputError(f"fpn_norm {name!r}, num_group {arguments.get('num_group', 4)}", where=WHERE)
+    return known[name]
+
+
 def _inputs(arguments: Arguments) -> Inputs:
     return "hallucinated" if arguments.get("rgbOnly") else "all"
 
 
-def _modalities(input_dim: int | list[int]) -> tuple[dict[str, int], dict[str, int]]:
+def modalities(input_dim: int | list[int]) -> tuple[dict[str, int], dict[str, int]]:
     """Primary and privileged modalities: the two halves, or the parts of a list."""
     if isinstance(input_dim, list | tuple):
         parts = {f"input{i}": c for i, c in enumerate(input_dim)}
@@ -188,64 +211,3 @@ def _tridet(arguments: Arguments) -> dict[str, Any]:
 def _refuse(arguments: Arguments, name: str, known: object) -> None:
     if arguments.get(name, known) != known:
         raise InputError(f"{name} {arguments[name]!r}", where=WHERE, hint=f"only {known!r} is supported")
-
-
-def detector_spec_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> DetectorSpec:
-    """The architecture that weights of these shapes belong to, where no arguments came with them.
-
-    What leaves no trace in the weights keeps its default: attention heads and window, maximum length
-    without temporal attention, regression ranges, and that the input is half RGB and half flow.
-
-    Args:
-        shapes: state-dict key, in the original names, to shape.
-
-    Raises:
-        InputError: the weights are not of ActionFormer or C2MS-Net.
-    """
-    stem, branch = (_count(rf"^backbone\.{part}\.(\d+)\.", shapes) for part in ("stem", "branch"))
-    first, logits = shapes.get(_embedding(shapes)), shapes.get("cls_head.cls_head.conv.weight")
-    if first is None or logits is None or not branch:
-        raise InputError(
-            "weights without embedding, branch or classifier",
-            where=WHERE,
-            hint="need the state dict of ActionFormer or C2MS-Net",
-        )
-    gain = shapes.get("neck.seblocks.0.fc.0.weight")
-    attends = any(".attn." in key for key in shapes)
-    ranges = [(0.0, 4.0), *((2.0**i, 2.0 ** (i + 1)) for i in range(2, branch + 2))]
-    ranges[-1] = (ranges[-1][0], 10000.0)
-    primary, privileged = _modalities(first[1])
-    value = {
-        "structure": "transformer" if attends else "conv_dw" if _separable(shapes) else "conv",
-        "inputs": "hallucinated" if any(key.startswith("rgb2flow.") for key in shapes) else "all",
-        "primary": primary,
-        "privileged": privileged,
-        "classes": logits[0],
-        "width": first[0],
-        "head_width": logits[1],
-        "embed_layers": _count(r"^backbone\.embd\.(\d+)\.", shapes),
-        "stem_blocks": stem,
-        "branch_blocks": branch,
-        "head_layers": _count(r"^cls_head\.head\.(\d+)\.", shapes),
-        "temporal_attention": gain is not None,
-        "gated_fusion": any(key.startswith("gateFusion.") for key in shapes),
-        "masked_hallucination": False,
-        "regression_ranges": ranges,
-        **({"max_length": gain[1]} if gain else {}),
-    }
-    return parse_spec(DetectorSpec, value, where=WHERE)
-
-
-def _count(pattern: str, keys: Iterable[str]) -> int:
-    found = {match[1] for key in keys if (match := re.search(pattern, key))}
-    return len(found)
-
-
-def _separable(keys: Iterable[str]) -> bool:
-    return any(".depth_conv." in key for key in keys)
-
-
-def _embedding(keys: Iterable[str]) -> str:
-    """Key of the weight [D, C, k] that reads the input."""
-    part = "conv.point_conv" if _separable(keys) else "conv"
-    return f"backbone.embd.0.{part}.weight"

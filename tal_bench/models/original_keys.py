@@ -1,8 +1,8 @@
 """State-dict keys of the original programs and the names of the same weights here.
 
-The programs are ActionFormer, C2MS-Net and TriDet. Besides the names, shapes differ: norms, scales and
-relative positions are [n] vectors here ([1, C, 1] or [1, 1, heads, window] there), and the per-level scales
-of the regression head, scalars there, are one [L] vector.
+The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. Besides the names, shapes differ: norms,
+scales and relative positions are [n] vectors here ([1, C, 1] or [1, 1, heads, window] there), and the
+per-level scales of the regression head, scalars there, are one [L] vector.
 """
 
 from __future__ import annotations
@@ -65,7 +65,15 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"\.conv\.", "."),
 )
 UNUSED = ("gateFusion.hidden2.weight",)
+"""Weights that the original makes and never reads."""
+BUFFERS = re.compile(r"^(point_generator\.|backbone\.pos_embd$)")
+"""Tables that follow from the settings."""
 SCALE = re.compile(r"^reg_head\.scale\.(\d+)\.scale$")
+
+
+def is_unused(key: str) -> bool:
+    """Whether an original key has no counterpart here because nothing is lost without it."""
+    return key in UNUSED or BUFFERS.match(key) is not None
 
 
 def rename(key: str) -> str:
@@ -88,7 +96,7 @@ def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         if level := SCALE.match(key):
             scales[int(level[1])] = value
-        elif key not in UNUSED:
+        elif not is_unused(key):
             ours[rename(key)] = value.flatten() if _is_vector(key, value) else value
     if scales:
         ours["heads.scales"] = torch.stack([scales[level].reshape(()) for level in sorted(scales)])

@@ -12,9 +12,19 @@ from typing import Any
 
 from torch import nn
 
-from tal_bench.config import DatasetSpec, DetectorSpec, Inputs, Size, Structure, TrainSpec, parse_spec
+from tal_bench.config import (
+    DatasetSpec,
+    DecodeSpec,
+    DetectorSpec,
+    Inputs,
+    Size,
+    Structure,
+    TrainSpec,
+    parse_spec,
+)
+from tal_bench.errors import InputError
 from tal_bench.models.detector import Detector
-from tal_bench.registry import Registry
+from tal_bench.registry import Registry, did_you_mean
 
 STRUCTURES: dict[str, Structure] = {
     "actionformer": "transformer",
@@ -72,6 +82,14 @@ RECIPES: dict[str, dict[Size, dict[str, Any]]] = {
     }
 }
 """What a structure's own recipe changes (TriDet's for THUMOS14)."""
+
+DECODING: dict[str, dict[Size, dict[str, Any]]] = {
+    "tridet": {
+        "full": {"max_detections": 2000, "voting_weight": "score"},
+        "small": {"voting_weight": "score"},
+    }
+}
+"""What a structure's own post-processing changes (TriDet's for THUMOS14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +164,52 @@ def model_names() -> list[str]:
     return _all_models().names()
 
 
-def training_recipe(model: Model, size: Size) -> TrainSpec:
-    """How a model is trained on data of a size; the network's own size does not matter."""
-    return TRAINING[size].model_copy(update=RECIPES.get(model.structure, {}).get(size, {}))
+def training_recipe(model: Model, dataset: DatasetSpec) -> TrainSpec:
+    """How a model is trained on a dataset; the network's own size does not matter.
+
+    What the dataset sets goes before the structure's own recipe, which goes before that of the size.
+    """
+    value = {
+        **TRAINING[dataset.size].model_dump(),
+        **RECIPES.get(model.structure, {}).get(dataset.size, {}),
+        **dataset.settings(model.structure, "training"),
+    }
+    return parse_spec(TrainSpec, value, where=f"dataset '{dataset.name}', training")
+
+
+def decoding_recipe(model: Model, dataset: DatasetSpec) -> DecodeSpec:
+    """How a model's output becomes segments on a dataset; precedence as in `training_recipe`."""
+    value = {
+        **DECODING.get(model.structure, {}).get(dataset.size, {}),
+        **dataset.settings(model.structure, "decoding"),
+    }
+    return parse_spec(DecodeSpec, value, where=f"dataset '{dataset.name}', decoding")
 
 
 def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorSpec:
     """The architecture of a model on a dataset.
 
+    The model's own overrides go before the structure's, those before what the dataset sets for networks of
+    its size, and that before the size's; what the dataset sets for one structure goes before the structure's.
+
     Raises:
-        InputError: the model cannot be built for it, for instance without a privileged modality.
+        InputError: the model cannot be built for it, for instance without a privileged modality, or the
+            dataset has settings of an unknown structure.
     """
     privileged = [m for m in dataset.modalities.values() if m.role == "privileged"]
     nonnegative = all(m.nonnegative for m in privileged)
+    for name in dataset.models:
+        if name not in STRUCTURES:
+            raise InputError(
+                f"unknown structure '{name}'",
+                where=f"dataset '{dataset.name}', models",
+                hint=did_you_mean(name, list(STRUCTURES)),
+            )
+    size = model.size or dataset.size
+    common, own = {}, {}
+    if size == dataset.size:
+        common = dataset.detector
+        own = dataset.models[model.structure].detector if model.structure in dataset.models else {}
     value = {
         "structure": STRUCTURES[model.structure],
         "inputs": model.inputs,
@@ -168,8 +219,10 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
         "max_length": dataset.max_length,
         "temporal_attention": model.temporal_attention,
         "hallucination_activation": "relu" if nonnegative else "linear",
-        **SIZES[model.size or dataset.size],
+        **SIZES[size],
+        **common,
         **ARCHITECTURES.get(model.structure, {}),
+        **own,
         **model.overrides,
     }
     return parse_spec(DetectorSpec, value, where=f"model '{model.name}' on dataset '{dataset.name}'")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, start_quiet
+from tal_bench.models.kernels import written_by_hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,19 @@ def expected_offsets(bins: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """
     farthest = bins.shape[3] - 1
     distance = torch.arange(farthest + 1, device=bins.device, dtype=bins.dtype)
-    before = F.pad(start, (0, 0, farthest, 0)).unfold(1, farthest + 1, 1)  # [B, T, K, bins + 1]
-    after = F.pad(end, (0, 0, 0, farthest)).unfold(1, farthest + 1, 1)
+    before = _windows(F.pad(start, (0, 0, farthest, 0)), farthest + 1)
+    after = _windows(F.pad(end, (0, 0, 0, farthest)), farthest + 1)
     # sums rather than products: autocast would round those
     left = ((before + bins[:, :, None, 0]).softmax(dim=3) * distance.flip(0)).sum(dim=3)
     right = ((after + bins[:, :, None, 1]).softmax(dim=3) * distance).sum(dim=3)
     return torch.stack([left, right], dim=3)
+
+
+def _windows(x: Tensor, size: int) -> Tensor:
+    """[B, T + size - 1, K] -> [B, T, K, size]: every step with those after it."""
+    if written_by_hand():
+        return x.unfold(1, size, 1)
+    # overlapping views tie an exported graph to its length
+    offset = torch.arange(size, device=x.device)
+    steps = torch.arange(x.shape[1] - size + 1, device=x.device)[:, None] + offset
+    return x[:, steps].transpose(2, 3).contiguous()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -17,6 +19,9 @@ from tal_bench.config import DatasetSpec, DetectorSpec
 from tal_bench.data.annotations import read_annotations
 from tal_bench.data.batches import padded_length
 from tal_bench.data.registry import datasets
+from tal_bench.data.video.cost import extraction_cost, made_up_video
+from tal_bench.data.video.spec import Extraction, find_extraction
+from tal_bench.data.video.streams import build_streams
 from tal_bench.errors import InputError
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.profiling.inputs import Place, random_batch, torch_threads
@@ -27,24 +32,65 @@ Decode = Callable[[DetectorOutput, Sequence[VideoMeta]], Iterable[object]]
 """From a detector's output to the segments of every video: decoding and NMS, their settings bound."""
 
 MINUTE = 60.0
+MADE_UP_FPS = 25.0
 
 
-def extraction_seconds(dataset: str) -> dict[str, float]:
+def extraction_seconds(dataset: DatasetSpec) -> dict[str, float]:
     """CPU seconds on one thread, by step, that extracting features of a minute of video takes.
 
-    Measured, so slow; do it once per study.
+    Measured, so slow; do it once per study. Where the features are this program's making, a clip that is made
+    up goes the way that their videos went.
 
     Args:
-        dataset: registered name, or the path of a YAML file.
+        dataset: registered, or of a file.
 
     Returns:
         `decode`, `flow`, `backbone/<modality>` and alternatives such as `flow_tvl1`; empty when the dataset
         comes as features and there is nothing to measure.
     """
-    if dataset not in datasets:
-        return {}
-    measure = datasets.get(dataset).minute_cost
-    return {} if measure is None else dict(measure())
+    measure = datasets.get(dataset.name).minute_cost if dataset.name in datasets else None
+    if measure is not None:
+        return dict(measure())
+    extraction = find_extraction(dataset, tuple(dataset.modalities))
+    return {} if extraction is None else _costs_with_alternatives(extraction)
+
+
+def _costs_with_alternatives(extraction: Extraction) -> dict[str, float]:
+    cost = stream_seconds(extraction)
+    seen = {stream.flow for stream in extraction.streams.values() if stream.flow}
+    if seen and "tvl1" not in seen:
+        cost["flow_tvl1"] = stream_seconds(extraction.with_flow("tvl1").only_flow())["flow"]
+    return cost
+
+
+def stream_seconds(
+    extraction: Extraction, video: Path | None = None, *, device: str = "cpu"
+) -> dict[str, float]:
+    """Seconds of a minute of video, by step, up to its features.
+
+    Args:
+        extraction: what is measured.
+        video: a file; none = a clip that is made up.
+        device: of the networks.
+
+    Returns:
+        `decode`, `flow` where a stream sees any, `backbone/<stream>`.
+    """
+    rate = round(extraction.fps or MADE_UP_FPS)
+    clip = nullcontext(video) if video else made_up_video(min(extraction.size), rate)
+    flows = {name: spec.flow for name, spec in extraction.streams.items() if spec.flow}
+    with clip as file:
+        return extraction_cost(
+            file,
+            build_streams(extraction, device),
+            flows,
+            fps=extraction.fps,
+            size=extraction.size,
+            stride=extraction.stride,
+            window=extraction.window,
+            batch=extraction.batch,
+            device=device,
+        )
 
 
 def steps_per_minute(dataset: DatasetSpec) -> int:
@@ -82,18 +128,43 @@ def detector_seconds_per_minute(
         threads: CPU threads; extraction is measured on one.
     """
     length = padded_length(steps, max_length=architecture.max_length, divisor=pyramid_divisor(architecture))
-    module = module.to(device.torch).eval()
-    batch = device.move(random_batch(architecture, length, valid=steps))
+    forward, finish = detector_calls(module, architecture, decode, length, steps, device)
 
     def detect() -> None:
-        with torch.inference_mode():
-            with device.autocast():
-                output = module(batch)
-            for _ in decode(output, batch.videos):
-                pass
+        forward()
+        finish()
 
     with torch_threads(threads):
         return measure_latency(detect, device.torch, warmup=2, runs=9, seconds=3.0).median / 1e3
+
+
+def detector_calls(
+    module: nn.Module, architecture: DetectorSpec, decode: Decode, length: int, steps: int, device: Place
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The forward pass of one video of noise, and what follows it, as calls to be timed.
+
+    Args:
+        module: the detector.
+        architecture: its spec.
+        decode: what follows the forward pass; it needs one such pass before.
+        length: T, padding included.
+        steps: that are real.
+        device: where.
+    """
+    module = device.frozen(module)
+    batch = device.move(random_batch(architecture, length, valid=steps))
+    outputs: list[DetectorOutput] = []
+
+    def forward() -> None:
+        with torch.inference_mode(), device.autocast():
+            outputs[:] = [module(batch)]
+
+    def finish() -> None:
+        with torch.inference_mode():
+            for _ in decode(outputs[0], batch.videos):
+                pass
+
+    return forward, finish
 
 
 def minute_of_video(
@@ -107,9 +178,9 @@ def minute_of_video(
         detector: see `detector_seconds_per_minute`.
 
     Returns:
-        `CostRecord.minute`: `decode`, `flow` where a privileged modality is read, `backbone` summed over the
-        streams read, `detector`; and `CostRecord.minute_alternatives`: name to seconds that would replace
-        `flow`, empty for models that read primary modalities alone.
+        `CostRecord.minute`: `decode`, `flow` where a privileged modality is read, both unless they are 0,
+        `backbone` summed over the streams read, `detector`; and `CostRecord.minute_alternatives`: name to
+        seconds that would replace `flow`, empty for models that read primary modalities alone.
 
     Raises:
         InputError: the dataset's costs lack a step that the model needs.
@@ -129,9 +200,8 @@ def minute_of_video(
             where="minute_cost of the dataset",
             hint="have it return every step",
         )
-    minute = {"decode": extraction["decode"]}
-    if privileged:
-        minute["flow"] = extraction["flow"]
+    steps = ("decode", "flow") if privileged else ("decode",)
+    minute = {step: extraction[step] for step in steps if extraction[step] > 0}
     minute["backbone"] = sum(extraction[f"backbone/{name}"] for name in architecture.reads)
     minute["detector"] = detector
     others = {name: seconds for name, seconds in extraction.items() if name.startswith("flow_")}

@@ -13,6 +13,7 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.matching import Matches, match
+from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
 from tal_bench.results import CostRecord, RowRecord, RunResult, StudyFolder, StudyRecord
 
@@ -112,6 +113,12 @@ class Study:
         return tuple(f"map_{t:.2f}" for t in self.record.tiou)
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """`map_0.50-0.95`: averages over a second grid, where the dataset has one."""
+        found = {name for row in self.rows for r in row.results for name in r.metrics}
+        return tuple(sorted(name for name in found if name.startswith("map_") and "-" in name))
+
+    @property
     def complete(self) -> bool:
         """Whether the study ended and every row has every seed."""
         return self.record.finished is not None and all(row.complete for row in self.rows)
@@ -160,6 +167,9 @@ def _compare(
         truth, videos = read_ground_truth(files.path / "ground_truth.json")
     except FileNotFoundError:
         return {}, None, ["no ground_truth.json: differences have no interval"]
+    groups = read_groups(files.path / "ground_truth.json")
+    compare_to = thumos_match if record.scoring == "thumos" else match
+    enough = len(set(groups.values()) if groups else videos) > 1
     samples: dict[str, dict[int, int]] = {}
     drawn: dict[str, RowSample] = {}
     warnings: list[str] = []
@@ -168,14 +178,16 @@ def _compare(
         for result in row.results:
             file = files.run_file(result.hash, ".detections.json")
             if file.is_file():
-                matches[result.spec.seed] = match(read_detections(file), truth, record.tiou, videos=videos)
+                detections = read_detections(file)
+                matches[result.spec.seed] = compare_to(detections, truth, record.tiou, videos=videos)
             else:
                 warnings.append(f"{row.name}, seed {result.spec.seed}: detections are missing")
-        if matches and len(videos) > 1:
-            drawn[row.name] = sample_row(list(matches.values()))
+        if matches and enough:
+            drawn[row.name] = sample_row(list(matches.values()), groups=groups)
             samples[row.name] = {seed: place for place, seed in enumerate(matches)}
-    if len(videos) < 2:
-        warnings.append("one test video: differences have no interval")
+    if not enough:
+        only = "videos of one group alone" if groups and len(videos) > 1 else "one test video"
+        warnings.append(f"{only}: differences have no interval")
 
     def compare(names: Sequence[str], coefficients: Sequence[float]) -> Interval | None:
         if any(name not in drawn for name in names):
@@ -231,6 +243,22 @@ def read_ground_truth(file: Path) -> tuple[pd.DataFrame, list[str]]:
         return pd.DataFrame(lines, columns=["video", "start", "end", "label"]), sorted(database)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not ActivityNet-style annotations: {error!r}", where=file) from None
+
+
+def read_groups(file: Path) -> dict[str, str] | None:
+    """Group of every test video (a person, a camera), or none where videos stand for themselves.
+
+    Raises:
+        InputError: not an annotation file, or some videos have a group and some have none.
+    """
+    try:
+        groups = {video: entry.get("group") for video, entry in _json(file)["database"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"not ActivityNet-style annotations: {error!r}", where=file) from None
+    named = {video: str(group) for video, group in groups.items() if group is not None}
+    if named and len(named) < len(groups):
+        raise InputError(f"{len(groups) - len(named)} videos without a group", where=file)
+    return named or None
 
 
 def read_detections(file: Path) -> pd.DataFrame:

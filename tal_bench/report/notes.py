@@ -139,6 +139,11 @@ def notes(study: Study) -> list[str]:
             "intervals carry the variance of both, each at its own 95 %. "
             f"{UNCLEAR}: the interval includes 0, no clear difference. Bold: best mean among students."
         )
+        if drawn := next((d for row in study.rows for d in row.differences.values() if d.groups), None):
+            lines.append(
+                f"The {drawn.videos} test videos belong to {drawn.groups} groups (persons, cameras); "
+                "intervals draw whole groups, not videos."
+            )
         if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
             lines.append("Intervals from one seed carry the variance of the videos alone.")
     lines += _extraction(study.rows)

@@ -82,12 +82,20 @@ def accuracy(study: Study) -> list[Column]:
             lambda row: row.mean(metric),
         )
 
+    def over(metric: str) -> Column:
+        ends = metric.removeprefix("map_").replace("-", ":")
+        return Column(
+            f"Avg @{ends} ↑",
+            lambda row: words.spread(row.mean(metric), row.sd(metric)),
+            lambda row: row.mean(metric),
+        )
+
     def against(base: str) -> Column:
         return Column(f"Δ {base} [95 % CI]", lambda row: words.interval(row.differences.get(base)))
 
     present = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
     average = Column("Avg ↑", lambda row: words.spread(row.mean(), row.sd()), lambda row: row.mean())
-    return [*_names(), *map(at, study.metrics), average, *map(against, present)]
+    return [*_names(), *map(at, study.metrics), average, *map(over, study.beside), *map(against, present)]
 
 
 def _names() -> list[Column]:
@@ -241,7 +249,7 @@ def line(study: Study, row: Row) -> dict[str, Any]:
         "seeds": len(row.results),
         "seeds_expected": row.expected,
     }
-    for metric in (*study.metrics, "map_avg"):
+    for metric in (*study.metrics, "map_avg", *study.beside):
         found |= {f"{metric}_mean": row.mean(metric), f"{metric}_sd": row.sd(metric)}
     for base in BASELINES:
         d = row.differences.get(base)

@@ -19,14 +19,17 @@ from tal_bench.report.collect import collect
 from tal_bench.report.tables import markdown
 from tal_bench.report.terminal import print_study
 from tal_bench.results import RunResult, StudyFolder, StudyRecord, write_atomically
+from tal_bench.studies.brought import bring, check_taught
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.detections import ground_truth_json
 from tal_bench.studies.drive import drive
 from tal_bench.studies.executor import abandon, make_executor
+from tal_bench.studies.fitted import fitted
 from tal_bench.studies.merge import with_earlier_rows
 from tal_bench.studies.plan import Context
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import check_names, expected_runs, plan_rows
+from tal_bench.studies.scoring import described
 from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
 from tal_bench.studies.tracking import Tracker
 
@@ -71,11 +74,18 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     tracker = Tracker(options.tracking_uri)
     check_writable(options.reports)
     dataset = prepare(spec.dataset, jobs, options.data_root, console)
+    spec, changed = fitted(spec, dataset)
     data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
+    for line in filter(None, (changed, *data.notes())):
+        console.print(line, highlight=False, soft_wrap=True)
+    brought = None
+    if spec.teacher_file is not None:
+        brought = bring(spec.teacher_file, dataset, data.outputs)
+        spec = spec.model_copy(update={"teacher": brought.name})
     folder = StudyFolder(options.reports / study_name(spec, dataset))
     context = Context(
         dataset=dataset,
-        classes=len(data.classes),
+        classes=len(data.outputs),
         student=spec.student,
         teacher=spec.teacher,
         budget=spec.spending,
@@ -83,9 +93,17 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         folder=folder.path,
         device=device,
         precision=choose_precision(spec.precision, device),
+        teacher_precision=spec.teacher_precision,
+        brought=brought,
     )
     order, plans = plan_rows(spec, context)
     read_through(data)
+    if brought is not None:
+        check_taught(brought, order)
+        run = context.run(brought.name, "final", 0, {}).hash
+        brought.keep(folder.run_file(run, ".safetensors"), run)
+        for note in brought.notes:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
     test = data.videos("test")
     record = StudyRecord(
         spec=spec,
@@ -95,9 +113,14 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         classes=data.classes,
         test_videos=len(test),
         tiou=dataset.tiou,
-        protocol=f"ActivityNet-style AP, tIoU {dataset.tiou[0]:g}:{dataset.tiou[-1]:g}",
+        protocol=described(dataset),
+        scoring=dataset.protocol,
+        skipped=data.selection.skipped,
     )
-    write_atomically(folder.path / "ground_truth.json", json.dumps(ground_truth_json(test, data.classes)))
+    write_atomically(
+        folder.path / "ground_truth.json",
+        json.dumps(ground_truth_json(test, data.classes, data.selection.groups)),
+    )
     folder.write_study(with_earlier_rows(record, folder))
     tracker.study(record, folder.path)
     with run_progress(console, expected_runs(spec, context)) as shown:

@@ -8,10 +8,9 @@ from functools import partial
 
 from rich.console import Console
 
-from tal_bench.config import DecodeSpec
 from tal_bench.engine.device import Device
 from tal_bench.engine.predict import decode
-from tal_bench.models.registry import get_model
+from tal_bench.models.registry import decoding_recipe
 from tal_bench.profiling.minute import (
     detector_seconds_per_minute,
     extraction_seconds,
@@ -46,7 +45,7 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
     """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
     folder = StudyFolder(context.folder)
     device = Device(context.device, context.precision)
-    model, architecture = get_model(row.model), context.architecture(row.model)
+    model, architecture = context.model(row.model), context.architecture(row.model)
     frames = context.dataset.max_length
     key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
     known = folder.read_cost(key)
@@ -60,7 +59,7 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
         detector = detector_seconds_per_minute(
             net,
             architecture,
-            partial(decode, settings=DecodeSpec()),
+            partial(decode, settings=decoding_recipe(model, context.dataset)),
             steps=steps_per_minute(context.dataset),
             device=device,
             threads=THREADS,
@@ -78,6 +77,6 @@ def _extraction(context: Context, console: Console) -> dict[str, float]:
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known
     console.print("measuring what a minute of video costs", highlight=False)
-    measured = extraction_seconds(context.dataset.name)
+    measured = extraction_seconds(context.dataset)
     write_atomically(file, json.dumps(measured, indent=1))
     return measured

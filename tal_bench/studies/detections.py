@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,21 @@ def detections_json(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def ground_truth_json(videos: Sequence[Video], classes: Sequence[str]) -> dict[str, Any]:
-    """ActivityNet-style `{"database": {video: {"subset", "duration", "annotations"}}}` of the test videos."""
+def ground_truth_json(
+    videos: Sequence[Video], classes: Sequence[str], groups: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """ActivityNet-style `{"database": {video: {"subset", "duration", "annotations"}}}` of the test videos.
+
+    Where videos belong to groups other than themselves (a person's, a camera's), each says its `group`.
+    """
+    grouped = groups is not None and any(groups[video.meta.id] != video.meta.id for video in videos)
     return {
         "database": {
             video.meta.id: {
                 "subset": "test",
                 "duration": video.meta.duration,
                 "fps": video.meta.fps,
+                **({"group": groups[video.meta.id]} if groups and grouped else {}),
                 "annotations": [
                     {"segment": segment, "label": classes[label], "label_id": label}
                     for segment, label in zip(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from tal_bench.processes import Workers
 
 
 class InProcess(Executor):
@@ -28,36 +23,6 @@ class InProcess(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
-
-
-class Workers(ProcessPoolExecutor):
-    """Local processes that leave Ctrl-C, which a terminal sends to all of them, to this one."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand a call over; starts a process when none is idle."""
-        with _interrupts_held_back():
-            return super().submit(fn, *args, **kwargs)
-
-    def abandon(self) -> None:
-        """End the processes now, whatever they compute; finished runs are on disk."""
-        processes = list((self._processes or {}).values())
-        self.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C, not even while they import; here it comes afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it would let interrupts through
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def abandon(executor: Executor) -> None:
@@ -80,27 +45,13 @@ def make_executor(jobs: int, device: str, plugins: Sequence[Path]) -> Executor:
         if device == "cpu":
             torch.set_num_threads(1)
         return InProcess()
-    return Workers(
-        max_workers=jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(device, tuple(plugins)),
-    )
+    return Workers(jobs, _start_worker, (device, tuple(plugins)))
 
 
 def _start_worker(device: str, plugins: tuple[Path, ...]) -> None:
-    """Set a worker up: one thread, plugins loaded, and gone when its parent is."""
+    """Set a worker up: one thread, plugins loaded."""
     if device == "cpu":
         torch.set_num_threads(1)
-    threading.Thread(target=_follow_parent, daemon=True).start()
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugins)
-
-
-def _follow_parent() -> None:
-    """Leave when the parent dies, be it by SIGKILL, instead of computing for nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tal_bench.config import StudySpec
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
-from tal_bench.models.registry import get_model
+from tal_bench.models.registry import get_model, model_names
 from tal_bench.results import RowRecord, StudyFolder, StudyRecord
 from tal_bench.studies.rows import INPUTS_ORDER
 
@@ -44,11 +44,12 @@ def _is_here(row: RowRecord, folder: StudyFolder) -> bool:
 
 def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:
     """Teachers, references, students; models by what they read, variants as declared."""
-    declared = variants.names()
+    declared, known = variants.names(), set(model_names())
 
     def place(row: RowRecord) -> tuple[int, int]:
         if row.kind == "student":
             return KINDS.index(row.kind), declared.index(row.name) if row.name in declared else len(declared)
-        return KINDS.index(row.kind), INPUTS_ORDER.index(get_model(row.model).inputs)
+        inputs = get_model(row.model).inputs if row.model in known else "all"  # one that was brought is not
+        return KINDS.index(row.kind), INPUTS_ORDER.index(inputs)
 
     return tuple(sorted(rows, key=place))

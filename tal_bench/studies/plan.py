@@ -24,14 +24,24 @@ from tal_bench.config import (
 )
 from tal_bench.distill.variants import TeacherRef, Variant
 from tal_bench.errors import InputError
-from tal_bench.models.registry import detector_spec, get_model, model_name, training_recipe
+from tal_bench.models.registry import (
+    Model,
+    decoding_recipe,
+    detector_spec,
+    get_model,
+    model_name,
+    training_recipe,
+)
 from tal_bench.results import RowRecord, RunResult
+from tal_bench.studies.brought import Brought
 from tal_bench.studies.drive import Plan
 from tal_bench.studies.run import Job
 from tal_bench.studies.tune import Settings, Trial, best, propose
 
 TUNING_SEED = 1000
 """Of every tuning run; the final seeds are 0, 1, 2 ..."""
+STEPS_OF_FEW = 6
+"""A budget that names a number of videos takes at most this share of them into a batch."""
 Asking = Generator[Sequence[Job], list[RunResult], Settings]
 
 
@@ -49,6 +59,8 @@ class Context:
         folder: of the study.
         device: `cpu` or `cuda`.
         precision: of the runs.
+        teacher_precision: of teachers while they teach.
+        brought: the teacher that a person brings as a file, or none.
     """
 
     dataset: DatasetSpec
@@ -60,14 +72,32 @@ class Context:
     folder: Path
     device: str
     precision: Literal["fp32", "bf16"]
+    teacher_precision: Literal["student", "fp32", "bf16"] = "student"
+    brought: Brought | None = None
+
+    def is_brought(self, model: str) -> bool:
+        """Whether a row's model comes from a file and is not trained."""
+        return self.brought is not None and model == self.brought.name
+
+    def model(self, name: str) -> Model:
+        """A registered model, or the one that was brought."""
+        return self.brought.model if self.brought and self.is_brought(name) else get_model(name)
 
     def architecture(self, model: str) -> DetectorSpec:
-        """Of a registered model on this dataset."""
+        """Of a model on this dataset."""
+        if self.brought and self.is_brought(model):
+            return self.brought.card.detector
         return detector_spec(get_model(model), self.dataset, self.classes)
 
     def schedule(self, model: str) -> TrainSpec:
-        """The model's recipe on data of this size, shortened when the budget says so."""
-        recipe = training_recipe(get_model(model), self.dataset.size)
+        """The model's recipe on this dataset, shortened when the budget says so.
+
+        A budget of few videos has small batches, so that an epoch has a few steps.
+        """
+        recipe = training_recipe(get_model(model), self.dataset)
+        if self.budget.videos is not None:
+            largest = max(1, self.budget.videos // STEPS_OF_FEW)
+            recipe = recipe.model_copy(update={"batch_size": min(recipe.batch_size, largest)})
         if self.budget.epochs is None:
             return recipe
         warmup = min(recipe.warmup_epochs, self.budget.epochs - 1)
@@ -76,18 +106,21 @@ class Context:
         )
 
     def run(self, model: str, protocol: Literal["tune", "final"], seed: int, settings: Settings) -> RunSpec:
-        """A run on labels alone."""
-        schedule = self.schedule(model)
-        return RunSpec(
+        """A run on labels alone; of a model that was brought always the same one, which trains nothing."""
+        common = RunSpec(
             dataset=self.dataset,
             model=model,
             detector=self.architecture(model),
-            train=schedule.model_copy(update={"lr": schedule.lr * settings.get("lr", 1.0)}),
-            protocol=protocol,
-            seed=seed,
+            train=TrainSpec(),
+            decode=decoding_recipe(self.model(model), self.dataset),
             videos=self.budget.videos,
             precision=self.precision,
         )
+        if self.brought and self.is_brought(model):
+            return common.model_copy(update={"weights": self.brought.weights})
+        schedule = self.schedule(model)
+        train = schedule.model_copy(update={"lr": schedule.lr * settings.get("lr", 1.0)})
+        return common.model_copy(update={"train": train, "protocol": protocol, "seed": seed})
 
     def job(self, spec: RunSpec, history: Sequence[Trial] | None = None) -> Job:
         """The run as a worker gets it."""
@@ -106,7 +139,9 @@ def teacher_model(ref: TeacherRef, context: Context) -> str:
     source = {"student": context.student, "teacher": context.teacher}.get(ref.structure)
     if source is None:
         return ref.structure if ref.inputs == "all" else model_name(ref.structure, cast("Inputs", ref.inputs))
-    model = get_model(source)
+    model = context.model(source)
+    if context.brought and context.is_brought(source) and ref.inputs in context.brought.serves:
+        return source
     name = model_name(
         model.structure,
         cast("Inputs", ref.inputs),
@@ -157,7 +192,7 @@ def modalities(model: str, context: Context) -> str:
 def labels_row(context: Context, name: str, model: str, kind: Literal["teacher", "reference"]) -> Plan:
     """A model trained on labels, with all final seeds."""
     settings = yield from tuned_teacher(context, model)
-    seeds = tuple(range(context.budget.seeds))
+    seeds = (0,) if context.is_brought(model) else tuple(range(context.budget.seeds))
     specs = [context.run(model, "final", seed, settings) for seed in seeds]
     yield [context.job(spec) for spec in specs]
     return RowRecord(
@@ -174,7 +209,7 @@ def labels_row(context: Context, name: str, model: str, kind: Literal["teacher",
 def tuned_teacher(context: Context, model: str) -> Asking:
     """Learning rate of a teacher: the default, or the best of the budget's multiples on validation."""
     multiples = context.budget.teacher_lr
-    if not multiples:
+    if not multiples or context.is_brought(model):
         return {}
     specs = [context.run(model, "tune", TUNING_SEED, {"lr": multiple}) for multiple in multiples]
     results = yield [context.job(spec) for spec in specs]
@@ -257,5 +292,6 @@ def distilled(
         soft_weight=settings.get("soft_weight", variant.soft_weight),
         temperature=settings.get("temperature", variant.temperature),
         student_init=variant.student_init,
+        precision=context.teacher_precision,
     )
     return base.model_copy(update={"distill": spec})

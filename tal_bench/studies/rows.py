@@ -45,7 +45,8 @@ def check_names(spec: StudySpec) -> None:
             hint="see tal-bench list students",
         )
     students.get(spec.student)
-    get_model(spec.teacher)
+    if spec.teacher_file is None:
+        get_model(spec.teacher)
     for name in spec.references:
         get_model(name)
 
@@ -76,7 +77,7 @@ def plan_rows(spec: StudySpec, context: Context) -> tuple[list[str], list[tuple[
     plain = without_branch(spec.student)
     if plain is not None and plain not in labelled:
         labelled.append(plain)
-    labelled.sort(key=lambda m: (m not in taught_by, INPUTS_ORDER.index(get_model(m).inputs)))
+    labelled.sort(key=lambda m: (m not in taught_by, INPUTS_ORDER.index(context.model(m).inputs)))
     plans = [(v.name, student_row(context, v)) for v in sorted(chosen, key=lambda v: -len(v.teachers))]
     plans += [(m, labels_row(context, m, m, "teacher" if m in taught_by else "reference")) for m in labelled]
     return [*labelled, *(v.name for v in chosen)], plans
@@ -89,9 +90,12 @@ def expected_runs(spec: StudySpec, context: Context) -> int:
     names, _ = plan_rows(spec, context)
     searches = len(budget.teacher_lr)
     teacher = max(searches, 1) + (budget.seeds if budget.paired_teachers else 1)
-    taught_by = [len({teacher_model(r, context) for r in v.teachers.values()}) for v in chosen]
-    labelled = len(names) - len(chosen)
-    return (
-        sum(budget.trials + budget.seeds + teacher * count for count in taught_by)
-        + (searches + budget.seeds) * labelled
+
+    def taught(variant: Variant) -> int:
+        models = {teacher_model(ref, context) for ref in variant.teachers.values()}
+        return sum(1 if context.is_brought(model) else teacher for model in models)
+
+    labelled = names[: len(names) - len(chosen)]
+    return sum(budget.trials + budget.seeds + taught(variant) for variant in chosen) + sum(
+        1 if context.is_brought(model) else searches + budget.seeds for model in labelled
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,17 +15,19 @@ import torch
 from torch import nn
 
 from tal_bench.config import DatasetSpec, RunSpec
-from tal_bench.data.dataset import Dataset, Part, open_dataset
+from tal_bench.data.dataset import Dataset, Part, Video, open_dataset
+from tal_bench.data.video.spec import find_extraction
 from tal_bench.distill.objective import Objective
-from tal_bench.engine.checkpoint import load_weights, save_weights
+from tal_bench.engine.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.engine.device import Device
 from tal_bench.engine.predict import predict
 from tal_bench.engine.train import initialise_from, train
 from tal_bench.errors import InputError, TalBenchError
-from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap
+from tal_bench.evaluation.mean_ap import MeanAP
 from tal_bench.models.registry import get_model
 from tal_bench.results import EpochRecord, RunResult, StudyFolder, write_atomically
-from tal_bench.studies.detections import detections_json, detections_table, ground_truth_table
+from tal_bench.studies import scoring
+from tal_bench.studies.detections import detections_json
 from tal_bench.studies.environment import environment
 from tal_bench.studies.pruning import Curve, judge
 
@@ -95,22 +98,47 @@ class _Attempt:
         self.spec, self.folder, self.device = job.spec, folder, device
         self.history: list[EpochRecord] = []
         self.timings: dict[str, float] = {}
+        self.data: Dataset | None = None
+        self.evaluated: list[Video] = []
         self.accuracy: MeanAP | None = None
+        self.further: dict[str, float] = {}
+        self.evaluation = ""
         self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
 
     def finish(self) -> RunResult:
-        """Train, evaluate, write weights and detections."""
-        spec = self.spec
-        student, teachers, objective = _networks(spec, self.folder)
-        data = open_once(spec.dataset, _reads(spec, self.folder), spec.videos)
+        """Train, unless the weights were brought; evaluate, write weights and detections."""
+        spec, file = self.spec, self.folder.run_file(self.spec.hash, ".safetensors")
+        networks = _networks(spec, self.folder) if spec.weights is None else None
+        self.data = open_once(spec.dataset, _reads(spec, self.folder), spec.videos)
         train_part, eval_part = PARTS[spec.protocol]
-        self.evaluated = data.videos(eval_part)
-        self.classes = data.classes
+        self.evaluated = self.data.videos(eval_part)
+        if networks is None:
+            average = load_model(file)[0]
+        else:
+            average = self._train(*networks, self.data.videos(train_part))
+        if self.accuracy is None:
+            self._evaluate(average)
+        if networks is not None and (spec.protocol == "final" or spec.distill is None):
+            save_model(average, file, card(spec, self.data.outputs))  # tuning needs those of teachers only
+        if spec.protocol == "final":
+            text = json.dumps(detections_json(self.detections), separators=(",", ":"))
+            write_atomically(self.folder.run_file(spec.hash, ".detections.json"), text)
+        return self.result("finished")
+
+    def _train(
+        self,
+        student: nn.Module,
+        teachers: dict[str, nn.Module],
+        objective: Objective | None,
+        videos: list[Video],
+    ) -> nn.Module:
+        """The weights' moving average after the last epoch."""
+        spec = self.spec
         started = time.perf_counter()
         average = train(
             student,
             spec.detector,
-            data.videos(train_part),
+            videos,
             spec.train,
             seed=spec.seed,
             device=self.device,
@@ -119,14 +147,7 @@ class _Attempt:
             after_epoch=self._after_epoch,
         )
         self.timings["train"] = time.perf_counter() - started - self.timings.get("evaluate", 0.0)
-        if self.accuracy is None:
-            self._evaluate(average)
-        if spec.protocol == "final" or spec.distill is None:  # tuning needs the weights of teachers only
-            save_weights(average, self.folder.run_file(spec.hash, ".safetensors"))
-        if spec.protocol == "final":
-            text = json.dumps(detections_json(self.detections), separators=(",", ":"))
-            write_atomically(self.folder.run_file(spec.hash, ".detections.json"), text)
-        return self.result("finished")
+        return average
 
     def _after_epoch(self, epoch: int, losses: dict[str, float], average: nn.Module) -> bool:
         """Record the losses; on validation also the mAP, which may prune."""
@@ -150,15 +171,14 @@ class _Attempt:
         """Average mAP in percent on the evaluated part."""
         started = time.perf_counter()
         spec = self.spec
+        assert self.data is not None
         found = list(predict(model, spec.detector, self.evaluated, spec.decode, self.device))
-        self.detections = detections_table(found, self.classes)
+        self.detections, truth = scoring.tables(found, self.evaluated, self.data)
         predicted = time.perf_counter()
-        self.accuracy = interpolated_ap(
-            self.detections,
-            ground_truth_table(self.evaluated, self.classes),
-            spec.dataset.tiou,
-            videos=[v.meta.id for v in self.evaluated],
-        )
+        judged = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
+        self.accuracy = scoring.average_precision(*judged)
+        self.further = scoring.recalls(*judged) | scoring.beside(*judged)
+        self.evaluation = scoring.evaluated(self.data, spec.protocol, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started
@@ -170,7 +190,7 @@ class _Attempt:
         if self.accuracy is not None and status != "failed":
             pairs = zip(self.accuracy.thresholds, self.accuracy.map, strict=True)
             metrics = {f"map_{t:.2f}": 100.0 * float(value) for t, value in pairs}
-            metrics["map_avg"] = 100.0 * self.accuracy.average
+            metrics |= {"map_avg": 100.0 * self.accuracy.average, **self.further}
             means = self.accuracy.ap.mean(axis=0)
             per_class = {str(c): 100.0 * float(x) for c, x in zip(self.accuracy.classes, means, strict=True)}
         return RunResult(
@@ -179,11 +199,30 @@ class _Attempt:
             status=status,
             metrics=metrics,
             per_class=per_class,
+            evaluation=self.evaluation,
+            videos=len(self.evaluated),
+            skipped=tuple(self.data.selection.skipped) if self.data else (),
             history=tuple(self.history),
             environment=environment(self.device.torch),
             timings={name: round(value, 3) for name, value in self.timings.items()},
             error=error,
         )
+
+
+def card(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
+    """What stands in the weights' file of a run."""
+    data = spec.dataset
+    return ModelCard(
+        name=spec.model,
+        model=spec.model,
+        detector=spec.detector,
+        decode=spec.decode,
+        classes=tuple(classes),
+        features=FeatureGrid(stride=data.stride, window=data.window, fps=data.fps),
+        dataset=data,
+        extraction=find_extraction(data, spec.detector.reads),
+        run=spec.hash,
+    )
 
 
 def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
@@ -195,9 +234,7 @@ def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     known = folder.read_run(hash_)
     if known is None or known.status != "finished":
         raise InputError(f"run {hash_} has not finished", where=folder.path)
-    net = get_model(known.spec.model).build(known.spec.detector)
-    load_weights(net, folder.run_file(hash_, ".safetensors"))
-    return net.eval(), known.spec
+    return load_model(folder.run_file(hash_, ".safetensors"))[0], known.spec
 
 
 def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:

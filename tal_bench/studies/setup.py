@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tal_bench.config import DatasetSpec, StudySpec
 from tal_bench.data.dataset import Dataset
-from tal_bench.data.registry import load_spec
+from tal_bench.data.registry import load_spec, notices
 from tal_bench.data.splits import with_fingerprint
 from tal_bench.errors import InputError
 
@@ -69,4 +69,7 @@ def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> D
         def show(done: int, total: int) -> None:
             display.update(task, completed=done, total=total, visible=done < total)
 
-        return with_fingerprint(load_spec(name, jobs=jobs, data_root=data_root, progress=show))
+        spec = with_fingerprint(load_spec(name, jobs=jobs, data_root=data_root, progress=show))
+    for line in notices(spec):
+        console.print(f"{spec.name}: {line}", highlight=False, soft_wrap=True)
+    return spec

@@ -57,9 +57,11 @@ def train_one(
     spec = prepare(dataset, 1, data_root, console)
     limits = BUDGETS[budget]
     data = open_dataset(spec, tuple(spec.modalities), limit=limits.videos)
+    for line in data.notes():
+        console.print(line, highlight=False, soft_wrap=True)
     context = Context(
         dataset=spec,
-        classes=len(data.classes),
+        classes=len(data.outputs),
         student=model,
         teacher=teacher,
         budget=limits,

@@ -104,9 +104,15 @@ def metrics(result: RunResult) -> list[tuple[str, float, int]]:
 
 
 def metric_name(column: str) -> str:
-    """`map_0.50` as MLflow takes it: `mAP/tIoU_0.5`."""
+    """`map_0.50` and `recall_1x_0.50` as MLflow takes them: `mAP/tIoU_0.5`, `recall_1x/tIoU_0.5`.
+
+    An average over a second grid, `map_0.50-0.95`, keeps its ends: `mAP/tIoU_0.50-0.95`.
+    """
+    if column.startswith("recall_"):
+        kind, _, at = column.rpartition("_")
+        return f"{kind}/avg" if at == "avg" else f"{kind}/tIoU_{float(at):g}"
     at = column.removeprefix("map_")
-    return "mAP/avg" if at == "avg" else f"mAP/tIoU_{float(at):g}"
+    return "mAP/avg" if at == "avg" else f"mAP/tIoU_{at}" if "-" in at else f"mAP/tIoU_{float(at):g}"
 
 
 def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .checks import Compared
-from .fixtures import discover
+from .fixtures import Fixture, discover
 
 HERE = Path(__file__).parent
 EXCERPT = HERE / "excerpt"
@@ -29,12 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[WORST] = {}
 
 
+def given_fixtures(config: pytest.Config) -> list[Fixture]:
+    """Of the folders that were asked for, or of those that are there."""
+    given = config.getoption("parity_dir", default=None)
+    folders = [Path(folder) for folder in given or [EXCERPT, *([SIBLING] if SIBLING.is_dir() else [])]]
+    return [fixture for folder in folders for fixture in discover(folder)]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fixture" not in metafunc.fixturenames:
         return
-    given = metafunc.config.getoption("parity_dir", default=None)
-    folders = [Path(folder) for folder in given or [EXCERPT, *([SIBLING] if SIBLING.is_dir() else [])]]
-    found = [fixture for folder in folders for fixture in discover(folder)]
+    found = given_fixtures(metafunc.config)
     metafunc.parametrize("fixture", found, ids=[fixture.id for fixture in found])
 
 

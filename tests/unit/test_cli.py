@@ -15,7 +15,8 @@ import pytest
 from tal_bench.cli import main
 from tal_bench.cli.app import app
 from tal_bench.cli.definitions import study_spec
-from tal_bench.cli.measure import parse_channels, parse_tiou
+from tal_bench.cli.evaluate import parse_tiou
+from tal_bench.cli.measure import parse_channels
 from tal_bench.cli.study import check_port
 from tal_bench.config import StudySpec
 from tal_bench.errors import DataError, InputError
@@ -24,12 +25,12 @@ PROMISED = {
     "ablate": "--variant --dataset --student --teacher --trials --seeds --jobs --tracking-uri --reports "
     "--device --precision --budget --plugin",
     "train": "--dataset --variant --seed --budget --reports --device --precision --plugin",
-    "evaluate": "--ground-truth --detections --tiou --subset --protocol --json",
+    "evaluate": "--ground-truth --detections --tiou --subset --exclude --protocol --per-class --json",
     "profile": "--frames --channels --classes --device --precision --threads --json",
     "list": "--plugin",
     "data list": "--plugin",
     "data prepare": "--jobs",
-    "data check": "--json",
+    "data check": "--picture --json",
     "report": "",
     "ui": "--tracking-uri --port",
     "doctor": "",

@@ -82,7 +82,7 @@ def test_everything_else_is() -> None:
     for path in leaves(value):
         altered = _Loose(changed(value, path))
         same = RunSpec.hash.fget(altered) == spec.hash  # type: ignore[attr-defined]
-        assert same == (path[-1] in ("folder", "annotations")), path
+        assert same == (path[-1] in ("folder", "also", "annotations", "scores")), path
 
 
 class _Loose:

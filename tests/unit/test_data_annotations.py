@@ -161,3 +161,49 @@ def test_any_json_value_is_read_or_refused(
     assert (video.segments >= 0).all()
     assert (video.segments <= video.duration).all()
     assert (video.segments[:, 1] - video.segments[:, 0] >= SHORTEST).all()
+
+
+def test_classes_that_never_occur_keep_their_place(tmp_path: Path) -> None:
+    path = _file(tmp_path, _one([_seg(1, 2, "cut", label_id=3), _seg(3, 4, "wash", label_id=0)]))
+    found = read_annotations(path, count=5)
+    assert found.classes == ("wash", "class 1", "class 2", "cut", "class 4")
+    assert found.videos[0].labels.tolist() == [3, 0]
+    with pytest.raises(DataError, match="label_id 3 of 'cut', of 3 classes"):
+        read_annotations(path, count=3)
+    with pytest.raises(DataError, match="5 classes are numbered by label_id, and an annotation has none"):
+        read_annotations(_file(tmp_path, _one([_seg(1, 2, "cut")])), count=5)
+
+
+def test_labels_that_are_no_class_are_left_out(tmp_path: Path) -> None:
+    path = _file(tmp_path, _one([_seg(1, 2, "Ambiguous"), _seg(3, 4, "b")]))
+    found = read_annotations(path, ignore=("Ambiguous",))
+    assert found.classes == ("b",)
+    assert found.videos[0].segments.tolist() == [[3, 4]]
+
+
+def test_only_the_wanted_subsets_are_read(tmp_path: Path) -> None:
+    content = _one([_seg(1, 2)])
+    content["database"]["w"] = {"subset": "Testing", "duration": 3.0}  # type: ignore[index]
+    path = _file(tmp_path, content)
+    with pytest.raises(DataError, match="video 'w': 'annotations' is missing"):
+        read_annotations(path)
+    assert [video.id for video in read_annotations(path, subsets=("TRAIN",)).videos] == ["v"]
+
+
+def test_a_number_of_frames_stands_for_a_rate(tmp_path: Path) -> None:
+    assert read_annotations(_file(tmp_path, _one([], fps=None, frame=250))).videos[0].fps == 25.0
+    with pytest.raises(DataError, match="'fps' is missing"):
+        read_annotations(_file(tmp_path, _one([], fps=None, frame="many")))
+
+
+def test_a_few_reversed_segments_are_dropped_and_counted(tmp_path: Path) -> None:
+    """Up to one in a hundred; more of them mean that starts and ends are mixed up."""
+    good = [_seg(k / 10, k / 10 + 0.05) for k in range(99)]
+    annotations = read_annotations(_file(tmp_path, _one([*good, _seg(2, 1)])))
+    assert len(annotations.videos[0].segments) == 99
+    assert annotations.repairs == {"reversed": 1}
+    with pytest.raises(DataError, match="ends before it starts"):
+        read_annotations(_file(tmp_path, _one([*good, _seg(2, 1), _seg(3, 1)])))
+    _, findings = scan_annotations(_file(tmp_path, _one([*good, _seg(2, 1)])))
+    assert [(f.severity, f.kind) for f in findings] == [("warning", "reversed")]
+    assert findings[0].problem.endswith("; dropped")

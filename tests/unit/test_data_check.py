@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from data_files import entry, small_dataset, write_json
 from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.data.annotations import read_annotations
 from tal_bench.data.check import check
+from tal_bench.data.picture import SHOWN_CLASSES, class_counts, figure, picture
 from tal_bench.data.statistics import statistics
 
 
@@ -54,7 +56,7 @@ def test_everything_is_found_at_once(tmp_path: Path) -> None:
         ("error", "length", "v06.npy"),
         ("error", "streams-differ", "video 'v06'"),
         ("error", "zeros", "v07.npy"),
-        ("warning", "same-features", "v12.npy"),
+        ("error", "two-splits", "v12.npy"),
     }
     assert not report.ok
     length = next(f.problem for f in report.findings if f.kind == "length" and "v06" in f.file)
@@ -141,7 +143,9 @@ def test_an_unreadable_annotation_file_is_a_finding(tmp_path: Path) -> None:
     spec.annotations.write_text("{")
     report = check(spec)
     assert report.counts == {"annotations": 1}
-    assert "line 1" in report.lines()[0]
+    assert report.statistics.empty
+    assert "line 1" in report.findings[0].problem
+    assert json.loads(report.to_json())["statistics"] == {}
 
 
 def test_display_is_capped_and_json_is_not(tmp_path: Path) -> None:
@@ -150,9 +154,9 @@ def test_display_is_capped_and_json_is_not(tmp_path: Path) -> None:
         path.unlink()
     report = check(spec)
     assert report.counts == {"missing": 12}
-    lines = report.lines(shown=5)
-    assert len(lines) == 6
-    assert lines[-1] == "error: … and 7 more of kind 'missing'"
+    shown = report.shown(5)
+    assert [f.file for f in shown] == [*(f"rgb/v{k:02d}.npy" for k in range(1, 6)), "…"]
+    assert shown[-1].problem == "and 7 more like it"
     value = json.loads(report.to_json())
     assert len(value["findings"]) == 12
     assert value["counts"] == {"missing": 12}
@@ -166,16 +170,153 @@ def test_statistics(tmp_path: Path) -> None:
             "a": entry(40, [(0, 4, "x"), (2, 6, "y"), (8, 9, "x")]),
             "b": entry(80, [], "TRAINING"),
             "c": entry(40, [(0, 10, "x")], "test"),
+            "d": entry(40, [], "other"),
         },
     )
-    frame = statistics(read_annotations(path))
-    assert list(frame.index) == ["training", "test"]
+    a, b, c, d = read_annotations(path).videos
+    frame = statistics({"training": [a, b], "test": [c], "bare": [d], "none": []})
+    assert list(frame.index) == ["training", "test", "bare"]
     row = frame.loc["training"]
     assert (row["videos"], row["segments"], row["classes"]) == (2, 3, 2)
     assert row["hours"] == pytest.approx(30 / 3600)
     assert row["segments_per_video"] == 1.5
-    assert (row["segment_median"], row["segment_max"]) == (4.0, 4.0)
-    assert (row["video_median"], row["video_max"]) == (15.0, 20.0)
+    assert (row["segment_min"], row["segment_median"], row["segment_mean"], row["segment_max"]) == (
+        1,
+        4,
+        3,
+        4,
+    )
+    assert (row["video_min"], row["video_median"], row["video_mean"], row["video_max"]) == (10, 15, 15, 20)
     assert row["background"] == pytest.approx(1 - 7 / 30)
     assert row["overlap"] == pytest.approx(2 / 7)
     assert frame.loc["test", "background"] == 0.0
+    assert np.isnan(frame.loc["bare", "segment_median"])
+    assert frame.loc["bare", "background"] == 1.0
+
+
+def test_splits_of_the_spec(tmp_path: Path) -> None:
+    """Statistics are those of what is trained and tested on, whatever subsets the file has."""
+    spec = small_dataset(tmp_path)
+    report = check(spec.model_copy(update={"exclude": ("v00", "v12", "nobody")}))
+    assert report.counts == {"unknown-video": 1}
+    assert report.statistics["videos"].to_dict() == {"training": 8, "test": 3}
+    folds = check(spec.model_copy(update={"folds": 13, "fold": 12}))
+    assert folds.findings == ()
+    assert folds.statistics["videos"].to_dict() == {"training": 12, "test": 1}
+    assert check(spec.model_copy(update={"folds": 14})).counts == {"folds": 1}
+    value = json.loads(report.to_json())["statistics"]
+    assert value["test"]["videos"] == 3
+    nothing = check(spec.model_copy(update={"exclude": tuple(f"v{k:02d}" for k in range(9, 13))}))
+    assert nothing.counts == {"empty-split": 1}
+
+
+def test_groups_in_both_splits(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path)
+    grouped = spec.model_copy(update={"groups": r"v(\d)"})  # v00 … v09 and v10, v11, v12
+    (finding,) = check(grouped).findings
+    assert (finding.severity, finding.kind) == ("error", "group-in-two-splits")
+    assert finding.problem == "group '0' has 9 training videos ('v00') and 1 test video ('v09')"
+    assert check(grouped.model_copy(update={"groups": r"v(0)"})).counts == {
+        "no-group": 3,
+        "group-in-two-splits": 1,
+    }
+
+
+def test_a_copy_in_the_same_split_is_a_warning(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path)
+    shutil.copy(tmp_path / "flow" / "v01.npy", tmp_path / "flow" / "v02.npy")
+    kinds = {(severity, kind) for severity, kind, _ in _found(spec)}
+    assert ("warning", "same-features") in kinds
+    assert ("error", "two-splits") not in kinds
+
+
+def test_videos_that_may_be_skipped_are_warnings(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path).model_copy(update={"missing": "skip"})
+    (tmp_path / "rgb" / "v03.npy").unlink()
+    report = check(spec)
+    assert report.ok
+    assert [f.problem for f in report.findings] == ["missing feature file; its video is left out"]
+    shutil.rmtree(tmp_path / "flow")
+    assert not check(spec).ok
+
+
+def test_files_of_one_stream_in_several_folders(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path)
+    both = ModalitySpec(role="primary", folder=tmp_path / "rgb", also=(tmp_path / "flow",), channels=8)
+    spec = spec.model_copy(update={"modalities": {"both": both}})
+    report = check(spec)
+    assert (report.findings, report.files) == ((), 26)
+    (tmp_path / "flow" / "v01.npy").unlink()
+    np.save(tmp_path / "flow" / "v02.npy", np.load(tmp_path / "flow" / "v02.npy")[:-5])
+    np.save(tmp_path / "flow" / "v03.npy", np.load(tmp_path / "flow" / "v03.npy")[:, :1])
+    found = {(kind, file) for _, kind, file in _found(spec)}
+    assert found == {("missing", "v01.npy"), ("streams-differ", "video 'v02'"), ("width", "v03.npy")} | (
+        {("length", "v02.npy")} if ("length", "v02.npy") in found else set()
+    )
+    shutil.rmtree(tmp_path / "flow")
+    (finding,) = check(spec).findings
+    assert finding.file == str(tmp_path / "flow")
+
+
+def test_features_that_cover_their_video_have_any_length(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path)
+    for path in (*(tmp_path / "rgb").iterdir(), *(tmp_path / "flow").iterdir()):
+        np.save(path, np.load(path)[:30])
+    assert check(spec).counts["length"] == 26
+    assert check(spec.model_copy(update={"stride": 0.0})).findings == ()
+
+
+def test_external_scores(tmp_path: Path) -> None:
+    spec = small_dataset(tmp_path)
+    file = tmp_path / "scores.json"
+    spec = spec.model_copy(update={"scores": file})
+    assert check(spec).counts == {"scores": 1}
+    file.write_text(json.dumps({f"v{k:02d}": {"jump": 0.5, "run": 0.5} for k in range(9, 12)}))
+    (finding,) = check(spec).findings
+    assert (finding.kind, finding.problem) == ("scores", "test video 'v12' has no external scores")
+    assert check(spec.model_copy(update={"missing": "skip"})).ok
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+def test_archives_and_tensors_are_checked_alike(tmp_path: Path, suffix: str) -> None:
+    import torch
+
+    spec = small_dataset(tmp_path)
+    for path in (*(tmp_path / "rgb").iterdir(), *(tmp_path / "flow").iterdir()):
+        values = np.load(path)
+        if path.name == "v02.npy":
+            values = values[:, :1]
+        if suffix == ".npz":
+            np.savez(path.with_suffix(suffix), feats=values)
+        else:
+            torch.save(torch.from_numpy(values), path.with_suffix(suffix))
+    streams = {name: m.model_copy(update={"suffix": suffix}) for name, m in spec.modalities.items()}
+    spec = spec.model_copy(update={"modalities": streams})
+    assert check(spec).counts == {"width": 2}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_of_the_labels(tmp_path: Path, suffix: str) -> None:
+    report = check(small_dataset(tmp_path))
+    content = picture(report.dataset, report.parts, report.classes, suffix)
+    assert content.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
+
+
+def test_every_label_of_the_picture_is_inside_it_and_apart(tmp_path: Path) -> None:
+    segments = [(k % 9, k % 9 + 0.5, f"class {k} with a name that goes on and on and $on") for k in range(70)]
+    path = write_json(tmp_path / "a.json", {"a": entry(40, segments), "b": entry(40, [], "test")})
+    annotations = read_annotations(path)
+    a, b = annotations.videos
+    parts = {"training": [a], "a split of a rather long name": [b]}
+    counts = class_counts(parts, annotations.classes)
+    assert counts["class"].nunique() == SHOWN_CLASSES
+    drawing = figure("x" * 200, parts, annotations.classes)
+    drawing.draw_without_rendering()
+    drawn, (width, height) = drawing.get_tightbbox(), drawing.get_size_inches()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= width and drawn.y1 <= height
+    names = [t.get_window_extent() for t in drawing.axes[-1].get_yticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(names))
+
+
+def test_an_empty_picture_can_be_drawn() -> None:
+    assert picture("nothing", {"test": []}, ()).startswith(b"\x89PNG")

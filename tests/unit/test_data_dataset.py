@@ -9,8 +9,10 @@ from data_files import FPS, STRIDE, WINDOW, small_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tal_bench.data.dataset import open_dataset, to_grid, to_seconds
-from tal_bench.data.splits import fingerprint, validation_ids, with_fingerprint
+from tal_bench.data.dataset import open_dataset
+from tal_bench.data.selection import validation_ids
+from tal_bench.data.splits import fingerprint, with_fingerprint
+from tal_bench.data.timing import to_grid, to_seconds
 from tal_bench.errors import DataError, InputError
 
 times = st.lists(st.floats(0, 1e4), min_size=1, max_size=5)

@@ -99,7 +99,7 @@ def _save(value: object) -> object:
         (Path.touch, "empty file"),
         (lambda path: path.write_bytes(b"not numpy at all"), "truncated or not a .npy file"),
         (lambda path: (np.save(path, VALUES), os.truncate(path, 150)), "truncated or not a .npy file"),
-        (_save(np.array([{"a": 1}], dtype=object)), "truncated or not a .npy file"),
+        (_save(np.array([{"a": 1}], dtype=object)), "refused: a pickle of Python objects"),
         (_save(VALUES.astype(np.int32)), "dtype int32"),
         (_save(VALUES[0]), r"shape \[3\], expected \[T, 3\]"),
         (_save(VALUES[:0]), "no time steps"),

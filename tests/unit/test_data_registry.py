@@ -27,7 +27,7 @@ window: 16
 def test_unknown_names_are_answered() -> None:
     with pytest.raises(InputError, match=r"unknown dataset 'thumos' \(did you mean 'thumos14'\?; or .*yaml"):
         load_spec("thumos")
-    with pytest.raises(InputError, match=r"known: sprites, thumos14"):
+    with pytest.raises(InputError, match=r"known: sprites, .*thumos14, thumos14-opentad"):
         load_spec("qqqqqqqq")
 
 

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.io import align_labels, read_detections, read_ground_truth
+from tal_bench.evaluation.io import read_detections, read_ground_truth
 from tal_bench.evaluation.matching import choose_in_turn
 from tal_bench.evaluation.mean_ap import ap_from_matches, interpolated_ap, match, thumos_ap, thumos_match
+from tal_bench.evaluation.names import align_labels
 from tal_bench.evaluation.recall import average_recall, recall_at_k
 
 THRESHOLDS = [0.3, 0.5, 0.7]
@@ -291,7 +292,7 @@ def test_files_are_read_whatever_their_form(tmp_path: Path) -> None:
 
 
 BAD_DETECTIONS = [
-    ("det.json", "{", "not JSON"),
+    ("det.json", "{", "not valid JSON at line 1"),
     ("det.json", "[]", "not an object"),
     ("det.json", '{"result": {}}', "no 'results'"),
     ("det.json", '{"results": {"v": {}}}', "not a list"),
@@ -309,9 +310,9 @@ BAD_DETECTIONS = [
         "segment of detection 0",
     ),
     ("det.json", '{"results": {"v": [{"segment": [0, 1], "label": null, "score": 1}]}}', "label of"),
-    ("det.csv", "", "not a readable CSV"),
+    ("det.csv", "", "not a readable table"),
     ("det.csv", "video,start,end,label\nv,0,1,x\n", "column score is missing"),
-    ("det.csv", "video,start,end,label,score\nv,0,1,x,\n", "score is nan in line 2"),
+    ("det.csv", "video,start,end,label,score\nv,0,1,x,\n", "score is empty in line 2"),
     ("det.csv", "video,start,end,label,score\nv,0,one,x,1\n", "end is one in line 2"),
     ("det.csv", "video,start,end,label,score\nv,5,1,x,1\n", "ends before it starts"),
     ("det.csv", "video,start,end,label,score\nv,0,inf,x,1\n", "end is inf"),

@@ -265,8 +265,11 @@ def test_missing_steps_are_named() -> None:
 
 
 def test_extraction_is_the_datasets_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert extraction_seconds("thumos14") == {}
-    assert extraction_seconds("somewhere/mine.yaml") == {}
+    def named(name: str) -> DatasetSpec:
+        return dataset().model_copy(update={"name": name})
+
+    assert extraction_seconds(named("thumos14")) == {}
+    assert extraction_seconds(named("mine")) == {}
     hook = datasets.get("sprites").minute_cost
     assert hook is not None
     from tal_bench.data.sprites import cost
@@ -275,7 +278,7 @@ def test_extraction_is_the_datasets_own(monkeypatch: pytest.MonkeyPatch) -> None
         return {"decode": 1, "flow": {"dis": 2, "tvl1": 50}[flow], "rgb_backbone": 4, "flow_backbone": 8}
 
     monkeypatch.setattr(cost, "minute_cost", measured)
-    assert extraction_seconds("sprites") == EXTRACTION
+    assert extraction_seconds(named("sprites")) == EXTRACTION
 
 
 def test_steps_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ def test_interrupted_runs_leave_no_result(
     def interrupted(*args: Any, **named: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "save_weights", interrupted)
+    monkeypatch.setattr(runs, "save_model", interrupted)
     job = Job(spec_of(dataset), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run(job)

@@ -12,8 +12,8 @@ from tal_bench.data.sprites import pretrain as module
 from tal_bench.data.sprites.networks import STREAMS, WEIGHTS, build_network, load_networks
 from tal_bench.data.sprites.pretrain import PretrainSettings, make_clips, pooled_flow, pretrain, save
 from tal_bench.data.sprites.settings import SpritesSettings
-from tal_bench.data.video.backbone import embed, load_weights, timm_backbone
-from tal_bench.errors import DataError, InputError
+from tal_bench.data.video.backbone import embed, load_weights
+from tal_bench.errors import DataError
 
 SHAPES = {"rgb": (9, 48), "flow": (6, 32)}
 
@@ -52,13 +52,6 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
     with pytest.raises(DataError, match=r"bad\.safetensors"):
         load_weights(build_network("rgb"), tmp_path / "bad.safetensors")
-
-
-def test_timm_networks_take_snippets() -> None:
-    net = timm_backbone("test_resnet", 9).eval()
-    assert embed(net, lambda at: snippets("rgb", 2)[at], 2).shape == (2, net.num_features)
-    with pytest.raises(InputError, match="no model 'resnet1'"):
-        timm_backbone("resnet1", 9)
 
 
 def test_pooled_flow_holds_three_steps() -> None:

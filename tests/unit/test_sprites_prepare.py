@@ -8,15 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import write_clip
 
+from tal_bench.data.registry import datasets
 from tal_bench.data.sprites import extract, networks
 from tal_bench.data.sprites import prepare as module
 from tal_bench.data.sprites.cost import minute_cost
 from tal_bench.data.sprites.pca import fit_pca
 from tal_bench.data.sprites.prepare import make_annotations, prepare
 from tal_bench.data.sprites.preview import write_videos
+from tal_bench.data.sprites.render import render
+from tal_bench.data.sprites.scene import plan_scene, scene_rng
 from tal_bench.data.sprites.settings import LABELS, SpritesSettings
 from tal_bench.data.sprites.statistics import probe_ap, ridge_r2
+from tal_bench.data.video.batch import video_features
+from tal_bench.data.video.spec import FILE as EXTRACTION_FILE
+from tal_bench.data.video.spec import find_extraction, read_extraction
 from tal_bench.errors import DataError, InputError
 
 TINY = SpritesSettings(train_videos=3, test_videos=1, min_seconds=15, max_seconds=20)
@@ -51,6 +58,20 @@ def test_layout(folder: Path) -> None:
         row["segments"] for row in manifest["counts"].values()
     )
     assert not [p for p in folder.parent.iterdir() if p.suffix == ".partial"]
+
+
+def test_any_video_can_be_given_features_of_this_kind(folder: Path, tmp_path: Path) -> None:
+    extraction = read_extraction(folder / EXTRACTION_FILE)
+    assert extraction is not None
+    video = "sprites_test_0000"
+    scene = plan_scene(scene_rng(TINY.test_seed, "test", 0), TINY)
+    file = write_clip(tmp_path / "a.mkv", list(render(scene, TINY.size, TINY.fps)), fps=TINY.fps)
+    found, footage = video_features(file, extraction)
+    assert (footage.fps, footage.frames) == (TINY.fps, scene.frames)
+    for stream, values in found.items():
+        np.testing.assert_array_equal(values, np.load(folder / stream / f"{video}.npy"))
+    spec = datasets.get("sprites").spec(folder)
+    assert find_extraction(spec, ("rgb", "flow")) == extraction
 
 
 def test_the_second_call_does_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from tal_bench.data.sprites.networks import load_networks
-from tal_bench.data.sprites.observe import Clock, observe
+from tal_bench.data.sprites.render import render
 from tal_bench.data.sprites.scene import Scene, plan_scene, scene_rng
 from tal_bench.data.sprites.settings import SpritesSettings
-from tal_bench.data.video.backbone import embed
+from tal_bench.data.sprites.sight import BATCH, WINDOW, network_streams
+from tal_bench.data.video.clock import Clock
+from tal_bench.data.video.extract import extract
+from tal_bench.data.video.workers import work_through
 from tal_bench.errors import InputError
 
 Progress = Callable[[int, int], None]
@@ -53,46 +51,19 @@ def embed_all(raw: Path, jobs: int, progress: Progress | None, settings: Sprites
         if progress:
             progress(done, len(ids))
 
-    if jobs == 1 or len(waiting) < 2:
-        with one_thread():
-            for video in waiting:
-                finished(embed_video(raw, video, settings))
-        return seconds
-    context = multiprocessing.get_context("spawn")
-    workers = min(jobs, len(waiting))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        futures = [pool.submit(embed_video, raw, video, settings) for video in waiting]
-        try:
-            for future in as_completed(futures):
-                finished(future.result())
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process ended before its work was done",
-                where="--jobs",
-                hint="free memory or use jobs=1; a script must call prepare under if __name__ == '__main__':",
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    work = partial(embed_video, raw, settings=settings)
+    with closing(work_through(work, waiting, jobs, _crashed)) as ended:
+        for spent in ended:
+            finished(spent)
     return seconds
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch and OpenCV on one thread: results are then the same on every number of cores."""
-    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(cv_threads)
+def _crashed(video: str) -> dict[str, float]:
+    raise InputError(
+        f"the worker process of {video} ended before its work was done",
+        where="--jobs",
+        hint="free memory or use jobs=1; a script must call prepare under if __name__ == '__main__':",
+    )
 
 
 def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, float]:
@@ -105,16 +76,15 @@ def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, f
     _, subset, index = video.split("_")
     seed = settings.test_seed if subset == "test" else settings.seed
     scene = plan_scene(scene_rng(seed, subset, int(index)), settings)
-    seen = observe(scene, settings, clock)
-    nets = load_networks()
-    vectors = {}
-    for stream, cut in (("rgb", seen.rgb), ("flow", seen.motion)):
-        vectors[stream] = embed(nets[stream], cut, seen.steps)
-        clock.lap(f"{stream}-net")
-    partial = raw / f".{video}.{uuid.uuid4().hex[:8]}"
-    with partial.open("wb") as file:
+    frames = render(scene, settings.size, settings.fps)
+    clock.lap("render")
+    vectors = extract(
+        frames, network_streams(settings), stride=settings.stride, window=WINDOW, batch=BATCH, clock=clock
+    )
+    partial_file = raw / f".{video}.{uuid.uuid4().hex[:8]}"
+    with partial_file.open("wb") as file:
         np.savez(file, rgb=vectors["rgb"], flow=vectors["flow"])
-    partial.replace(raw / f"{video}.npz")
+    partial_file.replace(raw / f"{video}.npz")
     clock.lap("write")
     return clock.seconds
 

@@ -1,9 +1,8 @@
-"""One scene to everything the networks look at, with the time each step takes."""
+"""One scene to everything the networks look at, whole, as pretraining draws steps at random."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from tal_bench.data.sprites.render import render
 from tal_bench.data.sprites.scene import Scene
 from tal_bench.data.sprites.settings import SpritesSettings
+from tal_bench.data.sprites.sight import FLOW_SIZE
 from tal_bench.data.video.snippets import (
     difference_snippets,
     flow_snippets,
@@ -18,23 +18,6 @@ from tal_bench.data.video.snippets import (
     step_flow,
     to_grey,
 )
-
-FLOW_SIZE = 32
-"""Flow is computed on whole frames at half resolution (DIS, finest scale 1); 32 × 32 loses nothing."""
-
-
-@dataclass
-class Clock:
-    """CPU seconds of this process, by step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.process_time)
-
-    def lap(self, step: str) -> None:
-        """Add the time since the last lap to ``step``."""
-        now = time.process_time()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
-        self._last = now
 
 
 @dataclass(frozen=True)
@@ -60,15 +43,10 @@ class Observed:
         return flow_snippets(self.flow, steps)
 
 
-def observe(scene: Scene, settings: SpritesSettings, clock: Clock | None = None) -> Observed:
+def observe(scene: Scene, settings: SpritesSettings) -> Observed:
     """Render a scene and compute its grey frames, colour frames and flow; the frames are not kept."""
-    clock = clock or Clock()
     frames = render(scene, settings.size, settings.fps)
-    clock.lap("render")
     grey = to_grey(frames)
-    small = resize_frames(grey, settings.net_size)
     colour = resize_frames(frames[:: settings.stride], settings.net_size)
-    clock.lap("resize")
     flow = step_flow(grey, settings.stride, size=FLOW_SIZE)
-    clock.lap("flow")
-    return Observed(small, colour, flow, settings.stride)
+    return Observed(resize_frames(grey, settings.net_size), colour, flow, settings.stride)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,23 +13,21 @@ import cv2
 import numpy as np
 import torch
 
-from tal_bench.data.sprites.extract import Progress, embed_all, load_vectors, one_thread, scenes
+from tal_bench.data.folder import default_cache_dir, locked, publish, sweep, write_json
+from tal_bench.data.sprites.extract import Progress, embed_all, load_vectors, scenes
 from tal_bench.data.sprites.networks import STREAMS, load_networks, weights_hash
-from tal_bench.data.sprites.observe import Clock
 from tal_bench.data.sprites.pca import Pca, fit_pca
 from tal_bench.data.sprites.settings import GENERATOR_VERSION, LABELS, SpritesSettings
+from tal_bench.data.sprites.sight import WINDOW, extraction_of
 from tal_bench.data.sprites.statistics import ridge_r2
+from tal_bench.data.video.clock import Clock
+from tal_bench.data.video.spec import FILE as EXTRACTION_FILE
+from tal_bench.data.video.spec import Extraction, read_extraction
+from tal_bench.data.video.workers import one_thread
 from tal_bench.errors import InputError
 
-WINDOW = 1
-"""Feature i is centred on frame i · stride, whose exposure is centred half a frame after it begins."""
-
-
-def default_cache_dir() -> Path:
-    """``$TAL_BENCH_CACHE``, or the user's cache directory."""
-    import platformdirs
-
-    return Path(os.environ.get("TAL_BENCH_CACHE") or platformdirs.user_cache_dir("tal_bench"))
+LAYOUT = "2"
+"""Raised when the folder has other files, for the same features."""
 
 
 def prepare(
@@ -57,8 +51,8 @@ def prepare(
         settings: the standard dataset if None.
 
     Returns:
-        The folder ``sprites-<hash>`` with ``annotations.json``, ``manifest.json``, ``rgb/<id>.npy`` and
-        ``flow/<id>.npy`` ([T, C] float32).
+        The folder ``sprites-<hash>`` with ``annotations.json``, ``manifest.json``, ``extraction.json``
+        (which makes the same features of any video), ``rgb/<id>.npy`` and ``flow/<id>.npy`` ([T, C] float32).
 
     Raises:
         InputError: ``jobs`` below 1.
@@ -68,17 +62,24 @@ def prepare(
         raise InputError(f"{jobs} jobs", where="--jobs", hint="give 1 or more")
     settings = settings or SpritesSettings()
     root = cache_dir or default_cache_dir()
-    name = f"sprites-{settings.digest(weights_hash())}"
+    name = f"sprites-{settings.digest(weights_hash(), LAYOUT)}"
     target = root / name
     if (target / "manifest.json").exists():
         return target
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{name}.lock") as alone:
+    with locked(root / f".{name}.lock") as alone:
         if alone:
-            _sweep(root, name)
+            sweep(root, name)
         if not (target / "manifest.json").exists():
             _build(root, name, jobs, progress, settings)
     return target
+
+
+def prepared_extraction(cache_dir: Path | None = None) -> Extraction:
+    """What makes features of this dataset's kind; prepares the dataset, which projections are fitted on."""
+    found = read_extraction(prepare(cache_dir) / EXTRACTION_FILE)
+    assert found is not None  # `prepare` writes it
+    return found
 
 
 def make_annotations(settings: SpritesSettings) -> dict[str, Any]:
@@ -120,50 +121,33 @@ def _build(root: Path, name: str, jobs: int, progress: Progress | None, settings
             }
             clock.lap("pca")
         seconds |= clock.seconds
-        _write_json(fresh / "annotations.json", make_annotations(settings))
+        write_json(fresh / "annotations.json", make_annotations(settings))
         manifest = _manifest(settings, statistics, seconds, time.perf_counter() - began)
-        _write_json(fresh / "manifest.json", manifest)
-        _publish(fresh, root / name)
+        write_json(fresh / "manifest.json", manifest)
+        publish(fresh, root / name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(raw, ignore_errors=True)
 
 
-def _publish(fresh: Path, target: Path) -> None:
-    """Move the finished folder into place, unless another process has put its own there meanwhile."""
-    try:
-        fresh.replace(target)
-    except OSError:
-        if not (target / "manifest.json").exists():
-            shutil.rmtree(target, ignore_errors=True)
-            fresh.replace(target)
-
-
-def _sweep(root: Path, name: str) -> None:
-    """Remove what a killed process left, except the finished videos in the ``.partial`` folder."""
-    for left in root.glob(f".{name}.*"):
-        if left.is_dir() and left.suffix != ".partial":
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def _project(raw: Path, fresh: Path, settings: SpritesSettings) -> dict[str, float]:
-    """Fit both PCAs on the training videos and write every video's features."""
+    """Fit both PCAs on the training videos, write every video's features, and what made them."""
     members = scenes(settings)
     training = [video for video, (subset, _) in members.items() if subset == "training"]
-    explained = {}
+    fitted: dict[str, Pca] = {}
     for stream, channels, power in (
         ("rgb", settings.rgb_channels, settings.rgb_power),
         ("flow", settings.flow_channels, settings.flow_power),
     ):
         vectors = (load_vectors(raw, video, stream) for video in training)
-        pca: Pca = fit_pca(vectors, channels, power, load_networks()[stream].blocks)
-        explained[stream] = round(pca.explained, 4)
+        pca = fitted[stream] = fit_pca(vectors, channels, power, load_networks()[stream].blocks)
         (fresh / stream).mkdir()
         for video in members:
             np.save(
                 fresh / stream / f"{video}.npy", pca(load_vectors(raw, video, stream)), allow_pickle=False
             )
-    return explained
+    write_json(fresh / EXTRACTION_FILE, extraction_of(settings, fitted).model_dump(mode="json"))
+    return {stream: round(pca.explained, 4) for stream, pca in fitted.items()}
 
 
 def _flow_from_rgb(folder: Path, settings: SpritesSettings) -> float:
@@ -204,26 +188,3 @@ def _manifest(
         "cpu_seconds": {step: round(value, 2) for step, value in seconds.items()},
         "wall_seconds": round(wall, 2),
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold a lock file while preparing; the system drops it when a process dies.
-
-    Where the system has no ``flock`` nothing is held, and False is given: two processes then do the same
-    work twice, each file still whole, because every one is written aside and renamed.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield True

@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tal_bench.data.sprites.extract import one_thread
 from tal_bench.data.sprites.networks import STREAMS, build_network
 from tal_bench.data.sprites.observe import Observed, observe
 from tal_bench.data.sprites.scene import plan_clip, scene_rng, step_labels
 from tal_bench.data.sprites.settings import APPEARANCES, GENERATOR_VERSION, MOTIONS, SpritesSettings
 from tal_bench.data.video.backbone import SnippetNet
 from tal_bench.data.video.snippets import windows
+from tal_bench.data.video.workers import one_thread
 
 CELLS = 4
 

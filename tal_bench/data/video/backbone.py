@@ -1,9 +1,9 @@
-"""Networks that turn snippets into feature vectors."""
+"""Snippets into feature vectors: the small network that comes with the package, and running any network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tal_bench.errors import DataError, InputError
+from tal_bench.errors import DataError
 
 GRID = 3
 GRID_CHANNELS = 16
@@ -69,27 +69,6 @@ class SnippetNet(nn.Module):
         return self
 
 
-def timm_backbone(name: str, in_chans: int, *, pretrained: bool = False) -> nn.Module:
-    """Build a timm network that maps snippets [M, in_chans, H, W] to pooled vectors.
-
-    Args:
-        name: a timm model name, ``resnet18`` for example.
-        in_chans: channels of a snippet; pretrained first layers are adapted by timm.
-        pretrained: download timm's weights.
-
-    Raises:
-        InputError: timm does not know the name.
-    """
-    import timm
-
-    if not timm.is_model(name):
-        raise InputError(
-            f"timm has no model '{name}'", where="--backbone", hint="timm.list_models() lists them"
-        )
-    model: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
-    return model
-
-
 def load_weights(net: nn.Module, path: Path) -> None:
     """Load a safetensors file into a network.
 
@@ -110,20 +89,24 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 
 @torch.inference_mode()
-def embed(net: nn.Module, snippets: Any, steps: int, batch: int = 48) -> NDArray[np.float32]:
+def embed(
+    net: nn.Module, snippets: Callable[[NDArray[np.intp]], NDArray[np.float32]], steps: int, batch: int = 48
+) -> NDArray[np.float32]:
     """Run a network over a video's snippets.
 
     Args:
-        net: maps [M, C, H, W] to [M, D], in evaluation mode.
-        snippets: maps step numbers [M] to snippets [M, C, H, W] (float32 array); called a batch at a time.
+        net: maps [M, C, H, W] to [M, D], in evaluation mode, on whatever device.
+        snippets: maps step numbers [M] to snippets [M, C, H, W]; called a batch at a time.
         steps: number of steps T.
         batch: steps at once; small ones stay in the processor's cache.
 
     Returns:
         [T, D].
     """
+    device = next(net.parameters()).device
     parts = []
     for first in range(0, steps, batch):
-        cut = snippets(np.arange(first, min(first + batch, steps)))
-        parts.append(net(torch.from_numpy(cut).contiguous(memory_format=torch.channels_last)).numpy())
+        cut = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
+        cut = cut.contiguous(memory_format=torch.channels_last).to(device, non_blocking=True)
+        parts.append(net(cut).float().cpu().numpy())
     return np.concatenate(parts)

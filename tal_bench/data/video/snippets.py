@@ -1,7 +1,8 @@
 """Snippets: what a network sees at one feature step, cut from frames and flow.
 
-Step i is centred on frame c = i · stride. Its window is the 2h + 1 frames around c; frames beyond the ends
-of the video repeat the first or last one.
+Two kinds. Those of image networks show the frames i · stride to i · stride + window - 1 of step i, which all
+lie in the video. Those of the small networks that come with the package are centred on frame c = i · stride:
+their window is the 2h + 1 frames around c, and frames beyond the ends repeat the first or last one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.data.video.flow import flow_function
+
+FLOW_BOUND = 20.0
+"""Pixels a frame at which two-stream networks clip flow (Wang et al., ECCV 2016; Carreira and Zisserman,
+CVPR 2017)."""
 
 HALF_WINDOW = 3
 """Frames on each side of the centre: 7 frames, 6 differences, 3 flow fields of 2 frames each."""
@@ -107,3 +112,78 @@ def flow_snippets(flow: NDArray[np.float32], steps: NDArray[np.intp]) -> NDArray
     """
     stack = flow[windows(len(flow), 1, 1, len(flow))[steps]]
     return stack.reshape(len(steps), 6, *flow.shape[2:])
+
+
+def image_snippets(
+    frames: NDArray[np.uint8], steps: NDArray[np.intp], stride: int, window: int
+) -> NDArray[np.float32]:
+    """The frame in the middle of every step's window.
+
+    Args:
+        frames: RGB [N, H, W, 3].
+        steps: step numbers wanted, [M].
+        stride: frames between two steps.
+        window: frames of a step.
+
+    Returns:
+        [M, 3, H, W] in 0 to 1.
+    """
+    centred = frames[steps * stride + window // 2].astype(np.float32)
+    centred *= np.float32(1.0 / 255.0)
+    return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))
+
+
+def scale_flow(
+    flow: NDArray[np.float32], bound: float = FLOW_BOUND, *, levels: bool = False
+) -> NDArray[np.float32]:
+    """Clip flow at ± bound pixels and scale it as two-stream networks expect.
+
+    Args:
+        flow: any shape, pixels.
+        bound: where it is clipped.
+        levels: scale to the whole numbers 0 to 255 of flow stored as images (no motion is 127.5 and rounds to
+            128); otherwise to -1 to 1.
+    """
+    scaled = np.clip(flow, -bound, bound) * np.float32(1.0 / bound)
+    if levels:
+        scaled = np.floor((scaled + np.float32(1.0)) * np.float32(127.5) + np.float32(0.5))
+    return np.asarray(scaled, np.float32)
+
+
+def window_flow(
+    frames: NDArray[np.uint8], stride: int, window: int, algorithm: str
+) -> dict[int, NDArray[np.float32]]:
+    """Flow from frame k to k + 1, for every pair that lies in some step's window.
+
+    Args:
+        frames: RGB [N, H, W, 3].
+        stride: frames between two steps.
+        window: frames of a step, 2 or more.
+        algorithm: see `compute_flow`.
+
+    Returns:
+        k to (u, v) [2, H, W], clipped and scaled to -1 to 1.
+    """
+    pair = flow_function(algorithm)
+    grey = to_grey(frames)
+    steps = max(0, (len(frames) - window) // stride + 1)
+    wanted = sorted({i * stride + k for i in range(steps) for k in range(window - 1)})
+    return {k: scale_flow(pair(grey[k], grey[k + 1])).transpose(2, 0, 1) for k in wanted}
+
+
+def flow_stacks(
+    fields: dict[int, NDArray[np.float32]], steps: NDArray[np.intp], stride: int, window: int
+) -> NDArray[np.float32]:
+    """Every step's flow fields, one after the other.
+
+    Args:
+        fields: see `window_flow`.
+        steps: step numbers wanted, [M].
+        stride: frames between two steps.
+        window: frames of a step.
+
+    Returns:
+        [M, 2 (window - 1), H, W], channels u v u v …, in -1 to 1.
+    """
+    stacks = [np.concatenate([fields[i * stride + k] for k in range(window - 1)]) for i in steps.tolist()]
+    return np.stack(stacks)

@@ -1,0 +1,271 @@
+"""One annotation file's JSON values into annotated videos, with everything that is wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tal_bench.data.findings import Finding
+from tal_bench.errors import DataError
+
+SHORTEST = 1e-3
+"""Seconds; a shorter segment counts as empty, and segments that agree to it as equal (as in ActionFormer)."""
+
+REVERSED_SHARE = 0.01
+"""Up to this share of segments may end before they start; beyond it, starts and ends are mixed up."""
+
+HUGE = 1e100
+"""Seconds or frames; larger numbers, infinity and NaN are none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedVideo:
+    """One entry of an annotation file.
+
+    Attributes:
+        id: video name.
+        subset: as the file spells it.
+        duration: seconds.
+        fps: frames per second that feature strides refer to.
+        segments: [N, 2] float64, seconds, inside [0, duration].
+        labels: [N] int64, indices into the file's classes.
+        group: what the dataset's `group_field` says of it; empty without one.
+    """
+
+    id: str
+    subset: str
+    duration: float
+    fps: float
+    segments: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    group: str = ""
+
+
+def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the `database` object and the keys that the file repeats."""
+    repeated: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            seen: set[str] = set()
+            repeated.extend(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        return value
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
+    except FileNotFoundError:
+        raise DataError("no such annotation file", where=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read: {error}", where=path) from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DataError(f"not an annotation file: {reason}", where=path) from None
+    database = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(database, dict) or not database:
+        raise DataError(
+            "no 'database' object with videos in it",
+            where=path,
+            hint="expected ActivityNet-style JSON: database → video → subset, duration, fps, annotations",
+        )
+    return database, [name for name in repeated if name in database]
+
+
+@dataclass(slots=True)
+class Scan:
+    """Collects findings while it turns plain JSON values into annotated videos."""
+
+    path: Path
+    fps: float | None
+    ignore: frozenset[str] = frozenset()
+    group_field: str = ""
+    count: int | None = None
+    findings: list[Finding] = field(default_factory=list)
+    segments: int = 0
+
+    def error(self, kind: str, video: str, problem: str) -> None:
+        """Note what keeps a video from being read."""
+        self.findings.append(Finding("error", kind, f"{self.path}, video '{video}'", problem))
+
+    def warning(self, kind: str, video: str, problem: str) -> None:
+        """Note what reading repairs."""
+        self.findings.append(Finding("warning", kind, f"{self.path}, video '{video}'", problem))
+
+    def judged(self) -> list[Finding]:
+        """The findings; a few reversed segments among many are slips of a hand, which reading drops."""
+        slips = sum(finding.kind == "reversed" for finding in self.findings)
+        if not slips or slips > REVERSED_SHARE * self.segments:
+            return self.findings
+        return [
+            replace(f, severity="warning", problem=f"{f.problem}; dropped") if f.kind == "reversed" else f
+            for f in self.findings
+        ]
+
+    def classes(self, database: dict[str, Any]) -> dict[str, int]:
+        """Class name to index, over all subsets; reports names and ids that do not match one to one."""
+        ids: dict[str, dict[int, str]] = {}
+        complete = True
+        for name, annotation in _all_annotations(database):
+            label, number = annotation.get("label"), annotation.get("label_id")
+            if not isinstance(label, str) or not label or label in self.ignore:
+                continue  # reported with its video
+            known = ids.setdefault(label, {})
+            if number is None:
+                complete = False
+            elif not isinstance(number, int) or isinstance(number, bool):
+                self.error("label", name, f"label_id of '{label}' is {number!r}, not an integer")
+                complete = False
+            else:
+                known.setdefault(number, name)
+        owner: dict[int, str] = {}
+        for label, known in ids.items():
+            if len(known) > 1:
+                numbers = " and ".join(map(str, known))
+                self.error("label", list(known.values())[-1], f"class '{label}' has label_id {numbers}")
+            for number, name in known.items():
+                if owner.setdefault(number, label) != label:
+                    self.error("label", name, f"label_id {number} is both '{owner[number]}' and '{label}'")
+        if self.count is not None:
+            return self._numbered(ids, complete)
+        ordered = sorted(ids, key=lambda label: min(ids[label])) if complete else sorted(ids)
+        return {label: index for index, label in enumerate(ordered)}
+
+    def _numbered(self, ids: dict[str, dict[int, str]], complete: bool) -> dict[str, int]:
+        """Class name to its `label_id`, where the number of classes is given."""
+        if not complete and ids:
+            problem = f"{self.count} classes are numbered by label_id, and an annotation has none"
+            self.findings.append(Finding("error", "label", str(self.path), problem))
+            return {label: index for index, label in enumerate(sorted(ids))}
+        numbers = {label: min(known) for label, known in ids.items()}
+        for label, number in numbers.items():
+            if not 0 <= number < (self.count or 0):
+                self.error(
+                    "label", ids[label][number], f"label_id {number} of '{label}', of {self.count} classes"
+                )
+        return dict(sorted(numbers.items(), key=lambda item: item[1]))
+
+    def names(self, classes: dict[str, int]) -> tuple[str, ...]:
+        """Class names by index; classes that never occur are called by their number."""
+        if self.count is None:
+            return tuple(classes)
+        by_index = {index: label for label, index in classes.items()}
+        return tuple(by_index.get(index, f"class {index}") for index in range(self.count))
+
+    def video(self, name: str, value: Any, classes: dict[str, int]) -> AnnotatedVideo | None:
+        """One entry of the database, or none where it is too broken to use."""
+        if not isinstance(value, dict):
+            self.error("entry", name, f"expected an object, got {_brief(value)}")
+            return None
+        subset, items = value.get("subset"), value.get("annotations")
+        if not isinstance(subset, str):
+            self.error("entry", name, _missing(value, "subset", "a string"))
+        if not isinstance(items, list):
+            self.error("entry", name, _missing(value, "annotations", "a list"))
+        duration = self._positive(name, value, "duration")
+        fps = self._rate(name, value, duration)
+        if not isinstance(subset, str) or not isinstance(items, list) or duration is None or fps is None:
+            return None
+        kept: dict[tuple[int, int, int], tuple[float, float, int]] = {}
+        for item in items:
+            segment = self._segment(name, item, duration, fps, classes)
+            if segment is None:
+                continue
+            key = (round(segment[0] / SHORTEST), round(segment[1] / SHORTEST), segment[2])
+            if key in kept:
+                self.warning("duplicate", name, f"segment {list(segment[:2])} '{item['label']}' is repeated")
+            kept.setdefault(key, segment)
+        segments = np.array([s[:2] for s in kept.values()], dtype=np.float64).reshape(-1, 2)
+        labels = np.array([s[2] for s in kept.values()], dtype=np.int64)
+        group = str(value.get(self.group_field, "")) if self.group_field else ""
+        return AnnotatedVideo(name, subset, duration, fps, segments, labels, group)
+
+    def _rate(self, name: str, value: dict[str, Any], duration: float | None) -> float | None:
+        """Frames per second: the dataset's, the entry's, or what its number of frames comes to."""
+        if self.fps is not None:
+            return self.fps
+        frames = value.get("frame")
+        if "fps" not in value and duration is not None and _is_number(frames) and frames > 0:
+            return float(frames) / duration
+        return self._positive(name, value, "fps")
+
+    def _positive(self, name: str, value: dict[str, Any], key: str) -> float | None:
+        number = value.get(key)
+        if _is_number(number) and number > 0:
+            return float(number)
+        hint = "; the dataset's YAML can give it as 'fps: 30'" if key == "fps" else ""
+        self.error("entry", name, _missing(value, key, "a number > 0") + hint)
+        return None
+
+    def _segment(
+        self, name: str, item: Any, duration: float, fps: float, classes: dict[str, int]
+    ) -> tuple[float, float, int] | None:
+        """(start, end, class index) inside the video, or none where nothing of it is left."""
+        if not isinstance(item, dict):
+            self.error("segment", name, f"expected an object in 'annotations', got {_brief(item)}")
+            return None
+        label, bounds = item.get("label"), item.get("segment")
+        if not isinstance(label, str) or not label:
+            self.error("label", name, _missing(item, "label", "a class name"))
+            return None
+        if label in self.ignore:
+            return None
+        self.segments += 1
+        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_number, bounds)):
+            self.error("segment", name, _missing(item, "segment", "[start, end] in seconds"))
+            return None
+        start, end = float(bounds[0]), float(bounds[1])
+        shown = f"segment {[start, end]} '{label}'"
+        if not self._usable(name, shown, (start, end), duration=duration, frame=1 / fps):
+            return None
+        return max(start, 0.0), min(end, duration), classes[label]
+
+    def _usable(
+        self, name: str, shown: str, bounds: tuple[float, float], *, duration: float, frame: float
+    ) -> bool:
+        """Whether something of a segment lies in its video; reports what is wrong with it."""
+        start, end = bounds
+        if start >= duration or start < end <= 0:
+            # Some files cut ends at the video's end but not starts: outside rather than reversed.
+            self.warning("outside", name, f"{shown} lies outside the video of {duration:g} s; dropped")
+            return False
+        if start > end:
+            self.error("reversed", name, f"{shown} ends before it starts")
+            return False
+        if start < -frame or end > duration + frame:
+            self.warning("outside", name, f"{shown} reaches outside the video of {duration:g} s; clipped")
+        if min(end, duration) - max(start, 0.0) < SHORTEST:
+            self.warning("zero-length", name, f"{shown} is empty; dropped")
+            return False
+        return True
+
+
+def _all_annotations(database: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Every well-formed annotation object with the name of its video."""
+    for name, value in database.items():
+        items = value.get("annotations") if isinstance(value, dict) else None
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict):
+                yield name, item
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _missing(value: dict[str, Any], key: str, expected: str) -> str:
+    if key not in value:
+        return f"'{key}' is missing, expected {expected}"
+    return f"'{key}' is {_brief(value[key])}, expected {expected}"

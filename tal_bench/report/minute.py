@@ -1,0 +1,86 @@
+"""A picture of what a minute of video costs: one stacked bar per way to the detections."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STEPS = {
+    "decode": ("decoding", "#999999"),
+    "flow": ("optical flow", "#D55E00"),
+    "backbone/rgb": ("RGB network", "#0072B2"),
+    "backbone/flow": ("flow network", "#56B4E9"),
+    "detector": ("detector", "#009E73"),
+    "post-processing": ("NMS", "#F0E442"),
+}
+"""Step of the cost to its name and colour (Okabe and Ito's palette)."""
+FLOWS = {"": "RGB only", "dis": "DIS", "farneback": "Farneback", "tvl1": "TV-L1"}
+FORMATS = (".png", ".svg", ".pdf")
+CUT_FROM = 4.0
+"""Bars so many times as long as the median of their panel are cut."""
+WIDTH, BAR, PANEL = 8.0, 0.34, 0.75
+DPI = 140
+
+
+def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> bytes:
+    """Draw costs, one panel per frame size; the content of the image file.
+
+    Args:
+        records: `name`, `size`, `flow`, `seconds` by step, `total`.
+        suffix: one of `FORMATS`.
+    """
+    import matplotlib
+    import seaborn as sns
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    sizes = list(dict.fromkeys(record["size"] for record in records))
+    groups = [[record for record in records if record["size"] == size] for size in sizes]
+    heights = [BAR * len(group) + PANEL for group in groups]
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({**sns.axes_style("ticks"), "font.size": 8.5, "text.parse_math": False}):
+        drawing = Figure(figsize=(WIDTH, sum(heights) + 0.5), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(drawing)
+        panels = drawing.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, group, size in zip(panels, groups, sizes, strict=True):
+            _panel(axes, group)
+            axes.set_title(f"{size.replace('x', ' × ')} pixels", loc="left", fontsize=9.5)
+        panels[-1].set_xlabel("seconds for a minute of video")
+        seen = {step for record in records for step in record["seconds"]}
+        handles = [Patch(color=colour, label=name) for step, (name, colour) in STEPS.items() if step in seen]
+        drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+        drawing.savefig(buffer, format=suffix[1:])
+    return buffer.getvalue()
+
+
+def _panel(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    totals = [float(record["total"]) for record in records]
+    whole = [total for total in totals if total <= CUT_FROM * float(np.median(totals))]
+    limit = 1.3 * max(whole)
+    for place, (record, total) in enumerate(zip(records, totals, strict=True)):
+        left = 0.0
+        for step in [*STEPS, *(s for s in record["seconds"] if s not in STEPS)]:
+            seconds = record["seconds"].get(step, 0.0)
+            axes.barh(place, seconds, left=left, color=STEPS.get(step, ("", "0.5"))[1], height=0.72, lw=0)
+            left += seconds
+        if total > limit:
+            text = f"{total:.0f} s, cut here  "
+            axes.text(limit, place, text, ha="right", va="center", color="white", weight="bold")
+        else:
+            axes.text(total, place, f" {total:.2f} s" if total < 10 else f" {total:.1f} s", va="center")
+    axes.set_yticks(range(len(records)), [_label(record) for record in records])
+    axes.set(xlim=(0, limit), ylim=(len(records) - 0.45, -0.55))
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    flow = FLOWS.get(record["flow"], record["flow"])
+    return f"{record['name']}\n{flow if not record['flow'] else f'RGB + {flow}'}"

@@ -1,0 +1,160 @@
+"""Detectors at the published size, and what a dense matrix product of the same run gives.
+
+Efficiency = 2 · multiply-accumulates / seconds / dense fp32 throughput, so that results compare between
+machines. A training step counts as three forward passes, whatever else it does (clipping, AdamW, weight
+average).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tal_bench.config import (
+    DatasetSpec,
+    DetectorSpec,
+    DistillSpec,
+    ModalitySpec,
+    TeacherUse,
+    TermUse,
+    TrainSpec,
+)
+from tal_bench.distill.objective import Objective
+from tal_bench.engine.device import Device
+from tal_bench.engine.train import Step
+from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.profiling.latency import measure_latency
+from tal_bench.profiling.profile import count
+from tal_bench.types import Batch, VideoMeta
+
+FRAMES, WIDTH, CLASSES, BATCH = 2304, 1024, 20, 2
+THREADS = int(os.environ.get("TAL_BENCH_THREADS", "2"))
+PLACES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one operation on one device.
+
+    Attributes:
+        seconds: median.
+        efficiency: see above.
+        dense: fp32 throughput beside it, FLOP/s.
+    """
+
+    seconds: float
+    efficiency: float
+    dense: float
+
+    def record(self, benchmark: Any) -> None:
+        """Keep it with the benchmark's own results."""
+        benchmark.extra_info.update(
+            efficiency=round(self.efficiency, 3),
+            ms=round(1e3 * self.seconds, 1),
+            dense_gflops=round(self.dense / 1e9),
+        )
+
+
+def dataset() -> DatasetSpec:
+    """THUMOS14's streams."""
+    return DatasetSpec(
+        name="published",
+        annotations=Path("none"),
+        modalities={
+            "rgb": ModalitySpec(role="primary", folder=Path("rgb"), channels=WIDTH, nonnegative=True),
+            "flow": ModalitySpec(role="privileged", folder=Path("flow"), channels=WIDTH, nonnegative=True),
+        },
+        stride=4,
+        window=16,
+        max_length=FRAMES,
+    )
+
+
+def network(name: str) -> tuple[DetectorSpec, nn.Module]:
+    """A registered detector with random weights, and its architecture."""
+    torch.manual_seed(0)
+    model = get_model(name)
+    spec = detector_spec(model, dataset(), CLASSES)
+    return spec, model.build(spec)
+
+
+def operations(name: str) -> float:
+    """Floating-point operations of a forward pass of one video."""
+    spec, _ = network(name)
+    return 2.0 * count(get_model(name), spec, FRAMES)[1]
+
+
+def batch(videos: int) -> Batch:
+    """Noise as long as the maximum, with fifteen labelled segments a video."""
+    torch.manual_seed(1)
+    starts = torch.rand(videos, 15) * (FRAMES - 60)
+    segments = torch.stack([starts, starts + 5 + 50 * torch.rand(videos, 15)], dim=2)
+    return Batch(
+        features={m: torch.rand(videos, FRAMES, WIDTH).transpose(1, 2) for m in ("rgb", "flow")},
+        mask=torch.ones(videos, FRAMES, dtype=torch.bool),
+        segments=list(segments),
+        labels=list(torch.randint(0, CLASSES, (videos, 15))),
+        videos=[VideoMeta(id=str(i), duration=300.0, fps=30.0, stride=4, window=16) for i in range(videos)],
+    )
+
+
+def both(precision: Literal["student", "bf16"]) -> DistillSpec:
+    """The terms of `both`, against two teachers."""
+    return DistillSpec(
+        teachers={
+            "modal": TeacherUse(run="0", model="actionformer", weight=0.8),
+            "structure": TeacherUse(run="1", model="conv", weight=0.2),
+        },
+        terms=(
+            TermUse(name="hallucination", teacher="modal", weight=5.0),
+            TermUse(name="stem", teacher="structure", weight=1.0),
+            TermUse(name="offsets", teacher="mix", weight=1.0),
+            TermUse(name="logits-binary", teacher="mix", weight=1.0),
+        ),
+        precision=precision,
+    )
+
+
+def training_step(name: str, device: Device, teachers: Literal["none", "student", "bf16"] = "none") -> Step:
+    """A step of training; with both teachers where their precision is named."""
+    spec, student = network(name)
+    if teachers == "none":
+        return Step(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
+    networks = {"modal": network("actionformer"), "structure": network("conv")}
+    objective = Objective(both(teachers), spec.width, {role: s.width for role, (s, _) in networks.items()})
+    frozen = {role: net for role, (_, net) in networks.items()}
+    return Step(
+        student, spec, TrainSpec(), steps_per_epoch=100, device=device, teachers=frozen, objective=objective
+    )
+
+
+def dense_throughput(device: torch.device) -> float:
+    """FLOP/s of a product of [2304, 2048] and [2048, 2048] in fp32, without TF32."""
+    a, b = torch.randn(FRAMES, 2048, device=device), torch.randn(2048, 2048, device=device)
+    seconds = measure_latency(lambda: a @ b, device, warmup=2, runs=20, seconds=2.0).median / 1e3
+    return 2 * FRAMES * 2048 * 2048 / seconds
+
+
+def measure(benchmark: Any, work: Any, flop: float, device: Device, *, rounds: int) -> Measured:
+    """Time work by the benchmark, between two dense products."""
+    before = dense_throughput(device.torch)
+
+    def done() -> None:
+        work()
+        if device.torch.type == "cuda":
+            torch.cuda.synchronize()
+
+    benchmark.pedantic(done, rounds=rounds, warmup_rounds=2)
+    seconds = benchmark.stats.stats.median
+    dense = statistics.mean([before, dense_throughput(device.torch)])
+    measured = Measured(seconds, flop / seconds / dense, dense)
+    measured.record(benchmark)
+    return measured

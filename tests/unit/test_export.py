@@ -1,0 +1,159 @@
+"""Exported graphs say what the detector says, at any length."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from tal_bench.cli import main
+from tal_bench.config import DetectorSpec, parse_spec
+from tal_bench.engine import export as exporting
+from tal_bench.engine.checkpoint import CARD, ModelCard, save_model
+from tal_bench.engine.export import difference, example, export, onnx_run, reference
+from tal_bench.models.backbone import _stretched
+from tal_bench.models.detector import Detector
+from tal_bench.models.neck import nearest
+from tal_bench.studies import export as checking
+
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "actionformer": {"structure": "transformer", "attention_window": 5, "position_embedding": True},
+    "conv-dw-hallucinated-ta": {
+        "structure": "conv_dw",
+        "inputs": "hallucinated",
+        "temporal_attention": True,
+        "max_length": 32,
+    },
+    "tridet": {"structure": "sgp", "trident": True, "bins": 4},
+    "temporalmaxer": {"structure": "maxpool", "stem_blocks": 0, "attention_window": 1, "neck_norm": "group"},
+}
+
+
+def model(name: str) -> tuple[Detector, ModelCard]:
+    """A small detector with every weight away from its start."""
+    value = {
+        "inputs": "all",
+        "primary": {"rgb": 6},
+        "privileged": {"flow": 4},
+        "classes": 3,
+        "max_length": 64,
+        "width": 16,
+        "head_width": 16,
+        "embed_layers": 1,
+        "stem_blocks": 1,
+        "branch_blocks": 1,
+        "head_layers": 1,
+        "regression_ranges": ((0.0, 4.0), (4.0, 10000.0)),
+        **STRUCTURES[name],
+    }
+    torch.manual_seed(0)
+    net = Detector(parse_spec(DetectorSpec, value, where="test"))
+    for p in net.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return net.eval(), ModelCard(name=name, program="test", detector=net.spec)
+
+
+@cache
+def as_onnx(name: str) -> bytes:
+    """The graph of a structure, recorded once for all tests: it takes seconds."""
+    return export(*model(name), "onnx").content
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_onnx_says_the_same_at_every_length(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net, _ = model(name)
+    content = as_onnx(name)
+    graph, itself = onnx_run(content, threads=1), reference(net, net.spec)
+    for steps in (16, 28, 64, 148):
+        given = example(net.spec, steps, padded=5)
+        assert difference(itself(*given), graph(*given)) <= checking.TOLERANCE
+        assert {x.shape[1] for x in graph(*given)} == {steps // s for s in net.spec.level_strides}
+
+
+def test_the_command_writes_what_it_has_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, card = model("conv-dw-hallucinated-ta")
+    save_model(net, tmp_path / "x.safetensors", card)
+    assert main(["checkpoint", "export", str(tmp_path / "x.safetensors"), "--format", "torch"]) == 0
+    shown = capsys.readouterr().out
+    assert "largest difference" in shown
+    assert [line.split()[0] for line in shown.splitlines()[1:4]] == ["8", "20", "32"]
+    extra = {"card.json": ""}
+    program = torch.export.load(tmp_path / "x.pt2", extra_files=extra).module()
+    assert json.loads(extra["card.json"])["name"] == card.name
+    given = example(net.spec, 52)
+    with torch.no_grad():
+        theirs = list(program(*given))
+    assert difference(reference(net, net.spec)(*given), theirs) <= checking.TOLERANCE
+
+
+def test_the_file_names_its_streams_and_carries_its_card() -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    _, card = model("temporalmaxer")
+    graph = onnx.load_from_string(as_onnx("temporalmaxer"))
+    assert [x.name for x in graph.graph.input] == ["rgb", "flow", "mask"]
+    kinds = [f"{kind}_{level}" for kind in ("logits", "offsets") for level in range(2)]
+    assert [x.name for x in graph.graph.output] == kinds
+    length = graph.graph.input[0].type.tensor_type.shape.dim[2]
+    assert not length.HasField("dim_value")
+    (text,) = (p.value for p in graph.metadata_props if p.key == CARD)
+    assert ModelCard.model_validate_json(text) == card
+
+
+def test_a_graph_that_says_something_else_is_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, card = model("temporalmaxer")
+    save_model(net, tmp_path / "x.safetensors", card)
+
+    def wrong(*args: Any) -> exporting.Exported:
+        itself = reference(net, net.spec)
+        return exporting.Exported(b"", lambda streams, mask: [x + 1e-3 for x in itself(streams, mask)])
+
+    monkeypatch.setattr(checking, "export", wrong)
+    assert main(["checkpoint", "export", str(tmp_path / "x.safetensors"), "--format", "torch"]) == 1
+    assert "the graph differs by 1.0e-03, allowed are 1e-04" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    net, card = model("temporalmaxer")
+    save_model(net, tmp_path / "x.safetensors", card)
+    assert main(["checkpoint", "export", str(tmp_path / "x.safetensors")]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "pip install 'tal-bench[onnx]'" in shown
+
+
+def test_differences_see_what_is_no_number() -> None:
+    x = torch.tensor([1.0, 200.0])
+    assert difference([x], [x + torch.tensor([0.0, 0.2])]) == pytest.approx(1e-3, rel=1e-3)
+    assert difference([x], [x * torch.nan]) == float("inf")
+    assert difference([x], [x[:1]]) == float("inf")
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+@settings(max_examples=100, deadline=None)
+def test_nearest_rounds_as_the_library_does(before: int, after: int) -> None:
+    x = torch.arange(float(before))[None]
+    assert torch.equal(nearest(x, after), F.interpolate(x[:, None], size=after)[:, 0])
+
+
+@pytest.mark.parametrize("length", [1, 30, 64, 65, 96, 160])
+def test_positions_of_a_graph_are_those_of_the_model(length: int) -> None:
+    net, _ = model("actionformer")
+    table = net.backbone.positions
+    assert table is not None
+    torch.testing.assert_close(_stretched(table, length), net.backbone._positions(length))

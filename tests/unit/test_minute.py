@@ -1,0 +1,123 @@
+"""What a minute of video costs, from the file to the segments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from clips import noise_frames, write_clip
+from test_video_weights import NET, extraction
+
+from tal_bench.cli import main
+from tal_bench.data.video.cost import made_up_video
+from tal_bench.data.video.decode import Footage
+from tal_bench.data.video.spec import FILE
+from tal_bench.data.video.streams import complete
+from tal_bench.errors import DataError
+from tal_bench.profiling.minute import extraction_seconds, stream_seconds
+from tal_bench.report.minute import stacked_bars
+from tal_bench.studies import minute
+from tal_bench.studies.minute import Pipeline, measure
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", noise_frames(60, size=64), fps=25)
+
+
+def test_rgb_alone_pays_for_no_flow(clip: Path) -> None:
+    both = complete(extraction(size=(64, 64)))
+    student, teacher = (
+        measure(Pipeline(name, both, frames=64, classes=3, video=clip))
+        for name in ("conv-dw-hallucinated-small", "actionformer-small")
+    )
+    assert set(student.seconds) == {"decode", "backbone/rgb", "detector", "post-processing"}
+    assert set(teacher.seconds) == {*student.seconds, "flow", "backbone/flow"}
+    assert (student.flow, teacher.flow, student.flow_share) == ("", "dis", 0.0)
+    for cost in (student, teacher):
+        assert all(seconds > 0 for seconds in cost.seconds.values())
+        assert cost.total == pytest.approx(sum(cost.seconds.values()))
+        assert cost.frames_per_second == pytest.approx(60 * 25 / cost.total)
+        assert cost.size == "64x64"
+        assert cost.peak_memory_mb > 50
+    assert teacher.flow_share == pytest.approx(teacher.seconds["flow"] / teacher.total)
+
+
+def test_tvl1_is_the_dear_one(clip: Path) -> None:
+    both = complete(extraction(size=(64, 64))).only_flow()
+    dis, tvl1 = (stream_seconds(both.with_flow(name), clip)["flow"] for name in ("dis", "tvl1"))
+    assert tvl1 > 10 * dis
+
+
+def test_features_of_our_making_have_a_cost(tmp_path: Path, clip: Path) -> None:
+    from test_video_weights import dataset
+
+    data = dataset(tmp_path)
+    assert extraction_seconds(data) == {}
+    (tmp_path / FILE).write_text(complete(extraction(size=(32, 32))).model_dump_json())
+    cost = extraction_seconds(data)
+    assert set(cost) == {"decode", "flow", "backbone/rgb", "backbone/flow", "flow_tvl1"}
+    assert cost["flow_tvl1"] > cost["flow"]
+
+
+def test_a_video_must_be_long_enough(tmp_path: Path) -> None:
+    short = write_clip(tmp_path / "a.mkv", noise_frames(3), fps=25)
+    with pytest.raises(DataError, match="3 frames: shorter than a window of 6"):
+        stream_seconds(complete(extraction()), short)
+
+
+def test_made_up_clips_are_of_the_size() -> None:
+    with made_up_video(32, 8, 1.0) as path:
+        frames = list(Footage(path))
+    assert len(frames) == 8
+    assert frames[0].shape == (32, 32, 3)
+
+
+def test_the_command(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(minute, "measure_pipelines", lambda pipelines: map(measure, pipelines))
+    words = ["profile", "conv-primary-small", "conv-small", "--video", str(clip), "--size", "32,48x32"]
+    words += ["--backbone", NET, "--flow", "dis,farneback", "--frames", "64", "--device", "cpu"]
+    picture = tmp_path / "a.png"
+    assert main([*words, "--json", "--picture", str(picture)]) == 0
+    records = json.loads(capsys.readouterr().out)
+    shown = [(r["name"], r["size"], r["flow"]) for r in records]
+    assert shown == [
+        (name, size, flow)
+        for size in ("32x32", "48x32")
+        for name, flow in (("conv-primary-small", ""), ("conv-small", "dis"), ("conv-small", "farneback"))
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main([*words[:3], *words[3:5], "--size", "32", *words[7:]]) == 0
+    assert "conv-primary-small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--flow", "dsi"], "--flow: got 'dsi'"),
+        (["--size", "big"], "--size: got 'big'"),
+        (["--picture", "a.gif"], "--picture: got 'a.gif'"),
+        (["conv-primry"], "unknown model 'conv-primry'"),
+    ],
+)
+def test_flags_that_cannot_be(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "--minute", "--size", "32", "--backbone", NET, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_long_bars_are_cut() -> None:
+    records = [
+        {
+            "name": "a",
+            "size": "224x224",
+            "flow": flow,
+            "seconds": {"decode": 1.0, "flow": s},
+            "total": 1.0 + s,
+        }
+        for flow, s in (("", 0.0), ("dis", 1.0), ("tvl1", 400.0))
+    ]
+    text = stacked_bars(records, ".svg").decode()
+    assert text.startswith("<?xml")

@@ -1,0 +1,127 @@
+"""Frames to features: pieces make no difference, snippets hold what they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from clips import noise_frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tal_bench.data.sprites.sight import Differences, StepFlow
+from tal_bench.data.video import extract as module
+from tal_bench.data.video.clock import Clock
+from tal_bench.data.video.extract import Stream, excerpts, extract
+from tal_bench.data.video.sight import CentreFrame, FlowStack, Sight
+from tal_bench.data.video.snippets import flow_stacks, image_snippets, scale_flow, window_flow
+
+
+class Flat(nn.Module):
+    """Gives back what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(Tensor(1))
+
+    def forward(self, snippets: Tensor) -> Tensor:
+        return snippets.flatten(1)
+
+
+@given(
+    count=st.integers(0, 60),
+    stride=st.integers(1, 9),
+    window=st.integers(1, 7),
+    reach=st.integers(0, 5),
+    batch=st.integers(1, 4),
+)
+@settings(max_examples=150, deadline=None)
+def test_pieces_hold_every_frame_that_their_steps_look_at(
+    count: int, stride: int, window: int, reach: int, batch: int
+) -> None:
+    frames = [np.full((2, 2, 3), k, np.uint8) for k in range(count)]
+    seen = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "EXCERPT_BYTES", 5 * 12 * stride)
+        for held, first, steps in excerpts(frames, stride=stride, window=window, reach=reach, batch=batch):
+            begin = int(held[0, 0, 0, 0])
+            assert begin % stride == 0
+            np.testing.assert_array_equal(held[:, 0, 0, 0], np.arange(begin, begin + len(held)))
+            for local in range(first, first + steps):
+                at = begin // stride + local
+                assert begin <= max(0, at * stride - reach)
+                assert begin + len(held) >= min(count, at * stride + window + reach)
+                seen.append(at)
+    assert seen == list(range(max(0, (count - window) // stride + 1)))
+
+
+@pytest.mark.parametrize(
+    "sight",
+    [
+        CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3),
+        FlowStack(2, 3, "dis", 0.5),
+        Differences(2, 16),
+        StepFlow(2, size=16),
+    ],
+    ids=lambda sight: type(sight).__name__,
+)
+def test_pieces_change_nothing(sight: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = noise_frames(41)
+    streams = {"one": Stream(sight, Flat())}
+    window = getattr(sight, "window", 1)
+
+    def run() -> np.ndarray:
+        return extract(frames, streams, stride=2, window=window, batch=3)["one"]
+
+    whole = run()
+    assert len(whole) == (41 - window) // 2 + 1
+    monkeypatch.setattr(module, "EXCERPT_BYTES", 12 * frames[0].nbytes)
+    np.testing.assert_array_equal(run(), whole)
+
+
+def test_laps_tell_steps_apart() -> None:
+    clock = Clock()
+    streams = {
+        "rgb": Stream(CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3), Flat()),
+        "flow": Stream(FlowStack(2, 3, "dis", 0.5), Flat()),
+    }
+    features = extract(noise_frames(9), streams, stride=2, window=3, batch=4, clock=clock)
+    assert set(clock.seconds) == {"decode", "flow", "backbone/rgb", "backbone/flow"}
+    assert {name: x.shape for name, x in features.items()} == {
+        "rgb": (4, 3 * 32 * 32),
+        "flow": (4, 4 * 32 * 32),
+    }
+
+
+def test_too_short_a_video_has_no_features() -> None:
+    streams = {"rgb": Stream(CentreFrame(2, 5, (0.5,) * 3, (0.2,) * 3), Flat())}
+    assert extract(noise_frames(4), streams, stride=2, window=5, batch=4)["rgb"].shape == (0, 0)
+
+
+def test_image_snippets_show_the_middle_of_the_window() -> None:
+    frames = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    snippets = image_snippets(frames, np.arange(4), stride=4, window=5)
+    np.testing.assert_allclose(255 * snippets[:, 0, 0, 0], [2, 6, 10, 14], atol=1e-4)
+    assert snippets.shape == (4, 3, 4, 4)
+
+
+def test_flow_is_clipped_and_scaled_as_two_stream_networks_expect() -> None:
+    flow = np.array([-50, -20, -10, 0, 5, 20, 21], np.float32)
+    np.testing.assert_allclose(scale_flow(flow), [-1, -1, -0.5, 0, 0.25, 1, 1])
+    np.testing.assert_array_equal(scale_flow(flow, levels=True), [0, 0, 64, 128, 159, 255, 255])
+
+
+def test_flow_stacks_run_through_the_window() -> None:
+    frames = np.stack(noise_frames(11, size=48))  # everything moves left, a pixel a frame
+    fields = window_flow(frames, stride=4, window=3, algorithm="dis")
+    assert sorted(fields) == [0, 1, 4, 5, 8, 9], "pairs between windows are not computed"
+    inner = np.stack([fields[k] for k in fields])[:, :, 10:-10, 10:-10]
+    np.testing.assert_allclose(20 * np.median(inner, axis=(0, 2, 3)), [-1, 0], atol=0.2)
+    stacks = flow_stacks(fields, np.array([1]), stride=4, window=3)
+    np.testing.assert_array_equal(stacks[0], np.concatenate([fields[4], fields[5]]))
+
+
+def test_no_motion_is_mid_grey_for_an_image_network() -> None:
+    still = np.stack(noise_frames(1) * 5)
+    cut = FlowStack(2, 3, "dis", 0.25).look(still)
+    assert abs(cut(np.arange(2))).max() < 0.1 * 0.5 / 0.25
