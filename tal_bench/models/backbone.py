@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tal_bench.config import DetectorSpec
 from tal_bench.models.blocks import ConvBlock, TransformerBlock
 from tal_bench.models.kernels import written_by_hand
-from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, sinusoidal_positions
+from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, relu, sinusoidal_positions
 from tal_bench.models.maxpool import MaxPoolBlock
 from tal_bench.models.sgp import SgpBlock
 
@@ -93,7 +93,7 @@ class Backbone(nn.Module):
             parts = zip(self.projections, x.split(self.input_widths, dim=2), strict=True)
             x = torch.cat([masked(project(part), mask) for project, part in parts], dim=2)
         for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
-            x = F.relu(norm(masked(conv(x), mask)))
+            x = relu(norm(masked(conv(x), mask)))
         if self.positions is not None:
             x = x + self._positions(x.shape[1]).to(x.dtype) * mask
         for block in self.stem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tal_bench.models.attention import ConvAttention
 from tal_bench.models.layers import (
@@ -14,6 +13,7 @@ from tal_bench.models.layers import (
     SeparableConv,
     masked,
     max_pool,
+    relu,
 )
 
 ConvLayer = type[Conv] | type[SeparableConv]
@@ -85,7 +85,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, C] -> [B, T / stride, C]."""
         mask = mask[:, :: self.stride]
-        out = self.conv2(F.relu(masked(self.conv1(x), mask)))
+        out = self.conv2(relu(masked(self.conv1(x), mask)))
         if self.shortcut is None:
-            return F.relu(masked(out, mask) + x), mask
-        return F.relu(masked(out + self.shortcut(x), mask)), mask
+            return relu(masked(out, mask) + x), mask
+        return relu(masked(out + self.shortcut(x), mask)), mask

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.layers import Conv, layer_norm, masked
+from tal_bench.models.layers import Conv, layer_norm, masked, relu
 
 PRIOR = 0.01
 """Probability that an untrained classifier gives (focal loss paper, arXiv 1708.02002)."""
@@ -77,7 +77,7 @@ class Tower(nn.Module):
         """-> [B, sum(T_l + gap), outputs], zero where padded."""
         x = packed.features
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(packed.clear(norm(masked(conv(x), packed.mask))))
+            x = relu(packed.clear(norm(masked(conv(x), packed.mask))))
         with torch.autocast(x.device.type, enabled=False):
             full = x if x.dtype == torch.float64 else x.float()
             return masked(self.out(full), packed.mask)

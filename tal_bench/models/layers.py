@@ -121,6 +121,11 @@ def masked(x: Tensor, mask: Tensor) -> Tensor:
     return x * mask if x.requires_grad else x.mul_(mask)
 
 
+def relu(x: Tensor) -> Tensor:
+    """ReLU; in place where no gradient will ask for x."""
+    return F.relu(x, inplace=not x.requires_grad)
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     """What matrix products compute in: autocast's precision, or that of the data."""
     device = x.device.type
