@@ -15,14 +15,14 @@ def prefetched(items: Iterable[T], prepare: Callable[[T], T]) -> Iterator[T]:
     What goes wrong in reading is raised where the item would have come.
     """
     iterator = iter(items)
-    nothing = object()
 
-    def following() -> T | object:
-        item = next(iterator, nothing)
-        return item if item is nothing else prepare(item)  # type: ignore[arg-type]
+    def following() -> tuple[T] | None:
+        for item in iterator:
+            return (prepare(item),)
+        return None
 
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
         coming = pool.submit(following)
-        while (item := coming.result()) is not nothing:
+        while found := coming.result():
             coming = pool.submit(following)
-            yield item  # type: ignore[misc]
+            yield found[0]

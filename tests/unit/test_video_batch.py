@@ -85,7 +85,7 @@ def test_a_batch_goes_on_whatever_its_videos_are(
         assert manifest(out)[name]["steps"] == steps
     content = json.loads((out / MANIFEST).read_text())
     assert {"av", "torch", "timm", "opencv"} <= set(content["versions"])
-    assert content["command"].startswith("tal-bench ")
+    assert content["command"].startswith("tal-bench")
     assert len(content["extraction"]["rgb weights_hash"]) == 16
     assert sorted(p.name for p in out.iterdir()) == [".lock", FILE, "flow", MANIFEST, "rgb"]
 
