@@ -64,12 +64,9 @@ def profile_minute(
             )
             if pipeline not in pipelines:  # a file of weights is the same at every size
                 pipelines.append(pipeline)
-    costs: list[PipelineCost] = []
     with progress_bar("measuring") as progress:
         progress(0, len(pipelines))
-        for cost in measure_pipelines(pipelines):
-            costs.append(cost)
-            progress(len(costs), len(pipelines))
+        costs = measure_pipelines(pipelines, progress)
     records = [asdict(cost) for cost in costs]
     if picture is not None:
         from tal_bench.results import write_atomically

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -74,6 +74,7 @@ class PipelineCost:
         threads: of the CPU.
         device: name of the hardware.
         precision: of the detector.
+        total: seconds of all steps.
     """
 
     name: str
@@ -88,21 +89,69 @@ class PipelineCost:
     threads: int = 1
     device: str = ""
     precision: str = "fp32"
-    total: float = field(init=False)
+    total: float = 0.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "total", sum(self.seconds.values()))
+    def with_seconds(self, seconds: dict[str, float]) -> PipelineCost:
+        """The same with other times, and what follows from them."""
+        total = sum(seconds.values())
+        rate = self.frames_per_second * self.total
+        return replace(
+            self,
+            seconds=seconds,
+            total=total,
+            frames_per_second=rate / total,
+            flow_share=seconds.get("flow", 0.0) / total,
+        )
 
 
-def measure_pipelines(pipelines: Sequence[Pipeline]) -> Iterator[PipelineCost]:
+def measure_pipelines(
+    pipelines: Sequence[Pipeline], progress: Callable[[int, int], None] | None = None
+) -> list[PipelineCost]:
     """Measure one after the other, each in a process of its own, whose memory is then known.
+
+    What several of them do alike, such as decoding, costs the same in all: the least that was measured.
+
+    Args:
+        pipelines: what is measured.
+        progress: called with (done, in all).
 
     Raises:
         InputError: unknown model, or a video that cannot be used.
     """
+    costs: list[PipelineCost] = []
     for pipeline in pipelines:
         with Workers(1) as alone:
-            yield alone.submit(measure, pipeline).result()
+            costs.append(alone.submit(measure, pipeline).result())
+        if progress:
+            progress(len(costs), len(pipelines))
+    return share_least(pipelines, costs)
+
+
+def share_least(pipelines: Sequence[Pipeline], costs: Sequence[PipelineCost]) -> list[PipelineCost]:
+    """Give steps that are the same work the least of their times: rows then differ in what they do alone."""
+    least: dict[Hashable, float] = {}
+    for pipeline, cost in zip(pipelines, costs, strict=True):
+        for step, seconds in cost.seconds.items():
+            work = _work(step, pipeline)
+            least[work] = min(seconds, least.get(work, seconds))
+    return [
+        cost.with_seconds({step: least[_work(step, pipeline)] for step in cost.seconds})
+        for pipeline, cost in zip(pipelines, costs, strict=True)
+    ]
+
+
+def _work(step: str, pipeline: Pipeline) -> Hashable:
+    """What a step does, as far as its time goes."""
+    made = pipeline.extraction
+    if step == "decode":
+        return step, made.fps, made.size
+    grid = (made.fps, made.size, made.stride, made.window)
+    if step == "flow":
+        return step, grid, tuple((spec.sees, spec.flow) for spec in made.streams.values() if spec.flow)
+    _, _, stream = step.partition("/")
+    if stream:
+        return step, grid, made.batch, made.streams[stream].sees, made.streams[stream].backbone
+    return step, grid, pipeline.model, pipeline.frames
 
 
 def measure(pipeline: Pipeline) -> PipelineCost:
@@ -142,6 +191,7 @@ def measure(pipeline: Pipeline) -> PipelineCost:
         peak_cuda_mb=cuda,
         device=hardware_name(device.torch),
         precision=pipeline.precision,
+        total=total,
     )
 
 

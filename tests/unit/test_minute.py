@@ -18,7 +18,7 @@ from tal_bench.errors import DataError
 from tal_bench.profiling.minute import extraction_seconds, stream_seconds
 from tal_bench.report.minute import stacked_bars
 from tal_bench.studies import minute
-from tal_bench.studies.minute import Pipeline, measure
+from tal_bench.studies.minute import Pipeline, PipelineCost, measure, share_least
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,29 @@ def test_rgb_alone_pays_for_no_flow(clip: Path) -> None:
         assert cost.size == "64x64"
         assert cost.peak_memory_mb > 50
     assert teacher.flow_share == pytest.approx(teacher.seconds["flow"] / teacher.total)
+
+
+def test_the_same_work_has_one_price() -> None:
+    both = extraction(size=(64, 64))
+    pipelines = [
+        Pipeline("student", both),
+        Pipeline("teacher", both),
+        Pipeline("teacher", both.with_flow("tvl1")),
+    ]
+    costs = [
+        PipelineCost(
+            "student", "64x64", "", NET, {"decode": 2.0, "backbone/rgb": 4.0}, 10.0, 0.0, 1.0, total=6.0
+        ),
+        PipelineCost("teacher", "64x64", "dis", NET, {"decode": 1.0, "flow": 1.0}, 10.0, 0.5, 1.0, total=2.0),
+        PipelineCost(
+            "teacher", "64x64", "tvl1", NET, {"backbone/rgb": 3.0, "flow": 9.0}, 10.0, 0.75, 1.0, total=12.0
+        ),
+    ]
+    student, dis, tvl1 = share_least(pipelines, costs)
+    assert student.seconds == {"decode": 1.0, "backbone/rgb": 3.0}
+    assert (student.total, student.frames_per_second) == (4.0, 15.0)
+    assert dis.seconds == {"decode": 1.0, "flow": 1.0}
+    assert tvl1 == costs[2]
 
 
 def test_tvl1_is_the_dear_one(clip: Path) -> None:
@@ -77,7 +100,9 @@ def test_made_up_clips_are_of_the_size() -> None:
 def test_the_command(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(minute, "measure_pipelines", lambda pipelines: map(measure, pipelines))
+    monkeypatch.setattr(
+        minute, "measure_pipelines", lambda pipelines, progress: [measure(p) for p in pipelines]
+    )
     words = ["profile", "conv-primary-small", "conv-small", "--video", str(clip), "--size", "32,48x32"]
     words += ["--backbone", NET, "--flow", "dis,farneback", "--frames", "64", "--device", "cpu"]
     picture = tmp_path / "a.png"
