@@ -23,7 +23,7 @@ MEASURED = ("conv-dw-hallucinated", "actionformer")
 FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
 SPRITES = "sprites"
 SPRITES_FRAMES = 480
-WIDTH = 120
+WIDTH = 130
 """Of the table, where it goes to a file."""
 STEPS = ("decode", "flow", "backbone/rgb", "backbone/flow", "detector", "post-processing")
 
