@@ -89,8 +89,8 @@ def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
     head = headings(records)
     text = ["# What detectors cost", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
     text += [
-        "GMACs (1e9 multiply-accumulates) of the whole and of its parts at T. Latency: forward pass, batch 1,",
-        "random weights; median at each length, 5th and 95th percentile at T. Memory: weights, inputs and",
+        "GMACs (1e9 multiply-accumulates) of the whole and of its parts at T. Latency of a forward pass at",
+        "batch 1, random weights: median at each length, 5th and 95th percentile at T. Memory: weights, inputs and",
         "activations at their peak.",
         "",
         f"| {' | '.join(head)} |",
