@@ -90,8 +90,8 @@ def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
     text = ["# What detectors cost", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
     text += [
         "GMACs (1e9 multiply-accumulates) of the whole and of its parts at T. Latency of a forward pass at",
-        "batch 1, random weights: median at each length, 5th and 95th percentile at T. Memory: weights, inputs and",
-        "activations at their peak.",
+        "batch 1, random weights: median at each length, 5th and 95th percentile at T. Memory: weights,",
+        "inputs and activations at their peak.",
         "",
         f"| {' | '.join(head)} |",
         f"| --- | {' | '.join(['---:'] * (len(head) - 1))} |",
