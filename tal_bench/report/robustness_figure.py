@@ -94,7 +94,7 @@ def _kept(axes: Axes, found: Robustness, rows: list[str]) -> None:
             )
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.set_ylim(len(rows), 0)
-    axes.set_title("average mAP (%): ○ clean, ● under corruption", loc="left", fontsize=9)
+    axes.set_title("mAP (%): ○ clean, ● corrupted", loc="left", fontsize=9)
     axes.tick_params(labelsize=SMALL)
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="both", color="0.92", linewidth=0.8)
