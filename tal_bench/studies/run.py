@@ -225,6 +225,11 @@ def card(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
     )
 
 
+def plain_card(spec: RunSpec) -> ModelCard:
+    """What a run's weights are, as far as its spec says it."""
+    return ModelCard(name=spec.model, model=spec.model, detector=spec.detector, decode=spec.decode)
+
+
 def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     """A finished run's network with its weights, in eval mode, and what the run was.
 
@@ -234,7 +239,7 @@ def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     known = folder.read_run(hash_)
     if known is None or known.status != "finished":
         raise InputError(f"run {hash_} has not finished", where=folder.path)
-    return load_model(folder.run_file(hash_, ".safetensors"))[0], known.spec
+    return load_model(folder.run_file(hash_, ".safetensors"), plain_card(known.spec))[0], known.spec
 
 
 def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
