@@ -20,10 +20,13 @@ from tal_bench.cli.options import (
     DatasetOption,
     Device,
     DeviceOption,
+    KeepEveryOption,
     PluginOption,
     Precision,
     PrecisionOption,
     ReportsOption,
+    SchedulerOption,
+    StorageOption,
     TeacherPrecisionOption,
     TrackingOption,
 )
@@ -57,7 +60,10 @@ def ablate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
     ] = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    keep_every: KeepEveryOption = 30.0,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -91,6 +97,9 @@ def ablate(
         plugins=plugins,
         command=shlex.join(["tal-bench", *sys.argv[1:]]),
         data_root=data_root,
+        scheduler=scheduler,
+        storage=storage,
+        keep_every=keep_every,
     )
     run_study(spec, options)
 

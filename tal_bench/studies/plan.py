@@ -35,7 +35,8 @@ from tal_bench.models.registry import (
 from tal_bench.results import RowRecord, RunResult
 from tal_bench.studies.brought import Brought
 from tal_bench.studies.drive import Plan
-from tal_bench.studies.run import Job
+from tal_bench.studies.ledger import Ledger
+from tal_bench.studies.run import KEEP_EVERY, Job
 from tal_bench.studies.tune import Settings, Trial, best, propose
 
 TUNING_SEED = 1000
@@ -61,6 +62,8 @@ class Context:
         precision: of the runs.
         teacher_precision: of teachers while they teach.
         brought: the teacher that a person brings as a file, or none.
+        keep_every: seconds between two writings of a training's state.
+        ledger: shows the trials to others, or none.
     """
 
     dataset: DatasetSpec
@@ -74,6 +77,8 @@ class Context:
     precision: Literal["fp32", "bf16"]
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     brought: Brought | None = None
+    keep_every: float = KEEP_EVERY
+    ledger: Ledger | None = None
 
     def is_brought(self, model: str) -> bool:
         """Whether a row's model comes from a file and is not trained."""
@@ -125,7 +130,8 @@ class Context:
     def job(self, spec: RunSpec, history: Sequence[Trial] | None = None) -> Job:
         """The run as a worker gets it."""
         finished = [t.curve for t in history or () if t.result.status == "finished"]
-        return Job(spec, self.folder, self.device, None if history is None else tuple(finished))
+        curves = None if history is None else tuple(finished)
+        return Job(spec, self.folder, self.device, curves, self.keep_every)
 
 
 def teacher_model(ref: TeacherRef, context: Context) -> str:
@@ -242,6 +248,9 @@ def student_row(context: Context, variant: Variant) -> Plan:
             row=variant.name,
         )
         specs = [distilled(context, variant, s, "tune", TUNING_SEED, tuning_teachers) for s in proposed]
+        if context.ledger is not None:
+            hashes = [spec.hash for spec in specs]
+            context.ledger.asked(variant.name, variant.search_space(), proposed, hashes)
         results = yield [context.job(spec, trials) for spec in specs]
         trials += [Trial(s, r) for s, r in zip(proposed, results, strict=True)]
     settings = best(trials, variant.defaults())

@@ -51,18 +51,23 @@ def propose(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions: dict[str, BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log) for name, r in space.items()
-    }
+    known = distributions(space)
     sampler = optuna.samplers.TPESampler(
         n_startup_trials=STARTUP, seed=int(content_hash([seed, row, len(past)], digits=8), 16) % 2**31
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for trial in past:
-        study.add_trial(_frozen(trial, distributions))
+        study.add_trial(_frozen(trial, known))
     if not past:
         study.enqueue_trial(defaults)
-    return [dict(study.ask(distributions).params) for _ in range(count)]
+    return [dict(study.ask(known).params) for _ in range(count)]
+
+
+def distributions(space: Mapping[str, Range]) -> dict[str, BaseDistribution]:
+    """A space as Optuna takes it."""
+    from optuna.distributions import FloatDistribution
+
+    return {name: FloatDistribution(r.low, r.high, log=r.log) for name, r in space.items()}
 
 
 def _frozen(trial: Trial, distributions: Mapping[str, Any]) -> FrozenTrial:
