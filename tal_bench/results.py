@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from tal_bench.config import RunSpec, Spec, StudySpec
+from tal_bench.config import Objective, RunSpec, Settings, Spec, StudySpec
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class RowRecord(Spec):
         teachers: role to registered model.
         settings: tuned values, name to value; empty for untuned rows.
         trials: hashes of the tuning runs.
+        chosen: hash of the tuning run whose settings these are.
         finals: hashes of the final runs, in the order of `seeds`.
         seeds: of the final runs.
         cost: key of the row's CostRecord.
@@ -133,9 +134,28 @@ class RowRecord(Spec):
     teachers: dict[str, str] = {}
     settings: dict[str, float] = {}
     trials: tuple[str, ...] = ()
+    chosen: str = ""
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
+
+
+class SearchRecord(RowRecord):
+    """A search for a front: a row without final runs, whose members are rows of the table.
+
+    Attributes:
+        objective: of the search.
+        tried: settings of the trials.
+        values: what the trials reached, in the order of the objectives; empty where one failed.
+        front: hashes of the trials on the front, the lowest mAP first.
+        members: rows of the table, in the same order; empty while the search goes on.
+    """
+
+    objective: tuple[Objective, ...]
+    tried: tuple[Settings, ...] = ()
+    values: tuple[tuple[float, ...], ...] = ()
+    front: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 class StudyRecord(Spec):
@@ -153,6 +173,7 @@ class StudyRecord(Spec):
         skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
+        searches: for fronts, in the order of the study's variants.
     """
 
     spec: StudySpec
@@ -167,6 +188,7 @@ class StudyRecord(Spec):
     skipped: dict[str, str] = {}
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()
+    searches: tuple[SearchRecord, ...] = ()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

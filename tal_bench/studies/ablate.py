@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,20 +20,21 @@ from tal_bench.report import write_report
 from tal_bench.report.collect import collect
 from tal_bench.report.tables import markdown
 from tal_bench.report.terminal import print_study
-from tal_bench.results import RunResult, StudyFolder, StudyRecord, write_atomically
+from tal_bench.results import RowRecord, RunResult, SearchRecord, StudyFolder, StudyRecord, write_atomically
 from tal_bench.studies.brought import bring, check_taught
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.detections import ground_truth_json
-from tal_bench.studies.drive import drive
+from tal_bench.studies.drive import Plan, drive
 from tal_bench.studies.executor import abandon, make_executor
 from tal_bench.studies.fitted import fitted
 from tal_bench.studies.merge import with_earlier_rows
 from tal_bench.studies.plan import Context
 from tal_bench.studies.progress import run_progress
-from tal_bench.studies.rows import check_names, expected_runs, plan_rows
+from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
 from tal_bench.studies.scoring import described
 from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
 from tal_bench.studies.tracking import Tracker
+from tal_bench.studies.tune import Tuning
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class StudyOptions:
         plugins: files that declare variants, students, datasets.
         command: as it was typed, for the record.
         data_root: where datasets that the person brings lie.
+        timeout: seconds after which no new run is begun; none = no end.
     """
 
     reports: Path = Path("reports")
@@ -53,6 +57,7 @@ class StudyOptions:
     plugins: tuple[Path, ...] = ()
     command: str = ""
     data_root: Path | None = None
+    timeout: float | None = None
 
 
 def ablate(spec: StudySpec, options: StudyOptions) -> Path:
@@ -66,11 +71,12 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     Raises:
         InputError: a name, a file or the reports directory is not usable; nothing has been written then.
     """
-    console = Console(stderr=True)
+    console, started = Console(stderr=True), time.monotonic()
     load_plugins(options.plugins)
     check_names(spec)
     device = choose_device(spec.device)
     jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
+    options = replace(options, jobs=jobs)
     tracker = Tracker(options.tracking_uri)
     check_writable(options.reports)
     dataset = prepare(spec.dataset, jobs, options.data_root, console)
@@ -95,6 +101,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         precision=choose_precision(spec.precision, device),
         teacher_precision=spec.teacher_precision,
         brought=brought,
+        tuning=Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start),
     )
     order, plans = plan_rows(spec, context)
     read_through(data)
@@ -123,28 +130,63 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     )
     folder.write_study(with_earlier_rows(record, folder))
     tracker.study(record, folder.path)
-    with run_progress(console, expected_runs(spec, context)) as shown:
+    rows, members = _driven(spec, context, plans, options, tracker, _clock(options.timeout, started))
+    wanted = [name for row in order for name in members.get(row, [row])]
+    missing = [name for name in wanted if name not in rows]
+    searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
+    record = record.model_copy(
+        update={
+            "rows": tuple(measure_costs(context, [rows[x] for x in wanted if x in rows], console)),
+            "searches": tuple(x.model_copy(update={"members": tuple(members[x.name])}) for x in searches),
+            "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    _report(with_earlier_rows(record, folder), folder, tracker)
+    if missing:
+        told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
+        console.print(told, highlight=False, soft_wrap=True)
+    console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
+    return folder.path
+
+
+def _driven(
+    spec: StudySpec,
+    context: Context,
+    plans: Sequence[tuple[str, Plan]],
+    options: StudyOptions,
+    tracker: Tracker,
+    stop: Callable[[], bool],
+) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
+    """Rows by name, and the members of fronts by the row that was searched."""
+    jobs = options.jobs or 1
+    with run_progress(Console(stderr=True), expected_runs(spec, context)) as shown:
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
             shown(row, result, fresh)
             tracker.log(result, row)
 
-        executor = make_executor(jobs, device, options.plugins)
+        executor = make_executor(jobs, context.device, options.plugins)
         try:
-            rows = drive(plans, executor, jobs, on_result)
+            rows = drive(plans, executor, jobs, on_result, stop)
+            members, plans = plan_members(spec, context, rows)
+            rows |= drive(plans, executor, jobs, on_result, stop)
         except BaseException:
             abandon(executor)
             raise
         executor.shutdown()
-    costed = measure_costs(context, [rows[name] for name in order], console)
-    record = record.model_copy(
-        update={"rows": tuple(costed), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    )
-    record = with_earlier_rows(record, folder)
+    return rows, members
+
+
+def _report(record: StudyRecord, folder: StudyFolder, tracker: Tracker) -> None:
+    """Write, track and print what there is."""
     folder.write_study(record)
     study = collect(folder.path)
     files = write_report(folder.path, study)
-    tracker.finish(record, markdown(study), files)
-    print_study(study)
-    console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
-    return folder.path
+    tracker.finish(record, markdown(study), files, "FINISHED" if record.finished else "KILLED")
+    if study.rows:
+        print_study(study)
+
+
+def _clock(timeout: float | None, started: float) -> Callable[[], bool]:
+    """Whether so many seconds have gone by."""
+    return lambda: timeout is not None and time.monotonic() - started >= timeout

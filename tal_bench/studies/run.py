@@ -49,12 +49,14 @@ class Job:
         folder: of the study.
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
+        place: of the run in its generation of trials.
     """
 
     spec: RunSpec
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
+    place: int = 0
 
 
 class _PrunedError(Exception):
@@ -103,7 +105,12 @@ class _Attempt:
         self.accuracy: MeanAP | None = None
         self.further: dict[str, float] = {}
         self.evaluation = ""
-        self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
+        self.stop = None
+        if job.history is not None:
+            schedule = job.spec.train
+            self.stop = judge(
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+            )
 
     def finish(self) -> RunResult:
         """Train, unless the weights were brought; evaluate, write weights and detections."""
