@@ -56,6 +56,7 @@ class Job:
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
         keep_every: seconds between two writings of a training's state.
+        place: of the run in its generation of trials.
     """
 
     spec: RunSpec
@@ -63,6 +64,7 @@ class Job:
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
     keep_every: float = KEEP_EVERY
+    place: int = 0
 
 
 class _PrunedError(Exception):
@@ -122,7 +124,12 @@ class _Attempt:
         self.further: dict[str, float] = {}
         self.evaluation = ""
         self.started = self.before = 0.0
-        self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
+        self.stop = None
+        if job.history is not None:
+            schedule = job.spec.train
+            self.stop = judge(
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+            )
         self.keeper = Keeper(
             folder.run_file(job.spec.hash, ".resume"),
             job.spec.hash,

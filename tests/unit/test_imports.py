@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "tal_bench"
-CORE = {"types", "results", "errors", "registry", "config", "frame", "cores", "processes", "sealed", ""}
+CORE = {
+    "types",
+    "results",
+    "errors",
+    "registry",
+    "config",
+    "frame",
+    "cores",
+    "processes",
+    "sealed",
+    "files",
+    "",
+}
 ROOMS = {"data", "models", "distill", "evaluation"}
 MACHINES = {"engine", "profiling"}
 ALLOWED = {
