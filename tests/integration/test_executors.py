@@ -164,11 +164,3 @@ def test_ctrl_c_with_dask(tmp_path: Path, dataset_file: Path) -> None:
     told = [line for line in result.stderr.splitlines() if not line.startswith("[")]
     assert told == ["interrupted; run the same command again to go on"]
     assert not psutil.wait_procs(below, timeout=20)[1]
-
-
-def test_a_scheduler_that_is_not_there(tmp_path: Path, dataset_file: Path) -> None:
-    pytest.importorskip("distributed")
-    more = ("--scheduler", "tcp://127.0.0.1:9", "--tracking-uri", "off")
-    result = run(study_words(dataset_file, *more), tmp_path)
-    assert result.returncode == 2
-    assert "error: --scheduler tcp://127.0.0.1:9: no scheduler answers" in result.stderr.splitlines()[-1]
