@@ -21,7 +21,7 @@ from tal_bench.studies.executor import prepare_worker
 
 LOCAL = "local"
 FLAG = "--scheduler"
-PATIENCE = 30
+PATIENCE = 10
 """Seconds in which a scheduler must answer."""
 GPU = {"GPU": 1}
 """What a run on a GPU asks of a worker, and a worker offers with `--resources GPU=1`."""
@@ -120,7 +120,8 @@ def _pass_on(outer: Future[Any], inner: Future[Any]) -> None:
     try:
         outer.set_result(inner.result())
     except KilledWorker as error:
-        outer.set_exception(WorkerLostError(f"its workers died each time, the last at {error.last_worker}"))
+        last = getattr(error.last_worker, "address", error.last_worker)
+        outer.set_exception(WorkerLostError(f"its workers died each time, the last at {last}"))
     except CancelledError:
         gone = TalBenchError("the scheduler went away", hint="run again; finished runs are kept")
         outer.set_exception(gone)
