@@ -27,9 +27,11 @@ from tal_bench.cli.options import (
     Precision,
     PrecisionOption,
     PrunerOption,
+    RegisterOption,
     ReportsOption,
     SamplerOption,
     SearchOption,
+    SystemMetricsOption,
     TeacherPrecisionOption,
     TimeoutOption,
     TrackingOption,
@@ -41,6 +43,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec
+    from tal_bench.studies.ablate import StudyOptions
 
 LOCAL = "127.0.0.1"
 SQLITE = "sqlite:///"
@@ -83,6 +86,8 @@ def ablate(
     patience: PatienceOption = None,
     warm_start: WarmStartOption = None,
     timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
 ) -> None:
     """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
     plugins = _plugins(plugin)
@@ -99,16 +104,8 @@ def ablate(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    _carry_out(
-        study_spec(study, flags),
-        warm_start,
-        reports,
-        jobs,
-        tracking_uri,
-        plugins,
-        data_root,
-        seconds(timeout),
-    )
+    options = _options(reports, jobs, tracking_uri, plugins, data_root, timeout, register, system_metrics)
+    _carry_out(study_spec(study, flags), warm_start, options)
 
 
 def tune(
@@ -134,6 +131,8 @@ def tune(
     patience: PatienceOption = None,
     warm_start: WarmStartOption = None,
     timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
     jobs: JobsOption = None,
     tracking_uri: TrackingOption = None,
     reports: ReportsOption = Path("reports"),
@@ -159,9 +158,8 @@ def tune(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    _carry_out(
-        tuning_spec(flags), warm_start, reports, jobs, tracking_uri, plugins, data_root, seconds(timeout)
-    )
+    options = _options(reports, jobs, tracking_uri, plugins, data_root, timeout, register, system_metrics)
+    _carry_out(tuning_spec(flags), warm_start, options)
 
 
 def _tuning(
@@ -182,32 +180,40 @@ def _tuning(
     }
 
 
-def _carry_out(
-    spec: StudySpec,
-    earlier: Path | None,
+def _options(
     reports: Path,
     jobs: int | None,
     tracking_uri: str | None,
     plugins: tuple[Path, ...],
     data_root: Path | None,
-    timeout: float | None,
-) -> None:
+    timeout: str | None,
+    register: bool,
+    system_metrics: bool,
+) -> StudyOptions:
+    """How a study is carried out, as it was typed."""
+    limit = seconds(timeout)
     from tal_bench.studies.ablate import StudyOptions
-    from tal_bench.studies.ablate import ablate as run_study
 
-    if earlier is not None:
-        from tal_bench.studies.warm import warm_start
-
-        spec = warm_start(spec, earlier)
-    options = StudyOptions(
+    return StudyOptions(
         reports=reports,
         jobs=jobs,
         tracking_uri=tracking_uri,
         plugins=plugins,
         command=shlex.join(["tal-bench", *sys.argv[1:]]),
         data_root=data_root,
-        timeout=timeout,
+        timeout=limit,
+        register=register,
+        system_metrics=system_metrics,
     )
+
+
+def _carry_out(spec: StudySpec, earlier: Path | None, options: StudyOptions) -> None:
+    from tal_bench.studies.ablate import ablate as run_study
+
+    if earlier is not None:
+        from tal_bench.studies.warm import warm_start
+
+        spec = warm_start(spec, earlier)
     run_study(spec, options)
 
 

@@ -49,6 +49,8 @@ class StudyOptions:
         command: as it was typed, for the record.
         data_root: where datasets that the person brings lie.
         timeout: seconds after which no new run is begun; none = no end.
+        register: whether the best student becomes a version of a registered model in MLflow.
+        system_metrics: whether the machine's load is logged to MLflow.
     """
 
     reports: Path = Path("reports")
@@ -58,6 +60,8 @@ class StudyOptions:
     command: str = ""
     data_root: Path | None = None
     timeout: float | None = None
+    register: bool = True
+    system_metrics: bool = False
 
 
 def ablate(spec: StudySpec, options: StudyOptions) -> Path:
@@ -77,7 +81,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     device = choose_device(spec.device)
     jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
     options = replace(options, jobs=jobs)
-    tracker = Tracker(options.tracking_uri)
+    tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
     check_writable(options.reports)
     dataset = prepare(spec.dataset, jobs, options.data_root, console)
     spec, changed = fitted(spec, dataset)
