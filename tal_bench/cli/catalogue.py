@@ -9,8 +9,16 @@ import typer
 
 from tal_bench.cli.options import PluginOption
 
-Kind = Literal["datasets", "teachers", "students", "variants", "terms", "studies"]
-KINDS: tuple[Kind, ...] = ("datasets", "teachers", "students", "variants", "terms", "studies")
+Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
+KINDS: tuple[Kind, ...] = (
+    "datasets",
+    "teachers",
+    "students",
+    "variants",
+    "terms",
+    "corruptions",
+    "studies",
+)
 
 
 def list_names(
@@ -44,6 +52,10 @@ def summaries(kind: Kind) -> list[tuple[str, str]]:
         from tal_bench.distill.terms import terms
 
         return [(name, terms.get(name).summary) for name in terms]
+    if kind == "corruptions":
+        from tal_bench.data.corruptions.registry import corruptions
+
+        return [(name, corruptions.get(name).summary) for name in corruptions]
     from tal_bench.models.registry import students, teachers
 
     models = students if kind == "students" else teachers

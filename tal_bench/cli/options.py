@@ -98,6 +98,28 @@ TrackingOption = Annotated[
         show_default="sqlite:///mlflow.db",
     ),
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://HOST:PORT|local",
+        help="Compute in the workers of a Dask scheduler, or of one started here with --jobs workers.",
+        show_default="worker processes",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|FILE|off",
+        help="Where Optuna shows the trials: postgresql://…, sqlite:///FILE, a journal file, or off.",
+        show_default="optuna.journal in the study's folder",
+    ),
+]
+KeepEveryOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0, metavar="SECONDS", help="How often a training's state is kept, to go on from when killed."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

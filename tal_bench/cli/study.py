@@ -21,6 +21,7 @@ from tal_bench.cli.options import (
     Device,
     DeviceOption,
     JobsOption,
+    KeepEveryOption,
     ObjectiveOption,
     PatienceOption,
     PluginOption,
@@ -30,7 +31,9 @@ from tal_bench.cli.options import (
     RegisterOption,
     ReportsOption,
     SamplerOption,
+    SchedulerOption,
     SearchOption,
+    StorageOption,
     SystemMetricsOption,
     TeacherPrecisionOption,
     TimeoutOption,
@@ -71,7 +74,10 @@ def ablate(
     trials: Annotated[int | None, typer.Option(min=1, help="Tuning trials per student row.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
     jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    keep_every: KeepEveryOption = 30.0,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -104,7 +110,19 @@ def ablate(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    options = _options(reports, jobs, tracking_uri, plugins, data_root, timeout, register, system_metrics)
+    options = _options(
+        reports=reports,
+        jobs=jobs,
+        scheduler=scheduler,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        keep_every=keep_every,
+        plugins=plugins,
+        data_root=data_root,
+        timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
+    )
     _carry_out(study_spec(study, flags), warm_start, options)
 
 
@@ -134,6 +152,9 @@ def tune(
     register: RegisterOption = True,
     system_metrics: SystemMetricsOption = False,
     jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
+    keep_every: KeepEveryOption = 30.0,
     tracking_uri: TrackingOption = None,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
@@ -158,7 +179,19 @@ def tune(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    options = _options(reports, jobs, tracking_uri, plugins, data_root, timeout, register, system_metrics)
+    options = _options(
+        reports=reports,
+        jobs=jobs,
+        scheduler=scheduler,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        keep_every=keep_every,
+        plugins=plugins,
+        data_root=data_root,
+        timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
+    )
     _carry_out(tuning_spec(flags), warm_start, options)
 
 
@@ -180,31 +213,11 @@ def _tuning(
     }
 
 
-def _options(
-    reports: Path,
-    jobs: int | None,
-    tracking_uri: str | None,
-    plugins: tuple[Path, ...],
-    data_root: Path | None,
-    timeout: str | None,
-    register: bool,
-    system_metrics: bool,
-) -> StudyOptions:
-    """How a study is carried out, as it was typed."""
-    limit = seconds(timeout)
+def _options(**given: Any) -> StudyOptions:
+    """How a study is carried out, with the command line as it was typed."""
     from tal_bench.studies.ablate import StudyOptions
 
-    return StudyOptions(
-        reports=reports,
-        jobs=jobs,
-        tracking_uri=tracking_uri,
-        plugins=plugins,
-        command=shlex.join(["tal-bench", *sys.argv[1:]]),
-        data_root=data_root,
-        timeout=limit,
-        register=register,
-        system_metrics=system_metrics,
-    )
+    return StudyOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
 
 
 def _carry_out(spec: StudySpec, earlier: Path | None, options: StudyOptions) -> None:

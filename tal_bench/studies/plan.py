@@ -35,7 +35,8 @@ from tal_bench.models.sizes import sized
 from tal_bench.results import RowRecord, RunResult
 from tal_bench.studies.brought import Brought
 from tal_bench.studies.drive import Plan
-from tal_bench.studies.run import Job
+from tal_bench.studies.ledger import Ledger
+from tal_bench.studies.run import KEEP_EVERY, Job
 from tal_bench.studies.tune import Trial, Tuning, best
 
 TUNING_SEED = 1000
@@ -62,6 +63,8 @@ class Context:
         teacher_precision: of teachers while they teach.
         brought: the teacher that a person brings as a file, or none.
         tuning: how rows are searched.
+        keep_every: seconds between two writings of a training's state.
+        ledger: shows the trials to others, or none.
     """
 
     dataset: DatasetSpec
@@ -76,6 +79,8 @@ class Context:
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     brought: Brought | None = None
     tuning: Tuning = field(default_factory=Tuning)
+    keep_every: float = KEEP_EVERY
+    ledger: Ledger | None = None
 
     def is_brought(self, model: str) -> bool:
         """Whether a row's model comes from a file and is not trained."""
@@ -126,7 +131,7 @@ class Context:
 
     def job(self, spec: RunSpec) -> Job:
         """The run as a worker gets it."""
-        return Job(spec, self.folder, self.device)
+        return Job(spec, self.folder, self.device, keep_every=self.keep_every)
 
     def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial]) -> list[Job]:
         """A generation of tuning runs as workers get them, with what may end them early."""
@@ -136,7 +141,10 @@ class Context:
             return [self.job(spec) for spec in judged]
         kept = [t for t in past if t.finished] if rule == "median" else past
         history = tuple(t.curve for t in kept)
-        return [Job(spec, self.folder, self.device, history, place) for place, spec in enumerate(judged)]
+        return [
+            Job(spec, self.folder, self.device, history, place, self.keep_every)
+            for place, spec in enumerate(judged)
+        ]
 
 
 def teacher_model(ref: TeacherRef, context: Context) -> str:

@@ -73,7 +73,8 @@ def train_one(
     )
     check_teachers(chosen, context)
     with run_progress(console, 1 + len(chosen.teachers)) as shown:
-        rows = drive([(variant, _plan(context, chosen, seed))], make_executor(1, where, ()), 1, shown)
+        executor = make_executor(1, where, ())
+        rows = drive([(variant, _plan(context, chosen, seed))], executor, executor.size, shown)
     result = StudyFolder(context.folder).read_run(rows[variant].finals[0])
     if result is None or result.status != "finished":
         raise TalBenchError(f"training failed: {result.error if result else 'no result'}")

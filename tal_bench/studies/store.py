@@ -6,8 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -24,6 +27,19 @@ ABOUT = {
     "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
     "mAP is in percent; `cost/minute_s` is seconds spent on one minute of video.",
 }
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Nobody else makes the tables of an SQLite file meanwhile, which would break it for both."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    file = Path(f"{uri.removeprefix(SQLITE)}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file, timeout=60):
+        yield
+        file.unlink(missing_ok=True)
 
 
 def connect(uri: str) -> Any:

@@ -185,12 +185,12 @@ def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[
         )
         tried = [row.held | row.defaults | settings for settings in proposed]
         specs = [distilled(row, settings, "tune", TUNING_SEED, used) for settings in tried]
+        costs = [_costs(row, spec) for spec in specs]
         jobs = context.trials(specs, trials)
+        if context.ledger is not None:
+            context.ledger.asked(row.name, space, proposed, [job.spec.hash for job in jobs], costs)
         results = yield jobs
-        trials += [
-            Trial(settings, result, _costs(row, job.spec))
-            for settings, job, result in zip(tried, jobs, results, strict=True)
-        ]
+        trials += [Trial(*one) for one in zip(tried, results, costs, strict=True)]
     return trials
 
 

@@ -1,12 +1,11 @@
 """A study in MLflow: one parent run, one child per ended run, from what is on disk already.
 
 Only the process that runs the study writes here, after a result is on disk, so a tracking server that is down
-costs nothing but a warning: what it missed is logged when the study finishes or starts again.
+costs nothing but a warning: what it missed is logged when it is back, or when the study starts again.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +19,9 @@ from tal_bench.results import RowRecord, RunResult, StudyFolder, StudyRecord
 from tal_bench.studies import store, tracked
 from tal_bench.studies.environment import git_state
 from tal_bench.studies.labbook import USED, dataset_input, register, surroundings
+from tal_bench.studies.patience import Patient
+from tal_bench.studies.sweep import PROCESS, left_behind, this_process
 
-LOG = logging.getLogger(__name__)
-PATIENCE = 60.0
-"""Seconds for which a server that failed is left alone."""
 OUTCOME = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -76,8 +74,7 @@ class Tracker:
         self._record: StudyRecord | None = None
         self._files: StudyFolder | None = None
         self._children: dict[tuple[str, str], Child] = {}
-        self._warned = False
-        self._quiet_until = 0.0
+        self._patient = Patient(f"MLflow at {self.uri}", self._forget)
 
     def study(self, record: StudyRecord, folder: Path) -> None:
         """Open the study's parent run, or resume it, and log what is on disk and not there yet.
@@ -131,7 +128,6 @@ class Tracker:
             status: FINISHED, or how else the study ended.
         """
         self._record = record
-        self._quiet_until = 0.0
 
         def work() -> None:
             parent = self._open(record)
@@ -152,34 +148,37 @@ class Tracker:
             self._parent = None
 
         self._spared(work)
+        self._patient.settle()
+
+    def stop(self, status: Literal["FAILED", "KILLED"], why: str) -> None:
+        """End the parent run of a study that does not go on; a server that is away is not waited for."""
+
+        def work() -> None:
+            if self._parent is not None:
+                self._client.set_tag(self._parent, "tal_bench.reason", why[: tracked.VALUE_LIMIT])
+                self._client.set_terminated(self._parent, status)
+                self._parent = None
+
+        self._spared(work)
 
     def _spared(self, work: Callable[[], None]) -> None:
-        """Do it, or warn once and leave the server alone for a while; results are safe on disk."""
-        if self.uri == "off" or time.monotonic() < self._quiet_until:
-            return
-        try:
-            work()
-        except Exception as error:  # whatever a server, a database or a network can raise
-            self._quiet_until = time.monotonic() + PATIENCE
-            if not self._warned:
-                self._warned = True
-                reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-                LOG.warning(
-                    "MLflow at %s cannot be written: %s (results are on disk, and logged when the study "
-                    "starts again)",
-                    self.uri,
-                    reason,
-                )
+        """Do it, now or when the server is back; results are safe on disk."""
+        if self.uri != "off":
+            self._patient.do(work)
+
+    def _forget(self) -> None:
+        """After a failure nothing is known of the server; the next request learns it anew."""
+        self._client, self._parent = None, None
 
     def _open(self, record: StudyRecord) -> str:
         """The study's parent run: the open one, an earlier one resumed, or a new one."""
         if self._parent is not None:
             return self._parent
-        self._client = self._client or store.connect(self.uri)
-        self._experiment_id = self._experiment_id or store.experiment_id(
-            self._client, self.uri, self.experiment
-        )
-        tags = tracked.study_tags(record, git_state().get("commit", ""))
+        with store.alone(self.uri):
+            self._client = self._client or store.connect(self.uri)
+            self._experiment_id = store.experiment_id(self._client, self.uri, self.experiment)
+        commit = git_state().get("commit", "")
+        tags = tracked.study_tags(record, commit) | {PROCESS: this_process()}
         found = [
             run
             for run in self._search(f"tags.`tal_bench.fingerprint` = '{record.fingerprint}'")
@@ -191,6 +190,8 @@ class Tracker:
         if found:
             parent = found[0].info.run_id
             self._client.update_run(parent, status="RUNNING")
+            if "tal_bench.reason" in found[0].data.tags:
+                self._client.delete_tag(parent, "tal_bench.reason")  # why it had stopped
             store.send(self._client, parent, tags=tags)
             self._sweep(parent, found[1:])
         else:
@@ -198,6 +199,7 @@ class Tracker:
                 self._experiment_id, run_name=record.spec.name, tags=tags
             ).info.run_id
             self._client.log_inputs(parent, [dataset_input(record, "study")])
+        self._sweep_others()
         self._parent = str(parent)
         self._watch(self._parent)
         return self._parent
@@ -227,6 +229,13 @@ class Tracker:
         for run in others:
             if run.info.status == "RUNNING":
                 self._abandon(run.info.run_id, run.data.tags)
+
+    def _sweep_others(self) -> None:
+        """End what other studies, killed on this machine and not taken up again, left running."""
+        for study in left_behind(self._search("attributes.status = 'RUNNING'")):
+            for run in (*self._search(f"tags.`mlflow.parentRunId` = '{study.info.run_id}'"), study):
+                if run.info.status == "RUNNING":
+                    self._abandon(run.info.run_id, run.data.tags)
 
     def _abandon(self, run_id: str, tags: Mapping[str, str]) -> None:
         """End a run as killed; without its hash it is no result, and is logged anew."""

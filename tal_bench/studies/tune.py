@@ -124,7 +124,7 @@ def propose(
         number = int(content_hash([seed, row], digits=8), 16) % 2**31
         study = optuna.create_study(directions=directions, sampler=_sampler(tuning, number, space))
         for settings in begun:
-            study.enqueue_trial(_snapped(settings, space))
+            study.enqueue_trial(snapped(settings, space))
         for start in range(0, len(past), generation):
             _replay(study, past[start : start + generation], known, tuning)
         for _ in given:
@@ -156,7 +156,7 @@ def distributions(space: Mapping[str, Search]) -> dict[str, BaseDistribution]:
     }
 
 
-def _snapped(settings: Settings, space: Mapping[str, Search]) -> Settings:
+def snapped(settings: Settings, space: Mapping[str, Search]) -> Settings:
     """Settings as points of the space: defaults and those of an earlier study may lie beside it."""
     return {
         name: v.nearest(settings[name])
@@ -181,7 +181,7 @@ def _frozen(
     return optuna.trial.create_trial(
         state=state,
         values=trial.values(objective) if state == TrialState.COMPLETE else None,
-        params=_snapped(trial.settings, space),
+        params=snapped(trial.settings, space),
         distributions=dict(known),
         intermediate_values=trial.curve if len(objective) == 1 else None,
     )

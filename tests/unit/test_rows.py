@@ -39,7 +39,7 @@ def played(
         return result_of(job.spec, score=10 * job.spec.train.lr)
 
     stage, heard = Stage(play), Heard()
-    rows = drive(plan_rows(spec, given)[1], stage, workers, heard)
+    rows = drive(plan_rows(spec, given)[1], stage, lambda: workers, heard)
     return rows, [job.spec for job in stage.jobs], heard
 
 
