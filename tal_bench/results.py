@@ -15,15 +15,19 @@ Records end with a checksum of their text, and a RunResult holds those of the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from tal_bench.config import Objective, RunSpec, Settings, Spec, StudySpec
-from tal_bench.errors import InputError
-from tal_bench.files import write_atomically as write_atomically  # noqa: PLC0414
+from tal_bench.errors import DiskFullError, InputError
 from tal_bench.sealed import check_digest, digest, seal, unseal
 
 if TYPE_CHECKING:
@@ -31,7 +35,11 @@ if TYPE_CHECKING:
 
 Status = Literal["finished", "pruned", "failed"]
 R = TypeVar("R", bound=Spec)
+LOG = logging.getLogger(__name__)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 BESIDE = (".safetensors", ".detections.json")
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds between attempts to write on a disk that is full."""
 
 
 class EpochRecord(Spec):
@@ -147,14 +155,13 @@ class RowRecord(Spec):
 
 
 class SearchRecord(RowRecord):
-    """A search for a front: a row without final runs, whose members are rows of the table.
+    """A search for a front: no final runs, its members are rows of the table.
 
     Attributes:
         objective: of the search.
-        tried: settings of the trials.
-        values: what the trials reached, in the order of the objectives; empty where one failed.
-        front: hashes of the trials on the front, the lowest mAP first.
-        members: rows of the table, in the same order; empty while the search goes on.
+        tried, values: the trials' settings, and what they reached; nothing where one failed.
+        front: hashes of the trials on it, the lowest mAP first.
+        members: rows of the table, in that order.
     """
 
     objective: tuple[Objective, ...]
@@ -179,7 +186,7 @@ class StudyRecord(Spec):
         skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
-        searches: for fronts, in the order of the study's variants.
+        searches: for fronts.
     """
 
     spec: StudySpec
@@ -195,6 +202,49 @@ class StudyRecord(Spec):
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()
     searches: tuple[SearchRecord, ...] = ()
+
+
+def write_atomically(path: Path, content: str | bytes, *, pauses: Sequence[float] = PAUSES) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: of the file; its directory is made.
+        content: whole.
+        pauses: seconds to wait before every further attempt while the disk is full.
+
+    Raises:
+        DiskFullError: it still is.
+        InputError: the directory cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    for pause in (*pauses, None):
+        try:
+            return _write(path, data)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise InputError(f"cannot be written: {error.strerror}", where=path) from None
+            if pause is None:
+                raise DiskFullError("the disk is full", where=path, hint="make room, run again") from None
+            if pause == pauses[0]:
+                LOG.warning("%s: the disk is full; trying again for %.0f s", path, sum(pauses))
+            time.sleep(pause)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private; results are to be shared
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 class StudyFolder:

@@ -66,6 +66,12 @@ TimeoutOption = Annotated[
         show_default="no end",
     ),
 ]
+RegisterOption = Annotated[
+    bool, typer.Option(help="Register the best student in MLflow's model registry, with its cost as tags.")
+]
+SystemMetricsOption = Annotated[
+    bool, typer.Option("--system-metrics", help="Log the load of processor, memory and GPU to MLflow.")
+]
 DatasetOption = Annotated[
     str | None, typer.Option(metavar="NAME|FILE.yaml", help="What to train and test on.")
 ]

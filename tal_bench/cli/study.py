@@ -28,11 +28,13 @@ from tal_bench.cli.options import (
     Precision,
     PrecisionOption,
     PrunerOption,
+    RegisterOption,
     ReportsOption,
     SamplerOption,
     SchedulerOption,
     SearchOption,
     StorageOption,
+    SystemMetricsOption,
     TeacherPrecisionOption,
     TimeoutOption,
     TrackingOption,
@@ -44,6 +46,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec
+    from tal_bench.studies.ablate import StudyOptions
 
 LOCAL = "127.0.0.1"
 SQLITE = "sqlite:///"
@@ -89,6 +92,8 @@ def ablate(
     patience: PatienceOption = None,
     warm_start: WarmStartOption = None,
     timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
 ) -> None:
     """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
     plugins = _plugins(plugin)
@@ -105,19 +110,20 @@ def ablate(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    _carry_out(
-        study_spec(study, flags),
-        warm_start,
+    options = _options(
         reports=reports,
         jobs=jobs,
-        tracking_uri=tracking_uri,
-        plugins=plugins,
-        data_root=data_root,
         scheduler=scheduler,
         storage=storage,
+        tracking_uri=tracking_uri,
         keep_every=keep_every,
+        plugins=plugins,
+        data_root=data_root,
         timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
     )
+    _carry_out(study_spec(study, flags), warm_start, options)
 
 
 def tune(
@@ -143,11 +149,13 @@ def tune(
     patience: PatienceOption = None,
     warm_start: WarmStartOption = None,
     timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
     keep_every: KeepEveryOption = 30.0,
+    tracking_uri: TrackingOption = None,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -171,19 +179,20 @@ def tune(
         "budget": budget,
         **_tuning(objective, sampler, pruner, search, patience),
     }
-    _carry_out(
-        tuning_spec(flags),
-        warm_start,
+    options = _options(
         reports=reports,
         jobs=jobs,
-        tracking_uri=tracking_uri,
-        plugins=plugins,
-        data_root=data_root,
         scheduler=scheduler,
         storage=storage,
+        tracking_uri=tracking_uri,
         keep_every=keep_every,
+        plugins=plugins,
+        data_root=data_root,
         timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
     )
+    _carry_out(tuning_spec(flags), warm_start, options)
 
 
 def _tuning(
@@ -204,16 +213,21 @@ def _tuning(
     }
 
 
-def _carry_out(spec: StudySpec, earlier: Path | None, **options: Any) -> None:
-    """A study with the fields of `StudyOptions`."""
+def _options(**given: Any) -> StudyOptions:
+    """How a study is carried out, with the command line as it was typed."""
     from tal_bench.studies.ablate import StudyOptions
+
+    return StudyOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
+
+
+def _carry_out(spec: StudySpec, earlier: Path | None, options: StudyOptions) -> None:
     from tal_bench.studies.ablate import ablate as run_study
 
     if earlier is not None:
         from tal_bench.studies.warm import warm_start
 
         spec = warm_start(spec, earlier)
-    run_study(spec, StudyOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **options))
+    run_study(spec, options)
 
 
 def train(

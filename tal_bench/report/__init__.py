@@ -16,7 +16,8 @@ __all__ = ["summary", "write_report"]
 def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     """Write `table.md`, `table.csv`, `table.tex`, `summary.json`, `figure.png` and `figure.svg`.
 
-    Works on an unfinished study, and gives the same files from the same results.
+    Of a study with several objectives also `pareto.md`, `.csv`, `.png` and `.svg`. Works on an unfinished
+    study, and gives the same files from the same results.
 
     Args:
         folder: of a study.
@@ -29,7 +30,7 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     Raises:
         InputError: there is no study, one of its files is not what it should be, or it cannot be written.
     """
-    from tal_bench.report import figures, tables
+    from tal_bench.report import figures, pareto, tables
     from tal_bench.report.collect import collect
     from tal_bench.results import write_atomically
 
@@ -41,6 +42,7 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
         "summary.json": json.dumps(summary(study), indent=1) + "\n",
     }
     files |= {f"figure{suffix}": content for suffix, content in figures.render(study).items()}
+    files |= pareto.files(study)
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]

@@ -88,9 +88,13 @@ def figure(study: Study) -> Figure:
 
 def render(study: Study) -> dict[str, bytes]:
     """The figure as files: suffix (`.png`, `.svg`) to content; equal for equal studies."""
+    return as_files(figure(study))
+
+
+def as_files(drawing: Figure) -> dict[str, bytes]:
+    """A drawing as files, as `render` has them."""
     import matplotlib
 
-    drawing = figure(study)
     files = {}
     with matplotlib.rc_context({"svg.hashsalt": "tal_bench", "svg.fonttype": "none"}):
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):

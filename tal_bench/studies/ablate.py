@@ -21,7 +21,14 @@ from tal_bench.report import write_report
 from tal_bench.report.collect import Study, collect
 from tal_bench.report.tables import markdown
 from tal_bench.report.terminal import print_study
-from tal_bench.results import RowRecord, RunResult, SearchRecord, StudyFolder, StudyRecord, write_atomically
+from tal_bench.results import (
+    RowRecord,
+    RunResult,
+    SearchRecord,
+    StudyFolder,
+    StudyRecord,
+    write_atomically,
+)
 from tal_bench.studies.alone import alone_in, termination_as_interrupt
 from tal_bench.studies.brought import bring, check_taught
 from tal_bench.studies.costs import measure_costs
@@ -57,6 +64,8 @@ class StudyOptions:
         storage: where Optuna shows the trials; none for a journal in the study's folder.
         keep_every: seconds between two writings of a training's state.
         timeout: seconds after which no new run is begun; none = no end.
+        register: whether the best student becomes a version of a registered model in MLflow.
+        system_metrics: whether the machine's load is logged to MLflow.
     """
 
     reports: Path = Path("reports")
@@ -69,6 +78,8 @@ class StudyOptions:
     storage: str | None = None
     keep_every: float = KEEP_EVERY
     timeout: float | None = None
+    register: bool = True
+    system_metrics: bool = False
 
 
 @dataclass
@@ -83,8 +94,8 @@ class _Study:
         folder: of the study.
         tracker: of MLflow.
         console: where progress is shown.
-        order: names of the rows, as in the table.
-        over: whether no further run is to be begun.
+        order: names of the rows, as in the table; a row with a front stands for its members.
+        late: whether the time is over.
     """
 
     options: StudyOptions
@@ -95,7 +106,7 @@ class _Study:
     tracker: Tracker
     console: Console
     order: list[str]
-    over: Callable[[], bool]
+    late: Callable[[], bool]
 
 
 def ablate(spec: StudySpec, options: StudyOptions) -> Path:
@@ -110,13 +121,12 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         InputError: a name, a file or the reports directory is not usable; nothing has been written then.
         TalBenchError: rows failed; the report of the others has been written.
     """
-    console, started = Console(stderr=True), time.monotonic()
+    console, late = Console(stderr=True), _clock(options.timeout)
     load_plugins(options.plugins)
     check_names(spec)
     device = choose_device(spec.device)
     jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
-    options = replace(options, jobs=jobs)
-    tracker = Tracker(options.tracking_uri)
+    tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
     if options.storage is not None:
         database_url(options.storage)
     check_writable(options.reports)
@@ -151,8 +161,8 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         check_taught(brought, order)
     record = _record(spec, options, context, data)
     with alone_in(folder.path), termination_as_interrupt():
-        over = _clock(options.timeout, started)
-        return _carry_out(_Study(options, context, data, record, folder, tracker, console, order, over), jobs)
+        study = _Study(options, context, data, record, folder, tracker, console, order, late)
+        return _carry_out(study, jobs)
 
 
 def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Dataset) -> StudyRecord:
@@ -187,13 +197,13 @@ def _carry_out(study: _Study, jobs: int) -> Path:
     try:
         rows, members = _do_runs(study, jobs)
         wanted = [name for row in study.order for name in members.get(row, [row])]
+        missing = [name for name in wanted if name not in rows]
         costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         study.tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
         raise
-    missing = [name for name in wanted if name not in rows]
-    searches = [row for row in rows.values() if isinstance(row, SearchRecord)]
+    searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
     record = study.record.model_copy(
         update={
             "rows": tuple(costed),
@@ -201,7 +211,13 @@ def _carry_out(study: _Study, jobs: int) -> Path:
             "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    table = _report(with_earlier_rows(record, folder), study)
+    record = with_earlier_rows(record, folder)
+    folder.write_study(record)
+    table = collect(folder.path)
+    files = write_report(folder.path, table)
+    study.tracker.finish(record, markdown(table), files, "KILLED" if missing else "FINISHED")
+    if table.rows:
+        print_study(table)
     if missing:
         told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
         console.print(told, highlight=False, soft_wrap=True)
@@ -210,19 +226,14 @@ def _carry_out(study: _Study, jobs: int) -> Path:
     return folder.path
 
 
-def _report(record: StudyRecord, study: _Study) -> Study:
-    """Write, track and print what there is."""
-    study.folder.write_study(record)
-    table = collect(study.folder.path)
-    files = write_report(study.folder.path, table)
-    study.tracker.finish(record, markdown(table), files, "FINISHED" if record.finished else "KILLED")
-    if table.rows:
-        print_study(table)
-    return table
+def _clock(timeout: float | None) -> Callable[[], bool]:
+    """Says whether so many seconds have gone by since now."""
+    started = time.monotonic()
+    return lambda: timeout is not None and time.monotonic() - started >= timeout
 
 
 def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
-    """Rows by name, and the members of fronts by the row that was searched, when all runs have ended."""
+    """Name to row, when all runs have ended, and the rows of fronts by the row that was searched."""
     spec, options, device = study.record.spec, study.options, study.context.device
     ledger = None
     if options.storage != OFF:
@@ -241,9 +252,9 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
         )
         try:
             plans = plan_rows(spec, context)[1]
-            rows = drive(plans, executor, executor.size, on_result, study.over)
+            rows = drive(plans, executor, executor.size, on_result, study.late)
             members, plans = plan_members(spec, context, rows)
-            rows |= drive(plans, executor, executor.size, on_result, study.over)
+            rows |= drive(plans, executor, executor.size, on_result, study.late)
         except BaseException:
             executor.abandon()
             if ledger is not None:
@@ -270,8 +281,3 @@ def check_complete(study: Study) -> None:
     if lacking:
         what = f"{len(lacking)} row{'s' * (len(lacking) > 1)} failed: {', '.join(lacking)}"
         raise TalBenchError(what, hint="run the same command again to try them again")
-
-
-def _clock(timeout: float | None, started: float) -> Callable[[], bool]:
-    """Whether so many seconds have gone by."""
-    return lambda: timeout is not None and time.monotonic() - started >= timeout

@@ -10,14 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tal_bench.config import Objective, Search, Settings, content_hash
+from tal_bench.config import Search, Settings, content_hash
 from tal_bench.results import RunResult
 from tal_bench.studies.patience import Patient
 from tal_bench.studies.storage import HEARTBEAT, open_storage
-from tal_bench.studies.tune import DIRECTIONS, Trial, distributions, snapped
+from tal_bench.studies.tune import distributions, snapped
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -26,28 +25,6 @@ if TYPE_CHECKING:
 HASH = "tal_bench.hash"
 """User attribute of a trial: hash of its run."""
 OPEN = ("RUNNING", "WAITING")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A trial that begins.
-
-    Attributes:
-        settings: of what is searched.
-        hash: of its run.
-        costs: objective to value, of the objectives that need no training.
-    """
-
-    settings: Settings
-    hash: str
-    costs: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Open:
-    number: int
-    asked: Asked
-    objective: tuple[Objective, ...]
 
 
 class Ledger:
@@ -65,23 +42,32 @@ class Ledger:
         self._given, self._study = storage, study
         self._storage: BaseStorage | None = None
         self._rows: dict[str, Any] = {}
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._open: dict[tuple[str, str], int] = {}
+        self._costs: dict[tuple[str, str], dict[str, float]] = {}
         self._patient = Patient(f"Optuna storage {_without_password(storage)}", self._forget)
         self._ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
     def asked(
-        self, row: str, space: Mapping[str, Search], objective: Sequence[Objective], trials: Sequence[Asked]
+        self,
+        row: str,
+        space: Mapping[str, Search],
+        settings: Sequence[Settings],
+        hashes: Sequence[str],
+        costs: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """A generation of trials begins.
 
         Args:
             row: that is tuned.
             space: names and ranges.
-            objective: what is searched for.
-            trials: in the order of their numbers.
+            settings: of the trials, in the order of their numbers.
+            hashes: of their runs.
+            costs: of their architectures, one for each objective besides the mAP.
         """
-        self._patient.do(lambda: self._enter(row, space, objective, trials))
+        if costs:
+            self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
+        self._patient.do(lambda: self._enter(row, space, settings, hashes))
 
     def ended(self, row: str, result: RunResult) -> None:
         """A run has ended; one that is no trial of the row is left out."""
@@ -98,32 +84,39 @@ class Ledger:
             self._patient.settle()
 
     def _enter(
-        self, row: str, space: Mapping[str, Search], objective: Sequence[Objective], trials: Sequence[Asked]
+        self, row: str, space: Mapping[str, Search], settings: Sequence[Settings], hashes: Sequence[str]
     ) -> None:
         import optuna
+        from optuna.study import StudyDirection
 
         if self._storage is None:
             self._storage = open_storage(self._given)
         if row not in self._rows:
-            name = f"{self._study}/{row}/{content_hash([trials[0].hash, sorted(space)], digits=8)}"
+            name = f"{self._study}/{row}/{content_hash([hashes[0], sorted(space)], digits=8)}"
+            costs = self._costs.get((row, hashes[0]), {})
             self._rows[row] = optuna.create_study(
                 study_name=name,
                 storage=self._storage,
-                directions=[DIRECTIONS[x] for x in objective],
+                directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(costs)],
                 load_if_exists=True,
             )
         study = self._rows[row]
         known = {trial.user_attrs.get(HASH): trial for trial in study.get_trials(deepcopy=False)}
-        for asked in trials:
-            trial = known.get(asked.hash)
+        for chosen, hash_ in zip(settings, hashes, strict=True):
+            trial = known.get(hash_)
             if trial is None or trial.state.name == "FAIL":
-                trial = self._new(study, asked, space, trial)
+                trial = self._new(study, chosen, space, hash_, trial)
             if trial.state.name in OPEN:
-                self._open[row, asked.hash] = _Open(trial._trial_id, asked, tuple(objective))
+                self._open[row, hash_] = trial._trial_id
         self._sign_of_life()
 
     def _new(
-        self, study: Any, asked: Asked, space: Mapping[str, Search], dead: FrozenTrial | None
+        self,
+        study: Any,
+        settings: Settings,
+        space: Mapping[str, Search],
+        hash_: str,
+        dead: FrozenTrial | None,
     ) -> FrozenTrial:
         import optuna
 
@@ -133,32 +126,31 @@ class Ledger:
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.RUNNING,
-                params=snapped(asked.settings, space),
+                params=snapped(settings, space),
                 distributions=distributions(space),
-                user_attrs={HASH: asked.hash},
+                user_attrs={HASH: hash_},
                 system_attrs=earlier,
             )
         )
         every: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        return next(trial for trial in reversed(every) if trial.user_attrs.get(HASH) == asked.hash)
+        return next(trial for trial in reversed(every) if trial.user_attrs.get(HASH) == hash_)
 
     def _tell(self, row: str, result: RunResult) -> None:
         from optuna.trial import TrialState
 
-        one = self._open.get((row, result.hash))
-        if one is None or self._storage is None:
+        trial = self._open.get((row, result.hash))
+        if trial is None or self._storage is None:
             return
-        trial = one.number
+        costs = self._costs.get((row, result.hash), {})
         for record in result.history:
-            if record.validation_map is not None and len(one.objective) == 1:
+            if record.validation_map is not None:
                 self._storage.set_trial_intermediate_value(trial, record.epoch, record.validation_map)
         if result.error:
             self._storage.set_trial_user_attr(trial, "reason", result.error)
         state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
             result.status, TrialState.FAIL
         )
-        known = Trial(one.asked.settings, result, one.asked.costs)
-        values = known.values(one.objective) if state == TrialState.COMPLETE else None
+        values = [result.metrics["map_avg"], *costs.values()] if state == TrialState.COMPLETE else None
         self._storage.set_trial_state_values(trial, state, values)
         del self._open[row, result.hash]
 
@@ -175,8 +167,8 @@ class Ledger:
         from optuna.storages import RDBStorage
 
         if isinstance(self._storage, RDBStorage):
-            for one in list(self._open.values()):
-                self._storage.record_heartbeat(one.number)
+            for trial in list(self._open.values()):
+                self._storage.record_heartbeat(trial)
 
 
 def _without_password(storage: str) -> str:

@@ -8,7 +8,7 @@ Teachers of tuning runs have not seen the validation videos either.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -62,9 +62,9 @@ class Context:
         precision: of the runs.
         teacher_precision: of teachers while they teach.
         brought: the teacher that a person brings as a file, or none.
+        tuning: how rows are searched.
         keep_every: seconds between two writings of a training's state.
         ledger: shows the trials to others, or none.
-        tuning: how rows are searched.
     """
 
     dataset: DatasetSpec
@@ -78,9 +78,9 @@ class Context:
     precision: Literal["fp32", "bf16"]
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     brought: Brought | None = None
+    tuning: Tuning = field(default_factory=Tuning)
     keep_every: float = KEEP_EVERY
     ledger: Ledger | None = None
-    tuning: Tuning = field(default_factory=Tuning)
 
     def is_brought(self, model: str) -> bool:
         """Whether a row's model comes from a file and is not trained."""
@@ -136,12 +136,15 @@ class Context:
     def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial]) -> list[Job]:
         """A generation of tuning runs as workers get them, with what may end them early."""
         rule = self.tuning.rule
-        judged = [self.job(spec.model_copy(update={"pruner": rule})) for spec in specs]
+        judged = [spec.model_copy(update={"pruner": rule}) for spec in specs]
         if rule == "none":
-            return judged
+            return [self.job(spec) for spec in judged]
         kept = [t for t in past if t.finished] if rule == "median" else past
         history = tuple(t.curve for t in kept)
-        return [replace(job, history=history, place=place) for place, job in enumerate(judged)]
+        return [
+            Job(spec, self.folder, self.device, history, place, self.keep_every)
+            for place, spec in enumerate(judged)
+        ]
 
 
 def teacher_model(ref: TeacherRef, context: Context) -> str:

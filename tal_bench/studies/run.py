@@ -55,16 +55,16 @@ class Job:
         folder: of the study.
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
-        keep_every: seconds between two writings of a training's state.
         place: of the run in its generation of trials.
+        keep_every: seconds between two writings of a training's state.
     """
 
     spec: RunSpec
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
-    keep_every: float = KEEP_EVERY
     place: int = 0
+    keep_every: float = KEEP_EVERY
 
 
 class _PrunedError(Exception):

@@ -19,7 +19,6 @@ from tal_bench.models.sizes import size_space, sizes
 from tal_bench.profiling.profile import count
 from tal_bench.results import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.drive import Plan
-from tal_bench.studies.ledger import Asked
 from tal_bench.studies.plan import TUNING_SEED, Context, modalities, teacher_model, tuned_teacher
 from tal_bench.studies.run import Job
 from tal_bench.studies.tune import Trial, best, converged, front, propose
@@ -186,18 +185,12 @@ def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[
         )
         tried = [row.held | row.defaults | settings for settings in proposed]
         specs = [distilled(row, settings, "tune", TUNING_SEED, used) for settings in tried]
+        costs = [_costs(row, spec) for spec in specs]
         jobs = context.trials(specs, trials)
-        costs = [_costs(row, job.spec) for job in jobs]
         if context.ledger is not None:
-            shown = [
-                Asked(settings, job.spec.hash, c)
-                for settings, job, c in zip(proposed, jobs, costs, strict=True)
-            ]
-            context.ledger.asked(row.name, space, tuning.objective, shown)
+            context.ledger.asked(row.name, space, proposed, [job.spec.hash for job in jobs], costs)
         results = yield jobs
-        trials += [
-            Trial(settings, result, c) for settings, result, c in zip(tried, results, costs, strict=True)
-        ]
+        trials += [Trial(*one) for one in zip(tried, results, costs, strict=True)]
     return trials
 
 

@@ -14,13 +14,13 @@ from study_parts import result_of, run_spec
 from tal_bench.config import Range
 from tal_bench.errors import InputError
 from tal_bench.results import EpochRecord
-from tal_bench.studies.ledger import Asked, Ledger
+from tal_bench.studies.ledger import Ledger
 from tal_bench.studies.storage import database_url
 
 SPACE = {"lr": Range(low=0.1, high=10.0), "soft_weight": Range(low=0.1, high=0.9, log=False)}
 SETTINGS = [{"lr": 0.5 * (1 + i), "soft_weight": 0.5} for i in range(4)]
 SPECS = [run_spec(seed=i) for i in range(4)]
-ASKED = [Asked(settings, spec.hash, {}) for settings, spec in zip(SETTINGS, SPECS, strict=True)]
+HASHES = [spec.hash for spec in SPECS]
 
 
 @pytest.fixture(params=["journal", "database"])
@@ -41,7 +41,7 @@ def states(place: str) -> list[str]:
 
 def test_trials_appear_while_they_happen(place: str) -> None:
     ledger = Ledger(place, "study")
-    ledger.asked("both", SPACE, ("map",), ASKED)
+    ledger.asked("both", SPACE, SETTINGS, HASHES)
     assert states(place) == ["RUNNING"] * 4
     assert [trial.params for trial in trials(place)] == SETTINGS
     history = (EpochRecord(epoch=2, losses={}, validation_map=12.0),)
@@ -58,20 +58,20 @@ def test_trials_appear_while_they_happen(place: str) -> None:
 
 
 def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> None:
-    Ledger(place, "study").asked("both", SPACE, ("map",), ASKED[:2])
+    Ledger(place, "study").asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     if "://" not in place:
         with Path(place).open("a") as file:
             file.write('{"op_code":4,"work')  # killed while it wrote
     again = Ledger(place, "study")
-    again.asked("both", SPACE, ("map",), ASKED[:2])
+    again.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     for spec in SPECS[:2]:
         again.ended("both", result_of(spec))
-    again.asked("both", SPACE, ("map",), ASKED[2:])
+    again.asked("both", SPACE, SETTINGS[2:], HASHES[2:])
     again.close(wait=True)
     assert states(place) == ["COMPLETE"] * 2 + ["RUNNING"] * 2 if "x" in place else []
     third = Ledger(place, "study")
     for part in (slice(0, 2), slice(2, 4)):
-        third.asked("both", SPACE, ("map",), ASKED[part])
+        third.asked("both", SPACE, SETTINGS[part], HASHES[part])
     for spec in SPECS:
         third.ended("both", result_of(spec))
     third.close(wait=True)
@@ -82,10 +82,10 @@ def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> N
 
 def test_a_failed_trial_that_is_done_again_is_a_retry(place: str) -> None:
     first = Ledger(place, "study")
-    first.asked("both", SPACE, ("map",), ASKED[:1])
+    first.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
     first.ended("both", result_of(SPECS[0], "failed"))
     again = Ledger(place, "study")
-    again.asked("both", SPACE, ("map",), ASKED[:1])
+    again.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
     again.ended("both", result_of(SPECS[0]))
     assert states(place) == ["FAIL", "COMPLETE"]
     callback = optuna.storages.RetryHeartbeatStaleTrialCallback
@@ -97,7 +97,7 @@ def test_running_trials_give_signs_of_life(tmp_path: Path) -> None:
     import sqlite3
 
     ledger = Ledger(f"sqlite:///{tmp_path / 'x.db'}", "study")
-    ledger.asked("both", SPACE, ("map",), ASKED)
+    ledger.asked("both", SPACE, SETTINGS, HASHES)
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("select count(*) from trial_heartbeats").fetchall() == [(4,)]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_parts import result_of, run_spec
 
-from tal_bench import files
+from tal_bench import results
 from tal_bench.errors import DataError, DiskFullError
 from tal_bench.results import RunResult, StudyFolder, write_atomically
 from tal_bench.sealed import seal, unseal
@@ -81,7 +81,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def refuse(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_write", refuse)
+    monkeypatch.setattr(results, "_write", refuse)
     monkeypatch.setattr("time.sleep", pauses.append)
     return pauses
 
