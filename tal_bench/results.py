@@ -31,12 +31,12 @@ R = TypeVar("R", bound=Spec)
 
 
 class EpochRecord(Spec):
-    """One evaluation point of a training.
+    """One epoch of a training; older results keep those with an evaluation alone.
 
     Attributes:
         epoch: number of epochs done.
-        losses: mean of every named part of the objective since the last record.
-        validation_map: average mAP on validation; none in final runs.
+        losses: mean of every named part of the objective over the epoch.
+        validation_map: average mAP on validation; none in final runs, and where none was due.
     """
 
     epoch: int
