@@ -43,12 +43,12 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class EpochRecord(Spec):
-    """One evaluation point of a training.
+    """One epoch of a training; older results keep those with an evaluation alone.
 
     Attributes:
         epoch: number of epochs done.
-        losses: mean of every named part of the objective since the last record.
-        validation_map: average mAP on validation; none in final runs.
+        losses: mean of every named part of the objective over the epoch.
+        validation_map: average mAP on validation; none in final runs, and where none was due.
     """
 
     epoch: int

@@ -269,14 +269,17 @@ def train(
 def report(
     study_dir: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="For instance reports/two-by-two.")],
 ) -> None:
-    """Draw the tables and figures of a study anew from its results, and print the table."""
+    """Write a study's page, tables and figures anew from its results, and print the table."""
     from tal_bench.report import write_report
     from tal_bench.report.collect import collect
     from tal_bench.report.terminal import print_study
 
-    files = write_report(study_dir)
-    print_study(collect(study_dir))
-    typer.echo(f"\nWritten to {study_dir}: {', '.join(file.name for file in files)}")
+    study = collect(study_dir)
+    files = write_report(study_dir, study)
+    print_study(study)
+    names = [file.name for file in files if file.parent == study_dir]
+    figures = f", and {len(files) - len(names)} files in figures" if len(files) > len(names) else ""
+    typer.echo(f"\nWritten to {study_dir}: {', '.join(names)}{figures}")
 
 
 def ui(

@@ -14,7 +14,8 @@ import pandas as pd
 
 from tal_bench.report import notes as words
 from tal_bench.report.collect import Row, Study
-from tal_bench.report.figures import FONT, LEADER, MARKER, as_files
+from tal_bench.report.drawing import rendered
+from tal_bench.report.figures import FONT, LEADER, MARKER
 from tal_bench.report.placement import Box, Label, place
 from tal_bench.results import SearchRecord
 
@@ -134,7 +135,7 @@ def files(study: Study) -> dict[str, str | bytes]:
     """Name to content of everything that tells of the fronts; empty without any."""
     if not members(study):
         return {}
-    drawn = {f"pareto{suffix}": content for suffix, content in as_files(figure(study)).items()}
+    drawn = {f"pareto{suffix}": content for suffix, content in rendered(figure(study)).items()}
     return {"pareto.md": markdown(study), "pareto.csv": csv(study), **drawn}
 
 

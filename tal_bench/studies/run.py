@@ -212,6 +212,7 @@ class _Attempt:
         spec = self.spec.train
         last = epoch == spec.total_epochs
         if not (last or epoch % spec.validate_every == 0):
+            self.history.append(EpochRecord(epoch=epoch, losses=losses))
             return False
         value = None
         if self.spec.protocol == "tune":
