@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from tal_bench.config import RunSpec, Spec, StudySpec
+from tal_bench.config import Objective, RunSpec, Settings, Spec, StudySpec
 from tal_bench.errors import DiskFullError, InputError
 from tal_bench.sealed import check_digest, digest, seal, unseal
 
@@ -43,12 +43,12 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class EpochRecord(Spec):
-    """One evaluation point of a training.
+    """One epoch of a training; older results keep those with an evaluation alone.
 
     Attributes:
         epoch: number of epochs done.
-        losses: mean of every named part of the objective since the last record.
-        validation_map: average mAP on validation; none in final runs.
+        losses: mean of every named part of the objective over the epoch.
+        validation_map: average mAP on validation; none in final runs, and where none was due.
     """
 
     epoch: int
@@ -135,6 +135,7 @@ class RowRecord(Spec):
         teachers: role to registered model.
         settings: tuned values, name to value; empty for untuned rows.
         trials: hashes of the tuning runs.
+        chosen: hash of the tuning run whose settings these are.
         finals: hashes of the final runs, in the order of `seeds`.
         seeds: of the final runs.
         cost: key of the row's CostRecord.
@@ -147,9 +148,27 @@ class RowRecord(Spec):
     teachers: dict[str, str] = {}
     settings: dict[str, float] = {}
     trials: tuple[str, ...] = ()
+    chosen: str = ""
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
+
+
+class SearchRecord(RowRecord):
+    """A search for a front: no final runs, its members are rows of the table.
+
+    Attributes:
+        objective: of the search.
+        tried, values: the trials' settings, and what they reached; nothing where one failed.
+        front: hashes of the trials on it, the lowest mAP first.
+        members: rows of the table, in that order.
+    """
+
+    objective: tuple[Objective, ...]
+    tried: tuple[Settings, ...] = ()
+    values: tuple[tuple[float, ...], ...] = ()
+    front: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 class StudyRecord(Spec):
@@ -167,6 +186,7 @@ class StudyRecord(Spec):
         skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
+        searches: for fronts.
     """
 
     spec: StudySpec
@@ -181,6 +201,7 @@ class StudyRecord(Spec):
     skipped: dict[str, str] = {}
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()
+    searches: tuple[SearchRecord, ...] = ()
 
 
 def write_atomically(path: Path, content: str | bytes, *, pauses: Sequence[float] = PAUSES) -> None:

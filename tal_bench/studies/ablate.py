@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,14 @@ from tal_bench.report import write_report
 from tal_bench.report.collect import Study, collect
 from tal_bench.report.tables import markdown
 from tal_bench.report.terminal import print_study
-from tal_bench.results import RowRecord, RunResult, StudyFolder, StudyRecord, write_atomically
+from tal_bench.results import (
+    RowRecord,
+    RunResult,
+    SearchRecord,
+    StudyFolder,
+    StudyRecord,
+    write_atomically,
+)
 from tal_bench.studies.alone import alone_in, termination_as_interrupt
 from tal_bench.studies.brought import bring, check_taught
 from tal_bench.studies.costs import measure_costs
@@ -31,12 +40,13 @@ from tal_bench.studies.ledger import Ledger
 from tal_bench.studies.merge import with_earlier_rows
 from tal_bench.studies.plan import Context
 from tal_bench.studies.progress import run_progress
-from tal_bench.studies.rows import check_names, expected_runs, plan_rows
+from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
 from tal_bench.studies.run import KEEP_EVERY
 from tal_bench.studies.scoring import described
 from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
 from tal_bench.studies.storage import JOURNAL, OFF, database_url
 from tal_bench.studies.tracking import Tracker
+from tal_bench.studies.tune import Tuning
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class StudyOptions:
         scheduler: address of a Dask scheduler, `local` for one of our own; none for processes of our own.
         storage: where Optuna shows the trials; none for a journal in the study's folder.
         keep_every: seconds between two writings of a training's state.
+        timeout: seconds after which no new run is begun; none = no end.
+        register: whether the best student becomes a version of a registered model in MLflow.
+        system_metrics: whether the machine's load is logged to MLflow.
     """
 
     reports: Path = Path("reports")
@@ -64,6 +77,9 @@ class StudyOptions:
     scheduler: str | None = None
     storage: str | None = None
     keep_every: float = KEEP_EVERY
+    timeout: float | None = None
+    register: bool = True
+    system_metrics: bool = False
 
 
 @dataclass
@@ -78,7 +94,8 @@ class _Study:
         folder: of the study.
         tracker: of MLflow.
         console: where progress is shown.
-        order: names of the rows, as in the table.
+        order: names of the rows, as in the table; a row with a front stands for its members.
+        late: whether the time is over.
     """
 
     options: StudyOptions
@@ -89,6 +106,7 @@ class _Study:
     tracker: Tracker
     console: Console
     order: list[str]
+    late: Callable[[], bool]
 
 
 def ablate(spec: StudySpec, options: StudyOptions) -> Path:
@@ -103,12 +121,12 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         InputError: a name, a file or the reports directory is not usable; nothing has been written then.
         TalBenchError: rows failed; the report of the others has been written.
     """
-    console = Console(stderr=True)
+    console, late = Console(stderr=True), _clock(options.timeout)
     load_plugins(options.plugins)
     check_names(spec)
     device = choose_device(spec.device)
     jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
-    tracker = Tracker(options.tracking_uri)
+    tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
     if options.storage is not None:
         database_url(options.storage)
     check_writable(options.reports)
@@ -135,6 +153,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         teacher_precision=spec.teacher_precision,
         brought=brought,
         keep_every=options.keep_every,
+        tuning=Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start),
     )
     order, _ = plan_rows(spec, context)
     read_through(data)
@@ -142,7 +161,8 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         check_taught(brought, order)
     record = _record(spec, options, context, data)
     with alone_in(folder.path), termination_as_interrupt():
-        return _carry_out(_Study(options, context, data, record, folder, tracker, console, order), jobs)
+        study = _Study(options, context, data, record, folder, tracker, console, order, late)
+        return _carry_out(study, jobs)
 
 
 def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Dataset) -> StudyRecord:
@@ -175,27 +195,45 @@ def _carry_out(study: _Study, jobs: int) -> Path:
     folder.write_study(with_earlier_rows(study.record, folder))
     study.tracker.study(study.record, folder.path)
     try:
-        rows = _do_runs(study, jobs)
-        costed = measure_costs(study.context, [rows[name] for name in study.order], console)
+        rows, members = _do_runs(study, jobs)
+        wanted = [name for row in study.order for name in members.get(row, [row])]
+        missing = [name for name in wanted if name not in rows]
+        costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         study.tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
         raise
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    record = study.record.model_copy(update={"rows": tuple(costed), "finished": finished})
+    searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
+    record = study.record.model_copy(
+        update={
+            "rows": tuple(costed),
+            "searches": tuple(x.model_copy(update={"members": tuple(members[x.name])}) for x in searches),
+            "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
     record = with_earlier_rows(record, folder)
     folder.write_study(record)
     table = collect(folder.path)
     files = write_report(folder.path, table)
-    study.tracker.finish(record, markdown(table), files)
-    print_study(table)
+    study.tracker.finish(record, markdown(table), files, "KILLED" if missing else "FINISHED")
+    if table.rows:
+        print_study(table)
+    if missing:
+        told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
     check_complete(table)
     return folder.path
 
 
-def _do_runs(study: _Study, jobs: int) -> dict[str, RowRecord]:
-    """Name to row, when all runs have ended."""
+def _clock(timeout: float | None) -> Callable[[], bool]:
+    """Says whether so many seconds have gone by since now."""
+    started = time.monotonic()
+    return lambda: timeout is not None and time.monotonic() - started >= timeout
+
+
+def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
+    """Name to row, when all runs have ended, and the rows of fronts by the row that was searched."""
     spec, options, device = study.record.spec, study.options, study.context.device
     ledger = None
     if options.storage != OFF:
@@ -213,7 +251,10 @@ def _do_runs(study: _Study, jobs: int) -> dict[str, RowRecord]:
             jobs, device, options.plugins, scheduler=options.scheduler, folder=study.folder.path
         )
         try:
-            rows = drive(plan_rows(spec, context)[1], executor, executor.size, on_result)
+            plans = plan_rows(spec, context)[1]
+            rows = drive(plans, executor, executor.size, on_result, study.late)
+            members, plans = plan_members(spec, context, rows)
+            rows |= drive(plans, executor, executor.size, on_result, study.late)
         except BaseException:
             executor.abandon()
             if ledger is not None:
@@ -222,7 +263,7 @@ def _do_runs(study: _Study, jobs: int) -> dict[str, RowRecord]:
         executor.shutdown()
     if ledger is not None:
         ledger.close(wait=True)
-    return rows
+    return rows, members
 
 
 def check_complete(study: Study) -> None:

@@ -46,7 +46,9 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
     """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
     folder = StudyFolder(context.folder)
     device = Device(context.device, context.precision)
-    model, architecture = context.model(row.model), context.architecture(row.model)
+    ended = folder.read_run(run)
+    model = context.model(row.model)
+    architecture = ended.spec.detector if ended else context.architecture(row.model)  # sizes may be tuned
     frames = context.dataset.max_length
     key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
     try:
@@ -56,7 +58,7 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
         console.print(f"{error.where} is {error.what}: it is measured again", highlight=False, soft_wrap=True)
     if known is not None:
         return known
-    console.print(f"measuring the cost of {row.model}", highlight=False)
+    console.print(f"measuring the cost of {row.name}", highlight=False)
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
     extraction = _extraction(context, console)
     if extraction:

@@ -51,7 +51,11 @@ class _Step:
 
 
 def drive(
-    plans: Sequence[tuple[str, Plan]], executor: Executor, workers: Callable[[], int], on_result: OnResult
+    plans: Sequence[tuple[str, Plan]],
+    executor: Executor,
+    workers: Callable[[], int],
+    on_result: OnResult,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, RowRecord]:
     """Run all plans to their end.
 
@@ -62,9 +66,10 @@ def drive(
         executor: computes jobs.
         workers: says how many jobs it computes at a time, now.
         on_result: called in this process for every result that a plan gets.
+        stop: whether no further job is to be begun; those that run are waited for.
 
     Returns:
-        Name to finished row.
+        Name to finished row; plans that were stopped have none.
     """
     rows: dict[str, RowRecord] = {}
     results: dict[str, RunResult] = {}
@@ -103,6 +108,8 @@ def drive(
         for priority, (name, plan) in enumerate(plans):
             advance(_Step(name, plan, priority))
         while queue or flying:
+            if stop():
+                queue.clear()
             while queue and len(flying) < workers():
                 key = heapq.heappop(queue)[2]
                 flying[executor.submit(run, wanted[key])] = key

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tal_bench.config import Range, content_hash
+from tal_bench.config import Search, Settings, content_hash
 from tal_bench.results import RunResult
 from tal_bench.studies.patience import Patient
 from tal_bench.studies.storage import HEARTBEAT, open_storage
-from tal_bench.studies.tune import Settings, distributions
+from tal_bench.studies.tune import distributions, snapped
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -44,12 +44,18 @@ class Ledger:
         self._names: dict[str, str] = {}
         self._rows: dict[str, Any] = {}
         self._open: dict[tuple[str, str], int] = {}
+        self._costs: dict[tuple[str, str], dict[str, float]] = {}
         self._patient = Patient(f"Optuna storage {_without_password(storage)}", self._forget)
         self._ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
     def asked(
-        self, row: str, space: Mapping[str, Range], settings: Sequence[Settings], hashes: Sequence[str]
+        self,
+        row: str,
+        space: Mapping[str, Search],
+        settings: Sequence[Settings],
+        hashes: Sequence[str],
+        costs: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """A generation of trials begins.
 
@@ -58,11 +64,12 @@ class Ledger:
             space: names and ranges.
             settings: of the trials, in the order of their numbers.
             hashes: of their runs.
+            costs: of their architectures, one for each objective besides the mAP.
         """
-        first = content_hash(
-            [hashes[0], sorted(space)], digits=8
-        )  # the defaults tell one search from another
+        first = content_hash([hashes[0], sorted(space)], digits=8)  # tells one search from another
         self._names.setdefault(row, f"{self._study}/{row}/{first}")
+        if costs:
+            self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
         self._patient.do(lambda: self._enter(row, space, settings, hashes))
 
     def ended(self, row: str, result: RunResult) -> None:
@@ -80,14 +87,19 @@ class Ledger:
             self._patient.settle()
 
     def _enter(
-        self, row: str, space: Mapping[str, Range], settings: Sequence[Settings], hashes: Sequence[str]
+        self, row: str, space: Mapping[str, Search], settings: Sequence[Settings], hashes: Sequence[str]
     ) -> None:
         import optuna
+        from optuna.study import StudyDirection
 
         storage = self._opened()
         if row not in self._rows:
+            costs = self._costs.get((row, hashes[0]), {})
             self._rows[row] = optuna.create_study(
-                study_name=self._names[row], storage=storage, direction="maximize", load_if_exists=True
+                study_name=self._names[row],
+                storage=storage,
+                directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(costs)],
+                load_if_exists=True,
             )
         study = self._rows[row]
         known = {trial.user_attrs.get(HASH): trial for trial in study.get_trials(deepcopy=False)}
@@ -100,7 +112,12 @@ class Ledger:
         self._sign_of_life()
 
     def _new(
-        self, study: Any, settings: Settings, space: Mapping[str, Range], hash_: str, dead: FrozenTrial | None
+        self,
+        study: Any,
+        settings: Settings,
+        space: Mapping[str, Search],
+        hash_: str,
+        dead: FrozenTrial | None,
     ) -> FrozenTrial:
         import optuna
 
@@ -110,7 +127,7 @@ class Ledger:
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.RUNNING,
-                params=settings,
+                params=snapped(settings, space),
                 distributions=distributions(space),
                 user_attrs={HASH: hash_},
                 system_attrs=earlier,
@@ -126,6 +143,7 @@ class Ledger:
         if trial is None:
             return
         storage = self._opened()
+        costs = self._costs.get((row, result.hash), {})
         for record in result.history:
             if record.validation_map is not None:
                 storage.set_trial_intermediate_value(trial, record.epoch, record.validation_map)
@@ -134,7 +152,7 @@ class Ledger:
         state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
             result.status, TrialState.FAIL
         )
-        values = [result.metrics["map_avg"]] if state == TrialState.COMPLETE else None
+        values = [result.metrics["map_avg"], *costs.values()] if state == TrialState.COMPLETE else None
         storage.set_trial_state_values(trial, state, values)
         del self._open[row, result.hash]
 

@@ -55,6 +55,7 @@ class Job:
         folder: of the study.
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
+        place: of the run in its generation of trials.
         keep_every: seconds between two writings of a training's state.
     """
 
@@ -62,6 +63,7 @@ class Job:
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
+    place: int = 0
     keep_every: float = KEEP_EVERY
 
 
@@ -122,7 +124,12 @@ class _Attempt:
         self.further: dict[str, float] = {}
         self.evaluation = ""
         self.started = self.before = 0.0
-        self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
+        self.stop = None
+        if job.history is not None:
+            schedule = job.spec.train
+            self.stop = judge(
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+            )
         self.keeper = Keeper(
             folder.run_file(job.spec.hash, ".resume"),
             job.spec.hash,
@@ -205,6 +212,7 @@ class _Attempt:
         spec = self.spec.train
         last = epoch == spec.total_epochs
         if not (last or epoch % spec.validate_every == 0):
+            self.history.append(EpochRecord(epoch=epoch, losses=losses))
             return False
         value = None
         if self.spec.protocol == "tune":
@@ -273,6 +281,11 @@ def card(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
     )
 
 
+def plain_card(spec: RunSpec) -> ModelCard:
+    """What a run's weights are, as far as its spec says it."""
+    return ModelCard(name=spec.model, model=spec.model, detector=spec.detector, decode=spec.decode)
+
+
 def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     """A finished run's network with its weights, in eval mode, and what the run was.
 
@@ -283,7 +296,7 @@ def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     if known is None or known.status != "finished":
         raise InputError(f"run {hash_} has not finished", where=folder.path)
     folder.check_files(known)
-    return load_model(folder.run_file(hash_, ".safetensors"))[0], known.spec
+    return load_model(folder.run_file(hash_, ".safetensors"), plain_card(known.spec))[0], known.spec
 
 
 def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:

@@ -87,6 +87,15 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=place, tags=ABOUT))
 
 
+def watch(uri: str, run_id: str) -> Any:
+    """Log the load of the machine to a run until `finish` is called; what cannot be measured is left out."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
+
+
 def search(client: Any, experiment: str, query: str) -> Iterator[Any]:
     """All runs that match, page after page, oldest first."""
     token = None

@@ -16,8 +16,8 @@ from tal_bench.processes import WorkerLostError
 from tal_bench.results import RowRecord, RunResult, StudyFolder
 from tal_bench.studies.drive import Plan, drive
 from tal_bench.studies.executor import InProcess
-from tal_bench.studies.plan import student_row
 from tal_bench.studies.run import Job
+from tal_bench.studies.students import StudentRow, student_row
 
 Behaviour = Callable[[Job], RunResult]
 
@@ -141,9 +141,8 @@ def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None
 @pytest.mark.parametrize("variant", ["both", "self", "c2ms-both"])
 def test_a_student_row_survives_failing_teachers(tmp_path: Path, variant: str) -> None:
     stage = Stage(lambda j: result_of(j.spec, "failed"))
-    row = drive(
-        [(variant, student_row(context(tmp_path), variants.get(variant)))], stage, lambda: 2, Heard()
-    )[variant]
+    asked = StudentRow(variant, variants.get(variant), context(tmp_path))
+    row = drive([(variant, student_row(asked))], stage, lambda: 2, Heard())[variant]
     assert len(row.finals) == 2
     assert row.settings == variants.get(variant).defaults()
 
