@@ -236,6 +236,26 @@ def test_studies_whose_process_is_gone_are_swept_by_the_next(
     assert status == {"f0": "KILLED", "f1": "RUNNING", "f2": "RUNNING", empty.fingerprint: "RUNNING"}
 
 
+def test_a_store_that_was_killed_while_it_was_made_is_made_again(
+    record: StudyRecord, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.db import utils
+
+    def killed(engine: Any) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("create table experiments (half integer)")
+        raise KeyboardInterrupt
+
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(utils, "_initialize_tables", killed)
+        Tracker(uri).study(record, folder)
+    assert not (tmp_path / "new" / "mlflow.db").exists()
+    Tracker(uri).study(record, folder)
+    assert len(runs_of(uri)[1]) == RUNS
+    assert [f.name for f in sorted((tmp_path / "new").glob("mlflow.db*"))] == ["mlflow.db"]
+
+
 def test_costs_measured_later_reach_their_runs(uri: str, folder: Path) -> None:
     record = write_fake_study(folder, rows=CHOSEN[:1], costs=False)
     tracker = Tracker(uri)
