@@ -61,8 +61,8 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")  # found once, it holds for both files
         # `savefig` would draw everything once more to find a layout, for each file.
-        FigureCanvasAgg(drawing).print_png(png, metadata={"Software": None})
-        FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None})
+        FigureCanvasAgg(drawing).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
         FigureCanvasAgg(drawing)
         drawing.dpi = DPI  # an SVG has 72
     return {".png": png.getvalue(), ".svg": svg.getvalue()}
