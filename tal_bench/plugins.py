@@ -2,8 +2,8 @@
 
 A plugin is Python code whose import adds to the registries: `tal_bench.data.registry.datasets`,
 `tal_bench.models.registry.teachers` and `students`, `tal_bench.distill.variants.variants`,
-`tal_bench.distill.terms.terms`. An installed package declares its module as an entry point of the group
-`tal_bench.plugins`.
+`tal_bench.distill.terms.terms`, `tal_bench.data.corruptions.registry.corruptions`. An installed package
+declares its module as an entry point of the group `tal_bench.plugins`.
 """
 
 from __future__ import annotations

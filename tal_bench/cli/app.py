@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from tal_bench.cli import catalogue, checkpoint, data, detect, diagnose, evaluate, features, measure, study
+from tal_bench.cli import (
+    catalogue,
+    checkpoint,
+    data,
+    detect,
+    diagnose,
+    evaluate,
+    features,
+    measure,
+    robustness,
+    study,
+)
 
 app = typer.Typer(
     name="tal-bench",
@@ -29,11 +40,13 @@ def tal_bench(
 
 
 app.command(rich_help_panel=STUDIES)(study.ablate)
+app.command(rich_help_panel=STUDIES)(study.tune)
 app.command(rich_help_panel=STUDIES)(study.train)
 app.command(rich_help_panel=STUDIES)(study.report)
 app.command(rich_help_panel=STUDIES)(study.ui)
 app.command(rich_help_panel=MEASURING)(evaluate.evaluate)
 app.command(rich_help_panel=MEASURING)(diagnose.diagnose)
+app.command(rich_help_panel=MEASURING)(robustness.robustness)
 app.command(rich_help_panel=MEASURING)(measure.profile)
 app.add_typer(data.app, name="data", rich_help_panel=LOOKING)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=STUDIES)

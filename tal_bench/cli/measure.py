@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +19,11 @@ from tal_bench.errors import InputError
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec, DetectorSpec
     from tal_bench.models.registry import Model
+    from tal_bench.profiling.detail import Detail
     from tal_bench.results import CostRecord
 
-PROFILED = ("actionformer", "conv", "conv-dw-hallucinated", "conv-dw-primary")
-"""Models shown when none is named: two teachers, and the student with and without hallucination."""
+WIDTH = 150
+"""Of the table, where it goes to a file."""
 
 
 def profile(
@@ -27,7 +32,7 @@ def profile(
         typer.Argument(
             metavar="NAME|FILE",
             help="Registered models, or files of weights.",
-            show_default=", ".join(PROFILED),
+            show_default="all that are registered",
         ),
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="T, feature steps of the input.")] = 2304,
@@ -59,17 +64,20 @@ def profile(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="For --minute: draw stacked bars.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the table (Markdown, CSV, JSON) and a figure of it there."),
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Parameters, operations, latency and memory of models; random weights, batch 1."""
+    """Parameters, operations of each part, latency as inputs grow, memory; random weights, batch 1."""
     widths = parse_channels(channels)
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
     from tal_bench.engine.device import Device as Place
     from tal_bench.engine.device import choose_device, choose_precision
-    from tal_bench.profiling.profile import profile_model
 
     where = choose_device(device)
     if minute or video is not None:
@@ -91,14 +99,96 @@ def profile(
         )
         return
     place = Place(where, choose_precision(precision, where))
-    models = [_model(name, _streams(widths, frames), classes, frames) for name in names or PROFILED]
-    records = [
-        profile_model(model, shape, frames=frames, device=place, threads=threads) for model, shape in models
-    ]
+    if out is not None:
+        from tal_bench.studies.setup import check_writable
+
+        check_writable(out)
+    from tal_bench.models.registry import model_names
+
+    data = _streams(widths, frames)
+    models = [_model(name, data, classes, frames) for name in names or _fitting(model_names(), data)]
+    if as_json and out is None:
+        from tal_bench.profiling.profile import profile_model
+
+        costs = [profile_model(m, shape, frames=frames, device=place, threads=threads) for m, shape in models]
+        typer.echo(json.dumps([_cost_json(cost) for cost in costs], indent=1))
+        return
+    _detailed(models, frames, place, threads, out, as_json=as_json)
+
+
+def _fitting(names: list[str], dataset: DatasetSpec) -> list[str]:
+    """Models that these streams have the inputs for."""
+    from tal_bench.models.registry import get_model
+
+    if dataset.channels("privileged"):
+        return names
+    return [name for name in names if get_model(name).inputs == "primary"]
+
+
+def _detailed(
+    models: list[tuple[Model, DetectorSpec]],
+    frames: int,
+    place: Any,
+    threads: int,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure one after the other, print the table, write it."""
+    from tal_bench.cli.data import progress_bar
+    from tal_bench.profiling.detail import detail_model, lengths_of
+
+    coarsest = max(2**shape.branch_blocks for _, shape in models)
+    details: list[Detail] = []
+    with progress_bar("measuring") as progress:
+        for model, shape in models:
+            progress(len(details), len(models))
+            details.append(
+                detail_model(
+                    model,
+                    shape,
+                    frames=frames,
+                    device=place,
+                    threads=threads,
+                    lengths=lengths_of(frames, coarsest),
+                )
+            )
+    records = [_record(detail) for detail in details]
     if as_json:
-        typer.echo(json.dumps([_cost_json(record) for record in records], indent=1))
+        typer.echo(json.dumps([_cost_json(detail.cost) for detail in details], indent=1))
     else:
         _print_costs(records)
+    if out is not None:
+        from tal_bench.report.profile import write_profile
+
+        files = write_profile(records, out, _provenance(place))
+        typer.echo(f"{len(files)} files in {out}: {', '.join(file.name for file in files)}", err=as_json)
+
+
+def _record(detail: Detail) -> dict[str, Any]:
+    """A plain record: the promised fields, and what is measured beside them."""
+    return {
+        **_cost_json(detail.cost),
+        "frames": detail.cost.frames,
+        "parts": {name: asdict(part) for name, part in detail.parts.items()},
+        "lengths": [
+            {"frames": at.frames, "gmacs": at.gmacs, "latency_ms": asdict(at.latency)}
+            for at in detail.lengths
+        ],
+        "batch": detail.batch,
+        "videos_per_second": detail.videos_per_second,
+    }
+
+
+def _provenance(place: Any) -> list[str]:
+    from tal_bench.studies.environment import environment
+
+    facts = environment(place.torch)
+    return [
+        f"Command: {shlex.join(['tal-bench', *sys.argv[1:]])}",
+        f"Commit: {facts['commit']}, torch {facts['torch']}",
+        f"Date: {datetime.now(UTC).isoformat(timespec='seconds')}",
+    ]
 
 
 def parse_channels(text: str) -> dict[str, int]:
@@ -169,17 +259,16 @@ def _cost_json(record: CostRecord) -> dict[str, Any]:
     return {"name": record.model, **{key: value[key] for key in keys}}
 
 
-def _print_costs(records: list[CostRecord]) -> None:
+def _print_costs(records: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    first = records[0]
-    title = f"T = {first.frames}, {first.precision}, threads: {first.threads}, {first.device}"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column("Model", no_wrap=True, overflow="fold")
-    for name in ("Params (M)", "GMACs", "Latency, median (ms)", "IQR (ms)", "Peak memory (MB)"):
-        table.add_column(name, justify="right")
-    for r in records:
-        latency = (f"{r.latency_ms['median']:.1f}", f"{r.latency_ms['iqr']:.1f}")
-        table.add_row(r.model, f"{r.params / 1e6:.1f}", f"{r.gmacs:.1f}", *latency, f"{r.peak_memory_mb:.0f}")
-    Console().print(table)
+    from tal_bench.report.profile import cells, headings, title
+
+    table = Table(title=title(records), box=None, title_justify="left", padding=(0, 1, 0, 0))
+    for k, heading in enumerate(headings(records)):
+        table.add_column(heading, justify="right" if k else "left", no_wrap=not k, overflow="fold")
+    for record in records:
+        table.add_row(*cells(record))
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)

@@ -157,8 +157,19 @@ def stream_problem(array: NDArray[Any], modality: ModalitySpec) -> tuple[str, st
     return None
 
 
-def open_streams(spec: DatasetSpec, video: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def open_streams(
+    spec: DatasetSpec,
+    video: str,
+    names: Sequence[str],
+    instead: Mapping[Path, NDArray[Any]] | None = None,
+) -> dict[str, NDArray[Any]]:
     """Open a video's streams without reading `.npy` data, downsampled and cut to their common length.
+
+    Args:
+        spec: the dataset.
+        video: its id.
+        names: of the streams.
+        instead: what is taken in the place of a file's content.
 
     Returns:
         Stream name to [T, C] array of the file's dtype, memory-mapped where the files allow it.
@@ -166,7 +177,7 @@ def open_streams(spec: DatasetSpec, video: str, names: Sequence[str]) -> dict[st
     Raises:
         DataError: a file is missing or malformed, or lengths differ by more than `SLACK_STEPS`.
     """
-    loaded: dict[Path, NDArray[Any]] = {}
+    loaded = dict(instead or {})
     streams = {name: _open(spec, name, video, loaded) for name in names}
     lengths = {name: len(array) for name, array in streams.items()}
     return {name: array[: _common(spec, video, lengths)] for name, array in streams.items()}

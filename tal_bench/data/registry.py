@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tal_bench.config import DatasetSpec, parse_spec, read_yaml
 from tal_bench.errors import DataError, InputError
 from tal_bench.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DATA_ROOT = "TAL_BENCH_DATA"
 """Environment variable with the folder that downloaded datasets lie in."""
@@ -41,6 +45,8 @@ class DatasetEntry:
             ``decode``, ``flow`` (what privileged modalities are made of), ``backbone/<modality>``, and other
             ways to that flow under their own names, as ``flow_tvl1``; 0 for a step that there is not; none
             where there are only features.
+        footage: gives the frames [H, W, 3] of a video, by its id, that its features are made of; none where
+            the package has no way to them.
     """
 
     name: str
@@ -52,6 +58,7 @@ class DatasetEntry:
     files: tuple[str, ...] = ()
     source: str = ""
     minute_cost: Callable[..., dict[str, float]] | None = None
+    footage: Callable[[str], Iterable[NDArray[np.uint8]]] | None = None
 
 
 datasets: Registry[DatasetEntry] = Registry("dataset")

@@ -105,18 +105,19 @@ def save_model(model: nn.Module, path: Path, card: ModelCard) -> None:
     write_atomically(path, save(_tensors(model), {CARD: card.model_dump_json(exclude_defaults=True)}))
 
 
-def load_model(path: Path) -> tuple[nn.Module, ModelCard]:
+def load_model(path: Path, otherwise: ModelCard | None = None) -> tuple[nn.Module, ModelCard]:
     """A network in eval mode and what it is.
 
     Args:
         path: a `.safetensors` file, the `.json` of a finished run or of an import beside it, or a folder that
             holds one such file.
+        otherwise: what it is where the file does not say so, as those of the first version do not.
 
     Raises:
         InputError: there is no such file, or it holds no model of ours.
     """
     file = weights_file(path)
-    card = read_card(file)
+    card = read_card(file, otherwise)
     return build(card, file), card
 
 
@@ -154,8 +155,8 @@ def weights_file(path: Path) -> Path:
     return file
 
 
-def read_card(file: Path) -> ModelCard:
-    """The card in the header of a weights' file.
+def read_card(file: Path, otherwise: ModelCard | None = None) -> ModelCard:
+    """The card in the header of a weights' file, or the other one where it has none.
 
     Raises:
         InputError: not such a file.
@@ -166,6 +167,8 @@ def read_card(file: Path) -> ModelCard:
     except (SafetensorError, OSError) as error:
         hint = "checkpoints of other programs: tal-bench checkpoint import"
         raise InputError(f"not a {WEIGHTS} file: {error}", where=file, hint=hint) from None
+    if text is None and otherwise is not None:
+        return otherwise
     if text is None:
         hint = "train it again, or import it with tal-bench checkpoint import"
         raise InputError("weights that do not say of which model", where=file, hint=hint)

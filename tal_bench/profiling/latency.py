@@ -18,11 +18,15 @@ class Latency:
         median: milliseconds.
         iqr: interquartile range, milliseconds.
         runs: number of timed calls.
+        p5: fifth percentile, milliseconds.
+        p95: likewise.
     """
 
     median: float
     iqr: float
     runs: int
+    p5: float = float("nan")
+    p95: float = float("nan")
 
 
 def measure_latency(
@@ -52,8 +56,8 @@ def measure_latency(
         call()
         synchronise(device)
         spent.append(time.perf_counter() - began)
-    low, median, high = np.percentile(spent, [25, 50, 75]) * 1e3
-    return Latency(median=float(median), iqr=float(high - low), runs=len(spent))
+    least, low, median, high, most = (float(ms) for ms in np.percentile(spent, [5, 25, 50, 75, 95]) * 1e3)
+    return Latency(median=median, iqr=high - low, runs=len(spent), p5=least, p95=most)
 
 
 def synchronise(device: torch.device) -> None:

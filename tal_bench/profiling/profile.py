@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,7 +16,10 @@ from tal_bench.profiling.memory import peak_memory_mb
 from tal_bench.profiling.operations import count_macs
 from tal_bench.profiling.parameters import count_parameters, inference_parameters
 from tal_bench.results import CostRecord
+from tal_bench.types import Batch
 
+LATER = ("hallucination_width",)
+"""Fields that came after the first release; unset, they change no measurement."""
 VERSION = 1
 """Raised when the same architecture would be measured differently."""
 
@@ -25,13 +29,14 @@ def cost_key(model: Model, architecture: DetectorSpec, *, frames: int, device: P
 
     Registered names do not count: two names for one architecture share a record.
     """
+    unset = {name for name in LATER if getattr(architecture, name) is None}
     build = model.build
     while isinstance(build, functools.partial):
         build = build.func
     return content_hash(
         {
             "version": VERSION,
-            "architecture": architecture.model_dump(mode="json"),
+            "architecture": {k: v for k, v in architecture.model_dump(mode="json").items() if k not in unset},
             "build": f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}",
             "frames": frames,
             "device": hardware_name(device.torch),
@@ -56,14 +61,9 @@ def profile_model(
         threads: CPU threads.
     """
     params, macs = count(model, architecture, frames)
-    with torch.random.fork_rng(devices=[]):  # whoever measures keeps the state of its random numbers
-        module = device.frozen(model.build(architecture))
+    module = built(model, architecture, device)
     batch = device.move(random_batch(architecture, frames))
-
-    def forward() -> None:
-        with torch.inference_mode(), device.autocast():
-            module(batch)
-
+    forward = forward_pass(module, batch, device)
     with torch_threads(threads):
         latency = measure_latency(forward, device.torch)
         memory = peak_memory_mb(module, batch, forward, device.torch)
@@ -79,6 +79,22 @@ def profile_model(
         device=hardware_name(device.torch),
         precision=device.precision,
     )
+
+
+def built(model: Model, architecture: DetectorSpec, device: Place) -> nn.Module:
+    """A model with random weights where it is measured; whoever measures keeps its random numbers' state."""
+    with torch.random.fork_rng(devices=[]):
+        return device.frozen(model.build(architecture))
+
+
+def forward_pass(module: nn.Module, batch: Batch, device: Place) -> Callable[[], None]:
+    """The call that is timed."""
+
+    def forward() -> None:
+        with torch.inference_mode(), device.autocast():
+            module(batch)
+
+    return forward
 
 
 def count(model: Model, architecture: DetectorSpec, frames: int) -> tuple[int, int]:

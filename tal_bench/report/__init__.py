@@ -22,7 +22,8 @@ FIRST = "figure"
 def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     """Write `page.html`, `table.md`, `.csv` and `.tex`, `summary.json`, `figure.png` and `.svg`, `figures/`.
 
-    Works on an unfinished study, and gives the same files from the same results.
+    Of a study with several objectives also `pareto.md`, `.csv`, `.png` and `.svg`. Works on an unfinished
+    study, and gives the same files from the same results.
 
     Args:
         folder: of a study.
@@ -35,7 +36,7 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     Raises:
         InputError: there is no study, one of its files is not what it should be, or it cannot be written.
     """
-    from tal_bench.report import tables
+    from tal_bench.report import pareto, tables
     from tal_bench.report.collect import collect
     from tal_bench.report.page import page
     from tal_bench.results import write_atomically
@@ -49,6 +50,7 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
         "table.tex": tables.latex(study),
         "summary.json": json.dumps(summary(study), indent=1) + "\n",
     }
+    files |= pareto.files(study)
     for name, found in drawn.items():
         place = name if name == FIRST else f"figures/{name}"
         files |= {f"{place}{suffix}": content for suffix, content in found.items()}

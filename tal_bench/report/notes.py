@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
 from tal_bench.report.collect import Row, Study
 
@@ -93,11 +94,17 @@ def provenance(study: Study) -> list[str]:
         f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
         f"Protocol: {record.protocol}; budget `{record.spec.budget}`, "
         f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
-        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}",
+        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_way(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",
         f"Trained on: {'; '.join(trained) or 'unknown'}",
         f"Costs measured on: {'; '.join(devices) or 'not measured'}",
     ]
+
+
+def _way(spec: StudySpec) -> str:
+    """How trials were chosen and ended, where it is not the usual way."""
+    changed = [("sampler", spec.sampler, "tpe"), ("pruner", spec.pruner, "median")]
+    return "".join(f", {what} {value}" for what, value, usual in changed if value != usual)
 
 
 def title(study: Study) -> str:
@@ -201,8 +208,42 @@ def notes(study: Study) -> list[str]:
             )
         if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
             lines.append("Intervals from one seed carry the variance of the videos alone.")
-    lines += _extraction(study.rows)
+    lines += [*_searched(study), *_extraction(study.rows)]
     return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
+
+
+def _searched(study: Study) -> list[str]:
+    """What differs from the usual way of tuning."""
+    record, spec = study.record, study.record.spec
+    lines = []
+    if record.searches:
+        lines.append(
+            "Students are the members of fronts of "
+            f"{' and '.join(spec.objective)}, found on validation; no test score chose them."
+        )
+    if spec.patience is not None:
+        short = [
+            f"`{name}` {len(trials)}"
+            for name, trials in _trials(study)
+            if 0 < len(trials) < spec.spending.trials
+        ]
+        if short:
+            lines.append(
+                f"Tuning ended after {spec.patience} generations without a gain: {', '.join(short)} of "
+                f"{spec.spending.trials} trials."
+            )
+    if spec.start:
+        lines.append(f"Tried first, from an earlier study: settings of {', '.join(map(_code, spec.start))}.")
+    return lines
+
+
+def _trials(study: Study) -> list[tuple[str, tuple[str, ...]]]:
+    tuned = [*study.record.searches, *(row.record for row in study.students())]
+    return [(row.name, row.trials) for row in tuned]
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
 
 
 def _incomplete(study: Study) -> list[str]:

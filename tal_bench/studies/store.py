@@ -6,8 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -24,6 +27,19 @@ ABOUT = {
     "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
     "mAP is in percent; `cost/minute_s` is seconds spent on one minute of video.",
 }
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Nobody else makes the tables of an SQLite file meanwhile, which would break it for both."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    file = Path(f"{uri.removeprefix(SQLITE)}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file, timeout=60):
+        yield
+        file.unlink(missing_ok=True)
 
 
 def connect(uri: str) -> Any:
@@ -52,6 +68,15 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
     if uri.startswith(SQLITE):
         place = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
     return str(client.create_experiment(name, artifact_location=place, tags=ABOUT))
+
+
+def watch(uri: str, run_id: str) -> Any:
+    """Log the load of the machine to a run until `finish` is called; what cannot be measured is left out."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
 
 
 def search(client: Any, experiment: str, query: str) -> Iterator[Any]:

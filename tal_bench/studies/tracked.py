@@ -44,11 +44,17 @@ def run_name(result: RunResult, row: str) -> str:
     return f"{row} · seed {result.spec.seed} · test"
 
 
-def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
+def all_rows(record: StudyRecord) -> tuple[RowRecord, ...]:
+    """Rows of the table, and the searches whose members some of them are."""
+    return (*record.rows, *record.searches)
+
+
+def early_row(result: RunResult, name: str, record: StudyRecord) -> tuple[str, RowRecord | None]:
     """Where a run belongs while its study goes on and has no finished rows.
 
     Args:
         result: of the run.
+        record: of the study.
         name: of the row that asked for it. A variant's row asks for its teachers' runs, too; those belong to
             their models.
 
@@ -58,9 +64,12 @@ def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
     spec = result.spec
     from tal_bench.distill.variants import variants  # brings torch, which reading back does without
 
-    if name not in variants:
+    declared = {row.name: row.variant for row in record.spec.every_row}
+    known = [row for row in (*declared, *variants) if name == row or name.startswith(f"{row} ")]
+    if not known:
         return name, None
-    if variants.get(name).terms and spec.distill is None:
+    variant = max(known, key=len)  # a member of a front has its size behind the row's name
+    if variants.get(declared.get(variant, variant)).terms and spec.distill is None:
         return spec.model, None
     teachers = {role: use.model for role, use in spec.distill.teachers.items()} if spec.distill else {}
     reads = " + ".join(spec.detector.reads)
@@ -160,7 +169,10 @@ def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord
     tags |= _source(record, line["commit"])
     tags["mlflow.note.content"] = _describe(result, line)
     if result.status == "pruned":
-        tags["tal_bench.reason"] = "pruned: stopped early by the tuner"
+        last = result.history[-1] if result.history else None
+        at = f" at epoch {last.epoch} of {result.spec.train.total_epochs}" if last else ""
+        score = f", validation mAP {last.validation_map:.1f}" if last and last.validation_map else ""
+        tags["tal_bench.reason"] = f"pruned by the rule {result.spec.pruner}{at}{score}"
     if result.error:
         tags["tal_bench.reason"] = result.error[:VALUE_LIMIT]
     return tags
@@ -179,12 +191,18 @@ def _source(record: StudyRecord, commit: str) -> dict[str, str]:
     """The tags that MLflow shows as a run's source."""
     tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
     if commit and commit != "unknown":
-        tags["mlflow.source.git.commit"] = commit
+        tags["mlflow.source.git.commit"] = commit.removesuffix("+")
+        tags["tal_bench.git.changes"] = str(commit.endswith("+"))
     return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
 
 
-def study_tags(record: StudyRecord) -> dict[str, str]:
-    """Tags of a study's parent run; those of `IDENTITY` tell it from others."""
+def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
+    """Tags of a study's parent run; those of `IDENTITY` tell it from others.
+
+    Args:
+        record: of the study.
+        commit: of the code that carries it out.
+    """
     spec = record.spec
     return {
         "tal_bench.study": spec.name,
@@ -194,8 +212,9 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
         "tal_bench.teacher": spec.teacher,
         "tal_bench.budget": spec.budget,
         "tal_bench.protocol": record.protocol,
+        "tal_bench.objective": ", ".join(spec.objective),
         "tal_bench.command": record.command[:VALUE_LIMIT],
-    } | _source(record, "")
+    } | _source(record, commit)
 
 
 def note(table: str) -> str:

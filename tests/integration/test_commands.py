@@ -50,7 +50,7 @@ def test_profile_of_what_cannot_be(
     assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["datasets", "teachers", "students", "variants", "terms"])
+@pytest.mark.parametrize("kind", ["datasets", "teachers", "students", "variants", "terms", "corruptions"])
 def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     expected = {
         "datasets": ["sprites", "thumos14"],
@@ -58,6 +58,7 @@ def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
         "students": ["conv-dw-hallucinated", "actionformer-primary"],
         "variants": ["none", "self", "cross-modal", "cross-structure", "both-single", "both", "c2ms-both"],
         "terms": ["hallucination", "stem", "offsets", "logits", "logits-binary"],
+        "corruptions": ["black-frame", "packet-loss", "gaussian-noise", "dropped-steps"],
     }
     assert main(["list", kind]) == 0
     first = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}

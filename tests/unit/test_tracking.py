@@ -15,7 +15,7 @@ from fake_study import ROWS, write_fake_study
 
 from tal_bench.errors import InputError
 from tal_bench.results import StudyFolder, StudyRecord, load
-from tal_bench.studies import tracked
+from tal_bench.studies import patience, sweep, tracked
 from tal_bench.studies.tracking import Tracker
 
 CHOSEN = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
@@ -203,6 +203,39 @@ def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
     assert len(load("tal-bench", tracking_uri=uri)) == RUNS
 
 
+@pytest.mark.parametrize("status", ["KILLED", "FAILED"])
+def test_a_study_that_stops_says_so_and_is_resumed(
+    uri: str, record: StudyRecord, folder: Path, status: Any
+) -> None:
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    tracker.stop(status, "interrupted")
+    (parent,), _ = runs_of(uri)
+    assert parent.info.status == status
+    assert parent.data.tags["tal_bench.reason"] == "interrupted"
+    again = Tracker(uri)
+    again.study(record, folder)
+    again.finish(record, "table")
+    (same,), _ = runs_of(uri)
+    assert (same.info.run_id, same.info.status) == (parent.info.run_id, "FINISHED")
+    assert "tal_bench.reason" not in same.data.tags
+
+
+def test_studies_whose_process_is_gone_are_swept_by_the_next(
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = record.model_copy(update={"rows": ()})
+    host = sweep.this_process().split()[0]
+    for number, process in enumerate((f"{host} 999999999 1", "elsewhere 999999999 1", sweep.this_process())):
+        with monkeypatch.context() as patch:
+            patch.setattr("tal_bench.studies.tracking.this_process", lambda process=process: process)
+            Tracker(uri).study(empty.model_copy(update={"fingerprint": f"f{number}"}), folder)
+    Tracker(uri).study(empty, folder)
+    parents, _ = runs_of(uri)
+    status = {run.data.tags["tal_bench.fingerprint"]: run.info.status for run in parents}
+    assert status == {"f0": "KILLED", "f1": "RUNNING", "f2": "RUNNING", empty.fingerprint: "RUNNING"}
+
+
 def test_costs_measured_later_reach_their_runs(uri: str, folder: Path) -> None:
     record = write_fake_study(folder, rows=CHOSEN[:1], costs=False)
     tracker = Tracker(uri)
@@ -273,8 +306,9 @@ def test_a_broken_server_costs_a_warning_and_is_caught_up(
 
 
 def test_a_server_that_is_not_there(
-    record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture
+    record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience, "AT_THE_END", 0.0)
     tracker = Tracker("http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
         tracker.study(record, folder)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.data.registry import DatasetEntry, Progress, datasets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 COARSEST = 32
 """Stride of the last of six pyramid levels, which a padded length is a multiple of."""
@@ -52,6 +57,12 @@ def _minute_cost() -> dict[str, float]:
     }
 
 
+def _footage(video: str) -> NDArray[np.uint8]:
+    from tal_bench.data.sprites.extract import footage
+
+    return footage(video)
+
+
 datasets.add(
     "sprites",
     DatasetEntry(
@@ -60,5 +71,6 @@ datasets.add(
         _spec,
         prepare=_prepare,
         minute_cost=_minute_cost,
+        footage=_footage,
     ),
 )

@@ -73,10 +73,7 @@ def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, f
         CPU seconds by step.
     """
     clock = Clock()
-    _, subset, index = video.split("_")
-    seed = settings.test_seed if subset == "test" else settings.seed
-    scene = plan_scene(scene_rng(seed, subset, int(index)), settings)
-    frames = render(scene, settings.size, settings.fps)
+    frames = footage(video, settings)
     clock.lap("render")
     vectors = extract(
         frames, network_streams(settings), stride=settings.stride, window=WINDOW, batch=BATCH, clock=clock
@@ -87,6 +84,14 @@ def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, f
     partial_file.replace(raw / f"{video}.npz")
     clock.lap("write")
     return clock.seconds
+
+
+def footage(video: str, settings: SpritesSettings | None = None) -> NDArray[np.uint8]:
+    """Frames [N, size, size, 3] of a video; the same every time."""
+    settings = settings or SpritesSettings()
+    _, subset, index = video.split("_")
+    seed = settings.test_seed if subset == "test" else settings.seed
+    return render(plan_scene(scene_rng(seed, subset, int(index)), settings), settings.size, settings.fps)
 
 
 def load_vectors(raw: Path, video: str, stream: str) -> NDArray[np.float32]:
