@@ -60,7 +60,7 @@ class Workers(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hand a call over; starts a process when none is idle."""
-        with _interrupts_held_back():
+        with interrupts_held_back():
             return super().submit(fn, *args, **kwargs)
 
     def abandon(self) -> None:
@@ -142,7 +142,7 @@ class LocalWorkers(ThreadPoolExecutor, Crew):
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Processes started meanwhile never see Ctrl-C, not even while they import; here it comes afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

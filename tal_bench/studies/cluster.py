@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tal_bench.errors import InputError, TalBenchError
-from tal_bench.processes import Crew, WorkerLostError
+from tal_bench.processes import Crew, WorkerLostError, interrupts_held_back
 from tal_bench.studies.executor import prepare_worker
 
 LOCAL = "local"
@@ -147,8 +147,9 @@ def _local_cluster(jobs: int, device: str) -> Any:
             "silence_logs": "ERROR",
         }
 
-    return SpecCluster(
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
-        workers={index: {"cls": Nanny, "options": options(index)} for index in range(jobs)},
-        silence_logs="ERROR",
-    )
+    with interrupts_held_back():  # threads and processes that start here never see Ctrl-C
+        return SpecCluster(
+            scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+            workers={index: {"cls": Nanny, "options": options(index)} for index in range(jobs)},
+            silence_logs="ERROR",
+        )

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def states_in_mlflow(folder: Path) -> tuple[Counter[str], Counter[str], int]:
     )
 
 
+def wait_for_a_moment(process: subprocess.Popen[str], folder: Path, runs: int, seconds: float) -> float:
+    """Wait for so many finished runs, and some seconds more; return how long that was."""
+    began = time.monotonic()
+    while process.poll() is None and len(list(study_of(folder).glob("runs/*[0-9a-f].json"))) < runs:
+        time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=seconds)
+    return time.monotonic() - began
+
+
 def test_random_kills_change_nothing(tmp_path: Path, dataset_file: Path) -> None:
     dataset = DATASET or dataset_file
     whole = tmp_path / "whole"
@@ -69,15 +80,15 @@ def test_random_kills_change_nothing(tmp_path: Path, dataset_file: Path) -> None
     for number in range(KILLS):
         folder = tmp_path / f"killed-{number}"
         command = words(dataset, "--jobs", str(1 + number % 2), "--keep-every", "0")
-        moment = chance.uniform(0.0, took)
         process = start(command, folder)
-        try:
-            process.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
+        moment = wait_for_a_moment(
+            process, folder, chance.randint(0, len(units)), chance.uniform(0.0, took / 10)
+        )
+        if process.poll() is None:
             below = workers(process)
             process.send_signal(signal.SIGKILL)
-            finished(process)
             assert not still_alive(below), "workers follow their parent"
+        finished(process)
         kept = finished_runs(folder)
         begun = len(list((study_of(folder) / "runs").glob("*.resume")))
         result = run(command, folder)
