@@ -28,6 +28,7 @@ SHOWN = {
     "seeds": "Every seed, and the paired differences with their 95 % intervals.",
     "tiou": "mAP at each tIoU, and the gain over none there.",
     "classes": "Gain over none per class.",
+    "pareto": "The front of the search, on validation and on test.",
     "cost": "Seconds for a minute of video, step by step.",
     "training": "Loss on labels and validation mAP over epochs.",
     "tuning": "The search for settings, trial by trial.",
@@ -97,7 +98,7 @@ def _accuracy(study: Study, figures: Mapping[str, bytes]) -> Section:
         text,
         [_table(study, accuracy(study))],
         words.findings(study),
-        _pictures(("figure", "seeds"), figures),
+        _pictures(("figure", "pareto", "seeds"), figures),
     )
 
 
