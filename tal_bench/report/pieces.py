@@ -79,7 +79,7 @@ def picture(content: bytes, alt: str) -> Picture:
 
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(content)) as drawn:
-        few = drawn.convert("RGB").quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few = drawn.convert("RGB").quantize(method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(buffer, "PNG")
         width = round(drawn.width * SCREEN / DPI)
     return Picture(base64.b64encode(buffer.getvalue()).decode(), width, alt)
