@@ -20,6 +20,11 @@ import pytest
 
 PATIENCE = 120.0
 HOST = "127.0.0.1"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 def free_port() -> int:
@@ -88,7 +93,7 @@ def process(words: Sequence[str | Path], folder: Path) -> Iterator[psutil.Popen]
             cwd=folder,
             stdout=log,
             stderr=log,
-            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"},
+            env=os.environ | QUIET,
         )
     try:
         yield started

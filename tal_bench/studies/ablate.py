@@ -162,7 +162,12 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     record = _record(spec, options, context, data)
     with alone_in(folder.path), termination_as_interrupt():
         study = _Study(options, context, data, record, folder, tracker, console, order, late)
-        return _carry_out(study, jobs)
+        try:
+            return _carry_out(study, jobs)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
+            raise
 
 
 def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Dataset) -> StudyRecord:
@@ -194,15 +199,10 @@ def _carry_out(study: _Study, jobs: int) -> Path:
     write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
     folder.write_study(with_earlier_rows(study.record, folder))
     study.tracker.study(study.record, folder.path)
-    try:
-        rows, members = _do_runs(study, jobs)
-        wanted = [name for row in study.order for name in members.get(row, [row])]
-        missing = [name for name in wanted if name not in rows]
-        costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        study.tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
-        raise
+    rows, members = _do_runs(study, jobs)
+    wanted = [name for row in study.order for name in members.get(row, [row])]
+    missing = [name for name in wanted if name not in rows]
+    costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
     searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
     record = study.record.model_copy(
         update={
@@ -215,14 +215,19 @@ def _carry_out(study: _Study, jobs: int) -> Path:
     folder.write_study(record)
     table = collect(folder.path)
     files = write_report(folder.path, table)
-    study.tracker.finish(record, markdown(table), files, "KILLED" if missing else "FINISHED")
+    lacking = failed_rows(table)
+    study.tracker.finish(
+        record, markdown(table), files, "KILLED" if missing else "FAILED" if lacking else "FINISHED"
+    )
     if table.rows:
         print_study(table)
     if missing:
         told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
         console.print(told, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
-    check_complete(table)
+    if lacking:
+        what = f"{len(lacking)} row{'s' * (len(lacking) > 1)} failed: {', '.join(lacking)}"
+        raise TalBenchError(what, hint="run the same command again to try them again")
     return folder.path
 
 
@@ -266,18 +271,12 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
     return rows, members
 
 
-def check_complete(study: Study) -> None:
-    """Every row has all of its final runs.
-
-    Raises:
-        TalBenchError: says which have not, and why.
-    """
+def failed_rows(study: Study) -> list[str]:
+    """Rows that lack some of their final runs: which, and why."""
     lacking = []
     for row in study.rows:
         have = {result.spec.seed for result in row.results}
         why = {seed: row.failures.get(seed, "no result") for seed in row.record.seeds if seed not in have}
         if why:
             lacking.append(f"{row.record.name} ({'; '.join(f'seed {s}: {e}' for s, e in why.items())})")
-    if lacking:
-        what = f"{len(lacking)} row{'s' * (len(lacking) > 1)} failed: {', '.join(lacking)}"
-        raise TalBenchError(what, hint="run the same command again to try them again")
+    return lacking

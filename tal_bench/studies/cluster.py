@@ -117,6 +117,8 @@ def _pass_on(outer: Future[Any], inner: Future[Any]) -> None:
     """The outcome, with Dask's errors in our words."""
     from distributed import KilledWorker
 
+    if not outer.set_running_or_notify_cancel():
+        return  # nobody waits any more
     try:
         outer.set_result(inner.result())
     except KilledWorker as error:

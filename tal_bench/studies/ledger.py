@@ -41,6 +41,7 @@ class Ledger:
     def __init__(self, storage: str, study: str) -> None:
         self._given, self._study = storage, study
         self._storage: BaseStorage | None = None
+        self._names: dict[str, str] = {}
         self._rows: dict[str, Any] = {}
         self._open: dict[tuple[str, str], int] = {}
         self._costs: dict[tuple[str, str], dict[str, float]] = {}
@@ -65,6 +66,8 @@ class Ledger:
             hashes: of their runs.
             costs: of their architectures, one for each objective besides the mAP.
         """
+        first = content_hash([hashes[0], sorted(space)], digits=8)  # tells one search from another
+        self._names.setdefault(row, f"{self._study}/{row}/{first}")
         if costs:
             self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
         self._patient.do(lambda: self._enter(row, space, settings, hashes))
@@ -89,14 +92,12 @@ class Ledger:
         import optuna
         from optuna.study import StudyDirection
 
-        if self._storage is None:
-            self._storage = open_storage(self._given)
+        storage = self._opened()
         if row not in self._rows:
-            name = f"{self._study}/{row}/{content_hash([hashes[0], sorted(space)], digits=8)}"
             costs = self._costs.get((row, hashes[0]), {})
             self._rows[row] = optuna.create_study(
-                study_name=name,
-                storage=self._storage,
+                study_name=self._names[row],
+                storage=storage,
                 directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(costs)],
                 load_if_exists=True,
             )
@@ -139,20 +140,26 @@ class Ledger:
         from optuna.trial import TrialState
 
         trial = self._open.get((row, result.hash))
-        if trial is None or self._storage is None:
+        if trial is None:
             return
+        storage = self._opened()
         costs = self._costs.get((row, result.hash), {})
         for record in result.history:
             if record.validation_map is not None:
-                self._storage.set_trial_intermediate_value(trial, record.epoch, record.validation_map)
+                storage.set_trial_intermediate_value(trial, record.epoch, record.validation_map)
         if result.error:
-            self._storage.set_trial_user_attr(trial, "reason", result.error)
+            storage.set_trial_user_attr(trial, "reason", result.error)
         state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
             result.status, TrialState.FAIL
         )
         values = [result.metrics["map_avg"], *costs.values()] if state == TrialState.COMPLETE else None
-        self._storage.set_trial_state_values(trial, state, values)
+        storage.set_trial_state_values(trial, state, values)
         del self._open[row, result.hash]
+
+    def _opened(self) -> BaseStorage:
+        if self._storage is None:
+            self._storage = open_storage(self._given)
+        return self._storage
 
     def _forget(self) -> None:
         """After a failure the storage is opened anew; what is open stays so."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -22,6 +23,8 @@ QUIET = {
 KEYS, METRICS = 100, 900
 """Params and tags together, and metrics, that one request may carry (1000 in all)."""
 SQLITE = "sqlite:///"
+NEW = ".new"
+"""End of the name of a file that is being made."""
 ABOUT = {
     "mlflow.experimentKind": "custom_model_development",  # the pages for training, not those for prompts
     "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
@@ -43,7 +46,7 @@ def alone(uri: str) -> Iterator[None]:
 
 
 def connect(uri: str) -> Any:
-    """A client that keeps its remarks to itself; makes the tables of a new database, which takes seconds."""
+    """A client that keeps its remarks to itself; makes a new SQLite file with its tables, in some seconds."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -51,8 +54,22 @@ def connect(uri: str) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(uri.removeprefix(SQLITE))
+        if not file.exists():
+            _make_tables(file)
     return MlflowClient(uri)
+
+
+def _make_tables(file: Path) -> None:
+    """A file that has all of its tables or is not there: MLflow cannot mend one whose making was killed."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f"{file.name}.*{NEW}*"):
+        left.unlink()
+    new = file.with_name(f"{file.name}.{uuid4().hex[:8]}{NEW}")
+    made = SqlAlchemyStore(f"{SQLITE}{new}", str(file.resolve().parent / "mlruns"))
+    made.engine.dispose()  # the last connection to close writes everything into the file
+    new.replace(file)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:

@@ -71,3 +71,12 @@ def test_troubles_are_told_in_our_words(theirs: Any, ours: type[Exception]) -> N
     inner.set_exception(theirs())
     cluster._pass_on(outer, inner)
     assert isinstance(outer.exception(), ours)
+
+
+def test_what_nobody_waits_for_is_dropped() -> None:
+    inner: Future[Any] = Future()
+    outer: Future[Any] = Future()
+    assert outer.cancel()
+    inner.set_result(7)
+    cluster._pass_on(outer, inner)
+    assert outer.cancelled()
