@@ -40,3 +40,7 @@ class InputError(TalBenchError):
 
 class DataError(InputError):
     """An annotation or feature file is missing or malformed; exit code 2."""
+
+
+class DiskFullError(TalBenchError):
+    """A disk has no room left, also after waiting; exit code 1."""

@@ -72,7 +72,7 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
     record = files.read_study()
     results = {result.hash: result for result in files.runs()}
     seen: set[str] = set()
-    for row in record.rows:
+    for row in (*record.rows, *record.searches):
         cost = files.read_cost(row.cost) if row.cost else None
         for hash_ in (*row.trials, *row.finals):
             seen.add(hash_)

@@ -7,36 +7,48 @@ Files of a study, below `reports/<study>/`:
     runs/<hash>.json           RunResult, written last: its presence says that the run has ended
     runs/<hash>.safetensors    weights (EMA)
     runs/<hash>.detections.json  detections on test, ActivityNet-style (final runs)
+    runs/<hash>.resume         state of a training that is under way, or was interrupted
     costs/<key>.json           CostRecord, one per architecture
+
+Records end with a checksum of their text, and a RunResult holds those of the files beside it.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from tal_bench.config import RunSpec, Spec, StudySpec
-from tal_bench.errors import InputError
+from tal_bench.config import Objective, RunSpec, Settings, Spec, StudySpec
+from tal_bench.errors import DiskFullError, InputError
+from tal_bench.sealed import check_digest, digest, seal, unseal
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["finished", "pruned", "failed"]
 R = TypeVar("R", bound=Spec)
+LOG = logging.getLogger(__name__)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BESIDE = (".safetensors", ".detections.json")
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Seconds between attempts to write on a disk that is full."""
 
 
 class EpochRecord(Spec):
-    """One evaluation point of a training.
+    """One epoch of a training; older results keep those with an evaluation alone.
 
     Attributes:
         epoch: number of epochs done.
-        losses: mean of every named part of the objective since the last record.
-        validation_map: average mAP on validation; none in final runs.
+        losses: mean of every named part of the objective over the epoch.
+        validation_map: average mAP on validation; none in final runs, and where none was due.
     """
 
     epoch: int
@@ -60,6 +72,7 @@ class RunResult(Spec):
         history: training, in time order.
         environment: commit, versions, hardware, threads.
         timings: seconds of train, predict, evaluate.
+        files: suffix of a file beside the record to its SHA-256.
         error: one line, when failed.
     """
 
@@ -74,6 +87,7 @@ class RunResult(Spec):
     history: tuple[EpochRecord, ...] = ()
     environment: dict[str, str] = {}
     timings: dict[str, float] = {}
+    files: dict[str, str] = {}
     error: str | None = None
 
 
@@ -121,6 +135,7 @@ class RowRecord(Spec):
         teachers: role to registered model.
         settings: tuned values, name to value; empty for untuned rows.
         trials: hashes of the tuning runs.
+        chosen: hash of the tuning run whose settings these are.
         finals: hashes of the final runs, in the order of `seeds`.
         seeds: of the final runs.
         cost: key of the row's CostRecord.
@@ -133,9 +148,27 @@ class RowRecord(Spec):
     teachers: dict[str, str] = {}
     settings: dict[str, float] = {}
     trials: tuple[str, ...] = ()
+    chosen: str = ""
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
+
+
+class SearchRecord(RowRecord):
+    """A search for a front: no final runs, its members are rows of the table.
+
+    Attributes:
+        objective: of the search.
+        tried, values: the trials' settings, and what they reached; nothing where one failed.
+        front: hashes of the trials on it, the lowest mAP first.
+        members: rows of the table, in that order.
+    """
+
+    objective: tuple[Objective, ...]
+    tried: tuple[Settings, ...] = ()
+    values: tuple[tuple[float, ...], ...] = ()
+    front: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 class StudyRecord(Spec):
@@ -153,6 +186,7 @@ class StudyRecord(Spec):
         skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
+        searches: for fronts.
     """
 
     spec: StudySpec
@@ -167,32 +201,50 @@ class StudyRecord(Spec):
     skipped: dict[str, str] = {}
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()
+    searches: tuple[SearchRecord, ...] = ()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, pauses: Sequence[float] = PAUSES) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
+    Args:
+        path: of the file; its directory is made.
+        content: whole.
+        pauses: seconds to wait before every further attempt while the disk is full.
+
     Raises:
+        DiskFullError: it still is.
         InputError: the directory cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for pause in (*pauses, None):
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private; results are to be shared
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=path) from None
+            return _write(path, data)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise InputError(f"cannot be written: {error.strerror}", where=path) from None
+            if pause is None:
+                raise DiskFullError("the disk is full", where=path, hint="make room, run again") from None
+            if pause == pauses[0]:
+                LOG.warning("%s: the disk is full; trying again for %.0f s", path, sum(pauses))
+            time.sleep(pause)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private; results are to be shared
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 class StudyFolder:
@@ -206,7 +258,7 @@ class StudyFolder:
         self.path = path
 
     def run_file(self, hash_: str, suffix: str = ".json") -> Path:
-        """File of a run: `.json`, `.safetensors` or `.detections.json`."""
+        """File of a run: `.json`, `.safetensors`, `.detections.json` or `.resume`."""
         return self.path / "runs" / f"{hash_}{suffix}"
 
     def read_run(self, hash_: str) -> RunResult | None:
@@ -215,7 +267,21 @@ class StudyFolder:
 
     def write_run(self, result: RunResult) -> None:
         """Record a run as ended."""
-        write_atomically(self.run_file(result.hash), result.model_dump_json(indent=1))
+        write_atomically(self.run_file(result.hash), seal(result.model_dump_json(indent=1)))
+
+    def digests(self, hash_: str) -> dict[str, str]:
+        """Checksums of the files beside a run's record, by their suffixes."""
+        files = {suffix: self.run_file(hash_, suffix) for suffix in BESIDE}
+        return {suffix: digest(file) for suffix, file in files.items() if file.is_file()}
+
+    def check_files(self, result: RunResult) -> None:
+        """The files beside a run's record are those that the run wrote, as far as they are there.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        for suffix, expected in result.files.items():
+            check_digest(self.run_file(result.hash, suffix), expected)
 
     def runs(self) -> Iterator[RunResult]:
         """All ended runs."""
@@ -231,7 +297,7 @@ class StudyFolder:
 
     def write_cost(self, cost: CostRecord) -> None:
         """Record a measured cost."""
-        write_atomically(self.path / "costs" / f"{cost.key}.json", cost.model_dump_json(indent=1))
+        write_atomically(self.path / "costs" / f"{cost.key}.json", seal(cost.model_dump_json(indent=1)))
 
     def read_study(self) -> StudyRecord:
         """The study's record.
@@ -246,7 +312,7 @@ class StudyFolder:
 
     def write_study(self, record: StudyRecord) -> None:
         """Record the study."""
-        write_atomically(self.path / "study.json", record.model_dump_json(indent=1))
+        write_atomically(self.path / "study.json", seal(record.model_dump_json(indent=1)))
 
 
 def load(source: Path | str, *, tracking_uri: str | None = None) -> pd.DataFrame:
@@ -273,7 +339,7 @@ def _read(kind: type[R], file: Path) -> R | None:
         InputError: the file is not such a record.
     """
     try:
-        return kind.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(unseal(file.read_bytes(), file))
     except FileNotFoundError:
         return None
     except ValidationError as error:

@@ -40,6 +40,7 @@ def tal_bench(
 
 
 app.command(rich_help_panel=STUDIES)(study.ablate)
+app.command(rich_help_panel=STUDIES)(study.tune)
 app.command(rich_help_panel=STUDIES)(study.train)
 app.command(rich_help_panel=STUDIES)(study.report)
 app.command(rich_help_panel=STUDIES)(study.ui)

@@ -9,8 +9,16 @@ import typer
 
 from tal_bench.cli.options import PluginOption
 
-Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions"]
-KINDS: tuple[Kind, ...] = ("datasets", "teachers", "students", "variants", "terms", "corruptions")
+Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
+KINDS: tuple[Kind, ...] = (
+    "datasets",
+    "teachers",
+    "students",
+    "variants",
+    "terms",
+    "corruptions",
+    "studies",
+)
 
 
 def list_names(
@@ -22,11 +30,16 @@ def list_names(
 
     load_plugins(plugin or ())
     for one in (kind,) if kind else KINDS:
-        print_names(one.removesuffix("s"), summaries(one))
+        print_names(one, summaries(one))
 
 
 def summaries(kind: Kind) -> list[tuple[str, str]]:
     """Name and one line of everything registered of a kind."""
+    if kind == "studies":
+        from tal_bench.cli.definitions import shipped_studies
+        from tal_bench.config import read_yaml
+
+        return [(name, str(read_yaml(file)["description"])) for name, file in shipped_studies().items()]
     if kind == "datasets":
         from tal_bench.data.registry import datasets
 
@@ -49,13 +62,13 @@ def summaries(kind: Kind) -> list[tuple[str, str]]:
     return [(name, models.get(name).summary) for name in models]
 
 
-def print_names(kind: str, lines: Iterable[Sequence[str]]) -> None:
+def print_names(title: str, lines: Iterable[Sequence[str]]) -> None:
     """A table of names and what they are."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=f"{kind}s", title_justify="left")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=title, title_justify="left")
     table.add_column(no_wrap=True, style="bold")
     for line in lines:
         table.add_row(*map(escape, line))

@@ -63,9 +63,38 @@ def study_spec(study: str | None, flags: Mapping[str, Any]) -> StudySpec:
     changes = {field: value for field, value in flags.items() if value not in (None, ())}
     if study is None:
         changes.setdefault("variants", ("both",))
-    merged = _teacher_folder(parse_spec(StudySpec, written.model_dump() | changes, where="flags"))
-    places = {field: f"--{field.removesuffix('s')}" for field in changes}
-    check_names(merged, {field: places.get(field, f"{file}: {field}") for field in StudySpec.model_fields})
+    return _checked(
+        written.model_dump() | changes, {f: f"{file}: {f}" for f in StudySpec.model_fields}, changes
+    )
+
+
+def tuning_spec(flags: Mapping[str, Any]) -> StudySpec:
+    """A search without a table beside it: the given variants and their teachers, no baseline, no references.
+
+    Args:
+        flags: as in `study_spec`; `both` where no variant is given.
+
+    Raises:
+        InputError: a name that is not known, or a value that does not fit.
+    """
+    from tal_bench.config import StudySpec
+
+    changes = {"variants": ("both",)} | {k: v for k, v in flags.items() if v not in (None, ())}
+    value = {
+        "name": "-".join(["tune", *changes["variants"]]),
+        "description": "The best settings of " + ", ".join(changes["variants"]) + ", searched on validation.",
+        "baseline": False,
+    }
+    return _checked(value | changes, dict.fromkeys(StudySpec.model_fields, ""), changes)
+
+
+def _checked(value: Mapping[str, Any], places: Mapping[str, str], flags: Mapping[str, Any]) -> StudySpec:
+    """The study with every name in it known; what is not is said to be in its place or its flag."""
+    from tal_bench.config import StudySpec, parse_spec
+
+    merged = _teacher_folder(parse_spec(StudySpec, value, where="flags"))
+    flagged = {field: f"--{field.removesuffix('s')}" for field in flags}
+    check_names(merged, {**places, **flagged})
     return with_references(merged)
 
 
@@ -101,9 +130,16 @@ def check_names(spec: StudySpec, places: Mapping[str, str]) -> None:
         _known(spec.teacher, teachers, places["teacher"])
     else:
         _check_weights(spec.teacher_file, places["teacher"])
+    own = [row.name for row in spec.every_row]
+    for row in spec.rows:
+        _known(row.variant, variants, f"{places['rows']}: {row.title}")
+        if row.student is not None:
+            _known(row.student, students, f"{places['rows']}: {row.title}")
+        if row.teacher is not None:
+            _known(row.teacher, teachers, f"{places['rows']}: {row.title}")
     for name in spec.variants:
-        if name != EVERY_ROW and name not in variants:
-            hint = did_you_mean(name, [*variants.names(), EVERY_ROW])
+        if name != EVERY_ROW and name not in variants and name not in own:
+            hint = did_you_mean(name, [*own, *variants.names(), EVERY_ROW])
             raise InputError(f"unknown variant '{name}'", where=places["variants"], hint=hint)
     for name in spec.references:
         if name not in model_names():
@@ -153,7 +189,7 @@ def _check_weights(file: Path, where: str) -> None:
 
 def with_references(spec: StudySpec) -> StudySpec:
     """Beside `all` variants stands the teacher with every choice of inputs, privileged alone included."""
-    if EVERY_ROW not in spec.variants:
+    if EVERY_ROW not in spec.variants or spec.rows:
         return spec
     from tal_bench.models.registry import get_model, model_name, model_names
 

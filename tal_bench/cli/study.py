@@ -8,11 +8,11 @@ import shlex
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tal_bench.cli.definitions import check_dataset, study_spec
+from tal_bench.cli.definitions import check_dataset, study_spec, tuning_spec
 from tal_bench.cli.options import (
     BudgetName,
     BudgetOption,
@@ -20,14 +20,33 @@ from tal_bench.cli.options import (
     DatasetOption,
     Device,
     DeviceOption,
+    JobsOption,
+    KeepEveryOption,
+    ObjectiveOption,
+    PatienceOption,
     PluginOption,
     Precision,
     PrecisionOption,
+    PrunerOption,
+    RegisterOption,
     ReportsOption,
+    SamplerOption,
+    SchedulerOption,
+    SearchOption,
+    StorageOption,
+    SystemMetricsOption,
     TeacherPrecisionOption,
+    TimeoutOption,
     TrackingOption,
+    WarmStartOption,
+    search_space,
+    seconds,
 )
 from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from tal_bench.config import StudySpec
+    from tal_bench.studies.ablate import StudyOptions
 
 LOCAL = "127.0.0.1"
 SQLITE = "sqlite:///"
@@ -54,10 +73,11 @@ def ablate(
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Tuning trials per student row.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
-    ] = None,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    keep_every: KeepEveryOption = 30.0,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -65,6 +85,15 @@ def ablate(
     budget: BudgetOption = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
+    objective: ObjectiveOption = None,
+    sampler: SamplerOption = None,
+    pruner: PrunerOption = None,
+    search: SearchOption = None,
+    patience: PatienceOption = None,
+    warm_start: WarmStartOption = None,
+    timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
 ) -> None:
     """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
     plugins = _plugins(plugin)
@@ -79,19 +108,125 @@ def ablate(
         "precision": precision,
         "teacher_precision": teacher_precision,
         "budget": budget,
+        **_tuning(objective, sampler, pruner, search, patience),
     }
-    spec = study_spec(study, flags)
-    from tal_bench.studies.ablate import StudyOptions
-    from tal_bench.studies.ablate import ablate as run_study
-
-    options = StudyOptions(
+    options = _options(
         reports=reports,
         jobs=jobs,
+        scheduler=scheduler,
+        storage=storage,
         tracking_uri=tracking_uri,
+        keep_every=keep_every,
         plugins=plugins,
-        command=shlex.join(["tal-bench", *sys.argv[1:]]),
         data_root=data_root,
+        timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
     )
+    _carry_out(study_spec(study, flags), warm_start, options)
+
+
+def tune(
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="What to tune; repeatable.", show_default="both"),
+    ] = None,
+    objective: ObjectiveOption = None,
+    dataset: DatasetOption = None,
+    student: Annotated[str | None, typer.Option(metavar="NAME", help="What is tuned.")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="In place of the transformer teacher; FILE: its weights."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Per variant.", show_default="the budget's; 4 times that for a front"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Final runs of what was found.")] = None,
+    sampler: SamplerOption = None,
+    pruner: PrunerOption = None,
+    search: SearchOption = None,
+    patience: PatienceOption = None,
+    warm_start: WarmStartOption = None,
+    timeout: TimeoutOption = None,
+    register: RegisterOption = True,
+    system_metrics: SystemMetricsOption = False,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
+    keep_every: KeepEveryOption = 30.0,
+    tracking_uri: TrackingOption = None,
+    reports: ReportsOption = Path("reports"),
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    teacher_precision: TeacherPrecisionOption = None,
+    budget: BudgetOption = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Search on validation, and test what was found: the best settings, or a front of students' sizes."""
+    plugins = _plugins(plugin)
+    flags = {
+        "variants": tuple(variant or ()),
+        "dataset": dataset,
+        "student": student,
+        "teacher": teacher,
+        "trials": trials,
+        "seeds": seeds,
+        "device": device,
+        "precision": precision,
+        "teacher_precision": teacher_precision,
+        "budget": budget,
+        **_tuning(objective, sampler, pruner, search, patience),
+    }
+    options = _options(
+        reports=reports,
+        jobs=jobs,
+        scheduler=scheduler,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        keep_every=keep_every,
+        plugins=plugins,
+        data_root=data_root,
+        timeout=seconds(timeout),
+        register=register,
+        system_metrics=system_metrics,
+    )
+    _carry_out(tuning_spec(flags), warm_start, options)
+
+
+def _tuning(
+    objective: str | None,
+    sampler: str | None,
+    pruner: str | None,
+    search: list[str] | None,
+    patience: int | None,
+) -> dict[str, Any]:
+    """Flags of the search as fields of a study."""
+    names = tuple(filter(None, (objective or "").replace(" ", "").split(",")))
+    return {
+        "objective": names,
+        "sampler": sampler,
+        "pruner": pruner,
+        "search": search_space(search),
+        "patience": patience,
+    }
+
+
+def _options(**given: Any) -> StudyOptions:
+    """How a study is carried out, with the command line as it was typed."""
+    from tal_bench.studies.ablate import StudyOptions
+
+    return StudyOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
+
+
+def _carry_out(spec: StudySpec, earlier: Path | None, options: StudyOptions) -> None:
+    from tal_bench.studies.ablate import ablate as run_study
+
+    if earlier is not None:
+        from tal_bench.studies.warm import warm_start
+
+        spec = warm_start(spec, earlier)
     run_study(spec, options)
 
 
@@ -134,14 +269,17 @@ def train(
 def report(
     study_dir: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="For instance reports/two-by-two.")],
 ) -> None:
-    """Draw the tables and figures of a study anew from its results, and print the table."""
+    """Write a study's page, tables and figures anew from its results, and print the table."""
     from tal_bench.report import write_report
     from tal_bench.report.collect import collect
     from tal_bench.report.terminal import print_study
 
-    files = write_report(study_dir)
-    print_study(collect(study_dir))
-    typer.echo(f"\nWritten to {study_dir}: {', '.join(file.name for file in files)}")
+    study = collect(study_dir)
+    files = write_report(study_dir, study)
+    print_study(study)
+    names = [file.name for file in files if file.parent == study_dir]
+    figures = f", and {len(files) - len(names)} files in figures" if len(files) > len(names) else ""
+    typer.echo(f"\nWritten to {study_dir}: {', '.join(names)}{figures}")
 
 
 def ui(

@@ -21,8 +21,27 @@ from tal_bench.config.base import (
 )
 from tal_bench.config.dataset import DatasetSpec, ModalitySpec
 from tal_bench.config.detector import DetectorSpec
-from tal_bench.config.run import DistillSpec, Range, RunSpec, TeacherUse, TermUse
-from tal_bench.config.study import BUDGETS, Budget, StudySpec, weights_path
+from tal_bench.config.run import (
+    DistillSpec,
+    Pruner,
+    Range,
+    RunSpec,
+    Search,
+    TeacherUse,
+    TermUse,
+    choices,
+    grid_size,
+)
+from tal_bench.config.study import (
+    BUDGETS,
+    Budget,
+    Objective,
+    RowSpec,
+    Sampler,
+    Settings,
+    StudySpec,
+    weights_path,
+)
 from tal_bench.config.training import DecodeSpec, TrainSpec
 
 __all__ = [
@@ -36,10 +55,16 @@ __all__ = [
     "Fraction",
     "Inputs",
     "ModalitySpec",
+    "Objective",
     "OddCount",
     "Positive",
+    "Pruner",
     "Range",
+    "RowSpec",
     "RunSpec",
+    "Sampler",
+    "Search",
+    "Settings",
     "Size",
     "Spec",
     "Structure",
@@ -49,7 +74,9 @@ __all__ = [
     "TrainSpec",
     "Window",
     "brief",
+    "choices",
     "content_hash",
+    "grid_size",
     "parse_spec",
     "read_yaml",
     "weights_path",

@@ -50,6 +50,7 @@ class DetectorSpec(Spec):
         temporal_attention: reweight time steps of every level (length-dependent, squeeze-and-excite).
         offset_activation: `relu` as published; `softplus` cannot die, for small sizes.
         hallucination_activation: `relu` for non-negative features, `linear` for signed ones.
+        hallucination_width: channels between its two convolutions; none = those of the privileged modalities.
         masked_hallucination: zero it where the input is padded; the original code does not.
         gated_fusion: weigh the two halves of the input per step by a learned gate.
         regression_ranges: per level the segment reach it answers for, in steps.
@@ -93,6 +94,7 @@ class DetectorSpec(Spec):
     temporal_attention: bool = False
     offset_activation: Literal["relu", "softplus"] = "relu"
     hallucination_activation: Literal["relu", "linear"] = "relu"
+    hallucination_width: Count | None = None
     masked_hallucination: bool = True
     gated_fusion: bool = False
     regression_ranges: tuple[tuple[float, float], ...] = (

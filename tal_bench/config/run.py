@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tal_bench.config.base import Count, Fraction, Positive, Spec, content_hash
 from tal_bench.config.dataset import DatasetSpec
@@ -19,11 +21,54 @@ class Range(Spec):
         low: smallest.
         high: largest.
         log: whether ratios matter rather than differences.
+        step: between values that are tried, from `low` on; none = any value between.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     low: float
     high: float
     log: bool = True
+    step: Positive | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError(f"log: needs low above 0 and no step, got low {self.low:g}, step {self.step}")
+        return self
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Every value of a stepped range; ends and middle of another."""
+        if self.step is not None:
+            count = int((self.high - self.low) / self.step + 1e-9)
+            return tuple(self.low + k * self.step for k in range(count + 1))
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return tuple(dict.fromkeys((self.low, middle, self.high)))
+
+    def nearest(self, value: float) -> float:
+        """The value of the range that is nearest."""
+        inside = min(max(value, self.low), self.high)
+        return inside if self.step is None else min(self.values, key=lambda v: abs(v - inside))
+
+
+Search = Range | Annotated[tuple[float, ...], Field(min_length=1)]
+"""A range, or the values to choose from."""
+
+
+def choices(values: Search) -> tuple[float, ...]:
+    """What a grid tries."""
+    return values.values if isinstance(values, Range) else values
+
+
+def grid_size(space: Mapping[str, Search]) -> int:
+    """Number of points of a grid."""
+    return math.prod(len(choices(values)) for values in space.values())
+
+
+Pruner = Literal["median", "sha", "hyperband", "none"]
 
 
 class TeacherUse(Spec):
@@ -78,6 +123,10 @@ class DistillSpec(Spec):
     count_padding: bool = False
 
 
+ADDED = (("", "weights", None), ("", "pruner", "median"), ("detector", "hallucination_width", None))
+"""Part, field and default of what a spec got after the first release."""
+
+
 class RunSpec(Spec):
     """One training with its evaluation: the unit of work, of resuming and of reporting.
 
@@ -94,6 +143,7 @@ class RunSpec(Spec):
         videos: use only the first so many videos of each split.
         precision: of the matrix products.
         weights: hash of weights that a person brought and that are tested as they are; none = trained.
+        pruner: rule that may end a tuning run early.
     """
 
     dataset: DatasetSpec
@@ -107,13 +157,15 @@ class RunSpec(Spec):
     videos: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     weights: str | None = None
+    pruner: Pruner = "median"
 
     @property
     def hash(self) -> str:
         """Identity of the experiment; where the files lie is no part of it, what is in them is."""
         value = self.model_dump(mode="json")
-        if value.get("weights") is None:
-            value.pop("weights", None)
+        for part, field, plain in ADDED:  # a field that came later does not change what was run before
+            if value[part].get(field) == plain if part else value.get(field) == plain:
+                (value[part] if part else value).pop(field, None)
         for key in ("annotations", "scores"):
             value["dataset"].pop(key)
         for modality in value["dataset"]["modalities"].values():

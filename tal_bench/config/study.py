@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from tal_bench.config.base import Count, FolderName, Positive, Spec
+from pydantic import AfterValidator, Field, model_validator
+
+from tal_bench.config.base import Count, FolderName, Fraction, Positive, Spec
+from tal_bench.config.run import Pruner, Search, grid_size
 
 WEIGHTS = (".safetensors", ".json", ".tar", ".pth", ".pt", ".ckpt")
 """What the name of a file with weights may end in; not all of them can be read."""
@@ -47,6 +51,63 @@ BUDGETS: dict[str, Budget] = {
 }
 
 
+Objective = Literal["map", "gmacs", "params"]
+Sampler = Literal["tpe", "random", "grid", "nsga2"]
+Settings = dict[str, float]
+"""`lr` (a multiple of the recipe's), `soft_weight`, `temperature`, `weight/<term>`, `student/<size>`."""
+FRONT_TRIALS = 4
+"""A front of several objectives needs so many times the trials of a search for one best point."""
+
+
+def _names_a_row(value: str) -> str:
+    if value and (not value.isprintable() or len(value) > 80 or value.strip() != value or "|" in value):
+        raise ValueError("cannot be the name of a row: up to 80 printable characters, no '|'")
+    return value
+
+
+class RowSpec(Spec):
+    """A student row that differs from a registered variant.
+
+    Attributes:
+        variant: registered variant that it starts from.
+        name: in the table; empty = the variant's.
+        student: in place of the study's.
+        teacher: in place of the study's: a registered name.
+        without: terms left out.
+        shares: role of a teacher to its share in terms that mix teachers.
+        settings: held at these values, not tuned.
+        grid: setting to values: one row for each combination, its values held and told by its name.
+    """
+
+    variant: str
+    name: Annotated[str, AfterValidator(_names_a_row)] = ""
+    student: str | None = None
+    teacher: str | None = None
+    without: tuple[str, ...] = ()
+    shares: dict[str, Fraction] = {}
+    settings: Settings = {}
+    grid: dict[str, Annotated[tuple[float, ...], Field(min_length=1)]] = {}
+
+    @property
+    def title(self) -> str:
+        """The name that its rows begin with."""
+        return self.name or self.variant
+
+    def expanded(self) -> list[RowSpec]:
+        """One row for each point of the grid; itself without one."""
+        points = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        return [
+            self.model_copy(
+                update={
+                    "name": " ".join([self.title, *(f"{k.rpartition('/')[2]}={v:g}" for k, v in p.items())]),
+                    "settings": {**self.settings, **p},
+                    "grid": {},
+                }
+            )
+            for p in points
+        ]
+
+
 class StudySpec(Spec):
     """An ablation: which student, which variants, which references, at what budget.
 
@@ -56,12 +117,22 @@ class StudySpec(Spec):
         dataset: registered name or YAML file.
         student: registered student, the same in every row.
         teacher: replaces the transformer teacher of the variants: a registered name, or a file of weights.
-        variants: registered variants; `none` is added.
+        variants: registered variants, or names of `rows`; `none` is added. Where none is named, all rows.
+        rows: student rows that differ from registered variants, in the order of the table.
+        baseline: whether `none` is added.
         references: registered models trained on labels, shown beside.
         budget: named budget.
         trials: overrides the budget.
         seeds: overrides the budget.
         seed: of samplers.
+        objective: what tuning looks at on validation; more than one gives a front of students whose sizes are
+            tuned, too: `map` is the best average mAP, `gmacs` and `params` the least cost.
+        sampler: proposes trials.
+        pruner: ends hopeless trials early; with several objectives none is.
+        search: setting to its range, or to the values to choose from, in place of the declared one; with the
+            sampler `grid` all that is varied.
+        patience: a row's search ends after so many generations that brought nothing better; none = never.
+        start: row to settings that are tried before the defaults.
         precision: of matrix products.
         teacher_precision: what teachers compute in while they teach.
     """
@@ -71,7 +142,9 @@ class StudySpec(Spec):
     dataset: str = "sprites"
     student: str = "conv-dw-hallucinated"
     teacher: str = "actionformer"
-    variants: tuple[str, ...] = ("both",)
+    variants: tuple[str, ...] = ()
+    rows: tuple[RowSpec, ...] = ()
+    baseline: bool = True
     references: tuple[str, ...] = ()
     budget: Literal["smoke", "quick", "full"] = "quick"
     trials: Count | None = None
@@ -80,6 +153,23 @@ class StudySpec(Spec):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    objective: tuple[Objective, ...] = ("map",)
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
+    search: dict[str, Search] = {}
+    patience: Count | None = None
+    start: dict[str, Settings] = {}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        names = [row.name for row in self.every_row]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"rows: two are named '{twice}', give each a name of its own")
+        if len(set(self.objective)) < len(self.objective) or "map" not in self.objective:
+            raise ValueError(f"objective: {', '.join(self.objective) or 'nothing'}, need map, and each once")
+        if self.sampler == "grid" and not self.search:
+            raise ValueError("sampler: a grid needs values, name settings under search")
+        return self
 
     @property
     def teacher_file(self) -> Path | None:
@@ -90,4 +180,14 @@ class StudySpec(Spec):
     def spending(self) -> Budget:
         """The named budget with the overrides."""
         changes = {k: v for k, v in (("trials", self.trials), ("seeds", self.seeds)) if v is not None}
-        return BUDGETS[self.budget].model_copy(update=changes)
+        budget = BUDGETS[self.budget]
+        if len(self.objective) > 1:
+            changes.setdefault("trials", FRONT_TRIALS * budget.trials)
+        if self.sampler == "grid" and self.budget != "smoke":
+            changes.setdefault("trials", grid_size(self.search))
+        return budget.model_copy(update=changes)
+
+    @property
+    def every_row(self) -> list[RowSpec]:
+        """Rows with their grids expanded, every one with its name."""
+        return [r for row in self.rows for r in row.model_copy(update={"name": row.title}).expanded()]

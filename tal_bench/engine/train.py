@@ -16,6 +16,7 @@ from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import Objective
 from tal_bench.engine.device import Device
 from tal_bench.engine.ema import Ema
+from tal_bench.engine.resume import Keeper
 from tal_bench.engine.schedule import build_optimizer, learning_rate
 from tal_bench.engine.teachers import Teachers
 from tal_bench.models.losses import detection_loss
@@ -37,6 +38,7 @@ def train(
     teachers: Mapping[str, nn.Module] | None = None,
     objective: Objective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
+    keeper: Keeper | None = None,
 ) -> nn.Module:
     """Train a student on labels and, given an objective, on its teachers.
 
@@ -52,6 +54,7 @@ def train(
         teachers: role to frozen teacher.
         objective: the distillation; none = labels only.
         after_epoch: called after every epoch.
+        keeper: keeps the state between epochs; a training that it knows goes on there.
 
     Returns:
         The averaged weights, in eval mode.
@@ -69,7 +72,8 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
-    for epoch in range(1, spec.total_epochs + 1):
+    done = keeper.bring_back(step, generator) if keeper else 0
+    for epoch in range(done + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
             videos, spec=spec, max_length=architecture.max_length, modalities=modalities, generator=generator
@@ -80,6 +84,8 @@ def train(
         means = {name: float(value) / per_epoch for name, value in sums.items()}
         if after_epoch(epoch, means, step.average.module):
             break
+        if keeper is not None:
+            keeper.keep(epoch, step, generator)
     return step.average.module
 
 

@@ -32,7 +32,7 @@ repetitions of every simulated world of `tests/unit/test_significance.py`, with 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,8 @@ class RowSample:
         bootstrap: `[S, D]`, draw d using the same videos in every seed and row.
         key: (draws, random seed), equal in rows that may be compared.
         groups: group of each video, empty where videos were drawn one by one.
+        levels: mAP at each tIoU threshold, `[T, S]`.
+        bootstrap_levels: the same under the bootstrap, `[T, S, D]`.
     """
 
     videos: tuple[object, ...]
@@ -100,6 +102,35 @@ class RowSample:
     bootstrap: Floats
     key: tuple[int, int]
     groups: tuple[str, ...] = ()
+    levels: Floats | None = None
+    bootstrap_levels: Floats | None = None
+
+    def at(self, place: int) -> RowSample:
+        """The sample of mAP at one threshold, by its place, in the stead of the average.
+
+        Raises:
+            InputError: the sample was made without thresholds.
+        """
+        if self.levels is None or self.bootstrap_levels is None:
+            raise InputError("a sample of the average alone", where="RowSample.at")
+        return replace(
+            self,
+            average=self.levels[place],
+            bootstrap=self.bootstrap_levels[place],
+            levels=None,
+            bootstrap_levels=None,
+        )
+
+    def seeds(self, places: Sequence[int]) -> RowSample:
+        """The sample of some of the seeds, by their places."""
+        chosen = list(places)
+        return replace(
+            self,
+            average=self.average[chosen],
+            bootstrap=self.bootstrap[chosen],
+            levels=None if self.levels is None else self.levels[:, chosen],
+            bootstrap_levels=None if self.bootstrap_levels is None else self.bootstrap_levels[:, chosen],
+        )
 
 
 def paired_difference(
@@ -178,10 +209,14 @@ def sample_row(
             f"{units} {kind}, {draws} draws", where="contrast", hint="a bootstrap needs two of each"
         )
     weights = video_draws(len(videos), draws, random_seed, drawn)
-    average = np.array([np.nanmean(ap_from_matches(matches)) for matches in row])
+    found = [ap_from_matches(matches) for matches in row]
+    average = np.array([np.nanmean(ap) for ap in found])
+    levels = np.stack([np.nanmean(ap, axis=-1) for ap in found], axis=1)
     # Averaged over the classes that a draw contains, as an evaluation of that draw would.
-    bootstrap = np.stack([np.nanmean(ap_from_matches(matches, weights), axis=(1, 2)) for matches in row])
-    return RowSample(videos, average, bootstrap, (draws, random_seed), drawn)
+    drawn_ap = [ap_from_matches(matches, weights) for matches in row]
+    bootstrap = np.stack([np.nanmean(ap, axis=(1, 2)) for ap in drawn_ap])
+    bootstrap_levels = np.stack([np.nanmean(ap, axis=2).T for ap in drawn_ap], axis=1)
+    return RowSample(videos, average, bootstrap, (draws, random_seed), drawn, levels, bootstrap_levels)
 
 
 def _groups_of(videos: Sequence[Any], groups: Mapping[Any, str]) -> tuple[str, ...]:

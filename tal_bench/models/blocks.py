@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tal_bench.models.attention import ConvAttention
+from tal_bench.models.kernels import max_pool
 from tal_bench.models.layers import (
     AffineDropPath,
     Conv,
@@ -12,7 +13,6 @@ from tal_bench.models.layers import (
     Residual,
     SeparableConv,
     masked,
-    max_pool,
     relu,
 )
 

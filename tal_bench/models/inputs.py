@@ -17,12 +17,13 @@ class Hallucination(nn.Module):
         c_in: channels of the primary modalities.
         c_out: channels of the privileged modalities.
         nonnegative: end in ReLU; features after PCA or z-scoring are signed and need a linear end.
+        width: channels between the convolutions; none = c_out.
     """
 
-    def __init__(self, c_in: int, c_out: int, nonnegative: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, nonnegative: bool, width: int | None = None) -> None:
         super().__init__()
-        self.conv1 = Conv(c_in, c_out)
-        self.conv2 = Conv(c_out, c_out)
+        self.conv1 = Conv(c_in, width or c_out)
+        self.conv2 = Conv(width or c_out, c_out)
         self.nonnegative = nonnegative
 
     def forward(self, primary: Tensor) -> Tensor:
@@ -61,7 +62,9 @@ class Inputs(nn.Module):
         self.masked = spec.masked_hallucination
         nonnegative = spec.hallucination_activation == "relu"
         self.hallucination = (
-            Hallucination(spec.primary_channels, spec.privileged_channels, nonnegative)
+            Hallucination(
+                spec.primary_channels, spec.privileged_channels, nonnegative, spec.hallucination_width
+            )
             if spec.inputs == "hallucinated"
             else None
         )

@@ -107,6 +107,8 @@ class LayerNorm(nn.LayerNorm):
         if not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
+            if x.device.type == "cpu":  # takes weights in full precision beside half-precision data
+                return super().forward(x)
             weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
@@ -126,12 +128,6 @@ def relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=not x.requires_grad)
 
 
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """What matrix products compute in: autocast's precision, or that of the data."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
 def halved(model: nn.Module) -> nn.Module:
     """A copy whose matrix weights are bf16, what modules keep in `in_full` apart."""
     copied = copy.deepcopy(model)
@@ -140,13 +136,6 @@ def halved(model: nn.Module) -> nn.Module:
         if isinstance(module, (Conv, DepthwiseConv, nn.Linear)) and id(module) not in full:
             module.to(torch.bfloat16)
     return copied
-
-
-def max_pool(x: Tensor) -> Tensor:
-    """Max pooling of kernel 3, stride 2, padding 1: [B, T, C] with even T -> [B, T / 2, C]."""
-    even, odd = x[:, 0::2], x[:, 1::2]
-    before = torch.cat([even[:, :1], odd[:, :-1]], dim=1)
-    return torch.maximum(torch.maximum(even, odd), before)
 
 
 def sinusoidal_positions(length: int, channels: int) -> Tensor:

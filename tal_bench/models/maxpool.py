@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tal_bench.models.layers import max_pool
+from tal_bench.models.kernels import max_pool
 
 
 class MaxPoolBlock(nn.Module):

@@ -17,6 +17,7 @@ from tal_bench.config import (
     DecodeSpec,
     DetectorSpec,
     Inputs,
+    Range,
     Size,
     Structure,
     TrainSpec,
@@ -103,6 +104,7 @@ class Model:
         temporal_attention: whether it has the temporal-attention neck.
         size: none = as the dataset says.
         overrides: further fields of `DetectorSpec`.
+        search: sizes that studies may tune, and their ranges; empty = those of `models.sizes`.
         build: from the spec to a module that maps `Batch` to `DetectorOutput`.
         summary: one line for `tal-bench list`.
     """
@@ -113,6 +115,7 @@ class Model:
     temporal_attention: bool = False
     size: Size | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Range] = field(default_factory=dict)
     build: Callable[[DetectorSpec], nn.Module] = Detector
     summary: str = ""
 

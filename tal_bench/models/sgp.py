@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import AffineDropPath, Conv, DepthwiseConv, LayerNorm, Residual, max_pool
+from tal_bench.models.kernels import max_pool
+from tal_bench.models.layers import AffineDropPath, Conv, DepthwiseConv, LayerNorm, Residual
 
 GROUPS = 16
 """Of the group normalisation; the width must be a multiple."""

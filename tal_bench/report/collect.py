@@ -19,6 +19,7 @@ from tal_bench.results import CostRecord, RowRecord, RunResult, StudyFolder, Stu
 
 FACTORIAL = ("both-single", "cross-modal", "cross-structure", "self")
 """Rows of the interaction, in the order of its coefficients."""
+DIFFERENCE = (1.0, -1.0)
 BASELINES = {"none": frozenset({"none"}), "self": frozenset({"self", "none"})}
 """What rows are compared with, and the rows that are not: `none` to `self` is `self` to `none` mirrored."""
 
@@ -32,14 +33,18 @@ class Row:
         results: finished final runs, in the order of their seeds.
         failures: seed to error of those that failed.
         cost: of its architecture, or none.
+        trials: ended tuning runs, in the order in which they were proposed.
         differences: baseline (`none`, `self`) to the paired difference, in mAP points of 0 ... 100.
+        at_tiou: paired differences to `none` at each tIoU threshold, empty where there is none.
     """
 
     record: RowRecord
     results: tuple[RunResult, ...]
     failures: Mapping[int, str]
     cost: CostRecord | None
+    trials: tuple[RunResult, ...] = ()
     differences: Mapping[str, Interval] = field(default_factory=dict)
+    at_tiou: tuple[Interval, ...] = ()
 
     @property
     def name(self) -> str:
@@ -142,11 +147,17 @@ def collect(folder: Path) -> Study:
     """
     files = StudyFolder(folder)
     record = files.read_study()
-    order = ("teacher", "reference", "student")
-    rows = [_row(files, row) for kind in order for row in record.rows if row.kind == kind]
-    differences, interaction, warnings = _compare(files, record, rows)
-    rows = [replace(row, differences=differences.get(row.name, {})) for row in rows]
+    rows = collect_rows(folder)
+    rows, interaction, warnings = _compare(files, record, rows)
     return Study(record, tuple(rows), interaction, tuple(warnings))
+
+
+def collect_rows(folder: Path) -> list[Row]:
+    """Rows with their runs, without the intervals, which take time; errors as `collect`."""
+    files = StudyFolder(folder)
+    records = files.read_study().rows
+    order = ("teacher", "reference", "student")
+    return [_row(files, row) for kind in order for row in records if row.kind == kind]
 
 
 def _row(files: StudyFolder, record: RowRecord) -> Row:
@@ -156,17 +167,18 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
         results=tuple(r for r in ended.values() if r is not None and r.status == "finished"),
         failures={s: r.error or "failed" for s, r in ended.items() if r is not None and r.status == "failed"},
         cost=files.read_cost(record.cost) if record.cost else None,
+        trials=tuple(r for r in map(files.read_run, record.trials) if r is not None),
     )
 
 
 def _compare(
     files: StudyFolder, record: StudyRecord, rows: Sequence[Row]
-) -> tuple[dict[str, dict[str, Interval]], Interval | None, list[str]]:
-    """Differences of every row to each baseline, the interaction, and what hindered them."""
+) -> tuple[list[Row], Interval | None, list[str]]:
+    """Rows with their differences to each baseline, the interaction, and what hindered them."""
     try:
         truth, videos = read_ground_truth(files.path / "ground_truth.json")
     except FileNotFoundError:
-        return {}, None, ["no ground_truth.json: differences have no interval"]
+        return list(rows), None, ["no ground_truth.json: differences have no interval"]
     groups = read_groups(files.path / "ground_truth.json")
     compare_to = thumos_match if record.scoring == "thumos" else match
     enough = len(set(groups.values()) if groups else videos) > 1
@@ -189,28 +201,30 @@ def _compare(
         only = "videos of one group alone" if groups and len(videos) > 1 else "one test video"
         warnings.append(f"{only}: differences have no interval")
 
-    def compare(names: Sequence[str], coefficients: Sequence[float]) -> Interval | None:
+    def paired(names: Sequence[str]) -> list[RowSample]:
+        """Samples of rows on the seeds that all of them have; empty where one row has none of these."""
         if any(name not in drawn for name in names):
-            return None
-        shared = set.intersection(*(set(samples[name]) for name in names))
-        if not shared:
-            return None
-        chosen = [_subset(drawn[n], [samples[n][seed] for seed in sorted(shared)]) for n in names]
-        return _percent(contrast(chosen, coefficients))
+            return []
+        shared = sorted(set.intersection(*(set(samples[name]) for name in names)))
+        return [drawn[n].seeds([samples[n][seed] for seed in shared]) for n in names] if shared else []
 
-    differences = {
-        row.name: {
-            base: found
-            for base, without in BASELINES.items()
-            if row.name not in without and (found := compare((row.name, base), (1.0, -1.0))) is not None
-        }
-        for row in rows
-    }
-    return differences, compare(FACTORIAL, INTERACTION), warnings
+    def compared(row: Row) -> Row:
+        differences: dict[str, Interval] = {}
+        at_tiou: tuple[Interval, ...] = ()
+        for base, without in BASELINES.items():
+            if row.name in without or not (pair := paired((row.name, base))):
+                continue
+            differences[base] = _percent(contrast(pair, DIFFERENCE))
+            if base == "none":
+                at_tiou = tuple(
+                    _percent(contrast([sample.at(k) for sample in pair], DIFFERENCE))
+                    for k in range(len(record.tiou))
+                )
+        return replace(row, differences=differences, at_tiou=at_tiou)
 
-
-def _subset(sample: RowSample, places: Sequence[int]) -> RowSample:
-    return replace(sample, average=sample.average[list(places)], bootstrap=sample.bootstrap[list(places)])
+    four = paired(FACTORIAL)
+    interaction = _percent(contrast(four, INTERACTION)) if four else None
+    return [compared(row) for row in rows], interaction, warnings
 
 
 def _percent(interval: Interval) -> Interval:

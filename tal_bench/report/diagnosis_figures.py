@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,9 @@ import pandas as pd
 from tal_bench.evaluation.diagnosis import ERRORS
 from tal_bench.report.diagnosis import AVERAGE, MISSED, Diagnosed
 from tal_bench.report.diagnosis_files import shares
+from tal_bench.report.drawing import RC, SMALL, new_figure
+from tal_bench.report.drawing import caption as drawing_caption
+from tal_bench.report.drawing import legend_above as drawing_legend
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -32,76 +34,21 @@ UNITS = {
     "coverage": "coverage (%)",
     "instances": "instances of the class in the video",
 }
-DPI = 150
-SMALL = 8.0
-RC: Any = {
-    "hatch.linewidth": 0.5,
-    "hatch.color": "white",
-    "svg.hashsalt": "tal_bench",
-    "svg.fonttype": "none",
-}
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure with seaborn's looks that no notebook shows by itself."""
-    import seaborn
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with seaborn.axes_style("ticks"), seaborn.plotting_context("paper"):
-        drawing = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(drawing)
-    return drawing
-
-
-def rendered(drawing: Figure) -> dict[str, bytes]:
-    """The figure as files: suffix (`.png`, `.svg`) to content; equal for equal diagnoses."""
-    import matplotlib
-
-    files = {}
-    with matplotlib.rc_context(RC):
-        drawing.draw_without_rendering()
-        drawing.set_layout_engine("none")  # found once, it holds for both files
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            buffer = io.BytesIO()
-            drawing.savefig(buffer, format=suffix[1:], metadata=metadata)
-            files[suffix] = buffer.getvalue()
-    return files
+WIDE = 8.0
+"""Inches from which on a legend of six fits on one line."""
 
 
 def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     """A legend on one line (two in a narrow figure) between the title and the panels."""
-    width, height = drawing.get_size_inches()
-    drawing.legend(
-        handles,
-        names,
-        loc="upper left",
-        bbox_to_anchor=(0.1 / width, 1 - 0.24 / height),
-        ncols=6 if width > 8 else 3,
-        frameon=False,
-        fontsize=SMALL,
-        columnspacing=1.4,
-        borderpad=0,
-    )
+    drawing_legend(drawing, handles, names, 6 if drawing.get_figwidth() > WIDE else 3)
 
 
 def caption(
     drawing: Figure, found: Diagnosed, title: str, notes: Sequence[str], *, legend: bool = False
 ) -> None:
-    """Title above, and below what the figure shows and where it comes from, wrapped to its width.
-
-    With `legend`, room is left for `legend_above`.
-    """
-    import textwrap
-
-    width = int(drawing.get_figwidth() * 19)
-    room = "" if not legend else "\n" if width > 8 * 19 else "\n\n"
-    drawing.suptitle(f"{title} – {found.source.title}{room}", x=0.01, ha="left", fontsize=11)
-    lines = [
-        *textwrap.wrap(" ".join(notes), width),
-        *textwrap.wrap(" · ".join(found.source.provenance), width),
-    ]
-    drawing.supxlabel("\n".join(lines), fontsize=7, color="0.35", x=0.01, ha="left")
+    """Title and notes; with `legend`, room is left for `legend_above`."""
+    room = "" if not legend else "\n" if drawing.get_figwidth() > WIDE else "\n\n"
+    drawing_caption(drawing, f"{title} – {found.source.title}", notes, found.source.provenance, room=room)
 
 
 def averaged(found: Diagnosed) -> str:

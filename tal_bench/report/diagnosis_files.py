@@ -27,6 +27,7 @@ def write_diagnosis(found: Diagnosed, folder: Path) -> list[Path]:
     """
     from tal_bench.report import diagnosis_figures as figures
     from tal_bench.report.diagnosis_timelines import timelines_figure
+    from tal_bench.report.drawing import rendered
     from tal_bench.results import write_atomically
 
     files: dict[str, str | bytes] = {
@@ -42,7 +43,7 @@ def write_diagnosis(found: Diagnosed, folder: Path) -> list[Path]:
     }
     for name, drawing in drawings.items():
         if drawing is not None:
-            files |= {f"{name}{suffix}": content for suffix, content in figures.rendered(drawing).items()}
+            files |= {f"{name}{suffix}": content for suffix, content in rendered(drawing).items()}
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]

@@ -13,7 +13,8 @@ import numpy as np
 from tal_bench.evaluation.diagnosis import CATEGORIES, Diagnosis
 from tal_bench.evaluation.matching import Floats
 from tal_bench.report.diagnosis import Diagnosed
-from tal_bench.report.diagnosis_figures import RC, SMALL, STYLES, caption, legend_above, new_figure
+from tal_bench.report.diagnosis_figures import STYLES, caption, legend_above
+from tal_bench.report.drawing import RC, SMALL, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,8 +1,8 @@
-"""One figure: average mAP against what a minute of video costs, a point with its spread per row."""
+"""The first figure: average mAP against what a minute of video costs, a point with its spread per row."""
 
 from __future__ import annotations
 
-import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tal_bench.report import notes
 from tal_bench.report.collect import Row, Study
+from tal_bench.report.drawing import DPI, TINY
 from tal_bench.report.placement import Box, Label, place
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ STYLES = {
     "student": ("#000000", "o", "student"),
 }
 SIZE = (7.5, 4.8)
-DPI = 150
+WRAP = 145
+"""Characters on a line below the figure."""
 LOG_FROM = 5.0
 """Ratio of the largest to the smallest cost from which on the axis is logarithmic."""
 DODGE = 7.5
@@ -41,7 +43,8 @@ LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 
 class Point:
     """A row in the figure: cost and mean mAP, its spread, and its place in a crowd of rows of equal cost.
 
-    `other` is its cost with the dearest other privileged extractor, where it uses one.
+    `other` is its cost with the dearest other privileged extractor, where it uses one; `front` says that no
+    row of equal or lower cost is better.
     """
 
     row: Row
@@ -51,6 +54,7 @@ class Point:
     other: float | None = None
     place: int = 0
     crowd: int = 1
+    front: bool = False
 
     @property
     def shift(self) -> float:
@@ -84,20 +88,6 @@ def figure(study: Study) -> Figure:
     if kind != "place":
         _label(axes, points)
     return drawing
-
-
-def render(study: Study) -> dict[str, bytes]:
-    """The figure as files: suffix (`.png`, `.svg`) to content; equal for equal studies."""
-    import matplotlib
-
-    drawing = figure(study)
-    files = {}
-    with matplotlib.rc_context({"svg.hashsalt": "tal_bench", "svg.fonttype": "none"}):
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            buffer = io.BytesIO()
-            drawing.savefig(buffer, format=suffix[1:], metadata=metadata)
-            files[suffix] = buffer.getvalue()
-    return files
 
 
 def _points(study: Study) -> tuple[Literal["minute", "latency", "place"], list[Point], list[str]]:
@@ -135,18 +125,20 @@ def _other(row: Row, extractor: str) -> float | None:
 
 
 def _dodge(points: Sequence[Point]) -> list[Point]:
-    """Set rows of (nearly) equal cost side by side, so that their spreads can be read."""
+    """Set rows of (nearly) equal cost side by side, so that their spreads can be read; find the front."""
     groups: list[list[Point]] = []
     for point in sorted(points, key=lambda p: p.x):
         if groups and point.x <= 1.02 * groups[-1][0].x:
             groups[-1].append(point)
         else:
             groups.append([point])
-    return [
-        replace(p, x=median(q.x for q in group), place=place, crowd=len(group))
-        for group in groups
-        for place, p in enumerate(sorted(group, key=lambda p: p.y))
-    ]
+    best, placed = float("-inf"), []
+    for group in groups:
+        best = max(best, *(p.y for p in group))
+        middle = median(p.x for p in group)
+        for rank, p in enumerate(sorted(group, key=lambda p: p.y)):
+            placed.append(replace(p, x=middle, place=rank, crowd=len(group), front=p.y >= best))
+    return placed
 
 
 def _scales(axes: Axes, kind: str, points: Sequence[Point]) -> None:
@@ -168,7 +160,7 @@ def _scales(axes: Axes, kind: str, points: Sequence[Point]) -> None:
         axes.set_xlim(min(xs) / span**MARGIN, max(xs) * span**right)
     else:
         reach = max(max(xs) - min(xs), 0.2 * abs(max(xs)), 1e-9)
-        axes.set_xlim(min(xs) - 0.3 * reach, max(xs) + 0.3 * reach)
+        axes.set_xlim(min(xs) - 0.4 * reach, max(xs) + 0.3 * reach)
     low = min((p.y - p.sd for p in points), default=0.0)
     high = max((p.y + p.sd for p in points), default=1.0)
     margin = max(0.08 * (high - low), 0.5)
@@ -191,9 +183,11 @@ def _text(axes: Axes, study: Study, kind: str, missing: Sequence[str]) -> None:
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
     if kind != "place":
         note += "Rows of equal cost stand side by side at the dotted line. "
+        note += "Bold: no row that costs less is better. "
     if missing:
         note += f"Not shown: {', '.join(missing)}."
-    axes.figure.supxlabel(note, fontsize=8, color="0.35", x=0.01, ha="left")
+    lines = [*textwrap.wrap(note, WRAP), *textwrap.wrap(" · ".join(notes.source(study)), WRAP)]
+    axes.figure.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -277,22 +271,26 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             start, x, reach = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
             lines.append(Box(start - 4 * unit, y - reach, x, y + reach))
         name = _name(p.row)
-        size = Text(0, 0, name, fontsize=FONT, figure=axes.figure).get_window_extent(renderer)
+        weight = "bold" if p.front else "normal"
+        text = Text(0, 0, name, fontsize=FONT, fontweight=weight, figure=axes.figure)
+        size = text.get_window_extent(renderer)
         labels.append(Label(name, x, y, reach, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
     places = place(labels, bounds, gap=7 * unit, lines=lines)
+    width, height = axes.figure.bbox.size  # files differ in pixels per inch
     for p, label, at in zip(points, labels, places, strict=True):
         left = at.side > 0
         axes.annotate(
             label.text,
-            xy=(label.x + at.side * 3.5 * unit, label.y),
-            xytext=(at.x, at.y),
-            xycoords="figure pixels",
-            textcoords="figure pixels",
+            xy=((label.x + at.side * 3.5 * unit) / width, label.y / height),
+            xytext=(at.x / width, at.y / height),
+            xycoords="figure fraction",
+            textcoords="figure fraction",
             ha="left" if left else "right",
             va="center",
             fontsize=FONT,
+            fontweight="bold" if p.front else "normal",
             color="0.1",
             arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
         )

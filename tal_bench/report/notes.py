@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
 from tal_bench.report.collect import Row, Study
 
@@ -24,10 +25,10 @@ def seconds(value: float | None) -> str:
     return NOTHING if value is None else number(value, 3 if value < 1 else 2 if value < 10 else 1)
 
 
-def signed(value: float) -> str:
-    """A difference with its sign, one decimal; what rounds to 0 has none."""
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+def signed(value: float, digits: int = 1) -> str:
+    """A difference with its sign; what rounds to 0 has none."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def interval(value: Interval | None) -> str:
@@ -78,7 +79,6 @@ def _points(found: Interval) -> str:
 def provenance(study: Study) -> list[str]:
     """Where the numbers come from: command, code, data, protocol, date, hardware."""
     record = study.record
-    commits = sorted({e.get("commit", "") for e in study.environments} - {""})
     devices = sorted(
         {
             f"{row.cost.device}, {_threads(row.cost.threads)}, {row.cost.precision}"
@@ -90,15 +90,47 @@ def provenance(study: Study) -> list[str]:
     spending = record.spec.spending
     return [
         f"Command: `{record.command}`",
-        f"Commit: {', '.join(commits) or 'unknown'}",
+        f"Commit: {', '.join(commits(study)) or 'unknown'}",
         f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
         f"Protocol: {record.protocol}; budget `{record.spec.budget}`, "
         f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
-        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}",
+        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_way(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",
         f"Trained on: {'; '.join(trained) or 'unknown'}",
         f"Costs measured on: {'; '.join(devices) or 'not measured'}",
     ]
+
+
+def _way(spec: StudySpec) -> str:
+    """How trials were chosen and ended, where it is not the usual way."""
+    changed = [("sampler", spec.sampler, "tpe"), ("pruner", spec.pruner, "median")]
+    return "".join(f", {what} {value}" for what, value, usual in changed if value != usual)
+
+
+def title(study: Study) -> str:
+    """Name, dataset, and whether something is missing."""
+    return f"{study.record.spec.name} on {study.record.dataset}{'' if study.complete else ' (incomplete)'}"
+
+
+def source(study: Study) -> list[str]:
+    """The same in short, for a figure: command, commit, data, date."""
+    record = study.record
+    return [
+        record.command or "command unknown",
+        f"commit {', '.join(commits(study)) or 'unknown'}",
+        f"data {record.dataset} {record.fingerprint}",
+        record.finished or "unfinished",
+    ]
+
+
+def commits(study: Study) -> list[str]:
+    """Versions of the code that trained the rows."""
+    return sorted({e.get("commit", "") for e in study.environments} - {""})
+
+
+def short(text: str, length: int) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _threads(count: int | str) -> str:
@@ -112,12 +144,46 @@ def _hardware(environment: dict[str, str]) -> str:
     return ", ".join(dict.fromkeys(filter(None, parts)))
 
 
+def headline(study: Study) -> list[str]:
+    """The study's answer in a sentence or two: its best student, what it gained, how far its teacher is."""
+    students = [row for row in study.students() if row.mean() is not None]
+    if len(students) < 2:
+        return []
+    best = max(students, key=lambda row: row.mean() or 0.0)
+    name = f"`{best.name}`"
+    text = f"Of {len(students)} students {name} has the best average mAP, {spread(best.mean(), best.sd())}"
+    found = best.differences.get("none")
+    text += f", {interval(found)} against `none`." if found else "."
+    teachers = [row for row in study.rows if row.name in best.record.teachers.values() and row.mean()]
+    base = next((row.mean() for row in students if row.name == "none"), None)
+    if not teachers or base is None or best.name == "none":
+        return [text]
+    top = max(teachers, key=lambda row: row.mean() or 0.0)
+    gap = (top.mean() or 0.0) - base
+    which = "best teacher" if len(teachers) > 1 else "teacher"
+    said = f"Its {which} `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
+    if gap > 0:
+        said += f": {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it are closed"
+    if best.minute and top.minute and top.minute > best.minute:
+        said += f", at {100 * best.minute / top.minute:.0f} % of its seconds per minute of video"
+        others = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
+        shares = [f"{100 * x / y:.1f} % with {extractor(a)}" for a, (x, y) in others.items() if x and y]
+        said += f" ({', '.join(shares)})" if shares else ""
+    return [text, f"{said}."]
+
+
+def cautions(study: Study) -> list[str]:
+    """What makes numbers preliminary: missing runs, a budget that shows nothing."""
+    lines = _incomplete(study)
+    if study.record.spec.budget == "smoke":
+        lines.append("Budget `smoke` shows that everything runs; its numbers say nothing about the methods.")
+    return lines
+
+
 def notes(study: Study) -> list[str]:
     """What a reader has to know before believing a number."""
     record, spending = study.record, study.record.spec.spending
-    lines = [*_incomplete(study)]
-    if record.spec.budget == "smoke":
-        lines.append("Budget `smoke` shows that everything runs; its numbers say nothing about the methods.")
+    lines = cautions(study)
     if any(row.record.teachers for row in study.rows):
         if spending.paired_teachers:
             lines.append("Student seed s learns from teacher seed s.")
@@ -131,7 +197,7 @@ def notes(study: Study) -> list[str]:
             f"{record.test_videos} test videos where published THUMOS14 rows have {THUMOS_VIDEOS}: "
             "not strictly comparable with them."
         )
-    if len({e.get("commit", "") for e in study.environments}) > 1:
+    if len(commits(study)) > 1:
         lines.append("The runs come from more than one commit.")
     if any(row.differences for row in study.rows):
         lines.append(
@@ -146,8 +212,42 @@ def notes(study: Study) -> list[str]:
             )
         if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
             lines.append("Intervals from one seed carry the variance of the videos alone.")
-    lines += _extraction(study.rows)
+    lines += [*_searched(study), *_extraction(study.rows)]
     return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
+
+
+def _searched(study: Study) -> list[str]:
+    """What differs from the usual way of tuning."""
+    record, spec = study.record, study.record.spec
+    lines = []
+    if record.searches:
+        lines.append(
+            "Students are the members of fronts of "
+            f"{' and '.join(spec.objective)}, found on validation; no test score chose them."
+        )
+    if spec.patience is not None:
+        short = [
+            f"`{name}` {len(trials)}"
+            for name, trials in _trials(study)
+            if 0 < len(trials) < spec.spending.trials
+        ]
+        if short:
+            lines.append(
+                f"Tuning ended after {spec.patience} generations without a gain: {', '.join(short)} of "
+                f"{spec.spending.trials} trials."
+            )
+    if spec.start:
+        lines.append(f"Tried first, from an earlier study: settings of {', '.join(map(_code, spec.start))}.")
+    return lines
+
+
+def _trials(study: Study) -> list[tuple[str, tuple[str, ...]]]:
+    tuned = [*study.record.searches, *(row.record for row in study.students())]
+    return [(row.name, row.trials) for row in tuned]
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
 
 
 def _incomplete(study: Study) -> list[str]:

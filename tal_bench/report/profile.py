@@ -24,7 +24,7 @@ def write_profile(records: Sequence[Record], folder: Path, provenance: Sequence[
     Raises:
         InputError: the folder cannot be written.
     """
-    from tal_bench.report.diagnosis_figures import rendered
+    from tal_bench.report.drawing import rendered
     from tal_bench.report.profile_figure import profile_figure
     from tal_bench.results import write_atomically
 

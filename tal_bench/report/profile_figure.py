@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tal_bench.report.diagnosis_figures import RC, SMALL, new_figure
+from tal_bench.report.drawing import RC, SMALL, new_figure
 from tal_bench.report.profile import PARTS, Record, title
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def write_robustness(found: Robustness, folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    from tal_bench.report.diagnosis_figures import rendered
+    from tal_bench.report.drawing import rendered
     from tal_bench.report.robustness_figure import robustness_figure
     from tal_bench.results import write_atomically
 

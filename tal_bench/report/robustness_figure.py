@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_bench.evaluation.robustness import ALL
-from tal_bench.report.diagnosis_figures import SMALL, new_figure
+from tal_bench.report.drawing import SMALL, new_figure
 from tal_bench.report.robustness import Robustness
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import pandas as pd
 from tal_bench.frame import STEPS
 from tal_bench.report import notes as words
 from tal_bench.report.collect import BASELINES, Row, Study
+from tal_bench.report.reported import CAUTION, Reported, reported
 
 GROUPS = {
     "teacher": "Teachers, trained on labels",
@@ -41,6 +42,8 @@ TEX = {
     "τ": r"$\tau$",
     "–": "--",
 }
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""A table as wide as it is, or as the text where that is narrower."""
 
 
 @dataclass(frozen=True)
@@ -173,18 +176,22 @@ def markdown(study: Study) -> str:
     parts.append("\n".join(f"- {line}" for line in words.findings(study)))
     if columns := costs(study):
         parts += ["## Cost of the model and of one minute of video", _markdown_table(columns, study.rows)]
-    lines = [*words.provenance(study), *_settings(study.rows), *words.notes(study)]
+    if found := reported(study):
+        parts += ["## Reported in the literature", CAUTION, _reported_markdown(study, found)]
+    chosen = tuned(study.rows)
+    settings = [f"Settings chosen on validation: {'; '.join(chosen)}"] if chosen else []
+    lines = [*words.provenance(study), *settings, *words.notes(study)]
     parts += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _settings(rows: Sequence[Row]) -> list[str]:
-    tuned = [
+def tuned(rows: Sequence[Row]) -> list[str]:
+    """Settings chosen on validation, a line per row that has some."""
+    return [
         f"`{row.name}` " + ", ".join(f"{k} {v:.3g}" for k, v in row.record.settings.items())
         for row in rows
         if row.record.settings
     ]
-    return [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
 
 
 def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
@@ -200,6 +207,32 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def reported_cells(study: Study, row: Reported) -> list[str]:
+    """Cells of a reported row: method, modalities, features, mAP at the study's tIoU, average."""
+    maps = [words.number(row.at.get(metric)) for metric in (*study.metrics, "map_avg")]
+    return [row.method, row.modalities, row.features, *maps]
+
+
+def reported_headers(study: Study) -> list[str]:
+    """Headers of `reported_cells`."""
+    return [
+        "Method",
+        "Modalities",
+        "Features",
+        *(metric.removeprefix("map_").removesuffix("0") for metric in study.metrics),
+        "Avg",
+    ]
+
+
+def _reported_markdown(study: Study, rows: Sequence[Reported]) -> str:
+    headers = [*reported_headers(study), "Source"]
+    lines = [headers, ["---"] * 3 + ["---:"] * (len(headers) - 4) + ["---"]]
+    for row in rows:
+        setting = f", {row.setting}" if row.setting else ""
+        lines.append([*reported_cells(study, row), f"[{row.source}]({row.url}){setting}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _is_text(column: Column) -> bool:
     return column.header in ("Row", "Model", "Modalities", "Teachers")
 
@@ -208,20 +241,40 @@ def latex(study: Study) -> str:
     """Both tables for booktabs, with provenance as comments."""
     comments = "\n".join(f"% {line}" for line in [*words.provenance(study), *words.notes(study)])
     tables = [_latex_table(columns, study.rows) for columns in (accuracy(study), costs(study)) if columns]
-    return f"% needs \\usepackage{{booktabs}}\n{comments}\n" + "\n".join(tables)
+    if found := reported(study):
+        tables.append(_reported_latex(study, found))
+    return f"% needs \\usepackage{{booktabs,graphicx}}\n{comments}\n" + "\n".join(tables)
+
+
+def _reported_latex(study: Study, rows: Sequence[Reported]) -> str:
+    headers = reported_headers(study)
+    lines = [f"% {CAUTION}", *(f"% {row.method}, {row.modalities}: {row.source}, {row.url}" for row in rows)]
+    lines += [FITTED, rf"\begin{{tabular}}{{lll{'r' * (len(headers) - 3)}}}", r"\toprule"]
+    lines += [" & ".join(map(escape, headers)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(escape, reported_cells(study, row))) + r" \\" for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
+
+
+def _stacked(column: Column) -> str:
+    """A header for LaTeX, its unit on a line of its own; `[` behind a line break would be its argument."""
+    name, bracket, unit = column.header.partition(" (" if " (" in column.header else " [")
+    if not bracket:
+        return escape(name)
+    return rf"\shortstack[r]{{{escape(name)}\\{{}}{escape(bracket.strip() + unit)}}}"
 
 
 def _latex_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     best = [column.best(rows) for column in columns]
-    lines = [r"\begin{tabular}{" + "".join("l" if _is_text(c) else "r" for c in columns) + "}", r"\toprule"]
-    lines.append(" & ".join(escape(column.header) for column in columns) + r" \\")
+    sides = "".join("l" if _is_text(column) else "r" for column in columns)
+    lines = [FITTED, rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
+    lines.append(" & ".join(map(_stacked, columns)) + r" \\")
     for _, members in groupby(rows, key=lambda row: row.record.kind):
         lines.append(r"\midrule")
         for row in members:
             texts = [escape(column.text(row)) for column in columns]
             cells = [rf"\textbf{{{t}}}" if row.name in b else t for t, b in zip(texts, best, strict=True)]
             lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
 def escape(text: str) -> str:
@@ -248,6 +301,10 @@ def line(study: Study, row: Row) -> dict[str, Any]:
         "settings": json.dumps(row.record.settings),
         "seeds": len(row.results),
         "seeds_expected": row.expected,
+        "command": study.record.command,
+        "commit": " ".join(words.commits(study)),
+        "fingerprint": study.record.fingerprint,
+        "date": study.record.finished,
     }
     for metric in (*study.metrics, "map_avg", *study.beside):
         found |= {f"{metric}_mean": row.mean(metric), f"{metric}_sd": row.sd(metric)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,27 +13,40 @@ from rich.console import Console
 
 from tal_bench.config import StudySpec
 from tal_bench.cores import default_jobs
-from tal_bench.data.dataset import open_dataset
+from tal_bench.data.dataset import Dataset, open_dataset
 from tal_bench.engine.device import choose_device, choose_precision
+from tal_bench.errors import TalBenchError
 from tal_bench.plugins import load_plugins
 from tal_bench.report import write_report
-from tal_bench.report.collect import collect
+from tal_bench.report.collect import Study, collect
 from tal_bench.report.tables import markdown
 from tal_bench.report.terminal import print_study
-from tal_bench.results import RunResult, StudyFolder, StudyRecord, write_atomically
+from tal_bench.results import (
+    RowRecord,
+    RunResult,
+    SearchRecord,
+    StudyFolder,
+    StudyRecord,
+    write_atomically,
+)
+from tal_bench.studies.alone import alone_in, termination_as_interrupt
 from tal_bench.studies.brought import bring, check_taught
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.detections import ground_truth_json
 from tal_bench.studies.drive import drive
-from tal_bench.studies.executor import abandon, make_executor
+from tal_bench.studies.executor import make_executor
 from tal_bench.studies.fitted import fitted
+from tal_bench.studies.ledger import Ledger
 from tal_bench.studies.merge import with_earlier_rows
 from tal_bench.studies.plan import Context
 from tal_bench.studies.progress import run_progress
-from tal_bench.studies.rows import check_names, expected_runs, plan_rows
+from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
+from tal_bench.studies.run import KEEP_EVERY
 from tal_bench.studies.scoring import described
 from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
+from tal_bench.studies.storage import JOURNAL, OFF, database_url
 from tal_bench.studies.tracking import Tracker
+from tal_bench.studies.tune import Tuning
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,12 @@ class StudyOptions:
         plugins: files that declare variants, students, datasets.
         command: as it was typed, for the record.
         data_root: where datasets that the person brings lie.
+        scheduler: address of a Dask scheduler, `local` for one of our own; none for processes of our own.
+        storage: where Optuna shows the trials; none for a journal in the study's folder.
+        keep_every: seconds between two writings of a training's state.
+        timeout: seconds after which no new run is begun; none = no end.
+        register: whether the best student becomes a version of a registered model in MLflow.
+        system_metrics: whether the machine's load is logged to MLflow.
     """
 
     reports: Path = Path("reports")
@@ -53,6 +74,39 @@ class StudyOptions:
     plugins: tuple[Path, ...] = ()
     command: str = ""
     data_root: Path | None = None
+    scheduler: str | None = None
+    storage: str | None = None
+    keep_every: float = KEEP_EVERY
+    timeout: float | None = None
+    register: bool = True
+    system_metrics: bool = False
+
+
+@dataclass
+class _Study:
+    """A study under way.
+
+    Attributes:
+        options: how it is carried out.
+        context: what its rows share.
+        data: opened.
+        record: as far as it is known.
+        folder: of the study.
+        tracker: of MLflow.
+        console: where progress is shown.
+        order: names of the rows, as in the table; a row with a front stands for its members.
+        late: whether the time is over.
+    """
+
+    options: StudyOptions
+    context: Context
+    data: Dataset
+    record: StudyRecord
+    folder: StudyFolder
+    tracker: Tracker
+    console: Console
+    order: list[str]
+    late: Callable[[], bool]
 
 
 def ablate(spec: StudySpec, options: StudyOptions) -> Path:
@@ -65,15 +119,18 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
 
     Raises:
         InputError: a name, a file or the reports directory is not usable; nothing has been written then.
+        TalBenchError: rows failed; the report of the others has been written.
     """
-    console = Console(stderr=True)
+    console, late = Console(stderr=True), _clock(options.timeout)
     load_plugins(options.plugins)
     check_names(spec)
     device = choose_device(spec.device)
     jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
-    tracker = Tracker(options.tracking_uri)
+    tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
+    if options.storage is not None:
+        database_url(options.storage)
     check_writable(options.reports)
-    dataset = prepare(spec.dataset, jobs, options.data_root, console)
+    dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
     spec, changed = fitted(spec, dataset)
     data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
     for line in filter(None, (changed, *data.notes())):
@@ -90,61 +147,136 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         teacher=spec.teacher,
         budget=spec.spending,
         seed=spec.seed,
-        folder=folder.path,
+        folder=folder.path.resolve(),
         device=device,
         precision=choose_precision(spec.precision, device),
         teacher_precision=spec.teacher_precision,
         brought=brought,
+        keep_every=options.keep_every,
+        tuning=Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start),
     )
-    order, plans = plan_rows(spec, context)
+    order, _ = plan_rows(spec, context)
     read_through(data)
     if brought is not None:
         check_taught(brought, order)
-        run = context.run(brought.name, "final", 0, {}).hash
-        brought.keep(folder.run_file(run, ".safetensors"), run)
-        for note in brought.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    test = data.videos("test")
-    record = StudyRecord(
+    record = _record(spec, options, context, data)
+    with alone_in(folder.path), termination_as_interrupt():
+        study = _Study(options, context, data, record, folder, tracker, console, order, late)
+        try:
+            return _carry_out(study, jobs)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
+            raise
+
+
+def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Dataset) -> StudyRecord:
+    """The study as it is known before its runs."""
+    dataset = context.dataset
+    return StudyRecord(
         spec=spec,
         command=options.command,
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=data.classes,
-        test_videos=len(test),
+        test_videos=len(data.videos("test")),
         tiou=dataset.tiou,
         protocol=described(dataset),
         scoring=dataset.protocol,
         skipped=data.selection.skipped,
     )
-    write_atomically(
-        folder.path / "ground_truth.json",
-        json.dumps(ground_truth_json(test, data.classes, data.selection.groups)),
-    )
-    folder.write_study(with_earlier_rows(record, folder))
-    tracker.study(record, folder.path)
-    with run_progress(console, expected_runs(spec, context)) as shown:
 
-        def on_result(row: str, result: RunResult, fresh: bool) -> None:
-            shown(row, result, fresh)
-            tracker.log(result, row)
 
-        executor = make_executor(jobs, device, options.plugins)
-        try:
-            rows = drive(plans, executor, jobs, on_result)
-        except BaseException:
-            abandon(executor)
-            raise
-        executor.shutdown()
-    costed = measure_costs(context, [rows[name] for name in order], console)
-    record = record.model_copy(
-        update={"rows": tuple(costed), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+def _carry_out(study: _Study, jobs: int) -> Path:
+    """Do the runs, measure the costs, report; whatever ends it, MLflow hears of it."""
+    folder, data, console = study.folder, study.data, study.console
+    if brought := study.context.brought:
+        run = study.context.run(brought.name, "final", 0, {}).hash
+        brought.keep(folder.run_file(run, ".safetensors"), run)
+        for note in brought.notes:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
+    write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
+    folder.write_study(with_earlier_rows(study.record, folder))
+    study.tracker.study(study.record, folder.path)
+    rows, members = _do_runs(study, jobs)
+    wanted = [name for row in study.order for name in members.get(row, [row])]
+    missing = [name for name in wanted if name not in rows]
+    costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
+    searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
+    record = study.record.model_copy(
+        update={
+            "rows": tuple(costed),
+            "searches": tuple(x.model_copy(update={"members": tuple(members[x.name])}) for x in searches),
+            "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
     )
     record = with_earlier_rows(record, folder)
     folder.write_study(record)
-    study = collect(folder.path)
-    files = write_report(folder.path, study)
-    tracker.finish(record, markdown(study), files)
-    print_study(study)
+    table = collect(folder.path)
+    files = write_report(folder.path, table)
+    lacking = failed_rows(table)
+    study.tracker.finish(
+        record, markdown(table), files, "KILLED" if missing else "FAILED" if lacking else "FINISHED"
+    )
+    if table.rows:
+        print_study(table)
+    if missing:
+        told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
+    if lacking:
+        what = f"{len(lacking)} row{'s' * (len(lacking) > 1)} failed: {', '.join(lacking)}"
+        raise TalBenchError(what, hint="run the same command again to try them again")
     return folder.path
+
+
+def _clock(timeout: float | None) -> Callable[[], bool]:
+    """Says whether so many seconds have gone by since now."""
+    started = time.monotonic()
+    return lambda: timeout is not None and time.monotonic() - started >= timeout
+
+
+def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
+    """Name to row, when all runs have ended, and the rows of fronts by the row that was searched."""
+    spec, options, device = study.record.spec, study.options, study.context.device
+    ledger = None
+    if options.storage != OFF:
+        ledger = Ledger(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
+    context = replace(study.context, ledger=ledger)
+    with run_progress(study.console, expected_runs(spec, context)) as shown:
+
+        def on_result(row: str, result: RunResult, fresh: bool) -> None:
+            shown(row, result, fresh)
+            study.tracker.log(result, row)
+            if ledger is not None:
+                ledger.ended(row, result)
+
+        executor = make_executor(
+            jobs, device, options.plugins, scheduler=options.scheduler, folder=study.folder.path
+        )
+        try:
+            plans = plan_rows(spec, context)[1]
+            rows = drive(plans, executor, executor.size, on_result, study.late)
+            members, plans = plan_members(spec, context, rows)
+            rows |= drive(plans, executor, executor.size, on_result, study.late)
+        except BaseException:
+            executor.abandon()
+            if ledger is not None:
+                ledger.close(wait=False)
+            raise
+        executor.shutdown()
+    if ledger is not None:
+        ledger.close(wait=True)
+    return rows, members
+
+
+def failed_rows(study: Study) -> list[str]:
+    """Rows that lack some of their final runs: which, and why."""
+    lacking = []
+    for row in study.rows:
+        have = {result.spec.seed for result in row.results}
+        why = {seed: row.failures.get(seed, "no result") for seed in row.record.seeds if seed not in have}
+        if why:
+            lacking.append(f"{row.record.name} ({'; '.join(f'seed {s}: {e}' for s, e in why.items())})")
+    return lacking

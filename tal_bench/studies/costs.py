@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tal_bench.engine.device import Device
 from tal_bench.engine.predict import decode
+from tal_bench.errors import InputError
 from tal_bench.models.registry import decoding_recipe
 from tal_bench.profiling.minute import (
     detector_seconds_per_minute,
@@ -45,13 +46,19 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
     """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
     folder = StudyFolder(context.folder)
     device = Device(context.device, context.precision)
-    model, architecture = context.model(row.model), context.architecture(row.model)
+    ended = folder.read_run(run)
+    model = context.model(row.model)
+    architecture = ended.spec.detector if ended else context.architecture(row.model)  # sizes may be tuned
     frames = context.dataset.max_length
     key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
-    known = folder.read_cost(key)
+    try:
+        known = folder.read_cost(key)
+    except InputError as error:
+        known = None
+        console.print(f"{error.where} is {error.what}: it is measured again", highlight=False, soft_wrap=True)
     if known is not None:
         return known
-    console.print(f"measuring the cost of {row.model}", highlight=False)
+    console.print(f"measuring the cost of {row.name}", highlight=False)
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
     extraction = _extraction(context, console)
     if extraction:

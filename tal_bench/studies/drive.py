@@ -9,16 +9,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tal_bench.errors import TalBenchError
-from tal_bench.results import RowRecord, RunResult
+from tal_bench.errors import DiskFullError
+from tal_bench.processes import WorkerLostError
+from tal_bench.results import RowRecord, RunResult, StudyFolder
+from tal_bench.studies.failure import lost
 from tal_bench.studies.run import Job, recall, run
 
 Plan = Generator[Sequence[Job], list[RunResult], RowRecord]
 OnResult = Callable[[str, RunResult, bool], None]
 """(row, result, whether it was computed now rather than found on disk)."""
+LOOK_AROUND = 2.0
+"""Seconds after which a driver that waits asks how many workers there are now."""
 
 
 @dataclass
@@ -47,18 +51,25 @@ class _Step:
 
 
 def drive(
-    plans: Sequence[tuple[str, Plan]], executor: Executor, workers: int, on_result: OnResult
+    plans: Sequence[tuple[str, Plan]],
+    executor: Executor,
+    workers: Callable[[], int],
+    on_result: OnResult,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, RowRecord]:
     """Run all plans to their end.
+
+    A run that failed, or whose workers died, is a result too; the others go on.
 
     Args:
         plans: names and plans, the most urgent first.
         executor: computes jobs.
-        workers: how many jobs it computes at a time.
+        workers: says how many jobs it computes at a time, now.
         on_result: called in this process for every result that a plan gets.
+        stop: whether no further job is to be begun; those that run are waited for.
 
     Returns:
-        Name to finished row.
+        Name to finished row; plans that were stopped have none.
     """
     rows: dict[str, RowRecord] = {}
     results: dict[str, RunResult] = {}
@@ -97,26 +108,34 @@ def drive(
         for priority, (name, plan) in enumerate(plans):
             advance(_Step(name, plan, priority))
         while queue or flying:
-            while queue and len(flying) < workers:
+            if stop():
+                queue.clear()
+            while queue and len(flying) < workers():
                 key = heapq.heappop(queue)[2]
                 flying[executor.submit(run, wanted[key])] = key
-            done, _ = wait(flying, return_when=FIRST_COMPLETED)
+            done, _ = wait(flying, LOOK_AROUND, return_when=FIRST_COMPLETED)
             for future in done:
                 key = flying.pop(future)
-                results[key] = future.result()
+                results[key] = _outcome(future, wanted[key])
                 for step in list(waiting):
                     if any(job.spec.hash == key for job in step.jobs):
                         receive(step, key, fresh=True)
                     if step.ready:
                         waiting.remove(step)
                         advance(step)
-    except BrokenProcessPool:
-        raise TalBenchError(
-            "a worker process died, perhaps for lack of memory",
-            hint="run the same command again with fewer --jobs; finished runs are kept",
-        ) from None
     except BaseException:
         for future in flying:
             future.cancel()
         raise
     return rows
+
+
+def _outcome(future: Future[RunResult], job: Job) -> RunResult:
+    """What a run gave; where its workers died, a failure that says so, recorded like others."""
+    try:
+        return future.result()
+    except WorkerLostError as error:
+        result = lost(job.spec, error)
+    with suppress(DiskFullError):  # it is tried again without a record, too
+        StudyFolder(job.folder).write_run(result)
+    return result

@@ -7,14 +7,18 @@ import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("tal-bench", "torch", "numpy", "timm", "optuna")
 
 
 def environment(device: torch.device) -> dict[str, str]:
     """Facts that a reader needs to place a number."""
+    import torch
+
     return {
         **_fixed(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -49,9 +53,16 @@ def _processor() -> str:
 
 def _commit() -> str:
     """Commit of the source tree, with a + when it has changes; `unknown` for an installed wheel."""
+    state = git_state()
+    return state["commit"][:12] + ("+" if state["changes"] else "") if state else "unknown"
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, str]:
+    """`commit`, `branch` and `changes` (as `git status` lists them) of the source tree; empty for a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return "unknown"
+        return {}
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -60,6 +71,10 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
+            "changes": git("status", "--porcelain", "-uno"),
+        }
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return {}

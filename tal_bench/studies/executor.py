@@ -1,19 +1,31 @@
-"""Where runs are computed: in this process, or in local worker processes with one thread each."""
+"""Where runs are computed: in this process, in local worker processes, or in the workers of a Dask scheduler.
+
+All of them are `concurrent.futures.Executor`s, and none of them changes a result: every CPU worker trains on
+one thread. A worker that dies costs the run that it was at, which is done again by another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tal_bench.processes import Workers
+from tal_bench.plugins import load_plugins
+from tal_bench.processes import Crew, LocalWorkers
 
 
-class InProcess(Executor):
+class InProcess(Crew):
     """Runs a call at once, when it is submitted."""
+
+    def size(self) -> int:
+        """One call."""
+        return 1
+
+    def abandon(self) -> None:
+        """Nothing is computed between two calls."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call, and return the outcome as a future that is done."""
@@ -25,33 +37,38 @@ class InProcess(Executor):
         return future
 
 
-def abandon(executor: Executor) -> None:
-    """Give up what an executor still computes."""
-    if isinstance(executor, Workers):
-        executor.abandon()
-    else:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def make_executor(jobs: int, device: str, plugins: Sequence[Path]) -> Executor:
-    """Executor with so many workers; one worker is this process.
+def make_executor(
+    jobs: int,
+    device: str,
+    plugins: Sequence[Path],
+    *,
+    scheduler: str | None = None,
+    folder: Path | None = None,
+) -> Crew:
+    """Choose: this process, processes of its own, or the workers of a Dask scheduler.
 
     Args:
-        jobs: workers.
-        device: on `cpu` every worker trains on one thread, so that results do not depend on ``jobs``.
+        jobs: workers on this machine; one worker is this process.
+        device: that they compute on.
         plugins: files to load in every worker.
+        scheduler: address of a Dask scheduler, or `local` for one of our own with so many workers.
+        folder: of the study, which a scheduler's workers must see.
+
+    Raises:
+        InputError: the scheduler cannot be used.
     """
+    if scheduler is not None and folder is not None:
+        from tal_bench.studies.cluster import DaskWorkers
+
+        return DaskWorkers(scheduler, jobs, device, plugins, folder)
     if jobs == 1:
-        if device == "cpu":
-            torch.set_num_threads(1)
+        prepare_worker(device, ())
         return InProcess()
-    return Workers(jobs, _start_worker, (device, tuple(plugins)))
+    return LocalWorkers(jobs, prepare_worker, (device, tuple(plugins)))
 
 
-def _start_worker(device: str, plugins: tuple[Path, ...]) -> None:
-    """Set a worker up: one thread, plugins loaded."""
+def prepare_worker(device: str, plugins: Sequence[Path]) -> None:
+    """Set a worker up: on the CPU one thread, so that results do not depend on their number."""
     if device == "cpu":
         torch.set_num_threads(1)
-    from tal_bench.plugins import load_plugins
-
     load_plugins(plugins)

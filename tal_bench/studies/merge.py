@@ -32,6 +32,7 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
     return record.model_copy(
         update={
             "rows": in_table_order([*kept, *record.rows]),
+            "searches": record.searches or earlier.searches,
             "command": "; ".join([*commands, record.command]),
         }
     )
@@ -44,7 +45,8 @@ def _is_here(row: RowRecord, folder: StudyFolder) -> bool:
 
 def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:
     """Teachers, references, students; models by what they read, variants as declared."""
-    declared, known = variants.names(), set(model_names())
+    declared = [*variants.names(), *(row.name for row in rows if row.name not in variants)]
+    known = set(model_names())
 
     def place(row: RowRecord) -> tuple[int, int]:
         if row.kind == "student":

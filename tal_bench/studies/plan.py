@@ -1,4 +1,4 @@
-"""The rows of a study as plans: which runs each needs, in which order.
+"""What the rows of a study share, and the plans of those trained on labels; `students` has the others.
 
 The protocol: student rows, `none` included, are tuned with the same number of trials on a validation part of
 the training videos; every row is then trained on all training videos with the final seeds and tested once.
@@ -8,7 +8,7 @@ Teachers of tuning runs have not seen the validation videos either.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,10 +16,9 @@ from tal_bench.config import (
     Budget,
     DatasetSpec,
     DetectorSpec,
-    DistillSpec,
     Inputs,
     RunSpec,
-    TeacherUse,
+    Settings,
     TrainSpec,
 )
 from tal_bench.distill.variants import TeacherRef, Variant
@@ -32,11 +31,13 @@ from tal_bench.models.registry import (
     model_name,
     training_recipe,
 )
+from tal_bench.models.sizes import sized
 from tal_bench.results import RowRecord, RunResult
 from tal_bench.studies.brought import Brought
 from tal_bench.studies.drive import Plan
-from tal_bench.studies.run import Job
-from tal_bench.studies.tune import Settings, Trial, best, propose
+from tal_bench.studies.ledger import Ledger
+from tal_bench.studies.run import KEEP_EVERY, Job
+from tal_bench.studies.tune import Trial, Tuning, best
 
 TUNING_SEED = 1000
 """Of every tuning run; the final seeds are 0, 1, 2 ..."""
@@ -61,6 +62,9 @@ class Context:
         precision: of the runs.
         teacher_precision: of teachers while they teach.
         brought: the teacher that a person brings as a file, or none.
+        tuning: how rows are searched.
+        keep_every: seconds between two writings of a training's state.
+        ledger: shows the trials to others, or none.
     """
 
     dataset: DatasetSpec
@@ -74,6 +78,9 @@ class Context:
     precision: Literal["fp32", "bf16"]
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
     brought: Brought | None = None
+    tuning: Tuning = field(default_factory=Tuning)
+    keep_every: float = KEEP_EVERY
+    ledger: Ledger | None = None
 
     def is_brought(self, model: str) -> bool:
         """Whether a row's model comes from a file and is not trained."""
@@ -110,7 +117,7 @@ class Context:
         common = RunSpec(
             dataset=self.dataset,
             model=model,
-            detector=self.architecture(model),
+            detector=sized(self.architecture(model), settings, f"model '{model}'"),
             train=TrainSpec(),
             decode=decoding_recipe(self.model(model), self.dataset),
             videos=self.budget.videos,
@@ -122,10 +129,22 @@ class Context:
         train = schedule.model_copy(update={"lr": schedule.lr * settings.get("lr", 1.0)})
         return common.model_copy(update={"train": train, "protocol": protocol, "seed": seed})
 
-    def job(self, spec: RunSpec, history: Sequence[Trial] | None = None) -> Job:
+    def job(self, spec: RunSpec) -> Job:
         """The run as a worker gets it."""
-        finished = [t.curve for t in history or () if t.result.status == "finished"]
-        return Job(spec, self.folder, self.device, None if history is None else tuple(finished))
+        return Job(spec, self.folder, self.device, keep_every=self.keep_every)
+
+    def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial]) -> list[Job]:
+        """A generation of tuning runs as workers get them, with what may end them early."""
+        rule = self.tuning.rule
+        judged = [spec.model_copy(update={"pruner": rule}) for spec in specs]
+        if rule == "none":
+            return [self.job(spec) for spec in judged]
+        kept = [t for t in past if t.finished] if rule == "median" else past
+        history = tuple(t.curve for t in kept)
+        return [
+            Job(spec, self.folder, self.device, history, place, self.keep_every)
+            for place, spec in enumerate(judged)
+        ]
 
 
 def teacher_model(ref: TeacherRef, context: Context) -> str:
@@ -214,84 +233,5 @@ def tuned_teacher(context: Context, model: str) -> Asking:
     specs = [context.run(model, "tune", TUNING_SEED, {"lr": multiple}) for multiple in multiples]
     results = yield [context.job(spec) for spec in specs]
     trials = [Trial({"lr": m}, result) for m, result in zip(multiples, results, strict=True)]
-    return best(trials, {"lr": 1.0})
-
-
-def student_row(context: Context, variant: Variant) -> Plan:
-    """Tune a variant on validation, then train and test with all final seeds."""
-    models = {role: teacher_model(ref, context) for role, ref in variant.teachers.items()}
-    rates: dict[str, Settings] = {}
-    for model in dict.fromkeys(models.values()):
-        rates[model] = yield from tuned_teacher(context, model)
-
-    def teachers(protocol: Literal["tune", "final"], seed: int) -> dict[str, RunSpec]:
-        return {role: context.run(model, protocol, seed, rates[model]) for role, model in models.items()}
-
-    tuning_teachers = teachers("tune", TUNING_SEED)
-    if models:
-        yield [context.job(spec) for spec in tuning_teachers.values()]
-    trials: list[Trial] = []
-    while len(trials) < context.budget.trials:
-        count = min(context.budget.generation, context.budget.trials - len(trials))
-        proposed = propose(
-            trials,
-            variant.search_space(),
-            variant.defaults(),
-            count=count,
-            seed=context.seed,
-            row=variant.name,
-        )
-        specs = [distilled(context, variant, s, "tune", TUNING_SEED, tuning_teachers) for s in proposed]
-        results = yield [context.job(spec, trials) for spec in specs]
-        trials += [Trial(s, r) for s, r in zip(proposed, results, strict=True)]
-    settings = best(trials, variant.defaults())
-
-    seeds = tuple(range(context.budget.seeds))
-    per_seed = [teachers("final", seed if context.budget.paired_teachers else 0) for seed in seeds]
-    if models:
-        yield [context.job(spec) for used in per_seed for spec in used.values()]
-    finals = [
-        distilled(context, variant, settings, "final", seed, used)
-        for seed, used in zip(seeds, per_seed, strict=True)
-    ]
-    yield [context.job(spec) for spec in finals]
-    return RowRecord(
-        name=variant.name,
-        kind="student",
-        model=context.student,
-        modalities=modalities(context.student, context),
-        teachers=models,
-        settings=settings,
-        trials=tuple(t.result.hash for t in trials),
-        finals=tuple(spec.hash for spec in finals),
-        seeds=seeds,
-    )
-
-
-def distilled(
-    context: Context,
-    variant: Variant,
-    settings: Settings,
-    protocol: Literal["tune", "final"],
-    seed: int,
-    teachers: dict[str, RunSpec],
-) -> RunSpec:
-    """The student's run under a variant with these settings."""
-    base = context.run(context.student, protocol, seed, settings)
-    if not variant.terms:
-        return base
-    spec = DistillSpec(
-        teachers={
-            role: TeacherUse(run=run.hash, model=run.model, weight=variant.teachers[role].weight)
-            for role, run in teachers.items()
-        },
-        terms=tuple(
-            use.model_copy(update={"weight": settings.get(f"weight/{use.name}", use.weight)})
-            for use in variant.terms
-        ),
-        soft_weight=settings.get("soft_weight", variant.soft_weight),
-        temperature=settings.get("temperature", variant.temperature),
-        student_init=variant.student_init,
-        precision=context.teacher_precision,
-    )
-    return base.model_copy(update={"distill": spec})
+    found = best(trials)
+    return found.settings if found else {"lr": 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -21,16 +22,21 @@ from tal_bench.distill.objective import Objective
 from tal_bench.engine.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.engine.device import Device
 from tal_bench.engine.predict import predict
+from tal_bench.engine.resume import Keeper, Notes
 from tal_bench.engine.train import initialise_from, train
-from tal_bench.errors import InputError, TalBenchError
+from tal_bench.errors import DiskFullError, InputError, TalBenchError
 from tal_bench.evaluation.mean_ap import MeanAP
 from tal_bench.models.registry import get_model
 from tal_bench.results import EpochRecord, RunResult, StudyFolder, write_atomically
 from tal_bench.studies import scoring
 from tal_bench.studies.detections import detections_json
 from tal_bench.studies.environment import environment
+from tal_bench.studies.failure import reason
 from tal_bench.studies.pruning import Curve, judge
 
+LOG = logging.getLogger(__name__)
+KEEP_EVERY = 30.0
+"""Seconds of training that an interruption may cost; shorter trainings are never kept between epochs."""
 PARTS: dict[str, tuple[Part, Part]] = {
     "tune": ("train", "validation"),
     "final": ("train+validation", "test"),
@@ -49,12 +55,16 @@ class Job:
         folder: of the study.
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
+        place: of the run in its generation of trials.
+        keep_every: seconds between two writings of a training's state.
     """
 
     spec: RunSpec
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
+    place: int = 0
+    keep_every: float = KEEP_EVERY
 
 
 class _PrunedError(Exception):
@@ -62,9 +72,17 @@ class _PrunedError(Exception):
 
 
 def recall(job: Job) -> RunResult | None:
-    """What a run gave before, or none; failures are tried again."""
-    known = StudyFolder(job.folder).read_run(job.spec.hash)
-    return None if known is None or known.status == "failed" else known
+    """What a run gave before, or none; failures and damaged files are tried again."""
+    folder = StudyFolder(job.folder)
+    try:
+        known = folder.read_run(job.spec.hash)
+        if known is None or known.status == "failed":
+            return None
+        folder.check_files(known)
+    except InputError as error:
+        LOG.warning("%s is %s: the run is done again", error.where, error.what)
+        return None
+    return known
 
 
 def run(job: Job) -> RunResult:
@@ -76,8 +94,7 @@ def run(job: Job) -> RunResult:
         InputError: data or teachers cannot be read; other failures are in the result's `error`.
     """
     folder = StudyFolder(job.folder)
-    device = Device(job.device, job.spec.precision)
-    attempt = _Attempt(job, folder, device)
+    attempt = _Attempt(job, folder, Device(job.device, job.spec.precision))
     try:
         result = attempt.finish()
     except _PrunedError:
@@ -85,9 +102,12 @@ def run(job: Job) -> RunResult:
     except InputError:
         raise
     except Exception as error:
-        text = str(error) if isinstance(error, TalBenchError) else f"{type(error).__name__}: {error}"
-        result = attempt.result("failed", error=" ".join(text.split())[:500])
-    folder.write_run(result)
+        result = attempt.result("failed", error=reason(error, job.spec))
+    try:
+        folder.write_run(result)
+    except DiskFullError as error:
+        return attempt.result("failed", error=str(error))
+    folder.run_file(job.spec.hash, ".resume").unlink(missing_ok=True)
     return result
 
 
@@ -103,7 +123,20 @@ class _Attempt:
         self.accuracy: MeanAP | None = None
         self.further: dict[str, float] = {}
         self.evaluation = ""
-        self.stop = None if job.history is None else judge(job.history, job.spec.train.total_epochs)
+        self.started = self.before = 0.0
+        self.stop = None
+        if job.history is not None:
+            schedule = job.spec.train
+            self.stop = judge(
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+            )
+        self.keeper = Keeper(
+            folder.run_file(job.spec.hash, ".resume"),
+            job.spec.hash,
+            job.keep_every,
+            self._remember,
+            self._remind,
+        )
 
     def finish(self) -> RunResult:
         """Train, unless the weights were brought; evaluate, write weights and detections."""
@@ -134,7 +167,7 @@ class _Attempt:
     ) -> nn.Module:
         """The weights' moving average after the last epoch."""
         spec = self.spec
-        started = time.perf_counter()
+        self.started = time.perf_counter()
         average = train(
             student,
             spec.detector,
@@ -145,9 +178,30 @@ class _Attempt:
             teachers=teachers,
             objective=objective,
             after_epoch=self._after_epoch,
+            keeper=self.keeper,
         )
-        self.timings["train"] = time.perf_counter() - started - self.timings.get("evaluate", 0.0)
+        self.timings["train"] = self._trained_for()
         return average
+
+    def _trained_for(self) -> float:
+        """Seconds of training until now, those before an interruption included."""
+        return time.perf_counter() - self.started + self.before - self.timings.get("evaluate", 0.0)
+
+    def _remember(self) -> Notes:
+        """What an interrupted training needs besides the state of its networks."""
+        return {
+            "history": [record.model_dump() for record in self.history],
+            "timings": self.timings | {"train": self._trained_for()},
+        }
+
+    def _remind(self, notes: Notes) -> None:
+        """Go on with what was remembered; the pruner hears again what it heard."""
+        self.history = [EpochRecord(**record) for record in notes["history"]]
+        self.timings = notes["timings"]
+        self.before = self.timings["train"] + self.timings.get("evaluate", 0.0)
+        for record in self.history:
+            if self.stop is not None and record.validation_map is not None:
+                self.stop(record.epoch, record.validation_map)
 
     def _after_epoch(self, epoch: int, losses: dict[str, float], average: nn.Module) -> bool:
         """Record the losses; on validation also the mAP, which may prune."""
@@ -158,6 +212,7 @@ class _Attempt:
         spec = self.spec.train
         last = epoch == spec.total_epochs
         if not (last or epoch % spec.validate_every == 0):
+            self.history.append(EpochRecord(epoch=epoch, losses=losses))
             return False
         value = None
         if self.spec.protocol == "tune":
@@ -205,6 +260,7 @@ class _Attempt:
             history=tuple(self.history),
             environment=environment(self.device.torch),
             timings={name: round(value, 3) for name, value in self.timings.items()},
+            files=self.folder.digests(self.spec.hash) if status == "finished" else {},
             error=error,
         )
 
@@ -239,6 +295,7 @@ def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
     known = folder.read_run(hash_)
     if known is None or known.status != "finished":
         raise InputError(f"run {hash_} has not finished", where=folder.path)
+    folder.check_files(known)
     return load_model(folder.run_file(hash_, ".safetensors"), plain_card(known.spec))[0], known.spec
 
 

@@ -16,8 +16,10 @@ from tal_bench.errors import InputError
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
-    """Folder of a study: its name, dataset, and budget where it is not the default."""
+    """Folder of a study: its name, dataset, and objectives and budget where they are not the default."""
     parts = [spec.name, dataset.name]
+    if len(spec.objective) > 1:
+        parts.append("-".join(spec.objective))
     if spec.budget != "quick":
         parts.append(spec.budget)
     return "-".join(parts)

@@ -16,10 +16,11 @@ from tal_bench.models.registry import get_model, students
 from tal_bench.results import RowRecord, RunResult, StudyFolder
 from tal_bench.studies.drive import Plan, drive
 from tal_bench.studies.executor import make_executor
-from tal_bench.studies.plan import Context, check_teachers, distilled, teacher_model
+from tal_bench.studies.plan import Context, check_teachers, teacher_model
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import BASELINE
 from tal_bench.studies.setup import check_writable, prepare
+from tal_bench.studies.students import StudentRow, distilled
 
 
 def train_one(
@@ -72,7 +73,8 @@ def train_one(
     )
     check_teachers(chosen, context)
     with run_progress(console, 1 + len(chosen.teachers)) as shown:
-        rows = drive([(variant, _plan(context, chosen, seed))], make_executor(1, where, ()), 1, shown)
+        executor = make_executor(1, where, ())
+        rows = drive([(variant, _plan(context, chosen, seed))], executor, executor.size, shown)
     result = StudyFolder(context.folder).read_run(rows[variant].finals[0])
     if result is None or result.status != "finished":
         raise TalBenchError(f"training failed: {result.error if result else 'no result'}")
@@ -85,7 +87,7 @@ def _plan(context: Context, variant: Variant, seed: int) -> Plan:
     taught = {role: context.run(name, "final", 0, {}) for role, name in models.items()}
     if taught:
         yield [context.job(spec) for spec in taught.values()]
-    spec = distilled(context, variant, variant.defaults(), "final", seed, taught)
+    spec = distilled(StudentRow(variant.name, variant, context), variant.defaults(), "final", seed, taught)
     yield [context.job(spec)]
     return RowRecord(
         name=variant.name,

@@ -6,8 +6,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -19,6 +23,8 @@ QUIET = {
 KEYS, METRICS = 100, 900
 """Params and tags together, and metrics, that one request may carry (1000 in all)."""
 SQLITE = "sqlite:///"
+NEW = ".new"
+"""End of the name of a file that is being made."""
 ABOUT = {
     "mlflow.experimentKind": "custom_model_development",  # the pages for training, not those for prompts
     "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
@@ -26,8 +32,21 @@ ABOUT = {
 }
 
 
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Nobody else makes the tables of an SQLite file meanwhile, which would break it for both."""
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    file = Path(f"{uri.removeprefix(SQLITE)}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file, timeout=60):
+        yield
+        file.unlink(missing_ok=True)
+
+
 def connect(uri: str) -> Any:
-    """A client that keeps its remarks to itself; makes the tables of a new database, which takes seconds."""
+    """A client that keeps its remarks to itself; makes a new SQLite file with its tables, in some seconds."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -35,8 +54,22 @@ def connect(uri: str) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(uri.removeprefix(SQLITE))
+        if not file.exists():
+            _make_tables(file)
     return MlflowClient(uri)
+
+
+def _make_tables(file: Path) -> None:
+    """A file that has all of its tables or is not there: MLflow cannot mend one whose making was killed."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f"{file.name}.*{NEW}*"):
+        left.unlink()
+    new = file.with_name(f"{file.name}.{uuid4().hex[:8]}{NEW}")
+    made = SqlAlchemyStore(f"{SQLITE}{new}", str(file.resolve().parent / "mlruns"))
+    made.engine.dispose()  # the last connection to close writes everything into the file
+    new.replace(file)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
@@ -52,6 +85,15 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
     if uri.startswith(SQLITE):
         place = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
     return str(client.create_experiment(name, artifact_location=place, tags=ABOUT))
+
+
+def watch(uri: str, run_id: str) -> Any:
+    """Log the load of the machine to a run until `finish` is called; what cannot be measured is left out."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
 
 
 def search(client: Any, experiment: str, query: str) -> Iterator[Any]:

@@ -44,11 +44,17 @@ def run_name(result: RunResult, row: str) -> str:
     return f"{row} · seed {result.spec.seed} · test"
 
 
-def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
+def all_rows(record: StudyRecord) -> tuple[RowRecord, ...]:
+    """Rows of the table, and the searches whose members some of them are."""
+    return (*record.rows, *record.searches)
+
+
+def early_row(result: RunResult, name: str, record: StudyRecord) -> tuple[str, RowRecord | None]:
     """Where a run belongs while its study goes on and has no finished rows.
 
     Args:
         result: of the run.
+        record: of the study.
         name: of the row that asked for it. A variant's row asks for its teachers' runs, too; those belong to
             their models.
 
@@ -58,9 +64,12 @@ def early_row(result: RunResult, name: str) -> tuple[str, RowRecord | None]:
     spec = result.spec
     from tal_bench.distill.variants import variants  # brings torch, which reading back does without
 
-    if name not in variants:
+    declared = {row.name: row.variant for row in record.spec.every_row}
+    known = [row for row in (*declared, *variants) if name == row or name.startswith(f"{row} ")]
+    if not known:
         return name, None
-    if variants.get(name).terms and spec.distill is None:
+    variant = max(known, key=len)  # a member of a front has its size behind the row's name
+    if variants.get(declared.get(variant, variant)).terms and spec.distill is None:
         return spec.model, None
     teachers = {role: use.model for role, use in spec.distill.teachers.items()} if spec.distill else {}
     reads = " + ".join(spec.detector.reads)
@@ -80,7 +89,9 @@ def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
     }
     if row is not None and row.kind == "student":
         chosen["variant"] = row.name
-    if distill is not None:
+    if distill is None:  # the same names in every run, so that any two can be compared
+        chosen |= {"teacher": "none", "soft_weight": "0", "student_init": "random"}
+    else:
         chosen |= {
             "teacher": teacher_names(spec, row),
             "soft_weight": f"{distill.soft_weight:.4g}",
@@ -158,12 +169,21 @@ def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord
     tags = {f"tal_bench.{key}": str(line[key]) for key in TAGGED}
     tags |= {"tal_bench.protocol": result.spec.protocol, "mlflow.runName": run_name(result, name)}
     tags |= _source(record, line["commit"])
-    tags["mlflow.note.content"] = _describe(result, line)
-    if result.status == "pruned":
-        tags["tal_bench.reason"] = "pruned: stopped early by the tuner"
-    if result.error:
-        tags["tal_bench.reason"] = result.error[:VALUE_LIMIT]
+    reason = _reason(result)
+    if reason:
+        tags["tal_bench.reason"] = reason
+    tags["mlflow.note.content"] = _describe(result, line) + (f"\n\n**{reason}**" if reason else "")
     return tags
+
+
+def _reason(result: RunResult) -> str:
+    """Why a run did not finish; empty where it did."""
+    if result.status != "pruned":
+        return (result.error or "")[:VALUE_LIMIT]
+    last = result.history[-1] if result.history else None
+    at = f" at epoch {last.epoch} of {result.spec.train.total_epochs}" if last else ""
+    score = f", validation mAP {last.validation_map:.1f}" if last and last.validation_map else ""
+    return f"pruned by the rule {result.spec.pruner}{at}{score}"
 
 
 def _describe(result: RunResult, line: dict[str, Any]) -> str:
@@ -179,12 +199,18 @@ def _source(record: StudyRecord, commit: str) -> dict[str, str]:
     """The tags that MLflow shows as a run's source."""
     tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
     if commit and commit != "unknown":
-        tags["mlflow.source.git.commit"] = commit
+        tags["mlflow.source.git.commit"] = commit.removesuffix("+")
+        tags["tal_bench.git.changes"] = str(commit.endswith("+"))
     return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
 
 
-def study_tags(record: StudyRecord) -> dict[str, str]:
-    """Tags of a study's parent run; those of `IDENTITY` tell it from others."""
+def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
+    """Tags of a study's parent run; those of `IDENTITY` tell it from others.
+
+    Args:
+        record: of the study.
+        commit: of the code that carries it out.
+    """
     spec = record.spec
     return {
         "tal_bench.study": spec.name,
@@ -194,8 +220,9 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
         "tal_bench.teacher": spec.teacher,
         "tal_bench.budget": spec.budget,
         "tal_bench.protocol": record.protocol,
+        "tal_bench.objective": ", ".join(spec.objective),
         "tal_bench.command": record.command[:VALUE_LIMIT],
-    } | _source(record, "")
+    } | _source(record, commit)
 
 
 def note(table: str) -> str:

@@ -1,12 +1,11 @@
 """A study in MLflow: one parent run, one child per ended run, from what is on disk already.
 
 Only the process that runs the study writes here, after a result is on disk, so a tracking server that is down
-costs nothing but a warning: what it missed is logged when the study finishes or starts again.
+costs nothing but a warning: what it missed is logged when it is back, or when the study starts again.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +17,11 @@ from tal_bench.errors import InputError
 from tal_bench.frame import DEFAULT_URI, EXPERIMENT
 from tal_bench.results import RowRecord, RunResult, StudyFolder, StudyRecord
 from tal_bench.studies import store, tracked
+from tal_bench.studies.environment import git_state
+from tal_bench.studies.labbook import USED, dataset_input, register, surroundings
+from tal_bench.studies.patience import Patient
+from tal_bench.studies.sweep import PROCESS, left_behind, this_process
 
-LOG = logging.getLogger(__name__)
-PATIENCE = 60.0
-"""Seconds for which a server that failed is left alone."""
 OUTCOME = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 
@@ -43,12 +43,23 @@ class Tracker:
         uri: of the MLflow store; none for `MLFLOW_TRACKING_URI` or `sqlite:///mlflow.db` in the working
             directory; `off` for no tracking.
         experiment: that the studies' runs belong to.
+        register: whether a study's best student becomes a version of a registered model.
+        system_metrics: whether load of processor, memory and GPU is logged to the study's run.
 
     Raises:
         InputError: a folder is given as the store, which MLflow no longer writes.
     """
 
-    def __init__(self, uri: str | None = None, experiment: str = EXPERIMENT) -> None:
+    def __init__(
+        self,
+        uri: str | None = None,
+        experiment: str = EXPERIMENT,
+        *,
+        register: bool = True,
+        system_metrics: bool = False,
+    ) -> None:
+        self.register, self.system_metrics = register, system_metrics
+        self._monitor: Any = None
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
         self.experiment = experiment
         if self.uri != "off" and ("://" not in self.uri or self.uri.startswith("file:")):
@@ -63,8 +74,7 @@ class Tracker:
         self._record: StudyRecord | None = None
         self._files: StudyFolder | None = None
         self._children: dict[tuple[str, str], Child] = {}
-        self._warned = False
-        self._quiet_until = 0.0
+        self._patient = Patient(f"MLflow at {self.uri}", self._forget)
 
     def study(self, record: StudyRecord, folder: Path) -> None:
         """Open the study's parent run, or resume it, and log what is on disk and not there yet.
@@ -89,11 +99,12 @@ class Tracker:
         record = self._record
         if record is None or self._files is None:
             raise RuntimeError("Tracker.log before Tracker.study")
-        known = next((r for r in record.rows if r.name == row), None) if isinstance(row, str) else row
+        rows = tracked.all_rows(record)
+        known = next((r for r in rows if r.name == row), None) if isinstance(row, str) else row
         if known is not None and result.hash in (*known.trials, *known.finals):
             name: str = known.name
         else:
-            name, known = tracked.early_row(result, known.name if known else str(row))
+            name, known = tracked.early_row(result, known.name if known else str(row), record)
 
         def work() -> None:
             self._open(record)
@@ -117,7 +128,6 @@ class Tracker:
             status: FINISHED, or how else the study ended.
         """
         self._record = record
-        self._quiet_until = 0.0
 
         def work() -> None:
             parent = self._open(record)
@@ -129,38 +139,46 @@ class Tracker:
             store.send(self._client, parent, metrics=summary, tags=tags)
             for file in files:
                 self._client.log_artifact(parent, str(file))
+            self._client.log_dict(parent, surroundings(), "environment.json")
+            if self.register and record.finished and record.spec.budget != "smoke" and self._files:
+                runs = {key: child.run_id for key, child in self._children.items()}
+                register(self._client, record, self._files, runs)
+            self._watch(None)
             self._client.set_terminated(parent, status)
             self._parent = None
 
         self._spared(work)
+        self._patient.settle()
+
+    def stop(self, status: Literal["FAILED", "KILLED"], why: str) -> None:
+        """End the parent run of a study that does not go on; a server that is away is not waited for."""
+
+        def work() -> None:
+            if self._parent is not None:
+                self._client.set_tag(self._parent, "tal_bench.reason", why[: tracked.VALUE_LIMIT])
+                self._client.set_terminated(self._parent, status)
+                self._parent = None
+
+        self._spared(work)
 
     def _spared(self, work: Callable[[], None]) -> None:
-        """Do it, or warn once and leave the server alone for a while; results are safe on disk."""
-        if self.uri == "off" or time.monotonic() < self._quiet_until:
-            return
-        try:
-            work()
-        except Exception as error:  # whatever a server, a database or a network can raise
-            self._quiet_until = time.monotonic() + PATIENCE
-            if not self._warned:
-                self._warned = True
-                reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-                LOG.warning(
-                    "MLflow at %s cannot be written: %s (results are on disk, and logged when the study "
-                    "starts again)",
-                    self.uri,
-                    reason,
-                )
+        """Do it, now or when the server is back; results are safe on disk."""
+        if self.uri != "off":
+            self._patient.do(work)
+
+    def _forget(self) -> None:
+        """After a failure nothing is known of the server; the next request learns it anew."""
+        self._client, self._parent = None, None
 
     def _open(self, record: StudyRecord) -> str:
         """The study's parent run: the open one, an earlier one resumed, or a new one."""
         if self._parent is not None:
             return self._parent
-        self._client = self._client or store.connect(self.uri)
-        self._experiment_id = self._experiment_id or store.experiment_id(
-            self._client, self.uri, self.experiment
-        )
-        tags = tracked.study_tags(record)
+        with store.alone(self.uri):
+            self._client = self._client or store.connect(self.uri)
+            self._experiment_id = store.experiment_id(self._client, self.uri, self.experiment)
+        commit = git_state().get("commit", "")
+        tags = tracked.study_tags(record, commit) | {PROCESS: this_process()}
         found = [
             run
             for run in self._search(f"tags.`tal_bench.fingerprint` = '{record.fingerprint}'")
@@ -172,14 +190,27 @@ class Tracker:
         if found:
             parent = found[0].info.run_id
             self._client.update_run(parent, status="RUNNING")
+            if "tal_bench.reason" in found[0].data.tags:
+                self._client.delete_tag(parent, "tal_bench.reason")  # why it had stopped
             store.send(self._client, parent, tags=tags)
             self._sweep(parent, found[1:])
         else:
             parent = self._client.create_run(
                 self._experiment_id, run_name=record.spec.name, tags=tags
             ).info.run_id
+            self._client.log_inputs(parent, [dataset_input(record, "study")])
+        self._sweep_others()
         self._parent = str(parent)
+        self._watch(self._parent)
         return self._parent
+
+    def _watch(self, parent: str | None) -> None:
+        """Log the machine's load to the study's run from now on, or no longer."""
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+        if parent is not None and self.system_metrics:
+            self._monitor = store.watch(self.uri, parent)
 
     def _sweep(self, parent: str, others: Sequence[Any]) -> None:
         """Learn which children are there, and end those that nobody will."""
@@ -199,6 +230,13 @@ class Tracker:
             if run.info.status == "RUNNING":
                 self._abandon(run.info.run_id, run.data.tags)
 
+    def _sweep_others(self) -> None:
+        """End what other studies, killed on this machine and not taken up again, left running."""
+        for study in left_behind(self._search("attributes.status = 'RUNNING'")):
+            for run in (*self._search(f"tags.`mlflow.parentRunId` = '{study.info.run_id}'"), study):
+                if run.info.status == "RUNNING":
+                    self._abandon(run.info.run_id, run.data.tags)
+
     def _abandon(self, run_id: str, tags: Mapping[str, str]) -> None:
         """End a run as killed; without its hash it is no result, and is logged anew."""
         if "tal_bench.hash" in tags:
@@ -213,7 +251,7 @@ class Tracker:
         """Log every ended run of the record's rows that the server does not know."""
         if self._files is None:
             return
-        for row in record.rows:
+        for row in tracked.all_rows(record):
             for hash_ in (*row.trials, *row.finals):
                 if (row.name, hash_) not in self._children:
                     result = self._files.read_run(hash_)
@@ -225,8 +263,9 @@ class Tracker:
 
         Rows that the record does not have, from another choice of variants, stay as they are.
         """
-        rows = {(row.name, hash_): row for row in record.rows for hash_ in (*row.trials, *row.finals)}
-        names, in_rows = {row.name for row in record.rows}, {hash_ for _, hash_ in rows}
+        every = tracked.all_rows(record)
+        rows = {(row.name, hash_): row for row in every for hash_ in (*row.trials, *row.finals)}
+        names, in_rows = {row.name for row in every}, {hash_ for _, hash_ in rows}
         for key, child in list(self._children.items()):
             row = rows.get(key)
             result = self._files.read_run(key[1]) if self._files else None
@@ -256,6 +295,7 @@ class Tracker:
         tags = tracked.child_tags(result, record, name, row) | {"mlflow.parentRunId": str(self._parent)}
         run_id = self._client.create_run(self._experiment_id, start_time=start, tags=tags).info.run_id
         store.send(self._client, run_id, metrics=measured, params=tracked.params(result, row), when=end)
+        self._client.log_inputs(run_id, [dataset_input(record, USED[result.spec.protocol])])
         for suffix in (".json", ".detections.json", ".safetensors"):
             if files.run_file(result.hash, suffix).is_file():
                 self._client.log_artifact(run_id, str(files.run_file(result.hash, suffix)))

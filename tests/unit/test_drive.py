@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import pytest
 from study_parts import context, result_of, run_spec
 
 from tal_bench.distill.variants import variants
-from tal_bench.errors import InputError, TalBenchError
+from tal_bench.errors import InputError
+from tal_bench.processes import WorkerLostError
 from tal_bench.results import RowRecord, RunResult, StudyFolder
 from tal_bench.studies.drive import Plan, drive
 from tal_bench.studies.executor import InProcess
-from tal_bench.studies.plan import student_row
 from tal_bench.studies.run import Job
+from tal_bench.studies.students import StudentRow, student_row
 
 Behaviour = Callable[[Job], RunResult]
 
@@ -68,7 +68,7 @@ class Heard:
 def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
     stage, heard = Stage(), Heard()
     plans = [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))]
-    rows = drive(plans, stage, 1, heard)
+    rows = drive(plans, stage, lambda: 1, heard)
     assert [j.spec.seed for j in stage.jobs] == [1, 2, 3, 4]
     assert rows.keys() == {"a", "b"}
     assert heard.calls == [
@@ -81,7 +81,7 @@ def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
 
 def test_workers_are_kept_busy_with_what_comes_later(tmp_path: Path) -> None:
     stage = Stage()
-    drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))], stage, 2, Heard())
+    drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))], stage, lambda: 2, Heard())
     assert {j.spec.seed for j in stage.jobs[:2]} == {1, 3}
 
 
@@ -90,7 +90,7 @@ def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
         stage, heard = Stage(), Heard()
         folder = tmp_path / str(workers)
         plans = [("a", plan(folder, [1, 2])), ("b", plan(folder, [2, 1], [3])), ("c", plan(folder, [3], [1]))]
-        rows = drive(plans, stage, workers, heard)
+        rows = drive(plans, stage, lambda n=workers: n, heard)  # type: ignore[misc]
         assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3]
         assert len(rows) == 3
         assert {(row, seed) for row, seed, _, _ in heard.calls} == {
@@ -101,16 +101,16 @@ def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
     stage, heard = Stage(), Heard()
-    drive([("a", plan(tmp_path, [1, 1], [1]))], stage, 2, heard)
+    drive([("a", plan(tmp_path, [1, 1], [1]))], stage, lambda: 2, heard)
     assert len(stage.jobs) == 1
     assert len(heard.calls) == 1
 
 
 def test_results_on_disk_are_not_computed_again(tmp_path: Path) -> None:
     first, second = Stage(), Stage()
-    rows = drive([("a", plan(tmp_path, [1], [2]))], first, 1, Heard())
+    rows = drive([("a", plan(tmp_path, [1], [2]))], first, lambda: 1, Heard())
     heard = Heard()
-    assert drive([("a", plan(tmp_path, [1], [2]))], second, 1, heard) == rows
+    assert drive([("a", plan(tmp_path, [1], [2]))], second, lambda: 1, heard) == rows
     assert not second.jobs
     assert [fresh for *_, fresh in heard.calls] == [False, False]
 
@@ -118,10 +118,13 @@ def test_results_on_disk_are_not_computed_again(tmp_path: Path) -> None:
 def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None:
     status = {1: "pruned", 2: "failed"}
     drive(
-        [("a", plan(tmp_path, [1, 2]))], Stage(lambda j: result_of(j.spec, status[j.spec.seed])), 1, Heard()
+        [("a", plan(tmp_path, [1, 2]))],
+        Stage(lambda j: result_of(j.spec, status[j.spec.seed])),
+        lambda: 1,
+        Heard(),
     )
     again, heard = Stage(), Heard()
-    drive([("a", plan(tmp_path, [1, 2]))], again, 1, heard)
+    drive([("a", plan(tmp_path, [1, 2]))], again, lambda: 1, heard)
     assert [j.spec.seed for j in again.jobs] == [2]
     assert ("a", 2, "finished", True) in heard.calls
 
@@ -129,7 +132,7 @@ def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None
 def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
     stage = Stage(lambda j: result_of(j.spec, "failed" if j.spec.seed == 1 else "finished"))
     heard = Heard()
-    rows = drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, 1, heard)
+    rows = drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, lambda: 1, heard)
     assert rows.keys() == {"a", "b"}
     assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3], "a failure is not repeated within a study"
     assert ("a", 1, "failed", True) in heard.calls
@@ -138,9 +141,8 @@ def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None
 @pytest.mark.parametrize("variant", ["both", "self", "c2ms-both"])
 def test_a_student_row_survives_failing_teachers(tmp_path: Path, variant: str) -> None:
     stage = Stage(lambda j: result_of(j.spec, "failed"))
-    row = drive([(variant, student_row(context(tmp_path), variants.get(variant)))], stage, 2, Heard())[
-        variant
-    ]
+    asked = StudentRow(variant, variants.get(variant), context(tmp_path))
+    row = drive([(variant, student_row(asked))], stage, lambda: 2, Heard())[variant]
     assert len(row.finals) == 2
     assert row.settings == variants.get(variant).defaults()
 
@@ -150,15 +152,38 @@ def test_bad_input_ends_the_study_and_says_why(tmp_path: Path) -> None:
         raise InputError("is broken", where="features.npy")
 
     with pytest.raises(InputError, match="is broken"):
-        drive([("a", plan(tmp_path, [1]))], Stage(play), 1, Heard())
+        drive([("a", plan(tmp_path, [1]))], Stage(play), lambda: 1, Heard())
 
 
-def test_a_dead_worker_is_explained(tmp_path: Path) -> None:
+def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> None:
     def play(asked: Job) -> RunResult:
-        raise BrokenProcessPool("a process ended")
+        if asked.spec.seed == 1:
+            raise WorkerLostError("its worker process died 3 times")
+        return result_of(asked.spec)
 
-    with pytest.raises(TalBenchError, match="fewer --jobs"):
-        drive([("a", plan(tmp_path, [1]))], Stage(play), 1, Heard())
+    heard = Heard()
+    rows = drive([("a", plan(tmp_path, [1], [2]))], Stage(play), lambda: 1, heard)
+    assert heard.calls == [("a", 1, "failed", True), ("a", 2, "finished", True)]
+    kept = StudyFolder(tmp_path).read_run(rows["a"].finals[0])
+    assert kept is not None
+    assert "died 3 times; if for lack of memory, half of that may fit" in str(kept.error)
+
+
+def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
+    there = iter([1, 1, 2, 2, 2, 2, 2, 2])
+    open_now: list[Future[Any]] = []
+
+    class Slow(Stage):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            open_now.append(future)
+            self.jobs.append(args[0])
+            if len(open_now) == 2:  # only now does the first end
+                for waiting, asked in zip(open_now, self.jobs, strict=True):
+                    waiting.set_result(result_of(asked.spec))
+            return future
+
+    drive([("a", plan(tmp_path, [1, 2]))], Slow(), lambda: next(there), Heard())
 
 
 @pytest.mark.parametrize("place", ["executor", "listener"])
@@ -170,7 +195,7 @@ def test_ctrl_c_goes_through(tmp_path: Path, place: str, monkeypatch: pytest.Mon
     executor: Executor = Stage() if place == "listener" else InProcess()
     monkeypatch.setattr("tal_bench.studies.drive.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drive([("a", plan(tmp_path, [1]))], executor, 1, heard)
+        drive([("a", plan(tmp_path, [1]))], executor, lambda: 1, heard)
 
 
 def test_in_process_errors_are_in_the_future() -> None:

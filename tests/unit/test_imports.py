@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "tal_bench"
-CORE = {"types", "results", "errors", "registry", "config", "frame", "cores", "processes", ""}
+CORE = {"types", "results", "errors", "registry", "config", "frame", "cores", "processes", "sealed", ""}
 ROOMS = {"data", "models", "distill", "evaluation"}
 MACHINES = {"engine", "profiling"}
 ALLOWED = {

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from tal_bench.models.kernels import dense_conv3, depthwise_conv
-from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv, max_pool
+from tal_bench.models import kernels
+from tal_bench.models.kernels import dense_conv3, depthwise_conv, max_pool
+from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv
 
 
 def library(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:
@@ -120,6 +121,48 @@ def test_layers_of_any_kernel(kernel: int, stride: int) -> None:
         layer.bias.data += 0.5
         expected = F.conv1d(x.transpose(1, 2), layer.weight, layer.bias, stride, kernel // 2, groups=groups)
         torch.testing.assert_close(layer(x), expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("T", [1, 2, 7])
+def test_narrow_and_wide_outputs_agree(T: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = tensors(2, T, 3, 4)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    narrow = dense_conv3(x, weight, bias)
+    monkeypatch.setattr(kernels, "NARROW", 0)
+    wide = dense_conv3(x, weight, bias)
+    torch.testing.assert_close(narrow, wide)
+    upstream = torch.randn_like(wide)
+    mine, theirs = (torch.autograd.grad(y, (x, weight, bias), upstream) for y in (narrow, wide))
+    torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", [8, 48])
+def test_gradients_in_half_precision_are_near(width: int, stride: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 40, 16, requires_grad=True)
+    weight = (torch.randn(width, 16, 3) / 7).requires_grad_()
+    bias, upstream = torch.randn(width, requires_grad=True), torch.randn(2, 40 // stride, width)
+
+    def gradients() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(dense_conv3(x, weight, bias, stride).float(), (x, weight, bias), upstream)
+
+    exact = gradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        halves = gradients()
+    for half, full in zip(halves, exact, strict=True):
+        assert (half - full).abs().max() <= 0.02 * full.abs().max()
+
+
+@pytest.mark.parametrize("T", [2, 8, 30])
+def test_gradient_of_max_pool_goes_to_the_first_of_equals(T: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randint(-3, 3, (2, T, 4)).double().requires_grad_()  # with many ties
+    upstream = torch.randn(2, T // 2, 4, dtype=torch.float64)
+    (ours,) = torch.autograd.grad(max_pool(x), x, upstream)
+    library = F.max_pool1d(x.transpose(1, 2), 3, 2, 1).transpose(1, 2)
+    (theirs,) = torch.autograd.grad(library, x, upstream)
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("T", [2, 8])

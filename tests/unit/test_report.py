@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
+from xml.etree import ElementTree
 
 import pytest
 from fake_study import ROWS, write_fake_study
@@ -16,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tal_bench import report
 from tal_bench.errors import InputError
 from tal_bench.report import write_report
 from tal_bench.report.collect import Study, collect
+from tal_bench.report.drawing import rendered
 from tal_bench.report.figures import figure
 from tal_bench.report.notes import findings, interval, notes, seconds, signed
 from tal_bench.report.placement import spread
@@ -27,7 +30,15 @@ from tal_bench.report.tables import csv as csv_of
 from tal_bench.report.terminal import print_study
 from tal_bench.results import StudyFolder
 
-FILES = {"table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
+FILES = {"page.html", "table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
+FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importances", "slices"}
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws the first figure alone: the others take seconds, and have tests of their own."""
+    makers = {report.FIRST: report.figure_makers()[report.FIRST]}
+    monkeypatch.setattr(report, "figure_makers", lambda: makers)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +121,7 @@ def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert row.differences["none"].estimate == pytest.approx(shared, abs=1e-6)
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_row_without_any_result(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, finished=False)
     for hash_ in record.rows[-1].finals:
@@ -189,15 +201,25 @@ def test_latex_escapes_and_closes(study: Study) -> None:
     assert rows[0].count(" & ") == columns - 1
 
 
-def test_report_is_complete_and_repeatable(folder: Path) -> None:
-    first = {file.name: file.read_bytes() for file in write_report(folder)}
-    second = {file.name: file.read_bytes() for file in write_report(folder)}
-    assert set(first) == FILES
-    assert first == second
-    assert first["figure.png"].startswith(b"\x89PNG")
+def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path
+    write_fake_study(folder, trials=6, rows=ROWS[3:7])
+    first = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
+    makers = report.figure_makers()
+    monkeypatch.setattr(
+        report, "figure_makers", lambda: {name: makers[name] for name in ("figure", "tuning")}
+    )
+    second = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
+    del first[Path("page.html")], second[Path("page.html")]  # it holds the figures
+    figures = {Path("figures", f"{name}.{suffix}") for name in FIGURES for suffix in ("png", "svg")}
+    assert set(first) == {Path(name) for name in FILES} - {Path("page.html")} | figures
+    assert len(second) == len(FILES) - 1 + 2
+    assert second.items() <= first.items()
+    assert first[Path("figure.png")].startswith(b"\x89PNG")
     assert not list(folder.glob(".*")), "no temporary files stay"
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize(
     "change",
     [{"costs": False}, {"video_costs": False}, {"seeds": 1, "trials": 0}, {"videos": 1}, {"rows": ()}],
@@ -205,7 +227,8 @@ def test_report_is_complete_and_repeatable(folder: Path) -> None:
 )
 def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"finished": False} | change))  # type: ignore[arg-type]
-    assert len(write_report(tmp_path)) == len(FILES)
+    written = {file.name for file in write_report(tmp_path) if file.parent == tmp_path}
+    assert written == FILES
     text = (tmp_path / "table.md").read_text()
     assert ("## Cost" in text) == ("costs" not in change and "rows" not in change)
     if "videos" in change:
@@ -264,6 +287,22 @@ def test_labels_do_not_overlap(costs: bool, tmp_path: Path) -> None:
             width = min(a[2], b[2]) - max(a[0], b[0])
             height = min(a[3], b[3]) - max(a[1], b[1])
             assert width <= 0 or height <= 2, "label boxes may touch, not cover"
+
+
+def test_labels_stand_in_both_files_where_they_were_placed(study: Study) -> None:
+    drawing = figure(study)
+    wanted = {t.get_text(): t.get_position() for t in drawing.axes[0].texts}
+    svg = ElementTree.fromstring(rendered(drawing)[".svg"])
+    width, height = (float(v) for v in svg.attrib["viewBox"].split()[2:])
+    found = 0
+    for element in svg.iter("{http://www.w3.org/2000/svg}text"):
+        name = "".join(element.itertext())
+        if name in wanted:
+            x, y = float(element.attrib["x"]), float(element.attrib["y"])
+            assert y / height == pytest.approx(1 - wanted[name][1], abs=0.02), name
+            assert x / width == pytest.approx(wanted[name][0], abs=0.02), name
+            found += 1
+    assert found == len(wanted)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.5, 8)), min_size=1, max_size=10))

@@ -20,7 +20,7 @@ from tal_bench.studies.plan import TUNING_SEED, Context, teacher_model
 from tal_bench.studies.rows import (
     FACTORIAL,
     check_names,
-    chosen_variants,
+    chosen_rows,
     expected_runs,
     plan_rows,
     without_branch,
@@ -39,7 +39,7 @@ def played(
         return result_of(job.spec, score=10 * job.spec.train.lr)
 
     stage, heard = Stage(play), Heard()
-    rows = drive(plan_rows(spec, given)[1], stage, workers, heard)
+    rows = drive(plan_rows(spec, given)[1], stage, lambda: workers, heard)
     return rows, [job.spec for job in stage.jobs], heard
 
 
@@ -48,12 +48,16 @@ def study(*names: str, **changes: Any) -> StudySpec:
 
 
 def test_the_baseline_is_always_there() -> None:
-    assert [v.name for v in chosen_variants(["both"])] == ["none", "both"]
-    assert [v.name for v in chosen_variants([])] == ["none"]
-    assert [v.name for v in chosen_variants(["both", "all", "self"])] == list(FACTORIAL)
-    assert "c2ms-both" in [v.name for v in chosen_variants(["all", "c2ms-both"])]
+    def names(*variants: str, **changes: Any) -> list[str]:
+        return [row.name for row in chosen_rows(study(*variants, **changes))]
+
+    assert names("both") == names() == ["none", "both"]
+    assert names("none") == ["none"]
+    assert names("both", baseline=False) == ["both"]
+    assert names("both", "all", "self") == list(FACTORIAL)
+    assert "c2ms-both" in names("all", "c2ms-both")
     with pytest.raises(InputError, match="did you mean"):
-        chosen_variants(["cross-modl"])
+        names("cross-modl")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_counterpart_without_the_branch() -> None:
 
 
 @pytest.mark.parametrize("budget", [Budget(trials=1, seeds=1), Budget(trials=5, seeds=3), LAVISH])
-@pytest.mark.parametrize("names", [(), ("self",), ("both",), ("all", "c2ms-both")])
+@pytest.mark.parametrize("names", [("none",), ("self",), ("both",), ("all", "c2ms-both")])
 def test_the_progress_bar_ends_where_it_says(tmp_path: Path, budget: Budget, names: tuple[str, ...]) -> None:
     given = context(tmp_path, budget=budget)
     spec = study(*names, references=("actionformer-privileged",))

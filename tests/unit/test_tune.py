@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_parts import result_of, run_spec
 
+from tal_bench.config import Settings
 from tal_bench.distill.variants import variants
 from tal_bench.results import EpochRecord
 from tal_bench.studies.pruning import judge
-from tal_bench.studies.tune import Settings, Trial, best, propose
+from tal_bench.studies.tune import Trial, best, propose
 
 BOTH = variants.get("both")
 SPACE, DEFAULTS = BOTH.search_space(), BOTH.defaults()
 
 
 def ask(past: list[Trial], count: int = 4, seed: int = 0, row: str = "both") -> list[Settings]:
-    return propose(past, SPACE, DEFAULTS, count=count, seed=seed, row=row)
+    return propose(past, SPACE, [DEFAULTS], count=count, seed=seed, row=row)
 
 
 def tried(settings_: Settings, score: float, status: str = "finished") -> Trial:
@@ -75,9 +76,9 @@ def test_failed_and_pruned_trials_are_digested() -> None:
 def test_best_is_the_highest_and_of_equals_the_earliest() -> None:
     a, b, c, d = ask([])
     trials = [tried(a, 1.0), tried(b, 5.0), tried(c, 5.0), tried(d, 9.0, "failed")]
-    assert best(trials, DEFAULTS) == b
-    assert best([tried(d, 9.0, "pruned")], DEFAULTS) == DEFAULTS
-    assert best([], DEFAULTS) == DEFAULTS
+    assert best(trials) is trials[1]
+    assert best([tried(d, 9.0, "pruned")]) is None
+    assert best([]) is None
 
 
 def test_pruning_compares_with_the_given_curves_alone() -> None:

@@ -1,0 +1,209 @@
+"""The page stands alone, says where its numbers come from, and shows what is there and nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fake_study import CLASSES, ROWS, TIOU, write_fake_study
+
+from tal_bench.report import figure_makers
+from tal_bench.report.collect import Study, collect
+from tal_bench.report.figures_accuracy import class_differences
+from tal_bench.report.notes import headline, interval
+from tal_bench.report.page import SHOWN, page
+from tal_bench.report.reported import CAUTION, reported
+from tal_bench.report.tables import latex, markdown
+from tal_bench.report.trials import importances, trial_table
+from tal_bench.results import StudyFolder
+
+PIXEL = bytes.fromhex(  # a PNG of one pixel
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8ffff3f"
+    "0005fe02fea7356981000000004945" + "4e44ae426082"
+)
+VOID = {"meta", "img"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study")
+    write_fake_study(path, trials=8)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    return collect(folder)
+
+
+class Balanced(HTMLParser):
+    """Tags that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.loads += [v or "" for k, v in attrs if k in ("src", "srcset", "data") or tag == "link"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_no_network(study: Study) -> None:
+    text = page(study, dict.fromkeys(SHOWN, PIXEL))
+    parser = Balanced()
+    parser.feed(text)
+    assert not parser.open
+    assert len(parser.loads) == len(SHOWN)
+    assert all(source.startswith("data:image/png;base64,") for source in parser.loads)
+    assert not re.search(r"<script|@import|url\(|<link", text)
+
+
+def test_every_table_of_the_page_says_its_source(study: Study) -> None:
+    text = page(study, {})
+    assert text.count("<table>") == text.count('<p class="source">') == 2
+    for source in re.findall(r'<p class="source">(.*?)</p>', text):
+        for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "2026-01-31"):
+            assert part in source
+
+
+def test_the_page_says_what_the_table_says(study: Study) -> None:
+    text = page(study, {})
+    both = next(row for row in study.rows if row.name == "both")
+    estimate, _, ends = interval(both.differences["none"]).partition(" [")
+    assert f"{estimate}</span><small>[{ends.replace(' [', '')}" in text.replace("≈ ", "≈ ")
+    assert f"{both.mean():.1f} ± {both.sd():.1f}" in text
+
+
+def test_names_cannot_write_html(study: Study) -> None:
+    record = study.record.model_copy(update={"command": "tal-bench <script>alert(1)</script>"})
+    assert "<script>" not in page(replace(study, record=record), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"finished": False}, {"trials": 0, "costs": False, "seeds": 1}, {"rows": ()}, {"videos": 1}],
+    ids=str,
+)
+def test_the_page_of_less(change: dict[str, object], tmp_path: Path) -> None:
+    write_fake_study(tmp_path, **({"rows": ROWS[3:6]} | change))  # type: ignore[arg-type]
+    study = collect(tmp_path)
+    drawn = {name for name, make in figure_makers().items() if make(study) is not None}
+    assert ("tuning" in drawn) == ("rows" not in change and "trials" not in change)
+    text = page(study, {})
+    assert ("UNFINISHED" in text) == ("finished" in change)
+    assert ('id="cost"' in text) == ("costs" not in change and "rows" not in change)
+
+
+def test_what_other_commands_left_is_shown(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "diagnosis").mkdir()
+    (tmp_path / "diagnosis" / "gains.png").write_bytes(PIXEL)
+    (tmp_path / "robustness").mkdir()
+    (tmp_path / "robustness" / "robustness.csv").write_text("row,corruption,map_avg\nboth,<b>,41.25\n")
+    text = page(study, {}, tmp_path)
+    assert 'id="errors"' in text
+    assert "41.25" in text
+    assert "&lt;b&gt;" in text
+    assert 'id="errors"' not in page(study, {})
+
+
+def test_the_headline_is_arithmetic(study: Study) -> None:
+    first, second = headline(study)
+    mean = {row.name: row.mean() or 0.0 for row in study.rows}
+    best = max((row for row in study.students()), key=lambda row: row.mean() or 0.0)
+    teacher = max(best.record.teachers.values(), key=lambda name: mean[name])
+    assert f"`{best.name}`" in first
+    gained, gap = mean[best.name] - mean["none"], mean[teacher] - mean["none"]
+    assert f"{gained:.1f} of {gap:.1f} points" in second
+
+
+def test_reported_rows_stand_apart(study: Study) -> None:
+    assert not reported(study), "nobody reports numbers on sprites"
+    thumos = replace(study, record=study.record.model_copy(update={"dataset": "thumos14-opentad"}))
+    rows = reported(thumos)
+    assert all(row.source and row.url.startswith("https://") for row in rows)
+    tridet = next(row for row in rows if row.method == "TriDet" and row.modalities == "rgb + flow")
+    assert tridet.at["map_avg"] == pytest.approx(
+        sum(tridet.at[f"map_{t:.2f}"] for t in TIOU) / len(TIOU), abs=0.01
+    )
+    for text in (page(thumos, {}), markdown(thumos), latex(thumos)):
+        assert CAUTION in text
+        assert "69.3" in text
+    before, _, after = markdown(thumos).partition("## Reported in the literature")
+    assert "TemporalMaxer" not in before
+    assert "TemporalMaxer" in after
+
+
+def test_every_reported_average_is_that_of_its_levels(study: Study) -> None:
+    for name in ("thumos14", "epic-kitchens-100-verb", "epic-kitchens-100-noun"):
+        rows = reported(replace(study, record=study.record.model_copy(update={"dataset": name})))
+        assert rows
+        for row in rows:
+            levels = [value for metric, value in row.at.items() if metric != "map_avg"]
+            if levels:
+                assert sum(levels) / len(levels) == pytest.approx(row.at["map_avg"], abs=0.06), row.method
+
+
+def test_differences_at_each_tiou_average_to_the_difference(study: Study) -> None:
+    for row in study.students():
+        if row.name == "none":
+            assert not row.at_tiou
+            continue
+        assert len(row.at_tiou) == len(TIOU)
+        mean = sum(d.estimate for d in row.at_tiou) / len(TIOU)
+        assert mean == pytest.approx(row.differences["none"].estimate)
+        assert all(d.low < d.estimate < d.high for d in row.at_tiou)
+
+
+def test_class_differences_are_those_of_the_means(study: Study) -> None:
+    table = class_differences(study)
+    assert list(table.columns) == list(CLASSES)
+    assert "none" not in table.index
+    rows = {row.name: row for row in study.rows}
+    both, none = (
+        sum(r.per_class["circle"] for r in rows[n].results) / len(rows[n].results) for n in ("both", "none")
+    )
+    assert table.loc["both", "circle"] == pytest.approx(both - none)
+
+
+def test_trials_are_read_from_the_runs(study: Study, folder: Path) -> None:
+    row = next(row for row in study.rows if row.name == "both")
+    table = trial_table(row)
+    assert len(table) == 8
+    assert list(table.columns) == ["number", "status", "map", "best", "lr"], "only what varied"
+    first = StudyFolder(folder).read_run(row.record.trials[0])
+    assert first is not None
+    assert table.loc[0, "lr"] == pytest.approx(first.spec.train.lr)
+    assert table["best"].is_monotonic_increasing
+    assert table.loc[7, "status"] == "pruned"
+
+
+def test_importance_finds_the_setting_that_matters(study: Study) -> None:
+    row = next(row for row in study.rows if row.name == "both")
+    table = trial_table(row)
+    table["other"] = [0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2, 0.6]
+    table["map"] = 100 * table["lr"] / table["lr"].max()
+    found = importances(table.assign(status="finished"))
+    assert found["lr"] > 0.8
+    assert sum(found.values()) == pytest.approx(1)
+    assert importances(table.head(3)) == {}
+
+
+def test_every_figure_fits_its_frame(study: Study) -> None:
+    for name, make in figure_makers().items():
+        drawing = make(study)
+        assert drawing is not None, name
+        drawing.draw_without_rendering()
+        renderer = drawing.canvas.get_renderer()  # type: ignore[attr-defined]
+        words = " ".join(text.get_text() for text in drawing.findobj(lambda a: hasattr(a, "get_text")))
+        assert "0123abc" in words, f"{name} does not say its commit"
+        box = drawing.get_tightbbox(renderer)  # type: ignore[no-untyped-call]
+        width, height = drawing.get_size_inches()
+        assert box.x0 > -0.02 and box.y0 > -0.02 and box.x1 < width + 0.02 and box.y1 < height + 0.02, name

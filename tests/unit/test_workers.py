@@ -1,0 +1,46 @@
+"""Local workers: one that dies costs the call that it was at, which is done again."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tal_bench.processes import ATTEMPTS, LocalWorkers, WorkerLostError
+
+
+def die_first(note: Path) -> int:
+    """Kill the worker at the first call."""
+    note.open("a").write("x")
+    if len(note.read_text()) == 1:
+        os.kill(os.getpid(), 9)
+    return os.getpid()
+
+
+def always_die(note: Path) -> None:
+    note.open("a").write("x")
+    os.kill(os.getpid(), 9)
+
+
+def slowly(note: Path) -> int:
+    note.open("a").write("x")
+    time.sleep(2.5)
+    return os.getpid()
+
+
+def test_a_dead_worker_costs_its_own_call_alone(tmp_path: Path) -> None:
+    workers = LocalWorkers(2)
+    assert workers.size() == 2
+    slow = workers.submit(slowly, tmp_path / "slow")
+    again = workers.submit(die_first, tmp_path / "again")
+    never = workers.submit(always_die, tmp_path / "never")
+    assert again.result() != slow.result()
+    with pytest.raises(WorkerLostError, match=f"died {ATTEMPTS} times"):
+        never.result()
+    assert (tmp_path / "slow").read_text() == "x", "the other worker went on"
+    assert (tmp_path / "again").read_text() == "xx"
+    assert (tmp_path / "never").read_text() == "x" * ATTEMPTS
+    assert workers.submit(os.getpid).result() != os.getpid(), "workers are replaced"
+    workers.shutdown()
