@@ -2,6 +2,7 @@
 #   make ablate   the main job: the student taught by two teachers against the student alone
 #   make test     every test                  make lint    style and types
 #   make bench    benchmarks                  make ui      the runs in MLflow's pages
+#   make docs     docs/ as pages, in site/
 #   make clean    removes .venv and caches, keeps results
 
 VENV := .venv
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(FITS)' 2>/dev/null && ech
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: ablate test lint bench ui install dev clean
+.PHONY: ablate test lint bench docs ui install dev clean
 
 ablate: $(VENV)/installed
 	$(BIN)/tal-bench ablate --variant both
@@ -27,6 +28,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui
@@ -52,6 +56,10 @@ $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $(VENV)/installed $@
 
+$(VENV)/installed-docs: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
+	@touch $(VENV)/installed $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf site $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

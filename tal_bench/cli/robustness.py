@@ -98,8 +98,7 @@ def robustness(
         plugins=tuple(plugin or ()),
     )
     command = shlex.join(["tal-bench", *sys.argv[1:]])
-    with progress_bar("corrupting") as corrupting, progress_bar("testing") as testing:
-        found = measure_robustness(what, options, corrupting=corrupting, testing=testing, command=command)
+    found = measure_robustness(what, options, progress=progress_bar, command=command)
     written = [] if folder is None else write_robustness(found, folder)
     if as_json:
         typer.echo(json.dumps(summary(found), indent=1))

@@ -42,15 +42,19 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     from tal_bench.results import write_atomically
 
     study = study or collect(folder)
-    drawn = draw(study)
+    drawn, fronts = draw(study), pareto.files(study)
+    shown = {name: found[".png"] for name, found in drawn.items()}
+    shown |= {
+        name.removesuffix(".png"): x for name, x in fronts.items() if isinstance(x, bytes) and ".png" in name
+    }
     files: dict[str, str | bytes] = {
-        "page.html": page(study, {name: found[".png"] for name, found in drawn.items()}, folder),
+        "page.html": page(study, shown, folder),
         "table.md": tables.markdown(study),
         "table.csv": tables.csv(study),
         "table.tex": tables.latex(study),
         "summary.json": json.dumps(summary(study), indent=1) + "\n",
     }
-    files |= pareto.files(study)
+    files |= fronts
     for name, found in drawn.items():
         place = name if name == FIRST else f"figures/{name}"
         files |= {f"{place}{suffix}": content for suffix, content in found.items()}

@@ -147,10 +147,17 @@ def collect(folder: Path) -> Study:
     """
     files = StudyFolder(folder)
     record = files.read_study()
-    order = ("teacher", "reference", "student")
-    rows = [_row(files, row) for kind in order for row in record.rows if row.kind == kind]
+    rows = collect_rows(folder)
     rows, interaction, warnings = _compare(files, record, rows)
     return Study(record, tuple(rows), interaction, tuple(warnings))
+
+
+def collect_rows(folder: Path) -> list[Row]:
+    """Rows with their runs, without the intervals, which take time; errors as `collect`."""
+    files = StudyFolder(folder)
+    records = files.read_study().rows
+    order = ("teacher", "reference", "student")
+    return [_row(files, row) for kind in order for row in records if row.kind == kind]
 
 
 def _row(files: StudyFolder, record: RowRecord) -> Row:

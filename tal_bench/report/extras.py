@@ -31,7 +31,7 @@ def robustness_section(folder: Path | None) -> Section | None:
     """Figure and table of `<study>/robustness`, none where it was not measured."""
     if folder is None:
         return None
-    shown = _pictures(folder, "robustness", {"figure": "mAP on corrupted videos."})
+    shown = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
     file = folder / "robustness" / "robustness.csv"
     tables = []
     if file.is_file():

@@ -160,11 +160,15 @@ def headline(study: Study) -> list[str]:
         return [text]
     top = max(teachers, key=lambda row: row.mean() or 0.0)
     gap = (top.mean() or 0.0) - base
-    said = f"Its teacher `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
+    which = "best teacher" if len(teachers) > 1 else "teacher"
+    said = f"Its {which} `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
     if gap > 0:
         said += f": {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it are closed"
     if best.minute and top.minute and top.minute > best.minute:
         said += f", at {100 * best.minute / top.minute:.0f} % of its seconds per minute of video"
+        others = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
+        shares = [f"{100 * x / y:.1f} % with {extractor(a)}" for a, (x, y) in others.items() if x and y]
+        said += f" ({', '.join(shares)})" if shares else ""
     return [text, f"{said}."]
 
 

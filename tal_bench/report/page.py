@@ -28,6 +28,7 @@ SHOWN = {
     "seeds": "Every seed, and the paired differences with their 95 % intervals.",
     "tiou": "mAP at each tIoU, and the gain over none there.",
     "classes": "Gain over none per class.",
+    "pareto": "The front of the search, on validation and on test.",
     "cost": "Seconds for a minute of video, step by step.",
     "training": "Loss on labels and validation mAP over epochs.",
     "tuning": "The search for settings, trial by trial.",
@@ -97,7 +98,7 @@ def _accuracy(study: Study, figures: Mapping[str, bytes]) -> Section:
         text,
         [_table(study, accuracy(study))],
         words.findings(study),
-        _pictures(("figure", "seeds"), figures),
+        _pictures(("figure", "pareto", "seeds"), figures),
     )
 
 
@@ -143,23 +144,26 @@ def _settings(study: Study, figures: Mapping[str, bytes]) -> Section | None:
 def _table(study: Study, columns: Sequence[Column]) -> Table:
     """Columns as in the files, with modalities, teachers and model below the row's name."""
     name, *others = [c for c in columns if c.header not in ("Modalities", "Teachers", "Model")]
-    details = [c for c in columns if c.header in ("Modalities", "Teachers", "Model")]
+    details = {c.header for c in columns}
     best = [column.best(study.rows) for column in others]
     groups = []
     for kind, members in groupby(study.rows, key=lambda row: row.record.kind):
         lines = []
         for row in members:
-            below = ", ".join(dict.fromkeys(t for c in details if (t := c.text(row)) not in ("–", row.name)))
             cells = [
                 _cell(column, row, row.name in names) for column, names in zip(others, best, strict=True)
             ]
-            lines.append([Cell(name.text(row), _arrow(row, below)), *cells])
+            lines.append([Cell(name.text(row), _below(row, details)), *cells])
         groups.append(Group(GROUPS[kind], lines))
     return Table([Header("Row", text=True), *(Header(c.header) for c in others)], groups)
 
 
-def _arrow(row: Row, below: str) -> str:
-    return below.replace(", ", " ← ", 1) if row.record.teachers else below
+def _below(row: Row, details: set[str]) -> str:
+    """What a row reads and learns from, or which model it is, as far as the table says it."""
+    if "Teachers" not in details:
+        return f"{row.record.model}, {row.record.modalities}"
+    taught = " + ".join(row.record.teachers.values())
+    return f"{row.record.modalities} ← {taught}" if taught else row.record.modalities
 
 
 def _cell(column: Column, row: Row, best: bool) -> Cell:

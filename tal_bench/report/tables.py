@@ -42,6 +42,8 @@ TEX = {
     "τ": r"$\tau$",
     "–": "--",
 }
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""A table as wide as it is, or as the text where that is narrower."""
 
 
 @dataclass(frozen=True)
@@ -241,29 +243,38 @@ def latex(study: Study) -> str:
     tables = [_latex_table(columns, study.rows) for columns in (accuracy(study), costs(study)) if columns]
     if found := reported(study):
         tables.append(_reported_latex(study, found))
-    return f"% needs \\usepackage{{booktabs}}\n{comments}\n" + "\n".join(tables)
+    return f"% needs \\usepackage{{booktabs,graphicx}}\n{comments}\n" + "\n".join(tables)
 
 
 def _reported_latex(study: Study, rows: Sequence[Reported]) -> str:
     headers = reported_headers(study)
     lines = [f"% {CAUTION}", *(f"% {row.method}, {row.modalities}: {row.source}, {row.url}" for row in rows)]
-    lines += [rf"\begin{{tabular}}{{lll{'r' * (len(headers) - 3)}}}", r"\toprule"]
+    lines += [FITTED, rf"\begin{{tabular}}{{lll{'r' * (len(headers) - 3)}}}", r"\toprule"]
     lines += [" & ".join(map(escape, headers)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(escape, reported_cells(study, row))) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
+
+
+def _stacked(column: Column) -> str:
+    """A header for LaTeX, its unit on a line of its own; `[` behind a line break would be its argument."""
+    name, bracket, unit = column.header.partition(" (" if " (" in column.header else " [")
+    if not bracket:
+        return escape(name)
+    return rf"\shortstack[r]{{{escape(name)}\\{{}}{escape(bracket.strip() + unit)}}}"
 
 
 def _latex_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     best = [column.best(rows) for column in columns]
-    lines = [r"\begin{tabular}{" + "".join("l" if _is_text(c) else "r" for c in columns) + "}", r"\toprule"]
-    lines.append(" & ".join(escape(column.header) for column in columns) + r" \\")
+    sides = "".join("l" if _is_text(column) else "r" for column in columns)
+    lines = [FITTED, rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
+    lines.append(" & ".join(map(_stacked, columns)) + r" \\")
     for _, members in groupby(rows, key=lambda row: row.record.kind):
         lines.append(r"\midrule")
         for row in members:
             texts = [escape(column.text(row)) for column in columns]
             cells = [rf"\textbf{{{t}}}" if row.name in b else t for t, b in zip(texts, best, strict=True)]
             lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
 def escape(text: str) -> str:

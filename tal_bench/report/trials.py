@@ -67,8 +67,10 @@ def importances(table: pd.DataFrame) -> dict[str, float]:
     Empty with fewer than `FEWEST` finished trials or without a difference to explain. A few trials say
     little: the share is that of a forest fitted to them.
     """
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its progress bars miss ipywidgets, in a notebook
+        import optuna
+        from optuna.importance import FanovaImportanceEvaluator
 
     finished = table[(table["status"] == "finished") & table["map"].notna()]
     names = [name for name in table.columns[4:] if finished[name].nunique() > 1]

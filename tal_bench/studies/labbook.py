@@ -99,12 +99,14 @@ def register(
     versions = client.search_model_versions(f"name = '{name}'")
     known = next((v for v in versions if v.tags.get("hash") == final.hash and v.run_id == run_id), None)
     if known is None:
+        facts = _facts(record, row, final, tuned, files.read_cost(row.cost) if row.cost else None)
+        listed = "\n".join(f"- {key}: {value}" for key, value in facts.items())  # tags show five at a time
         known = client.create_model_version(
             name,
             source=f"runs:/{run_id}/{weights}",
             run_id=run_id,
-            tags=_facts(record, row, final, tuned, files.read_cost(row.cost) if row.cost else None),
-            description=f"Row `{row.name}` of the study `{record.spec.name}`, seed {final.spec.seed}.",
+            tags=facts,
+            description=f"Row `{row.name}` of `{record.spec.name}`, seed {final.spec.seed}.\n\n{listed}",
         )
     client.set_registered_model_alias(name, alias, known.version)
 

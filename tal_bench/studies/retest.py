@@ -112,7 +112,7 @@ def run_tests(
     store: Store | None,
     root: Path,
     options: Options,
-    progress: Progress | None,
+    progress: Progress,
 ) -> list[RunScores]:
     """Test every model on everything that has not been tested yet."""
     by_corruption: dict[str, list[Condition]] = {"": []}
@@ -136,8 +136,7 @@ def run_tests(
     with contextlib.closing(work_through(run_test, waiting, options.jobs, crashed)) as ended:
         for _ in ended:
             done += 1
-            if progress:
-                progress(done, len(every))
+            progress(done, len(every))
     return [_scores(subject, of_one) for subject, of_one in zip(subjects, tests, strict=True)]
 
 

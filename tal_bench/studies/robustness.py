@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,14 +30,20 @@ from tal_bench.studies.run import open_once
 from tal_bench.studies.subjects import Subject, dataset_of, file_subjects, study_subjects
 
 BASELINE = "none"
+Display = Callable[[str], AbstractContextManager[Progress]]
+
+
+@contextlib.contextmanager
+def silent(what: str) -> Iterator[Progress]:
+    """Show no progress."""
+    yield lambda done, total: None
 
 
 def measure_robustness(
     what: Sequence[Path],
     options: Options,
     *,
-    corrupting: Progress | None = None,
-    testing: Progress | None = None,
+    progress: Display = silent,
     command: str = "",
 ) -> Robustness:
     """Test models on corrupted versions of the test videos that they were tested on.
@@ -47,8 +54,7 @@ def measure_robustness(
     Args:
         what: the folder of a study, or files of weights.
         options: what is tested, and how.
-        corrupting: called with (videos done, videos in all) while features are made.
-        testing: called with (tests done, tests in all).
+        progress: gives, for what is being done, a callback for (done, in all) for as long as that takes.
         command: for the tables.
 
     Raises:
@@ -59,14 +65,19 @@ def measure_robustness(
     level, wanted = _wanted(options)
     dataset = dataset_of(subjects, options.dataset, data_root=options.data_root, jobs=options.jobs)
     against = _against(subjects, options.against)
+    if len({subject.limit for subject in subjects}) > 1:
+        hint = "give those of one budget"
+        raise InputError("some models were tested on all videos, others on a few", where="RUN", hint=hint)
     data = open_once(dataset, _reads(subjects, dataset), subjects[0].limit)
     found = _level(dataset, data, options, level)
     wanted = wanted or conditions((), options.severities, options.shares, on=found)
     root = options.cache or default_cache_dir()
     store = _store(root, dataset, subjects, options.seed) if found == "pixels" else None
     if store is not None:
-        _corrupt(store, data, wanted, options, corrupting)
-    scores = run_tests(subjects, dataset, wanted, store, root, options, testing)
+        with progress("corrupting") as show:
+            _corrupt(store, data, wanted, options, show)
+    with progress("testing") as show:
+        scores = run_tests(subjects, dataset, wanted, store, root, options, show)
     videos = [video.meta.id for video in data.videos("test")]
     groups = groups_of(data, videos)
     lines = robustness(scores, against=against, videos=len(videos), groups=len(set((groups or {}).values())))
@@ -155,7 +166,7 @@ def _store(root: Path, dataset: DatasetSpec, subjects: Sequence[Subject], seed: 
 
 
 def _corrupt(
-    store: Store, data: Dataset, wanted: Sequence[Condition], options: Options, progress: Progress | None
+    store: Store, data: Dataset, wanted: Sequence[Condition], options: Options, progress: Progress
 ) -> None:
     """Make the features that are not there yet."""
     videos = {video.meta.id: video for video in data.videos("test")}
@@ -171,8 +182,7 @@ def _corrupt(
     with contextlib.closing(work_through(work, bare, options.jobs, crashed)) as ended:
         for _ in ended:
             done += 1
-            if progress:
-                progress(done, len(videos))
+            progress(done, len(videos))
 
 
 def _without_features(video: Video) -> Video:

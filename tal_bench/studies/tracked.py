@@ -89,7 +89,9 @@ def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
     }
     if row is not None and row.kind == "student":
         chosen["variant"] = row.name
-    if distill is not None:
+    if distill is None:  # the same names in every run, so that any two can be compared
+        chosen |= {"teacher": "none", "soft_weight": "0", "student_init": "random"}
+    else:
         chosen |= {
             "teacher": teacher_names(spec, row),
             "soft_weight": f"{distill.soft_weight:.4g}",
@@ -167,15 +169,21 @@ def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord
     tags = {f"tal_bench.{key}": str(line[key]) for key in TAGGED}
     tags |= {"tal_bench.protocol": result.spec.protocol, "mlflow.runName": run_name(result, name)}
     tags |= _source(record, line["commit"])
-    tags["mlflow.note.content"] = _describe(result, line)
-    if result.status == "pruned":
-        last = result.history[-1] if result.history else None
-        at = f" at epoch {last.epoch} of {result.spec.train.total_epochs}" if last else ""
-        score = f", validation mAP {last.validation_map:.1f}" if last and last.validation_map else ""
-        tags["tal_bench.reason"] = f"pruned by the rule {result.spec.pruner}{at}{score}"
-    if result.error:
-        tags["tal_bench.reason"] = result.error[:VALUE_LIMIT]
+    reason = _reason(result)
+    if reason:
+        tags["tal_bench.reason"] = reason
+    tags["mlflow.note.content"] = _describe(result, line) + (f"\n\n**{reason}**" if reason else "")
     return tags
+
+
+def _reason(result: RunResult) -> str:
+    """Why a run did not finish; empty where it did."""
+    if result.status != "pruned":
+        return (result.error or "")[:VALUE_LIMIT]
+    last = result.history[-1] if result.history else None
+    at = f" at epoch {last.epoch} of {result.spec.train.total_epochs}" if last else ""
+    score = f", validation mAP {last.validation_map:.1f}" if last and last.validation_map else ""
+    return f"pruned by the rule {result.spec.pruner}{at}{score}"
 
 
 def _describe(result: RunResult, line: dict[str, Any]) -> str:

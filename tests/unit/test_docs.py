@@ -1,17 +1,20 @@
-"""The examples of docs/extend.md work as they stand."""
+"""The examples of docs/extend.md work as they stand; the pages are complete and name what exists."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tal_bench.data.registry import read_dataset_file
 
-TEXT = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -39,3 +42,33 @@ def test_plugins_are_short_and_listed(kind: str, name: str, tmp_path: Path) -> N
     command = [sys.executable, "-m", "tal_bench", "list", kind, "--plugin", str(file)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert name in listed
+
+
+def test_every_page_is_in_the_contents() -> None:
+    pages = {file.name for file in (ROOT / "docs").glob("*.md")}
+    assert (
+        set(re.findall(r"[\w-]+\.md", str(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))) == pages
+    )
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(([\w-]+\.md)", index)) == pages - {"index.md"}
+
+
+def test_the_python_interface_exists_and_is_described() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    entries = re.findall(
+        r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\])?", text, flags=re.MULTILINE
+    )
+    assert len(entries) > 10
+    for module, members in entries:
+        place = ROOT.joinpath(*module.split("."))
+        files = (
+            [place.with_suffix(".py")] if place.with_suffix(".py").is_file() else sorted(place.glob("*.py"))
+        )
+        bodies = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
+        found = {
+            node.name: ast.get_docstring(node)
+            for node in bodies
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        for name in filter(None, re.split(r",\s*", members)):
+            assert found.get(name), f"{module}.{name} is not there, or says nothing about itself"

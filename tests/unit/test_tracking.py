@@ -128,6 +128,7 @@ def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyReco
     assert [(m.step, m.value) for m in history] == [(4, 10.0), (8, 20.0), (12, 30.0)]
     failed = next(run for run in children if run.info.status == "FAILED")
     assert failed.data.tags["tal_bench.reason"] == "loss is not finite at step 17"
+    assert "loss is not finite at step 17" in failed.data.tags["mlflow.note.content"]
     pruned = [run for run in children if run.info.status == "KILLED"]
     assert all("pruned" in run.data.tags["tal_bench.reason"] for run in pruned)
 
@@ -363,3 +364,83 @@ def test_names_and_notes_fit() -> None:
     text = tracked.note(lines)
     assert len(text) < 8000
     assert text.splitlines()[-3] == "x" * 99
+
+
+def registrable(folder: Path, record: StudyRecord) -> StudyRecord:
+    """The study with weights on disk and rows that say which trial their settings come from."""
+    files = StudyFolder(folder)
+    rows = tuple(r.model_copy(update={"chosen": r.trials[0] if r.trials else ""}) for r in record.rows)
+    for row in rows:
+        for hash_ in row.finals:
+            files.run_file(hash_, ".safetensors").write_bytes(b"weights")
+    return record.model_copy(update={"rows": rows})
+
+
+def test_the_best_student_on_validation_is_registered_once(
+    uri: str, record: StudyRecord, folder: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    record, files = registrable(folder, record), StudyFolder(folder)
+    best = next(row for row in record.rows if row.name == "cross-modal")
+    tuned = files.read_run(best.chosen)
+    assert tuned is not None
+    files.write_run(tuned.model_copy(update={"metrics": tuned.metrics | {"map_avg": 99.0}}))
+    for _ in range(2):
+        tracker = Tracker(uri)
+        tracker.study(record, folder)
+        tracker.finish(record, "table")
+    client = MlflowClient(uri)
+    (model,) = client.search_registered_models()
+    (version,) = client.search_model_versions(f"name = '{model.name}'")
+    assert version.tags["row"] == "cross-modal"
+    assert version.tags["hash"] == best.finals[0]
+    assert version.tags["mAP_validation"] == "99.00"
+    assert float(version.tags["gmacs"]) == pytest.approx(39.7)
+    assert "gmacs: 39.7" in version.description
+    assert client.get_model_version_by_alias(model.name, "fake").version == version.version
+    assert Path(client.get_model_version_download_uri(model.name, version.version)).name == (
+        f"{best.finals[0]}.safetensors"
+    )
+
+
+@pytest.mark.parametrize("why", ["asked", "smoke", "unfinished"])
+def test_some_students_are_not_registered(uri: str, record: StudyRecord, folder: Path, why: str) -> None:
+    from mlflow import MlflowClient
+
+    record = registrable(folder, record)
+    if why == "smoke":
+        record = record.model_copy(update={"spec": record.spec.model_copy(update={"budget": "smoke"})})
+    if why == "unfinished":
+        record = record.model_copy(update={"finished": None})
+    tracker = Tracker(uri, register=why != "asked")
+    tracker.study(record, folder)
+    tracker.finish(record, "table")
+    assert not MlflowClient(uri).search_registered_models()
+
+
+def test_the_dataset_is_an_input_of_every_run(uri: str, record: StudyRecord, folder: Path) -> None:
+    from mlflow import MlflowClient
+
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    tracker.finish(record, "table")
+    (parent,), children = runs_of(uri)
+    used = Counter[str]()
+    for run in (parent, *children):
+        (given,) = run.inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("sprites", "f" * 16)
+        used[given.tags[0].value] += 1
+    assert used == {"study": 1, "tuning": 4, "final": 9}
+    files = {f.path for f in MlflowClient(uri).list_artifacts(parent.info.run_id)}
+    assert "environment.json" in files
+
+
+def test_runs_on_labels_have_the_parameters_of_distilled_ones(
+    uri: str, record: StudyRecord, folder: Path
+) -> None:
+    tracker = Tracker(uri)
+    tracker.study(record, folder)
+    _, children = runs_of(uri)
+    plain = next(r for r in children if r.data.tags["tal_bench.row"] == "none")
+    assert (plain.data.params["teacher"], plain.data.params["soft_weight"]) == ("none", "0")
