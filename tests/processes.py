@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE = 240.0
+PATIENCE = 900.0
 """Seconds after which a process counts as stuck; many times what a quiet machine needs."""
 
 

@@ -18,6 +18,7 @@ from tal_bench.studies import ledger as ledger_module
 from tal_bench.studies.ledger import Ledger
 from tal_bench.studies.storage import database_url
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SPACE = {"lr": Range(low=0.1, high=10.0), "soft_weight": Range(low=0.1, high=0.9, log=False)}
 SETTINGS = [{"lr": 0.5 * (1 + i), "soft_weight": 0.5} for i in range(4)]
 SPECS = [run_spec(seed=i) for i in range(4)]
