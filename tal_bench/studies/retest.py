@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tal_bench.config import DatasetSpec, content_hash
+from tal_bench.config import DatasetSpec, Spec, content_hash
 from tal_bench.data.corruptions.features import corrupt_features
 from tal_bench.data.corruptions.registry import PROTOCOL, Condition
 from tal_bench.data.corruptions.store import FOLDER, Store
@@ -123,7 +123,7 @@ def run_tests(
     tests: list[list[Test]] = []
     for subject in subjects:
         weights = hashlib.sha256(subject.file.read_bytes()).hexdigest()[:16]
-        model = [weights, subject.detector.model_dump(mode="json"), subject.decode.model_dump(mode="json")]
+        model = [weights, _said(subject.detector), _said(subject.decode)]
         tests.append([])
         for part in by_corruption.values():
             versions = [condition.folder(options.seed) for condition in part]
@@ -140,12 +140,19 @@ def run_tests(
     return [_scores(subject, of_one) for subject, of_one in zip(subjects, tests, strict=True)]
 
 
+def _said(spec: Spec) -> dict[str, Any]:
+    """What a spec says beyond its defaults; so a setting that comes later does not make old outcomes void."""
+    return spec.model_dump(mode="json", exclude_defaults=True)
+
+
 def _identity(dataset: DatasetSpec, store: Store | None, seed: int) -> list[Any]:
     """What features and protocol a test sees, wherever the files lie."""
-    value = dataset.model_dump(mode="json", exclude={"annotations", "scores"})
+    value = _said(dataset)
+    for key in ("annotations", "scores"):
+        value.pop(key, None)
     for modality in value["modalities"].values():
         modality.pop("folder")
-        modality.pop("also")
+        modality.pop("also", None)
     return [value, store.extraction.hash if store else "features", seed]
 
 
