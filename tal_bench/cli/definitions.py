@@ -82,7 +82,7 @@ def tuning_spec(flags: Mapping[str, Any]) -> StudySpec:
     changes = {"variants": ("both",)} | {k: v for k, v in flags.items() if v not in (None, ())}
     value = {
         "name": "-".join(["tune", *changes["variants"]]),
-        "description": "The best settings of " + ", ".join(changes["variants"]) + ", searched on validation.",
+        "description": f"{' and '.join(changes['variants'])}: searched on validation, the find tested once.",
         "baseline": False,
     }
     return _checked(value | changes, dict.fromkeys(StudySpec.model_fields, ""), changes)

@@ -16,6 +16,9 @@ from tal_bench.errors import InputError
 if TYPE_CHECKING:
     from tal_bench.report.robustness import Robustness
 
+WIDTH = 130
+"""Of the table, where it goes to a file."""
+
 
 def robustness(
     what: Annotated[
@@ -133,6 +136,6 @@ def _print(found: Robustness) -> None:
         drops = (f"{found.line(row, name).drop:.1f}" for name in names)
         table.add_row(row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops)
     console = Console()
-    console.print(table)
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)
     for line in (*found.notes, *findings(found)):
-        console.print(line.replace("`", ""), highlight=False, markup=False)
+        typer.echo(line.replace("`", ""))

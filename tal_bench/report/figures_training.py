@@ -122,6 +122,7 @@ def _history(axes: Axes, table: pd.DataFrame) -> None:
     axes.plot(finished["number"], finished["map"], "o", color=BLACK, markersize=4)
     axes.plot(stopped["number"], stopped["map"], "x", color=RED, markersize=5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.5, max(len(table) - 0.5, 1.5))  # one trial has no span of its own
     plain(axes)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 SIZE = (10.5, 4.8)
+LOG_FROM = 3.0
+"""Ratio of the largest to the smallest cost on the fronts from which on the axis is logarithmic."""
 LABELLED = 14
 """Members that the figure names; more would hide each other."""
 HEADERS = {"map": "Validation mAP ↑", "gmacs": "GMACs ↓", "params": "Params (M) ↓"}
@@ -155,7 +157,6 @@ def figure(study: Study) -> Figure:
         _search(searched, search, cost, style)
         if mine:
             _members(tested, mine, cost, style)
-    _teachers(tested, study)
     for axes, title in (
         (searched, "on validation: every trial, and the front"),
         (tested, "on test: the front"),
@@ -167,13 +168,15 @@ def figure(study: Study) -> Figure:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.16, y=0.1)
+    _scale(tested, found, cost)
     if len(study.record.searches) > 1:
         searched.legend(frameon=False, fontsize=8, loc="lower right")
     seeds = max((len(m.row.results) for m in found), default=1)
     drawing.suptitle(f"{study.record.spec.name}: {study.record.dataset}", x=0.01, ha="left", fontsize=11)
     drawing.supxlabel(
         "w width, d blocks before the first stride, k kernels, h width inside the hallucination. "
-        + (f"Bars: ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed."),
+        + (f"Bars: ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed.")
+        + _teachers(study),
         fontsize=8,
         color="0.35",
         x=0.01,
@@ -204,7 +207,7 @@ def _search(axes: Axes, search: SearchRecord, cost: str, style: dict[str, str]) 
         [v[cost] for v in best],
         [v["map"] for v in best],
         drawstyle="steps-post",
-        linewidth=1.0,
+        linewidth=0.7,
         markersize=MARKER,
         label=search.name,
         **style,  # type: ignore[arg-type]
@@ -216,8 +219,7 @@ def _members(axes: Axes, found: Sequence[Member], cost: str, style: dict[str, st
         [m.values[cost] for m in found],
         [m.row.mean() or 0.0 for m in found],
         yerr=[m.row.sd() or 0.0 for m in found],
-        linewidth=0.8,
-        linestyle=":",
+        linestyle="",
         elinewidth=1.1,
         capsize=2.5,
         markersize=MARKER,
@@ -225,21 +227,26 @@ def _members(axes: Axes, found: Sequence[Member], cost: str, style: dict[str, st
     )
 
 
-def _teachers(axes: Axes, study: Study) -> None:
-    """What the teachers reach, as lines: their costs lie elsewhere."""
-    for row in study.rows:
-        score = row.mean()
-        if row.record.kind == "teacher" and score is not None:
-            axes.axhline(score, color="#0072B2", linewidth=0.8, linestyle="--", zorder=0)
-            axes.annotate(
-                f"{row.name} (teacher)",
-                (0.0, score),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 2),
-                textcoords="offset points",
-                fontsize=8,
-                color="#0072B2",
-            )
+def _scale(axes: Axes, found: Sequence[Member], cost: str) -> None:
+    """Costs by their ratios, where they differ much: small students stand close together."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    xs = [m.values[cost] for m in found]
+    if xs and min(xs) > 0 and max(xs) >= LOG_FROM * min(xs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _teachers(study: Study) -> str:
+    """What the teachers reach, in words: they lie far above and far to the right."""
+    told = [
+        f"{row.name} {words.number(row.mean())}"
+        for row in study.rows
+        if row.record.kind == "teacher" and row.mean() is not None
+    ]
+    return f" Teachers on test: {', '.join(told)}." if told else ""
 
 
 def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> None:
@@ -267,5 +274,6 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> Non
             va="center",
             fontsize=FONT - 1,
             color="0.1",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             arrowprops=LEADER | {"color": "0.4"},
         )

@@ -36,7 +36,7 @@ def robustness_figure(found: Robustness) -> Figure:
     rows, names = list(found.kinds), found.corruptions
     wide = 3.9 + 0.72 * len(names)
     drawing = new_figure(wide, 0.27 * len(rows) + 1.75)
-    left, right = drawing.subplots(1, 2, width_ratios=(2.9, 0.72 * len(names)), sharey=True)
+    left, right = drawing.subplots(1, 2, width_ratios=(2.9, 0.72 * len(names)))
     _kept(left, found, rows)
     drops = np.array([[found.line(row, name).drop for name in names] for row in rows])
     seaborn.heatmap(
@@ -93,7 +93,8 @@ def _kept(axes: Axes, found: Robustness, rows: list[str]) -> None:
                 zorder=2,
             )
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.set_title("average mAP (%): ○ clean, ● under corruption", loc="left", fontsize=9)
+    axes.set_ylim(len(rows), 0)
+    axes.set_title("mAP (%): ○ clean, ● corrupted", loc="left", fontsize=9)
     axes.tick_params(labelsize=SMALL)
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="both", color="0.92", linewidth=0.8)

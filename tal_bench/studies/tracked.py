@@ -86,7 +86,13 @@ def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
         "lr": f"{spec.train.lr:.4g}",
         "epochs": spec.train.total_epochs,
         "precision": spec.precision,
+        "student/width": spec.detector.width,
+        "student/depth": spec.detector.stem_blocks,
+        "student/kernel": spec.detector.head_kernel,
+        "student/hallucination": spec.detector.hallucination_width or spec.detector.privileged_channels,
     }
+    if spec.detector.inputs != "hallucinated":
+        del chosen["student/hallucination"]
     if row is not None and row.kind == "student":
         chosen["variant"] = row.name
     if distill is None:  # the same names in every run, so that any two can be compared
