@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,8 +17,6 @@ DIAGNOSIS = {
     "timelines": "The videos that changed most.",
 }
 """Figure of `tal-bench diagnose` to what it shows."""
-MOST_LINES = 60
-"""Lines of a table that a page shows."""
 
 
 def diagnosis_section(folder: Path | None) -> Section | None:
@@ -28,23 +27,46 @@ def diagnosis_section(folder: Path | None) -> Section | None:
 
 
 def robustness_section(folder: Path | None) -> Section | None:
-    """Figure and table of `<study>/robustness`, none where it was not measured."""
+    """Figure and means over all corruptions of `<study>/robustness`, none where it was not measured."""
     if folder is None:
         return None
     shown = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
     file = folder / "robustness" / "robustness.csv"
-    tables = []
-    if file.is_file():
-        table = pd.read_csv(file)
-        numbers = table.select_dtypes("number").columns
-        headers = [Header(str(c).replace("_", " "), text=c not in numbers) for c in table.columns]
-        lines = [
-            [Cell(_shown(value), classes="" if c in numbers else "text") for c, value in line.items()]
-            for line in table.head(MOST_LINES).to_dict("records")
-        ]
-        tables.append(Table(headers, [Group("", lines)]))
-    text = ["Made by `tal-bench robustness`; its tables lie in `robustness/`."]
+    tables = [_mean_over_corruptions(pd.read_csv(file))] if file.is_file() else []
+    text = ["Made by `tal-bench robustness`; every corruption and severity lies in `robustness/`."]
     return Section("Robustness", text, tables, figures=shown) if shown or tables else None
+
+
+def _mean_over_corruptions(table: pd.DataFrame) -> Table:
+    headers = [
+        Header("Row", text=True),
+        Header("Clean mAP ↑"),
+        Header("Corrupted mAP ↑"),
+        Header("Relative drop (%) ↓"),
+        Header("Drop against the reference [95 % CI]"),
+    ]
+    means = table[table["corruption"] == "all"]
+    lines = [
+        [
+            Cell(str(line["row"]), classes="text"),
+            *(Cell(_spread(line, what)) for what in ("clean", "map", "drop")),
+            Cell(_interval(line)),
+        ]
+        for line in means.to_dict("records")
+    ]
+    return Table(headers, [Group("", lines)])
+
+
+def _spread(line: Mapping[Hashable, Any], what: str) -> str:
+    mean, sd = line[f"{what}_mean"], line[f"{what}_sd"]
+    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
+
+
+def _interval(line: Mapping[Hashable, Any]) -> str:
+    middle, low, high = (line[f"delta_drop{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(middle):
+        return "–"
+    return f"{'≈ ' * (low <= 0 <= high)}{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _pictures(folder: Path | None, name: str, shown: Mapping[str, str]) -> list[Picture]:
@@ -52,9 +74,3 @@ def _pictures(folder: Path | None, name: str, shown: Mapping[str, str]) -> list[
         return []
     files = {figure: folder / name / f"{figure}.png" for figure in shown}
     return [picture(file.read_bytes(), shown[figure]) for figure, file in files.items() if file.is_file()]
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:.2f}".rstrip("0").rstrip(".")
-    return str(value)

@@ -108,8 +108,10 @@ def _way(spec: StudySpec) -> str:
 
 
 def title(study: Study) -> str:
-    """Name, dataset, and whether something is missing."""
-    return f"{study.record.spec.name} on {study.record.dataset}{'' if study.complete else ' (incomplete)'}"
+    """Name, dataset, the student if it is not the usual one, and whether something is missing."""
+    spec = study.record.spec
+    student = "" if spec.student == StudySpec.model_fields["student"].default else f", student {spec.student}"
+    return f"{spec.name} on {study.record.dataset}{student}{'' if study.complete else ' (incomplete)'}"
 
 
 def source(study: Study) -> list[str]:

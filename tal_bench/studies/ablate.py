@@ -131,6 +131,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         database_url(options.storage)
     check_writable(options.reports)
     dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
+    folder = StudyFolder(options.reports / study_name(spec, dataset))
     spec, changed = fitted(spec, dataset)
     data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
     for line in filter(None, (changed, *data.notes())):
@@ -139,7 +140,6 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
     if spec.teacher_file is not None:
         brought = bring(spec.teacher_file, dataset, data.outputs)
         spec = spec.model_copy(update={"teacher": brought.name})
-    folder = StudyFolder(options.reports / study_name(spec, dataset))
     context = Context(
         dataset=dataset,
         classes=len(data.outputs),
@@ -244,7 +244,9 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
     if options.storage != OFF:
         ledger = Ledger(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
     context = replace(study.context, ledger=ledger)
-    with run_progress(study.console, expected_runs(spec, context)) as shown:
+    total = expected_runs(spec, context)
+    study.console.print(f"{total} runs, {jobs} at a time; those on disk are not repeated", highlight=False)
+    with run_progress(study.console, total) as shown:
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
             shown(row, result, fresh)

@@ -53,7 +53,7 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
 def describe(row: str, result: RunResult) -> str:
     """One line on an ended run."""
     split = "validation" if result.spec.protocol == "tune" else "test"
-    who = row if row == result.spec.model else f"{row}: {result.spec.model}"
+    who = row if row == result.spec.model else f"for {row}: {result.spec.model}"
     seconds = sum(result.timings.values())
     if result.status == "failed":
         return f"{who} seed {result.spec.seed} failed: {result.error}"

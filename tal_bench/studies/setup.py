@@ -16,8 +16,10 @@ from tal_bench.errors import InputError
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
-    """Folder of a study: its name, dataset, and objectives and budget where they are not the default."""
+    """Folder of a study: its name and dataset; student, teacher, objectives, budget if not the default."""
     parts = [spec.name, dataset.name]
+    chosen = [("student", spec.student), ("teacher", spec.teacher if spec.teacher_file is None else None)]
+    parts += [name for field, name in chosen if name and name != StudySpec.model_fields[field].default]
     if len(spec.objective) > 1:
         parts.append("-".join(spec.objective))
     if spec.budget != "quick":

@@ -44,6 +44,18 @@ def run_name(result: RunResult, row: str) -> str:
     return f"{row} · seed {result.spec.seed} · test"
 
 
+def parent_name(record: StudyRecord) -> str:
+    """`two-by-two · sprites`, and student and budget where they are not the usual ones."""
+    spec, usual = record.spec, type(record.spec).model_fields
+    parts = [spec.name, record.dataset]
+    parts += [
+        value
+        for value, field in ((spec.student, "student"), (spec.budget, "budget"))
+        if value != usual[field].default
+    ]
+    return " · ".join(parts)
+
+
 def all_rows(record: StudyRecord) -> tuple[RowRecord, ...]:
     """Rows of the table, and the searches whose members some of them are."""
     return (*record.rows, *record.searches)

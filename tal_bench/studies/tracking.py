@@ -195,9 +195,8 @@ class Tracker:
             store.send(self._client, parent, tags=tags)
             self._sweep(parent, found[1:])
         else:
-            parent = self._client.create_run(
-                self._experiment_id, run_name=record.spec.name, tags=tags
-            ).info.run_id
+            name = tracked.parent_name(record)
+            parent = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
             self._client.log_inputs(parent, [dataset_input(record, "study")])
         self._sweep_others()
         self._parent = str(parent)

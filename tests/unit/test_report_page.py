@@ -106,11 +106,16 @@ def test_what_other_commands_left_is_shown(study: Study, tmp_path: Path) -> None
     (tmp_path / "diagnosis").mkdir()
     (tmp_path / "diagnosis" / "gains.png").write_bytes(PIXEL)
     (tmp_path / "robustness").mkdir()
-    (tmp_path / "robustness" / "robustness.csv").write_text("row,corruption,map_avg\nboth,<b>,41.25\n")
+    (tmp_path / "robustness" / "robustness.csv").write_text(
+        "row,corruption,clean_mean,clean_sd,map_mean,map_sd,drop_mean,drop_sd,"
+        "delta_drop,delta_drop_low,delta_drop_high\n"
+        "<b>,all,51.5,1.1,36.25,,29.6,1.6,3.9,-0.1,7.8\n<b>,occlusion,51.5,1.1,46.75,,10,1,2,1,3\n"
+    )
     text = page(study, {}, tmp_path)
     assert 'id="errors"' in text
-    assert "41.25" in text
-    assert "&lt;b&gt;" in text
+    for shown in ("51.5 ± 1.1", "36.2", "≈ +3.9 [-0.1, +7.8]", "&lt;b&gt;"):
+        assert shown in text
+    assert "46.8" not in text
     assert 'id="errors"' not in page(study, {})
 
 
