@@ -15,7 +15,7 @@ from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import Place, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.memory import peak_memory_mb
-from tal_bench.profiling.operations import IN_PLACE
+from tal_bench.profiling.operations import IN_PLACE, count_macs
 from tal_bench.profiling.parameters import count_parameters
 from tal_bench.profiling.profile import built, cost_key, count, forward_pass
 from tal_bench.results import CostRecord
@@ -96,21 +96,22 @@ def detail_model(
     with torch_threads(threads):
         for length in lengths:
             batch = device.move(random_batch(architecture, length))
-            params, macs = count(model, architecture, length)
+            with device.autocast():
+                macs = count_macs(module, batch)
             timed[length] = AtLength(length, macs / 1e9, _time(forward_pass(module, batch, device), device))
         batch = device.move(random_batch(architecture, frames))
         memory = peak_memory_mb(module, batch, forward_pass(module, batch, device), device.torch)
         several = forward_pass(module, _repeated(batch, BATCH), device)
-        throughput = BATCH / (_time(several, device, runs=3).median / 1e3)
-    here = timed[frames]
+        throughput = BATCH / (_time(several, device, runs=2).median / 1e3)
+    params, macs = count(model, architecture, frames)
     return Detail(
         cost=CostRecord(
             key=cost_key(model, architecture, frames=frames, device=device, threads=threads),
             model=model.name,
             params=params,
-            gmacs=here.gmacs,
+            gmacs=macs / 1e9,
             frames=frames,
-            latency_ms={"median": here.latency.median, "iqr": here.latency.iqr},
+            latency_ms={"median": timed[frames].latency.median, "iqr": timed[frames].latency.iqr},
             peak_memory_mb=memory,
             threads=threads,
             device=hardware_name(device.torch),
