@@ -245,7 +245,8 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
         ledger = Ledger(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
     context = replace(study.context, ledger=ledger)
     total = expected_runs(spec, context)
-    study.console.print(f"{total} runs, {jobs} at a time; those on disk are not repeated", highlight=False)
+    begun = f"[0/{total}] {jobs} at a time; what is on disk is not repeated"
+    study.console.print(begun, markup=False, highlight=False, soft_wrap=True)
     with run_progress(study.console, total) as shown:
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:

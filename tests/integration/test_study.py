@@ -167,7 +167,7 @@ def test_own_data_and_own_declarations(tmp_path: Path) -> None:
              "--plugin", plugin]  # fmt: skip
     result = run(words, tmp_path)
     assert result.returncode == 0, result.stderr
-    folder = StudyFolder(tmp_path / "reports" / "two-by-two-my data-smoke")
+    folder = StudyFolder(tmp_path / "reports" / "two-by-two-my data-my-student-smoke")
     rows = {row.name: row for row in folder.read_study().rows}
     assert rows.keys() == {"actionformer", "conv-primary", "none", "mine"}
     assert rows["mine"].modalities == "acc + gyro"
