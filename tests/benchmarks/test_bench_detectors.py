@@ -6,15 +6,26 @@ measured.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from published import BATCH, PLACES, THREADS, Precision, batch, measure, network, operations, training_step
+from published import (
+    BATCH,
+    PLACES,
+    THREADS,
+    Precision,
+    batch,
+    measure,
+    network,
+    operations,
+    times,
+    training_step,
+)
 
 from tal_bench.engine.device import Device
-from tal_bench.profiling.latency import measure_latency
 
 AMX = "amx" in torch.backends.cpu.get_cpu_capability().lower() or torch.cpu._is_amx_tile_supported()
 ACTIONFORMER = {"fp32": (0.75, 0.70), "bf16": (2.4, 2.0)}
@@ -55,7 +66,7 @@ def test_training_step(benchmark: Any, place: str, name: str, precision: Precisi
     step, videos = training_step(name, device), batch(BATCH)
     if place == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    measured = measure(benchmark, lambda: step(videos), 3 * BATCH * operations(name), device, rounds=5)
+    measured = measure(benchmark, lambda: step(videos), 3 * BATCH * operations(name), device, rounds=9)
     if place == "cuda":
         benchmark.extra_info["peak_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
     elif AMX and name == "actionformer":
@@ -75,15 +86,8 @@ def test_step_with_both_teachers(
     name, videos = "conv-dw-hallucinated-ta", batch(BATCH)
     alone = training_step(name, device)
     taught = training_step(name, device, teachers)
-    flop = 3 * BATCH * operations(name)
-    with_teachers = measure(benchmark, lambda: taught(videos), flop, device, rounds=5)
-    without = seconds_of(lambda: alone(videos), place)
-    ratio = with_teachers.seconds / without
+    seconds = times(benchmark, lambda: taught(videos), lambda: alone(videos), device, rounds=7)
+    ratio = statistics.median(with_teachers / without for with_teachers, without in seconds)
     benchmark.extra_info["ratio"] = round(ratio, 3)
     if place == "cpu" and AMX:
         assert ratio <= most
-
-
-def seconds_of(work: Any, place: str) -> float:
-    """Median of five, after two warm-ups."""
-    return measure_latency(work, torch.device(place), warmup=2, runs=5, seconds=60.0).median / 1e3
