@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tal_bench.config import Range
@@ -46,9 +48,35 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def _full(x: Tensor) -> Tensor:
-    """In full precision, which squares and sums need."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+class _MeanSquare(torch.autograd.Function):
+    """Mean over channels and real positions of (x - y)^2, [B, T, C] both; gradients go to x alone.
+
+    Inputs and stems are the largest tensors of a step, so the difference is written once and becomes the
+    gradient where it lies.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        weight = mask.to(torch.promote_types(x.dtype, torch.float32))
+        weight = weight / (weight.sum().clamp(min=1.0) * x.shape[2])
+        difference = x.to(weight.dtype) - y
+        ctx.save_for_backward(difference, weight)
+        ctx.dtype = x.dtype
+        squares = torch.linalg.vector_norm(difference, dim=2).square()
+        mean: Tensor = (squares * weight).sum()
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        difference, weight = ctx.saved_tensors
+        return (difference * (2 * grad * weight).unsqueeze(2)).to(ctx.dtype), None, None
+
+
+def mean_square(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of [B, C, T] and [B, C, T] where [B, T] is true, in full precision."""
+    value: Tensor = _MeanSquare.apply(x.transpose(1, 2), y.transpose(1, 2).detach(), mask)
+    return value
 
 
 def hallucination(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
@@ -57,14 +85,12 @@ def hallucination(student: Outputs, teacher: Outputs, temperature: float) -> Ten
     The primary channels agree, so this is the error of the hallucinated ones times their share of C
     (C2MS-Net: half of the flow error).
     """
-    difference = (_full(student.inputs) - _full(teacher.inputs)).transpose(1, 2)
-    return masked_mean(difference.square(), student.mask[0])
+    return mean_square(student.inputs, teacher.inputs, student.mask[0])
 
 
 def stem(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """Mean squared error of the features before the first stride, [B, D, T] both."""
-    difference = (_full(student.stem) - _full(teacher.stem)).transpose(1, 2)
-    return masked_mean(difference.square(), student.mask[0])
+    return mean_square(student.stem, teacher.stem, student.mask[0])
 
 
 def offsets(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
