@@ -9,7 +9,7 @@ import typer
 
 from tal_bench.cli.options import PluginOption
 
-Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
+Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies", "settings"]
 KINDS: tuple[Kind, ...] = (
     "datasets",
     "teachers",
@@ -18,6 +18,7 @@ KINDS: tuple[Kind, ...] = (
     "terms",
     "corruptions",
     "studies",
+    "settings",
 )
 
 
@@ -29,8 +30,20 @@ def list_names(
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
-    for one in (kind,) if kind else KINDS:
-        print_names(one, summaries(one))
+    for one in (kind,) if kind else KINDS[:-1]:
+        if one == "settings":
+            print_settings()
+        else:
+            print_names(one, summaries(one))
+
+
+def print_settings() -> None:
+    """Fields of networks, training and decoding: name, default, meaning."""
+    from tal_bench.config import DecodeSpec, DetectorSpec, TrainSpec
+    from tal_bench.config.describe import describe
+
+    for title, spec in (("detector", DetectorSpec), ("training", TrainSpec), ("decoding", DecodeSpec)):
+        print_names(title, describe(spec))
 
 
 def summaries(kind: Kind) -> list[tuple[str, str]]:

@@ -76,12 +76,12 @@ def import_(
 
 def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[ModelCard, tuple[str, ...]]:
     """The card with the names of a dataset's classes and streams, which must fit."""
-    from tal_bench.data.annotations import read_annotations
+    from tal_bench.data.annotations import read_labels
     from tal_bench.data.registry import load_spec
     from tal_bench.studies.brought import fit
 
     spec = load_spec(dataset, data_root=root)
-    classes = read_annotations(spec.annotations, fps=spec.fps).classes
+    classes = read_labels(spec).classes
     detector, notes = fit(card, spec, classes, where=f"--dataset {dataset}")
     return card.model_copy(update={"detector": detector, "classes": classes}), notes
 

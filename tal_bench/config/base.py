@@ -65,7 +65,8 @@ def parse_spec(kind: type[S], value: Any, *, where: object) -> S:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key leaves the right one missing: the misspelling is the news
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(str(first["loc"][-1]), _known_keys(kind, first["loc"][:-1]))

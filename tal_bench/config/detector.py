@@ -21,7 +21,7 @@ class DetectorSpec(Spec):
         inputs: which modalities it reads; `hallucinated` = primary, and privileged ones predicted from it.
         primary: modalities that students see, name to channels, in the order of concatenation.
         privileged: modalities that only teachers see, likewise.
-        classes: K.
+        classes: K, their number.
         max_length: T that position embeddings and temporal attention are built for.
         width: D of backbone and neck.
         head_width: width of the heads' hidden layers.

@@ -133,6 +133,7 @@ class StudySpec(Spec):
             sampler `grid` all that is varied.
         patience: a row's search ends after so many generations that brought nothing better; none = never.
         start: row to settings that are tried before the defaults.
+        device: where runs train; `auto` = a GPU if there is one.
         precision: of matrix products.
         teacher_precision: what teachers compute in while they teach.
     """

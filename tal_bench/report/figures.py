@@ -177,10 +177,11 @@ def _text(axes: Axes, study: Study, kind: str, missing: Sequence[str]) -> None:
         }[kind]
     )
     axes.set_ylabel("Average mAP (%)")
-    state = "" if study.complete else ", incomplete"
-    axes.set_title(f"{study.record.spec.name}: {study.record.dataset}{state}", loc="left", fontsize=11)
+    axes.set_title(f"{study.record.spec.name}: {study.record.dataset}", loc="left", fontsize=11)
     seeds = max((len(row.results) for row in study.rows), default=0)
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
+    if not study.complete:  # beside the legend there is no room for it
+        note = f"INCOMPLETE. {note}"
     if kind != "place":
         note += "Rows of equal cost stand side by side at the dotted line. "
         note += "Bold: no row that costs less is better. "

@@ -11,6 +11,8 @@ from tal_bench.report.collect import Row, Study
 UNCLEAR = "≈"
 NOTHING = "–"
 EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
+UNSTEADY = 0.3
+"""Interquartile range of a latency, as a share of its median, that a reader should hear of."""
 THUMOS_VIDEOS = 213
 """Test videos of the published THUMOS14 rows."""
 
@@ -153,12 +155,14 @@ def headline(study: Study) -> list[str]:
         return []
     best = max(students, key=lambda row: row.mean() or 0.0)
     name = f"`{best.name}`"
+    if best.name == "none":
+        return [f"No variant of {len(students) - 1} is better than {name}, {spread(best.mean(), best.sd())}."]
     text = f"Of {len(students)} students {name} has the best average mAP, {spread(best.mean(), best.sd())}"
     found = best.differences.get("none")
     text += f", {interval(found)} against `none`." if found else "."
     teachers = [row for row in study.rows if row.name in best.record.teachers.values() and row.mean()]
     base = next((row.mean() for row in students if row.name == "none"), None)
-    if not teachers or base is None or best.name == "none":
+    if not teachers or base is None:
         return [text]
     top = max(teachers, key=lambda row: row.mean() or 0.0)
     gap = (top.mean() or 0.0) - base
@@ -214,8 +218,20 @@ def notes(study: Study) -> list[str]:
             )
         if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
             lines.append("Intervals from one seed carry the variance of the videos alone.")
-    lines += [*_searched(study), *_extraction(study.rows)]
+    lines += [*_searched(study), *_unsteady(study), *_extraction(study.rows)]
     return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
+
+
+def _unsteady(study: Study) -> list[str]:
+    """Which latencies were measured while something else ran."""
+    costs = [(row.name, row.cost.latency_ms) for row in study.rows if row.cost]
+    noisy = [name for name, ms in costs if ms.get("iqr", 0.0) > UNSTEADY * ms["median"]]
+    if not noisy:
+        return []
+    return [
+        f"Latency varied by more than {UNSTEADY:.0%} from call to call for {', '.join(map(_code, noisy))}: "
+        "other programs were running."
+    ]
 
 
 def _searched(study: Study) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import cv2
 import torch
 
+from tal_bench.allocator import keep_freed_memory
 from tal_bench.processes import Workers
 
 Item = TypeVar("Item")
@@ -32,6 +33,7 @@ def one_thread() -> Iterator[None]:
 def _use_one_thread() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def work_through(

@@ -1,0 +1,34 @@
+"""Memory that is freed stays with the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from tal_bench.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def work():
+    for _ in range(20):
+        np.ones(8_000_000)  # 64 MB: above the largest size that glibc would keep by itself
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone has the setting")
+def test_buffers_are_used_again_without_new_pages() -> None:
+    def faults(word: str) -> int:
+        command = [sys.executable, "-c", FAULTS, word]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    if faults("drop") < 1000:
+        pytest.skip("this C library keeps them anyway")
+    assert faults("keep") < 1000
