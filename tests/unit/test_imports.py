@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "tal_bench"
-CORE = {"types", "results", "errors", "registry", "config", "frame", "cores", "processes", "sealed", ""}
+CORE = {"types", "results", "errors", "registry", "config", "frame", "processes", "sealed", ""}
+CORE |= {"allocator", "cores"}
 ROOMS = {"data", "models", "distill", "evaluation"}
 MACHINES = {"engine", "profiling"}
 ALLOWED = {
