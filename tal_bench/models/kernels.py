@@ -153,6 +153,21 @@ def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
     return out
 
 
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """GELU(x W^T + b): [B, T, C] and weight [D, C] -> [B, T, D].
+
+    In half precision on the CPU, where no gradient is asked for, product and activation are one pass of
+    oneDNN: the wide hidden layer is then written once and not read.
+    """
+    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # what torch.compile makes of the two
+    half = x.device.type == "cpu" and compute_dtype(x) == torch.bfloat16
+    if fused is None or not half or torch.is_grad_enabled() or not written_by_hand():
+        return F.gelu(F.linear(x, weight, bias))
+    x, weight, bias = (tensor.to(torch.bfloat16) for tensor in (x, weight, bias))
+    out: Tensor = fused(x, weight, bias, "gelu", [], "none")
+    return out
+
+
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """[B, T, C] and weight [C, 1, k] -> [B, ceil(T / stride), C].
 

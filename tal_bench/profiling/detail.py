@@ -15,7 +15,7 @@ from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import Place, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.memory import peak_memory_mb
-from tal_bench.profiling.operations import IN_PLACE, count_macs
+from tal_bench.profiling.operations import UNKNOWN, count_macs
 from tal_bench.profiling.parameters import count_parameters
 from tal_bench.profiling.profile import built, cost_key, count, forward_pass
 from tal_bench.results import CostRecord
@@ -188,4 +188,4 @@ def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
 
 
 def _counter() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=IN_PLACE)
+    return FlopCounterMode(display=False, custom_mapping=UNKNOWN)

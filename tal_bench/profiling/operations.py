@@ -25,7 +25,7 @@ def count_macs(module: nn.Module, batch: Batch) -> int:
         module: in evaluation mode; on the meta device nothing is computed.
         batch: on the same device.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=IN_PLACE)
+    counter = FlopCounterMode(display=False, custom_mapping=UNKNOWN)
     with torch.inference_mode(), counter:
         module(batch)
     return int(counter.get_total_flops()) // 2
@@ -36,5 +36,12 @@ def _product(_: Any, a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs
     return int(2 * prod(a) * b[-1])
 
 
-IN_PLACE = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
-"""In-place products, which `FlopCounterMode` does not know."""
+def _linear(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """FLOPs of x @ weight.T, from shapes [..., k] and [m, k]."""
+    return int(2 * prod(x) * weight[0])
+
+
+UNKNOWN: dict[Any, Any] = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
+"""Products that `FlopCounterMode` does not know: in place, and in one pass with what follows them."""
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    UNKNOWN[torch.ops.mkldnn._linear_pointwise] = _linear
