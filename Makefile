@@ -27,7 +27,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
+	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

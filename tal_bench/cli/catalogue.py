@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from tal_bench.cli.options import PluginOption
 
-Kind = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies", "settings"]
-KINDS: tuple[Kind, ...] = (
-    "datasets",
-    "teachers",
-    "students",
-    "variants",
-    "terms",
-    "corruptions",
-    "studies",
-    "settings",
-)
+Registered = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
+Kind = Literal[Registered, "settings"]
 
 
 def list_names(
-    kind: Annotated[Kind | None, typer.Argument(metavar="|".join(KINDS), show_default="all")] = None,
+    kind: Annotated[Kind | None, typer.Argument(metavar="|".join(get_args(Kind)), show_default="all")] = None,
     plugin: PluginOption = None,
 ) -> None:
     """Names that the other commands take."""
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
-    for one in (kind,) if kind else KINDS[:-1]:
-        if one == "settings":
-            print_settings()
-        else:
-            print_names(one, summaries(one))
+    if kind == "settings":
+        print_settings()
+        return
+    registered: tuple[Registered, ...] = (kind,) if kind else get_args(Registered)
+    for one in registered:
+        print_names(one, summaries(one))
 
 
 def print_settings() -> None:
@@ -46,7 +38,7 @@ def print_settings() -> None:
         print_names(title, describe(spec))
 
 
-def summaries(kind: Kind) -> list[tuple[str, str]]:
+def summaries(kind: Registered) -> list[tuple[str, str]]:
     """Name and one line of everything registered of a kind."""
     if kind == "studies":
         from tal_bench.cli.definitions import shipped_studies

@@ -51,8 +51,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 class _MeanSquare(torch.autograd.Function):
     """Mean over channels and real positions of (x - y)^2, [B, T, C] both; gradients go to x alone.
 
-    Inputs and stems are the largest tensors of a step, so the difference is written once and becomes the
-    gradient where it lies.
+    Inputs and stems are the largest tensors of a step, so their difference is written once, and the gradient
+    is a multiple of it.
     """
 
     @staticmethod
@@ -75,7 +75,7 @@ class _MeanSquare(torch.autograd.Function):
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of [B, C, T] and [B, C, T] where [B, T] is true, in full precision."""
-    value: Tensor = _MeanSquare.apply(x.transpose(1, 2), y.transpose(1, 2).detach(), mask)
+    value: Tensor = _MeanSquare.apply(x.transpose(1, 2), y.transpose(1, 2), mask)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tal_bench.allocator import keep_freed_memory
 from tal_bench.errors import InputError
 from tal_bench.models.layers import halved
 from tal_bench.types import Batch
@@ -25,6 +26,8 @@ class Device:
     def __init__(self, name: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> None:
         from lightning_fabric import Fabric
 
+        if name == "cpu":
+            keep_freed_memory()
         mode = "bf16-mixed" if precision == "bf16" else "32-true"
         self._fabric = Fabric(accelerator=name, devices=1, precision=mode)
         self.torch: torch.device = self._fabric.device

@@ -14,6 +14,8 @@ from tal_bench.models.detector import Detector
 from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
+Read = dict[tuple[str, ...], tuple[Tensor, Tensor]]
+"""Modalities, in order, to inputs [B, T, C] and mask [B, T, 1]."""
 
 
 class Teachers:
@@ -33,22 +35,30 @@ class Teachers:
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Role to what its teacher says, without gradients; a `Detector` says it when it is read."""
-        answers = {key: self._ask(network, batch) for key, network in self._networks.items()}
+        read: Read = {}
+        answers = {key: self._ask(network, batch, read) for key, network in self._networks.items()}
         return {role: answers[key] for role, key in self._roles.items()}
 
-    def _ask(self, network: nn.Module, batch: Batch) -> Outputs:
+    def _ask(self, network: nn.Module, batch: Batch, read: Read) -> Outputs:
         if isinstance(network, Detector):
-            return Answer(network, batch, self._device)
+            return Answer(network, batch, self._device, read)
         with torch.no_grad(), self._device.autocast():
             answer: Outputs = network(batch)
         return answer
 
 
 class Answer:
-    """A detector's output of a batch, computed as far as it is read: inputs, stem, or everything."""
+    """A detector's output of a batch, computed as far as it is read: inputs, stem, or everything.
 
-    def __init__(self, detector: Detector, batch: Batch, device: Device) -> None:
-        self._detector, self._batch, self._device = detector, batch, device
+    Args:
+        detector: frozen.
+        batch: on the device.
+        device: where it computes, and in which precision.
+        read: what teachers have read of this batch so far; those of the same modalities share it.
+    """
+
+    def __init__(self, detector: Detector, batch: Batch, device: Device, read: Read) -> None:
+        self._detector, self._batch, self._device, self._shared = detector, batch, device, read
 
     def _compute(self, step: Callable[..., T], *arguments: object) -> T:
         # not inference mode: a loss may keep what is said here for its gradients
@@ -57,7 +67,13 @@ class Answer:
 
     @cached_property
     def _read(self) -> tuple[Tensor, Tensor]:
-        return self._compute(self._detector.read, self._batch.features, self._batch.mask)
+        inputs = self._detector.inputs
+        if inputs.hallucination is not None:  # its own
+            return self._compute(self._detector.read, self._batch.features, self._batch.mask)
+        if inputs.reads not in self._shared:
+            read = self._compute(self._detector.read, self._batch.features, self._batch.mask)
+            self._shared[inputs.reads] = read
+        return self._shared[inputs.reads]
 
     @cached_property
     def _started(self) -> tuple[Tensor, Tensor]:

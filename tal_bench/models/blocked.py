@@ -55,8 +55,11 @@ class _AttendToPairs(torch.autograd.Function):
             q, k, v = (x.contiguous() for x in (q, k, v))
             queries = q.flatten(0, 2)
             scale = 1 / math.sqrt(q.shape[-1])
+            keys = _pairs(k)
+            if keys.dtype == torch.bfloat16:  # the library would copy them itself, and slower
+                keys = keys.contiguous()
             scores = torch.baddbmm(
-                bias.to(q.dtype).flatten(0, 2)[:-1], queries[:-1], _pairs(k).transpose(1, 2), alpha=scale
+                bias.to(q.dtype).flatten(0, 2)[:-1], queries[:-1], keys.transpose(1, 2), alpha=scale
             )
             weights = scores.softmax(dim=2)
             out = torch.empty_like(queries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tal_bench.models.attention import ConvAttention
-from tal_bench.models.kernels import linear_gelu, max_pool
+from tal_bench.models.kernels import max_pool
 from tal_bench.models.layers import (
     AffineDropPath,
     Conv,
@@ -62,15 +62,10 @@ class TransformerBlock(nn.Module):
         mask = mask[:, :: self.stride]
         skip = max_pool(x) if self.stride == 2 else x
         x = self.drop_attention(skip, self.attention(self.norm1(x), mask))
-        x = self.drop_mlp(x, self._mixed(self.norm2(x)))
+        hidden, out = self.mlp[0], self.mlp[2]
+        assert isinstance(hidden, Conv)
+        x = self.drop_mlp(x, out(hidden.then_gelu(self.norm2(x))))
         return masked(x, mask), mask
-
-    def _mixed(self, x: Tensor) -> Tensor:
-        """The MLP, its hidden layer in one pass where that can be."""
-        hidden, _, out = self.mlp
-        assert isinstance(hidden, Conv) and hidden.bias is not None
-        mixed: Tensor = out(linear_gelu(x, hidden.weight[:, :, 0], hidden.bias))
-        return mixed
 
 
 class ConvBlock(nn.Module):

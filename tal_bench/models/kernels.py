@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from tal_bench.models import winograd
+
 NARROW = 32
 """Most output channels for which one product of all taps is the fastest."""
 
@@ -149,22 +151,10 @@ def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
     if stride == 1 and weight.shape[0] <= NARROW:
         narrow: Tensor = _NarrowConv3.apply(x, weight, bias)
         return narrow
+    if stride == 1 and winograd.pays(x, weight):
+        fast: Tensor = winograd.WinogradConv3.apply(x, weight, bias)
+        return fast
     out: Tensor = _DenseConv3.apply(x, weight, bias, stride)
-    return out
-
-
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """GELU(x W^T + b): [B, T, C] and weight [D, C] -> [B, T, D].
-
-    In half precision on the CPU, where no gradient is asked for, product and activation are one pass of
-    oneDNN: the wide hidden layer is then written once and not read.
-    """
-    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # what torch.compile makes of the two
-    half = x.device.type == "cpu" and compute_dtype(x) == torch.bfloat16
-    if fused is None or not half or torch.is_grad_enabled() or not written_by_hand():
-        return F.gelu(F.linear(x, weight, bias))
-    x, weight, bias = (tensor.to(torch.bfloat16) for tensor in (x, weight, bias))
-    out: Tensor = fused(x, weight, bias, "gelu", [], "none")
     return out
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.detector import Detector
@@ -15,7 +14,7 @@ from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import Place, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.memory import peak_memory_mb
-from tal_bench.profiling.operations import UNKNOWN, count_macs
+from tal_bench.profiling.operations import count_macs, counting
 from tal_bench.profiling.parameters import count_parameters
 from tal_bench.profiling.profile import built, cost_key, count, forward_pass
 from tal_bench.results import CostRecord
@@ -173,19 +172,15 @@ def _weights(module: nn.Module | None) -> int:
 @torch.inference_mode()
 def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
     """Multiply-accumulates of each step of `Detector.detect`."""
-    with _counter() as hallucination:
+    with counting() as hallucination:
         x, mask = detector.read(batch.features, batch.mask)
-    with _counter() as backbone:
+    with counting() as backbone:
         stem, mask = detector.start(x, mask)
         pyramid, masks = detector.backbone.climb(stem, mask)
     masks = masks[detector.spec.first_level :]
-    with _counter() as neck:
+    with counting() as neck:
         levels = detector.neck(pyramid, masks)
-    with _counter() as heads:
+    with counting() as heads:
         detector.heads(levels, masks)
     counters = (hallucination, backbone, neck, heads)
     return {name: int(one.get_total_flops()) // 2 for name, one in zip(MODULES, counters, strict=True)}
-
-
-def _counter() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=UNKNOWN)

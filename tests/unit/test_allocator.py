@@ -1,7 +1,8 @@
-"""Memory that is freed stays with the process."""
+"""Memory that is freed stays with the process, and comes in large pages."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,3 +33,20 @@ def test_buffers_are_used_again_without_new_pages() -> None:
     if faults("drop") < 1000:
         pytest.skip("this C library keeps them anyway")
     assert faults("keep") < 1000
+
+
+LARGE = """
+import os, sys
+import tal_bench
+assert "torch" not in sys.modules, "torch has read its settings already"
+print(os.environ["THP_MEM_ALLOC_ENABLE"])
+"""
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
+def test_large_pages_are_asked_for_before_torch_starts(given: dict[str, str], expected: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"} | given
+    found = subprocess.run(
+        [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env=environment
+    )
+    assert found.stdout.strip() == expected

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tal_bench.models import kernels
-from tal_bench.models.kernels import dense_conv3, depthwise_conv, linear_gelu, max_pool
+from tal_bench.models.kernels import dense_conv3, depthwise_conv, max_pool
 from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv
 
 
@@ -169,16 +169,3 @@ def test_gradient_of_max_pool_goes_to_the_first_of_equals(T: int) -> None:
 def test_max_pool_is_the_librarys(T: int) -> None:
     x = torch.randn(2, T, 3) - 5.0  # padding of zeros would win
     torch.testing.assert_close(max_pool(x), F.max_pool1d(x.transpose(1, 2), 3, 2, 1).transpose(1, 2))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_linear_and_gelu_in_one_pass_are_linear_and_gelu(dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 9, 16), torch.randn(64, 16) / 4, torch.randn(64)
-    expected = F.gelu(F.linear(x, weight, bias))
-    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-        found = linear_gelu(x, weight, bias)
-    assert found.dtype == dtype
-    torch.testing.assert_close(
-        found.float(), expected, atol=1e-6 if dtype == torch.float32 else 3e-2, rtol=1e-5
-    )

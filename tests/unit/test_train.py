@@ -210,6 +210,18 @@ def test_teachers_compute_no_further_than_the_terms_read() -> None:
         assert torch.equal(mine, theirs)
 
 
+def test_teachers_of_the_same_modalities_read_them_once() -> None:
+    modal, structure, other = net(TEACHER, 5), net("conv", 6), net("actionformer-primary", 7)
+    batch = random_batch(arch(TEACHER), 32)
+    answers = Teachers({"modal": modal, "structure": structure, "other": other}, Device("cpu"))(batch)
+    read = {role: answer.inputs.data_ptr() for role, answer in answers.items()}
+    assert read["modal"] == read["structure"] != read["other"]
+    for role, teacher in (("modal", modal), ("structure", structure), ("other", other)):
+        expected = teacher(batch)
+        assert torch.equal(answers[role].logits[0], expected.logits[0])
+        assert torch.equal(answers[role].inputs, expected.inputs)
+
+
 def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
     teacher = net(TEACHER, 5)
     batch = random_batch(arch(TEACHER), 32)

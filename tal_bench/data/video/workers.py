@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 def one_thread() -> Iterator[None]:
     """Run torch and OpenCV on one thread: results are then the same on every number of cores."""
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    _use_one_thread()
+    _settle()
     try:
         yield
     finally:
@@ -30,7 +30,8 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(cv_threads)
 
 
-def _use_one_thread() -> None:
+def _settle() -> None:
+    """Make this process one for video: one thread, and memory that it keeps (for good)."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
@@ -69,7 +70,7 @@ def _in_pool(
     work: Callable[[Item], Result], waiting: list[Item], jobs: int, suspects: list[Item]
 ) -> Iterator[Result]:
     """Results until all is done or a process dies; what was under way then is left in ``suspects``."""
-    pool = Workers(jobs, _use_one_thread)
+    pool = Workers(jobs, _settle)
     running: dict[Future[Any], Item] = {}
     try:
         while (waiting or running) and not suspects:

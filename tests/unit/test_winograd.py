@@ -1,0 +1,128 @@
+"""Three taps in two products: against the direct sum, and how much it rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from tal_bench.config import DatasetSpec, ModalitySpec
+from tal_bench.models import winograd
+from tal_bench.models.kernels import dense_conv3
+from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.models.winograd import WinogradConv3
+from tal_bench.profiling.inputs import random_batch
+from tal_bench.profiling.operations import PRODUCTS, counting
+
+
+def library(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv1d(x.transpose(1, 2), weight, bias, padding=1).transpose(1, 2)
+
+
+def tensors(B: int, T: int, C: int, D: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    torch.manual_seed(T + C)
+    shapes = ((B, T, C), (D, C, 3), (D,))
+    return tuple(torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
+
+
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_it_is_the_librarys(B: int, half: int, C: int, D: int, with_bias: bool) -> None:
+    x, weight, bias = tensors(B, 2 * half, C, D)
+    wanted = (x, weight, bias) if with_bias else (x, weight)
+    ours = WinogradConv3.apply(x, weight, bias if with_bias else None)
+    theirs = library(x, weight, bias if with_bias else None)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(theirs)
+    mine = torch.autograd.grad(ours, wanted, upstream)
+    torch.testing.assert_close(mine, torch.autograd.grad(theirs, wanted, upstream))
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    assert torch.autograd.gradcheck(WinogradConv3.apply, tensors(2, 6, 3, 2))
+
+
+def test_no_gradient_where_none_is_asked_for() -> None:
+    x, weight, bias = tensors(2, 6, 3, 2)
+    WinogradConv3.apply(x.detach(), weight, bias.detach()).sum().backward()
+    expected = torch.autograd.grad(library(x.detach(), weight, bias).sum(), weight)[0]
+    torch.testing.assert_close(weight.grad, expected)
+    assert x.grad is None and bias.grad is None
+
+
+def test_wide_layers_of_long_sequences_use_it_and_round_little_more() -> None:
+    x, weight, bias = tensors(1, winograd.LONG, 512, winograd.WIDE, torch.float32)
+    with FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
+        ours = dense_conv3(x, weight, bias)
+    assert counter.get_total_flops() == 2 * 2 * winograd.LONG * 512 * winograd.WIDE
+    exact = library(x.double(), weight.double(), bias.double())
+    theirs = library(x, weight, bias)
+    upstream = torch.randn_like(theirs)
+    wanted = (x, weight, bias)
+    mine = torch.autograd.grad(ours, wanted, upstream)
+    direct = torch.autograd.grad(theirs, wanted, upstream)
+    reference = torch.autograd.grad(exact, wanted, upstream.double())
+    for fast, slow, true in zip((ours, *mine), (theirs, *direct), (exact, *reference), strict=True):
+        assert deviation(fast.detach(), true.detach()) <= max(
+            3 * deviation(slow.detach(), true.detach()), 1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["actionformer-primary", "conv-primary"])
+def test_a_published_detector_answers_as_with_direct_sums(name: str) -> None:
+    torch.manual_seed(0)
+    data = DatasetSpec(
+        name="made",
+        annotations=Path("nowhere.json"),
+        modalities={"rgb": ModalitySpec(role="primary", folder=Path("rgb"), channels=1024)},
+        stride=2,
+        window=2,
+        max_length=1152,
+        size="full",
+    )
+    architecture = detector_spec(get_model(name), data, 20)
+    detector = get_model(name).build(architecture).eval()
+    batch = random_batch(architecture, architecture.max_length)
+    with torch.inference_mode():
+        ours = detector(batch)
+        with winograd.direct_sums():
+            direct = detector(batch)
+    assert not torch.equal(ours.logits[0], direct.logits[0])
+    torch.testing.assert_close(ours.logits, direct.logits, atol=2e-5, rtol=0)
+    torch.testing.assert_close(ours.offsets, direct.offsets, atol=2e-5, rtol=1e-5)
+
+
+def test_operations_are_counted_as_the_definition_says() -> None:
+    x, weight, bias = tensors(1, winograd.LONG, winograd.WIDE, winograd.WIDE, torch.float32)
+    with counting() as counter:
+        dense_conv3(x, weight, bias)
+    assert (
+        counter.get_total_flops() == 2 * 3 * winograd.LONG * winograd.WIDE**2 - 4 * winograd.WIDE**2
+    )  # ends lack a neighbour
+
+
+def deviation(x: Tensor, y: Tensor) -> float:
+    """Root mean square of the difference, as a share of that of y."""
+    return float((x - y).double().norm() / y.double().norm())
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((1, winograd.LONG - 2, 256, 256), torch.float32),
+        ((1, winograd.LONG + 1, 256, 256), torch.float32),
+        ((1, winograd.LONG, 255, 256), torch.float32),
+        ((1, winograd.LONG, 256, 255), torch.float32),
+        ((1, winograd.LONG, 256, 256), torch.float64),
+        ((1, winograd.LONG, 256, 256), torch.bfloat16),
+    ],
+)
+def test_it_is_left_where_it_does_not_pay(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    x, weight, _ = tensors(*shape, dtype)
+    assert not winograd.pays(x, weight)
