@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tal_bench.allocator import keep_freed_memory
 from tal_bench.errors import InputError
-from tal_bench.models.layers import halved
+from tal_bench.models.layers import answering
 from tal_bench.types import Batch
 
 
@@ -60,12 +60,11 @@ class Device:
         return x.to(self.torch, non_blocking=True)
 
     def frozen(self, model: nn.Module) -> nn.Module:
-        """The model here, as one that only answers: in eval mode and, in bf16, a copy with its weights so.
+        """A copy of the model here that only answers: in eval mode, with weights ready for the precision.
 
-        Autocast would convert every weight anew in every forward pass.
+        Otherwise every forward pass would convert or rearrange them anew.
         """
-        model = model.to(self.torch).eval()
-        return model if self.precision == "fp32" else halved(model)
+        return answering(model.to(self.torch).eval(), torch.bfloat16 if self.precision == "bf16" else None)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.kernels import dense_conv3, depthwise_conv, taps_last, written_by_hand
+from tal_bench.models.kernels import compute_dtype, dense_conv3, depthwise_conv, taps_last, written_by_hand
 from tal_bench.models.packed import Packed, available
+from tal_bench.models.winograd import WIDE, Filters, pays
 
 
 class Conv(nn.Module):
@@ -36,11 +37,14 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(taps_last((c_out, c_in, kernel)).copy_(start))
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
         self.packed: Packed | None = None
+        self.filters: Filters | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C_in] -> [B, ceil(T / stride), C_out]."""
-        if self.packed is not None and _only_answers():
+        if self.packed is not None and self._only_answers(x):
             return self.packed(x)
+        if self.filters is not None and self._only_answers(x) and pays(x, self.weight):
+            return self.filters(x)
         if self.kernel == 1:
             return F.linear(x[:, :: self.stride], self.weight[:, :, 0], self.bias)
         if self.kernel == 3:
@@ -50,19 +54,27 @@ class Conv(nn.Module):
 
     def then_gelu(self, x: Tensor) -> Tensor:
         """GELU(forward(x)); in one pass where the weights are packed."""
-        if self.packed is not None and _only_answers():
+        if self.packed is not None and self._only_answers(x):
             return self.packed(x, "gelu")
         return F.gelu(self(x))
 
-    def pack(self) -> None:
-        """Also keep the weights as a network that only answers reads them fastest, from now on unchanged."""
-        on_cpu = self.weight.device.type == "cpu" and self.weight.dtype == torch.bfloat16
-        if on_cpu and self.kernel in (1, 3) and available():
+    def get_ready(self) -> None:
+        """Also keep the weights as a network that only answers reads them fastest, from now on unchanged.
+
+        In full precision this pays for wide layers alone.
+        """
+        self.packed = self.filters = None
+        half = self.weight.dtype == torch.bfloat16
+        full = self.weight.dtype == torch.float32 and min(self.weight.shape[:2]) >= WIDE
+        if self.weight.device.type != "cpu":
+            return
+        if available(self.weight.dtype) and ((half and self.kernel in (1, 3)) or (full and self.kernel == 1)):
             self.packed = Packed(self.weight, self.bias, self.stride)
+        elif full and self.kernel == 3 and self.stride == 1:
+            self.filters = Filters(self.weight, self.bias)
 
-
-def _only_answers() -> bool:
-    return not torch.is_grad_enabled() and written_by_hand()
+    def _only_answers(self, x: Tensor) -> bool:
+        return not torch.is_grad_enabled() and written_by_hand() and compute_dtype(x) == self.weight.dtype
 
 
 class DepthwiseConv(nn.Module):
@@ -153,15 +165,18 @@ def relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=not x.requires_grad)
 
 
-def halved(model: nn.Module) -> nn.Module:
-    """A copy whose matrix weights are bf16, packed where that helps; what modules keep in `in_full` apart."""
+def answering(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """A copy that only answers: matrix weights in `dtype`, if one is given, and ready where that helps.
+
+    What modules keep in `in_full` stays as it is.
+    """
     copied = copy.deepcopy(model)
     full = {id(part) for m in copied.modules() for part in getattr(m, "in_full", ())}
     for module in copied.modules():
         if isinstance(module, (Conv, DepthwiseConv, nn.Linear)) and id(module) not in full:
-            module.to(torch.bfloat16)
+            module.to(dtype=dtype)
             if isinstance(module, Conv):
-                module.pack()
+                module.get_ready()
     return copied
 
 

@@ -1,7 +1,8 @@
 """Weights in the order that matrix units read them, for networks that only answer.
 
 The library puts half-precision weights in that order in every pass anew, which costs a fifteenth of it. The
-operations of oneDNN that take them ready are those that `torch.compile` uses.
+operations of oneDNN that take them ready are those that `torch.compile` uses; they also add an activation to
+the pass, which is what full precision gains.
 """
 
 from __future__ import annotations
@@ -23,22 +24,25 @@ ASKED = (
 )
 
 
-def available() -> bool:
-    """Whether this build of torch and this processor can use such weights."""
-    return all(hasattr(ONEDNN, name) for name in ASKED) and bool(ONEDNN._is_mkldnn_bf16_supported())
+def available(dtype: torch.dtype) -> bool:
+    """Whether this build of torch and this processor can use such weights in bf16 or fp32."""
+    if not (torch.backends.mkldnn.is_available() and all(hasattr(ONEDNN, name) for name in ASKED)):
+        return False
+    return dtype == torch.float32 or bool(ONEDNN._is_mkldnn_bf16_supported())
 
 
 class Packed:
-    """A convolution of kernel 1 or 3 over [B, T, C] in bf16 on the CPU, without gradients.
+    """A convolution of kernel 1 or 3 over [B, T, C] on the CPU, without gradients.
 
     Args:
-        weight: [D, C, k] in bf16.
-        bias: [D] in bf16.
+        weight: [D, C, k] in bf16 or fp32.
+        bias: [D], alike.
         stride: output step i is centred on input step i * stride.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, stride: int) -> None:
         weight = weight.detach()
+        self._dtype = weight.dtype
         self._bias, self._stride, self._kernel = bias, stride, weight.shape[2]
         if self._kernel == 1:
             matrix = weight[:, :, 0].contiguous()
@@ -59,7 +63,7 @@ class Packed:
 
     def __call__(self, x: Tensor, activation: Literal["none", "gelu"] = "none") -> Tensor:
         """[B, T, C] -> [B, ceil(T / stride), D] after the activation, in one pass."""
-        x = x.to(torch.bfloat16)
+        x = x.to(self._dtype)
         out: Tensor
         if self._kernel == 1:
             steps = x[:, :: self._stride]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,8 +47,7 @@ class WinogradConv3(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """[B, T, C] and weight [D, C, 3] -> [B, T, D]."""
         ctx.save_for_backward(x, weight)
-        before, own, after = (weight[:, :, tap].T for tap in range(3))
-        return _filter(x, before, own, after, bias)
+        return _filter(x, _factors(*(weight[:, :, tap].T for tap in range(3))), bias)
 
     @staticmethod
     @once_differentiable
@@ -56,22 +55,53 @@ class WinogradConv3(torch.autograd.Function):
         """The gradient of the input is the same convolution with the taps in reverse."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        before, own, after = (weight[:, :, tap] for tap in range(3))
-        grad_x = _filter(grad, after, own, before, None) if ctx.needs_input_grad[0] else None
+        reverse = _factors(*(weight[:, :, tap] for tap in (2, 1, 0)))
+        grad_x = _filter(grad, reverse, None) if ctx.needs_input_grad[0] else None
         grad_bias = grad.sum(dim=(0, 1)) if ctx.needs_input_grad[2] else None
         return grad_x, _gradient_of_weight(grad, x), grad_bias
 
 
-def _filter(x: Tensor, before: Tensor, own: Tensor, after: Tensor, bias: Tensor | None) -> Tensor:
-    """[B, T, C] and taps [C, D] -> [B, T, D]."""
-    centre, slope, earlier, later = _combined(x)
+class Factors(NamedTuple):
+    """What the four sums are multiplied by, [C, D] each."""
+
+    centre: Tensor
+    slope: Tensor
+    earlier: Tensor
+    later: Tensor
+
+
+def _factors(before: Tensor, own: Tensor, after: Tensor) -> Factors:
+    """Of three taps [C, D]."""
     ends, middle = (before + after) / 2, own / 2
-    common = centre @ (ends + middle) if bias is None else torch.addmm(bias, centre, ends + middle)
-    apart = slope @ (ends - middle)
+    return Factors(ends + middle, ends - middle, before, after)
+
+
+def _filter(x: Tensor, factors: Factors, bias: Tensor | None) -> Tensor:
+    """[B, T, C] -> [B, T, D]."""
+    centre, slope, earlier, later = _combined(x)
+    common = centre @ factors.centre if bias is None else torch.addmm(bias, centre, factors.centre)
+    apart = slope @ factors.slope
     out = x.new_empty(common.shape[0], 2, common.shape[1])
-    torch.add(common, apart, out=out[:, 0]).addmm_(earlier, before)
-    torch.sub(common, apart, out=out[:, 1]).addmm_(later, after)
+    torch.add(common, apart, out=out[:, 0]).addmm_(earlier, factors.earlier)
+    torch.sub(common, apart, out=out[:, 1]).addmm_(later, factors.later)
     return out.view(*x.shape[:2], -1)
+
+
+class Filters:
+    """The convolution with its factors computed once, for networks that only answer.
+
+    Args:
+        weight: [D, C, 3] in full precision.
+        bias: [D].
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._factors = _factors(*(weight.detach()[:, :, tap].T for tap in range(3)))
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, D]; use it where `pays` says so."""
+        return _filter(x.contiguous(), self._factors, self._bias)
 
 
 def _combined(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import Conv, DepthwiseConv, halved
+from tal_bench.models.layers import Conv, DepthwiseConv, answering
 from tal_bench.models.packed import Packed, available
 
-pytestmark = pytest.mark.skipif(not available(), reason="this processor has no products in bf16")
+pytestmark = pytest.mark.skipif(
+    not available(torch.bfloat16), reason="this processor has no products in bf16"
+)
 
 
 def layer(kernel: int = 1, stride: int = 1, *, bias: bool = True) -> Conv:
@@ -30,7 +32,7 @@ def layer(kernel: int = 1, stride: int = 1, *, bias: bool = True) -> Conv:
 def test_they_give_what_plain_weights_give(kernel: int, stride: int, T: int, bias: bool) -> None:
     if kernel == 3 and stride == 2 and T % 2:
         pytest.skip("strided convolutions take an even length")
-    frozen = halved(layer(kernel, stride, bias=bias))
+    frozen = answering(layer(kernel, stride, bias=bias), torch.bfloat16)
     assert isinstance(frozen, Conv) and frozen.packed is not None
     x = torch.randn(2, T, 32)
     plain = F.conv1d(
@@ -48,27 +50,24 @@ def test_they_give_what_plain_weights_give(kernel: int, stride: int, T: int, bia
 
 
 def test_gradients_pass_the_plain_weights() -> None:
-    frozen = halved(layer())
+    frozen = answering(layer(), torch.bfloat16)
     x = torch.randn(2, 8, 32, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         frozen(x).float().sum().backward()
     assert x.grad is not None and bool(x.grad.any())
 
 
-def test_only_matrices_in_half_precision_are_packed() -> None:
-    conv = layer()
-    conv.pack()
-    assert conv.packed is None, "full precision stays as it is"
+def test_only_matrices_are_packed() -> None:
     network = nn.Sequential(layer(), DepthwiseConv(48), nn.Conv1d(48, 4, 1))
-    frozen = halved(network)
+    frozen = answering(network, torch.bfloat16)
     assert [isinstance(getattr(part, "packed", None), Packed) for part in frozen] == [True, False, False]
     assert network[0].packed is None, "the network itself goes on learning"
     assert set(frozen.state_dict()) == set(network.state_dict())
 
 
 def test_a_copy_answers_alike() -> None:
-    frozen = halved(layer(3))
+    frozen = answering(layer(3), torch.bfloat16)
     x = torch.randn(1, 8, 32)
     with torch.inference_mode():
         assert torch.equal(copy.deepcopy(frozen)(x), frozen(x))
-        assert torch.equal(halved(frozen)(x), frozen(x))
+        assert torch.equal(answering(frozen, torch.bfloat16)(x), frozen(x))

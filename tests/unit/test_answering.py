@@ -1,0 +1,66 @@
+"""Networks that only answer in full precision: wide layers that are ready give what they gave."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tal_bench.models.layers import Conv, answering
+from tal_bench.models.packed import available
+from tal_bench.models.winograd import LONG, WIDE
+
+
+def wide(kernel: int, stride: int = 1) -> Conv:
+    torch.manual_seed(kernel)
+    conv = Conv(WIDE, 2 * WIDE, kernel, stride)
+    assert conv.bias is not None
+    nn.init.normal_(conv.bias)
+    return conv
+
+
+@pytest.mark.parametrize("T", [1, 7, 64, LONG, LONG + 1])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1)])
+def test_wide_layers_in_full_precision_answer_as_they_did(kernel: int, stride: int, T: int) -> None:
+    conv = wide(kernel, stride)
+    frozen = answering(conv)
+    assert isinstance(frozen, Conv)
+    assert (frozen.packed is not None) == (kernel == 1 and available(torch.float32))
+    assert (frozen.filters is not None) == (kernel == 3)
+    x = torch.randn(2, T, WIDE)
+    with torch.inference_mode():
+        torch.testing.assert_close(frozen(x), conv(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(frozen.then_gelu(x), F.gelu(conv(x)), atol=1e-5, rtol=1e-5)
+
+
+def test_filters_that_are_ready_are_those_of_every_pass() -> None:
+    conv = wide(3)
+    x = torch.randn(2, LONG, WIDE)
+    with torch.inference_mode():
+        assert torch.equal(answering(conv)(x), conv(x))
+
+
+def test_autocast_and_gradients_pass_the_plain_weights_of_full_precision() -> None:
+    frozen = answering(nn.Sequential(wide(1), wide(3)))
+    for part in frozen:
+        x = torch.randn(1, LONG, WIDE, requires_grad=True)
+        part(x).sum().backward()
+        assert x.grad is not None and bool(x.grad.any())
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert part(x).dtype == torch.bfloat16
+
+
+def narrow(kernel: int) -> Conv:
+    return Conv(WIDE - 1, WIDE, kernel)
+
+
+def test_narrow_layers_and_other_precisions_stay_as_they_are() -> None:
+    for frozen in (
+        answering(narrow(1)),
+        answering(narrow(3)),
+        answering(wide(3, 2)),
+        answering(wide(3).double()),
+    ):
+        assert isinstance(frozen, Conv) and frozen.packed is None and frozen.filters is None
+    assert answering(wide(1).double()).weight.dtype == torch.float64
