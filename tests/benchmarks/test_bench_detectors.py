@@ -86,7 +86,7 @@ def test_step_with_both_teachers(
     name, videos = "conv-dw-hallucinated-ta", batch(BATCH)
     alone = training_step(name, device)
     taught = training_step(name, device, teachers)
-    seconds = times(benchmark, lambda: taught(videos), lambda: alone(videos), device, rounds=7)
+    seconds = times(benchmark, lambda: taught(videos), lambda: alone(videos), device, rounds=15)
     ratio = statistics.median(with_teachers / without for with_teachers, without in seconds)
     benchmark.extra_info["ratio"] = round(ratio, 3)
     if place == "cpu" and AMX:
