@@ -60,11 +60,14 @@ class Device:
         return x.to(self.torch, non_blocking=True)
 
     def frozen(self, model: nn.Module) -> nn.Module:
-        """A copy of the model here that only answers: in eval mode, with weights ready for the precision.
+        """The model here as one that only answers: in eval mode; where that helps, a copy with ready weights.
 
         Otherwise every forward pass would convert or rearrange them anew.
         """
-        return answering(model.to(self.torch).eval(), torch.bfloat16 if self.precision == "bf16" else None)
+        model = model.to(self.torch).eval()
+        if self.precision == "bf16":
+            return answering(model, torch.bfloat16)
+        return answering(model) if self.torch.type == "cpu" else model
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

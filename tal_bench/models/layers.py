@@ -73,6 +73,11 @@ class Conv(nn.Module):
         elif full and self.kernel == 3 and self.stride == 1:
             self.filters = Filters(self.weight, self.bias)
 
+    @property
+    def ready_bytes(self) -> int:
+        """Memory of what is ready, on top of the weights."""
+        return sum(0 if ready is None else ready.nbytes for ready in (self.packed, self.filters))
+
     def _only_answers(self, x: Tensor) -> bool:
         return not torch.is_grad_enabled() and written_by_hand() and compute_dtype(x) == self.weight.dtype
 

@@ -42,7 +42,7 @@ class Packed:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, stride: int) -> None:
         weight = weight.detach()
-        self._dtype = weight.dtype
+        self._dtype, self.nbytes = weight.dtype, weight.nbytes
         self._bias, self._stride, self._kernel = bias, stride, weight.shape[2]
         if self._kernel == 1:
             matrix = weight[:, :, 0].contiguous()

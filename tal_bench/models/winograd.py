@@ -98,6 +98,7 @@ class Filters:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._factors = _factors(*(weight.detach()[:, :, tap].T for tap in range(3)))
         self._bias = bias
+        self.nbytes = self._factors.centre.nbytes + self._factors.slope.nbytes  # the others are the weight's
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, D]; use it where `pays` says so."""

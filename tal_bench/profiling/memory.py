@@ -1,8 +1,8 @@
 """How much memory a forward pass needs at its peak.
 
-Counted are weights, buffers and inputs, and what the pass allocates on top of them through PyTorch's
-allocator: outputs and temporaries while they live. The Python process, the libraries' code and scratch that
-math libraries allocate by themselves are not counted.
+Counted are weights (also as they are kept ready), buffers and inputs, and what the pass allocates on top of
+them through PyTorch's allocator: outputs and temporaries while they live. The Python process, the libraries'
+code and scratch that math libraries allocate by themselves are not counted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from tal_bench.models.layers import Conv
 from tal_bench.profiling.latency import synchronise
 from tal_bench.types import Batch
 
@@ -37,7 +38,8 @@ def peak_memory_mb(
         device: that both lie on.
     """
     given = chain(module.parameters(), module.buffers(), batch.features.values(), [batch.mask])
-    return (tensor_bytes(given) + peak_allocation(call, device)) / MB
+    ready = sum(part.ready_bytes for part in module.modules() if isinstance(part, Conv))
+    return (tensor_bytes(given) + ready + peak_allocation(call, device)) / MB
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:

@@ -34,6 +34,16 @@ def test_wide_layers_in_full_precision_answer_as_they_did(kernel: int, stride: i
         torch.testing.assert_close(frozen.then_gelu(x), F.gelu(conv(x)), atol=1e-5, rtol=1e-5)
 
 
+def test_what_is_ready_counts_as_memory() -> None:
+    frozen = answering(nn.Sequential(wide(1), wide(3)))
+    dense, taps = (part.weight.nbytes for part in frozen)
+    assert [part.ready_bytes for part in frozen] == [
+        dense if available(torch.float32) else 0,
+        2 * taps // 3,  # two of four factors are taps of the weight
+    ]
+    assert wide(1).ready_bytes == 0
+
+
 def test_filters_that_are_ready_are_those_of_every_pass() -> None:
     conv = wide(3)
     x = torch.randn(2, LONG, WIDE)
