@@ -42,7 +42,7 @@ def _line(row: dict[str, str]) -> str:
         low, high = float(row["delta_none_low"]), float(row["delta_none_high"])
         unclear = "" if row["delta_none_clear"] == "True" else "≈ "
         difference = f"{unclear}{float(row['delta_none']):+.1f} [{low:+.1f}, {high:+.1f}]"
-        difference = difference.replace(" ", "\N{NO-BREAK SPACE}")
+        difference = difference.replace(" ", "\N{NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
     spread = f"{float(row['map_avg_mean']):.1f} ± {float(row['map_avg_sd']):.1f}".replace(
         " ", "\N{NO-BREAK SPACE}"
     )
