@@ -7,37 +7,24 @@ In full precision the rounding error is 1.6 times that of the direct sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tal_bench.models.plain import shortcuts
+
 LONG = 512
 """Fewest steps for which it pays."""
 WIDE = 256
 """Fewest channels, on either side, for which it pays."""
 
-_wanted = ContextVar("winograd_wanted", default=True)
-
-
-@contextmanager
-def direct_sums() -> Iterator[None]:
-    """Context in which it is left alone, for whoever counts or compares operations."""
-    token = _wanted.set(False)
-    try:
-        yield
-    finally:
-        _wanted.reset(token)
-
 
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether the sums cost less than the third of the products that they save: [B, T, C], [D, C, 3]."""
     long, wide = x.shape[1] >= LONG, min(weight.shape[:2]) >= WIDE
-    return _wanted.get() and x.dtype == torch.float32 and long and wide and x.shape[1] % 2 == 0
+    return shortcuts() and x.dtype == torch.float32 and long and wide and x.shape[1] % 2 == 0
 
 
 class WinogradConv3(torch.autograd.Function):

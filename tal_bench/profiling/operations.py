@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tal_bench.models.winograd import direct_sums
+from tal_bench.models.plain import plain_operations
 from tal_bench.types import Batch
 
 
@@ -37,7 +37,7 @@ def count_macs(module: nn.Module, batch: Batch) -> int:
 @contextmanager
 def counting() -> Iterator[FlopCounterMode]:
     """Context whose counter knows the FLOPs of what runs in it."""
-    with direct_sums(), FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
+    with plain_operations(), FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
         yield counter
 
 

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tal_bench.config import DatasetSpec, ModalitySpec
+from tal_bench.engine.device import Device
 from tal_bench.models.layers import Conv, answering
 from tal_bench.models.packed import available
+from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.models.winograd import LONG, WIDE
+from tal_bench.profiling.inputs import random_batch
+from tal_bench.profiling.operations import count_macs
+from tal_bench.profiling.profile import count
+
+THUMOS = DatasetSpec(
+    name="made",
+    annotations=Path("nowhere.json"),
+    modalities={"rgb": ModalitySpec(role="primary", folder=Path("rgb"), channels=1024)},
+    stride=4,
+    window=16,
+    max_length=2304,
+    size="full",
+)
 
 
 def wide(kernel: int, stride: int = 1) -> Conv:
@@ -74,3 +93,16 @@ def test_narrow_layers_and_other_precisions_stay_as_they_are() -> None:
     ):
         assert isinstance(frozen, Conv) and frozen.packed is None and frozen.filters is None
     assert answering(wide(1).double()).weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["actionformer-primary", "conv-primary"])
+def test_operations_of_what_is_ready_are_counted(name: str, precision: Literal["fp32", "bf16"]) -> None:
+    model, device = get_model(name), Device("cpu", precision)
+    architecture = detector_spec(model, THUMOS, 20)
+    frozen = device.frozen(model.build(architecture))
+    with device.autocast():
+        counted = count_macs(frozen, random_batch(architecture, 576))
+    assert counted == pytest.approx(
+        count(model, architecture, 576)[1], rel=0 if precision == "fp32" else 0.01
+    )
