@@ -72,7 +72,13 @@ def write_dataset(folder: Path, streams: Streams = RGB_FLOW, train: int = 6, tes
     return file
 
 
-def tiny_spec(streams: Streams = RGB_FLOW, folder: Path = Path()) -> DatasetSpec:
+def tiny_spec(
+    streams: Streams = RGB_FLOW,
+    folder: Path = Path(),
+    *,
+    max_length: int = STEPS[1],
+    size: Literal["small", "full"] = "small",
+) -> DatasetSpec:
     """A dataset as far as networks need one; nothing is on disk."""
     return DatasetSpec(
         name="tiny",
@@ -83,8 +89,8 @@ def tiny_spec(streams: Streams = RGB_FLOW, folder: Path = Path()) -> DatasetSpec
         },
         stride=STRIDE,
         window=WINDOW,
-        max_length=STEPS[1],
-        size="small",
+        max_length=max_length,
+        size=size,
     )
 
 

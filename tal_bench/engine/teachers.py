@@ -68,12 +68,11 @@ class Answer:
     @cached_property
     def _read(self) -> tuple[Tensor, Tensor]:
         inputs = self._detector.inputs
-        if inputs.hallucination is not None:  # its own
-            return self._compute(self._detector.read, self._batch.features, self._batch.mask)
-        if inputs.reads not in self._shared:
+        shared = self._shared if inputs.hallucination is None else {}  # what it hallucinates is its own
+        if inputs.reads not in shared:
             read = self._compute(self._detector.read, self._batch.features, self._batch.mask)
-            self._shared[inputs.reads] = read
-        return self._shared[inputs.reads]
+            shared[inputs.reads] = read
+        return shared[inputs.reads]
 
     @cached_property
     def _started(self) -> tuple[Tensor, Tensor]:

@@ -8,38 +8,39 @@ from __future__ import annotations
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from tal_bench.engine.checkpoint import load_model
 from tal_bench.engine.device import Device
 from tal_bench.engine.predict import predict
-from tal_bench.evaluation.matching import match
-from tal_bench.evaluation.mean_ap import ap_from_matches
 from tal_bench.studies import scoring
 from tal_bench.studies.run import open_once
 from tal_bench.studies.subjects import Subject, study_subjects
 
 
-def average_map(subject: Subject, device: Device) -> float:
-    """Of the test videos, in percent."""
+def average_maps(subject: Subject, devices: Sequence[Device]) -> list[float]:
+    """Of the test videos, in percent, on each device."""
     assert subject.dataset is not None
     data = open_once(subject.dataset, subject.detector.reads, subject.limit)
     videos = data.videos("test")
+    ids = [video.meta.id for video in videos]
     net, _ = load_model(subject.file, subject.card)
-    found = list(predict(net, subject.detector, videos, subject.decode, device))
-    detections, truth = scoring.tables(found, videos, data)
-    matches = match(detections, truth, data.spec.tiou, videos=[video.meta.id for video in videos])
-    return 100 * float(np.nanmean(ap_from_matches(matches)))
+    averages = []
+    for device in devices:
+        found = list(predict(net, subject.detector, videos, subject.decode, device))
+        detections, truth = scoring.tables(found, videos, data)
+        averages.append(100 * scoring.average_precision(data.spec, detections, truth, ids).average)
+    return averages
 
 
 def main() -> None:
     """Print bf16 - fp32 of every row, seed by seed, and of all models."""
-    full, half = Device("cpu", "fp32"), Device("cpu", "bf16")
+    devices = Device("cpu", "fp32"), Device("cpu", "bf16")
     differences: dict[str, list[float]] = defaultdict(list)
     for subject in study_subjects(Path(sys.argv[1]))[1]:
-        differences[subject.row].append(average_map(subject, half) - average_map(subject, full))
+        full, half = average_maps(subject, devices)
+        differences[subject.row].append(half - full)
     for row, of_seeds in differences.items():
         print(f"{row:24} {' '.join(f'{x:+.2f}' for x in of_seeds)}  mean {statistics.mean(of_seeds):+.2f}")
     every = [x for of_seeds in differences.values() for x in of_seeds]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+from tiny import tiny_spec
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.engine.device import Device
 from tal_bench.models.layers import Conv, answering
 from tal_bench.models.packed import available
@@ -19,16 +18,6 @@ from tal_bench.models.winograd import LONG, WIDE
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.profiling.operations import count_macs
 from tal_bench.profiling.profile import count
-
-THUMOS = DatasetSpec(
-    name="made",
-    annotations=Path("nowhere.json"),
-    modalities={"rgb": ModalitySpec(role="primary", folder=Path("rgb"), channels=1024)},
-    stride=4,
-    window=16,
-    max_length=2304,
-    size="full",
-)
 
 
 def wide(kernel: int, stride: int = 1) -> Conv:
@@ -99,7 +88,8 @@ def test_narrow_layers_and_other_precisions_stay_as_they_are() -> None:
 @pytest.mark.parametrize("name", ["actionformer-primary", "conv-primary"])
 def test_operations_of_what_is_ready_are_counted(name: str, precision: Literal["fp32", "bf16"]) -> None:
     model, device = get_model(name), Device("cpu", precision)
-    architecture = detector_spec(model, THUMOS, 20)
+    data = tiny_spec({"rgb": ("primary", 1024)}, max_length=2304, size="full")
+    architecture = detector_spec(model, data, 20)
     frozen = device.frozen(model.build(architecture))
     with device.autocast():
         counted = count_macs(frozen, random_batch(architecture, 576))

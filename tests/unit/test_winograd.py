@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import tiny_spec
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.models import winograd
 from tal_bench.models.kernels import dense_conv3
 from tal_bench.models.plain import plain_operations
@@ -78,15 +76,7 @@ def test_wide_layers_of_long_sequences_use_it_and_round_little_more() -> None:
 @pytest.mark.parametrize("name", ["actionformer-primary", "conv-primary"])
 def test_a_published_detector_answers_as_with_direct_sums(name: str) -> None:
     torch.manual_seed(0)
-    data = DatasetSpec(
-        name="made",
-        annotations=Path("nowhere.json"),
-        modalities={"rgb": ModalitySpec(role="primary", folder=Path("rgb"), channels=1024)},
-        stride=2,
-        window=2,
-        max_length=1152,
-        size="full",
-    )
+    data = tiny_spec({"rgb": ("primary", 1024)}, max_length=1152, size="full")
     architecture = detector_spec(get_model(name), data, 20)
     detector = get_model(name).build(architecture).eval()
     batch = random_batch(architecture, architecture.max_length)
