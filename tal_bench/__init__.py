@@ -1,6 +1,46 @@
-"""Benchmark and ablation suite for two-stream to RGB-only distillation in temporal action localization."""
+"""Benchmark and ablation suite for two-stream to RGB-only distillation in temporal action localization.
 
+The public interface; each name is imported on first use:
+
+    ablate          run a study: train, tune and test every row, write its tables
+    train_one       train and test one model
+    detect          segments of actions in video files
+    load_runs       one pandas row per run of a study or of an MLflow experiment
+    load_model      a network from a file of weights
+    collect         a study's rows with means, intervals and costs
+    write_report    write a study's page, tables and figures
+"""
+
+from __future__ import annotations
+
+import importlib
 import os
+from typing import Any
 
-# torch reads it once: tensors of 2 MB and more then ask the system for large pages, a tenth of a bf16 step
+# torch reads this once: tensors of 2 MB or more then get large pages, which saves a tenth of a bf16 step
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+_PUBLIC = {
+    "ablate": "tal_bench.studies.ablate",
+    "StudyOptions": "tal_bench.studies.ablate",
+    "train_one": "tal_bench.studies.single_run",
+    "detect": "tal_bench.inference.detect",
+    "load_runs": "tal_bench.tracking.dataframe",
+    "load_model": "tal_bench.models.checkpoint",
+    "collect": "tal_bench.report.study.collect",
+    "write_report": "tal_bench.report.study.write",
+}
+"""Name to the module that defines it."""
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tal_bench' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -22,11 +23,20 @@ class Registry(Generic[T]):
 
     Args:
         kind: what the entries are ("variant", "student"), for messages.
+        declared_in: modules that declare the built-in entries, imported at the first use of the registry.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *declared_in: str) -> None:
         self.kind = kind
+        self._declared_in = declared_in
         self._entries: dict[str, T] = {}
+
+    def _loaded(self) -> dict[str, T]:
+        """The entries, the built-in ones first."""
+        modules, self._declared_in = self._declared_in, ()  # the modules themselves call `add`
+        for module in modules:
+            importlib.import_module(module)
+        return self._entries
 
     def add(self, name: str, entry: T) -> T:
         """Declare ``entry`` under ``name``.
@@ -34,9 +44,10 @@ class Registry(Generic[T]):
         Raises:
             InputError: the name is taken.
         """
-        if name in self._entries:
+        entries = self._loaded()
+        if name in entries:
             raise InputError(f"{self.kind} '{name}' is registered already", hint="choose another name")
-        self._entries[name] = entry
+        entries[name] = entry
         return entry
 
     def get(self, name: str) -> T:
@@ -45,16 +56,17 @@ class Registry(Generic[T]):
         Raises:
             InputError: unknown name; the message suggests the closest one.
         """
-        if name not in self._entries:
+        entries = self._loaded()
+        if name not in entries:
             raise InputError(f"unknown {self.kind} '{name}'", hint=did_you_mean(name, self.names()))
-        return self._entries[name]
+        return entries[name]
 
     def names(self) -> list[str]:
         """All names, in order of declaration."""
-        return list(self._entries)
+        return list(self._loaded())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._loaded()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._loaded())

@@ -21,15 +21,9 @@ from tal_bench.config import (
     TrainSpec,
 )
 from tal_bench.evaluation.mean_ap import interpolated_ap
-from tal_bench.results import (
-    CostRecord,
-    EpochRecord,
-    RowRecord,
-    RunResult,
-    StudyFolder,
-    StudyRecord,
-    write_atomically,
-)
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import CostRecord, EpochRecord, RowRecord, RunResult, StudyRecord
+from tal_bench.system.files import write_atomically
 
 CLASSES = ("circle", "square", "triangle")
 TIOU = (0.3, 0.4, 0.5, 0.6, 0.7)

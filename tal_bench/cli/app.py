@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
-from tal_bench.cli import (
-    catalogue,
+from tal_bench.cli.commands import (
     checkpoint,
     data,
     detect,
     diagnose,
     evaluate,
     features,
-    measure,
     robustness,
     study,
+)
+from tal_bench.cli.commands import (
+    listing as catalogue,
+)
+from tal_bench.cli.commands import (
+    profile as measure,
 )
 
 app = typer.Typer(

@@ -179,7 +179,7 @@ def _check_weights(file: Path, where: str) -> None:
     Raises:
         InputError: it is not there, or has to be imported first.
     """
-    from tal_bench.engine.checkpoint import read_card, weights_file
+    from tal_bench.models.checkpoint import read_card, weights_file
 
     if file.is_file() and file.suffix in (".tar", ".pth", ".pt", ".ckpt"):
         hint = f"tal-bench checkpoint import {file} --as PROGRAM"
@@ -194,7 +194,7 @@ def with_references(spec: StudySpec) -> StudySpec:
     from tal_bench.models.registry import get_model, model_name, model_names
 
     if spec.teacher_file is not None:  # its own row stands for what it reads
-        from tal_bench.engine.checkpoint import read_card, weights_file
+        from tal_bench.models.checkpoint import read_card, weights_file
 
         names = read_card(weights_file(spec.teacher_file)).counterparts(REFERENCE_INPUTS)
     else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tal_bench.config import DatasetSpec
+from tal_bench.data.annotation_parser import REVERSED_SHARE, SHORTEST, AnnotatedVideo, Scan, load_database
 from tal_bench.data.findings import Finding
-from tal_bench.data.scan import REVERSED_SHARE, SHORTEST, AnnotatedVideo, Scan, load_database
 from tal_bench.errors import DataError
 
 __all__ = [

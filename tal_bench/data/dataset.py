@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.annotations import AnnotatedVideo, read_labels
+from tal_bench.data.feature_grid import resized, timing, to_grid
 from tal_bench.data.features import (
     check_hint,
     feature_path,
@@ -21,9 +23,8 @@ from tal_bench.data.features import (
     open_streams,
     to_float32,
 )
-from tal_bench.data.scores import read_scores
 from tal_bench.data.selection import Selection, held_out_ids, select
-from tal_bench.data.timing import resized, timing, to_grid
+from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError, InputError
 from tal_bench.registry import did_you_mean
 from tal_bench.types import VideoMeta
@@ -276,3 +277,13 @@ def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str
     first = videos[0]
     size = sum(4.0 * array.size for array in open_streams(spec, first, names).values())
     return size * sum(sizes.values()) / max(sizes[first], 1)
+
+
+@lru_cache(maxsize=4)
+def _dataset(spec_json: str, modalities: tuple[str, ...], limit: int | None) -> Dataset:
+    return open_dataset(DatasetSpec.model_validate_json(spec_json), modalities, limit=limit)
+
+
+def open_cached(spec: DatasetSpec, modalities: tuple[str, ...], limit: int | None) -> Dataset:
+    """Open a dataset, once per process for the same streams."""
+    return _dataset(spec.model_dump_json(), modalities, limit)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec, ModalitySpec
-from tal_bench.data.timing import resized
+from tal_bench.data.feature_grid import resized
 from tal_bench.errors import DataError
 
 SLACK_STEPS = 2

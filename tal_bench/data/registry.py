@@ -1,13 +1,13 @@
 """Datasets by name, and anyone's own by a YAML file.
 
-The declarations are in `tal_bench.data.presets`, one file per family.
+The declarations are in `tal_bench.data.datasets.presets`, one file per family.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,11 @@ class DatasetEntry:
         files: what is expected in the folder, one line each.
         source: what `--source` of `data prepare` may be, where ``prepare`` starts from files of the person
             and takes them as ``source=``.
-        minute_cost: measures the CPU seconds, on one thread, of extracting the features of a minute of video:
-            ``decode``, ``flow`` (what privileged modalities are made of), ``backbone/<modality>``, and other
-            ways to that flow under their own names, as ``flow_tvl1``; 0 for a step that there is not; none
-            where there are only features.
+        minute_work: returns the work of extracting the features of one minute of video, as calls that
+            ``tal_bench.profiling`` times on one CPU thread: ``decode``, ``flow`` (extraction of the
+            privileged modalities), ``backbone/<modality>``, and alternatives to ``flow`` under names such
+            as ``flow_tvl1``. None where the dataset has only features, or where ``extraction.json`` beside
+            them says how they were extracted.
         footage: gives the frames [H, W, 3] of a video, by its id, that its features are made of; none where
             the package has no way to them.
     """
@@ -57,11 +58,15 @@ class DatasetEntry:
     marker: str = ""
     files: tuple[str, ...] = ()
     source: str = ""
-    minute_cost: Callable[..., dict[str, float]] | None = None
+    minute_work: Callable[[], Mapping[str, Callable[[], object]]] | None = None
     footage: Callable[[str], Iterable[NDArray[np.uint8]]] | None = None
 
 
-datasets: Registry[DatasetEntry] = Registry("dataset")
+PRESETS = ("sprites", "hapt", "activitynet", "ego4d", "epic", "hacs", "thumos")
+"""Modules of `tal_bench.data.datasets.presets`, in the order in which the datasets are listed."""
+datasets: Registry[DatasetEntry] = Registry(
+    "dataset", *(f"tal_bench.data.datasets.presets.{name}" for name in PRESETS)
+)
 
 
 def load_spec(
@@ -197,6 +202,3 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         deeper = isinstance(change, dict) and isinstance(base.get(key), dict)
         result[key] = merged(base[key], change) if deeper else change
     return result
-
-
-import tal_bench.data.presets as _presets  # noqa: E402, F401  (declares; needs the registry above)

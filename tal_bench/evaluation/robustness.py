@@ -11,7 +11,8 @@ row and version, the statistic is computed anew in every draw, and the interval 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -202,3 +203,47 @@ def _line(
 
 def _sd(values: Floats) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+@dataclass
+class Robustness:
+    """The outcome.
+
+    Attributes:
+        title: of tables and figures.
+        level: what was corrupted.
+        kinds: row to its kind, in the order of the tables.
+        against: row that others are compared with, none with one row.
+        lines: every row under every corruption.
+        runs: per run its row, seed, mAP as its study stored it and as found here, and mAP of every version.
+        provenance: where the numbers come from.
+        notes: what a reader has to know.
+    """
+
+    title: str
+    level: Literal["pixels", "features"]
+    kinds: dict[str, str]
+    against: str | None
+    lines: list[Line]
+    runs: list[dict[str, Any]]
+    provenance: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Names, `ALL` first where there are several."""
+        names = list(dict.fromkeys(line.corruption for line in self.lines if line.corruption != ALL))
+        return [ALL, *names] if len(names) > 1 else names
+
+    def line(self, row: str, corruption: str) -> Line:
+        """Of a row under a corruption, over all its versions."""
+        return next(
+            line
+            for line in self.lines
+            if line.row == row and line.corruption == corruption and line.severity is None
+        )
+
+    @property
+    def seeds(self) -> int:
+        """Runs of the row with most of them."""
+        return max(line.seeds for line in self.lines)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.blocks import ConvBlock, TransformerBlock
-from tal_bench.models.kernels import written_by_hand
+from tal_bench.models.blocks.conv_and_transformer import ConvBlock, TransformerBlock
+from tal_bench.models.blocks.maxpool import MaxPoolBlock
+from tal_bench.models.blocks.sgp import SgpBlock
 from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, relu, sinusoidal_positions
-from tal_bench.models.maxpool import MaxPoolBlock
-from tal_bench.models.sgp import SgpBlock
+from tal_bench.models.ops.kernels import written_by_hand
 
 
 def _transformer(spec: DetectorSpec, index: int) -> nn.Module:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
 from tal_bench.models.heads import Heads
-from tal_bench.models.inputs import Inputs
-from tal_bench.models.kernels import compute_dtype
+from tal_bench.models.input_fusion import Inputs
 from tal_bench.models.neck import FpnNeck, Neck
+from tal_bench.models.ops.kernels import compute_dtype
 from tal_bench.models.trident import TridentHeads
 from tal_bench.types import Batch, DetectorOutput
 

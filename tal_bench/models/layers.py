@@ -14,10 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.kernels import compute_dtype, dense_conv3, depthwise_conv, taps_last, written_by_hand
-from tal_bench.models.packed import Packed, available
-from tal_bench.models.plain import shortcuts
-from tal_bench.models.winograd import WIDE, Filters, pays
+from tal_bench.models.ops.kernels import (
+    compute_dtype,
+    dense_conv3,
+    depthwise_conv,
+    taps_last,
+    written_by_hand,
+)
+from tal_bench.models.ops.op_shortcuts import shortcuts
+from tal_bench.models.ops.packed_weights import Packed, available
+from tal_bench.models.ops.winograd import WIDE, Filters, pays
 
 
 class Conv(nn.Module):

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.kernels import written_by_hand
 from tal_bench.models.layers import Conv, DepthwiseConv, layer_norm
+from tal_bench.models.ops.kernels import written_by_hand
 
 
 class TemporalAttention(nn.Module):

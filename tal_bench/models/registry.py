@@ -125,8 +125,9 @@ class Model:
         return self.inputs in ("primary", "hallucinated")
 
 
-teachers: Registry[Model] = Registry("teacher")
-students: Registry[Model] = Registry("student")
+DECLARATIONS = "tal_bench.models.students_and_teachers"
+teachers: Registry[Model] = Registry("teacher", DECLARATIONS)
+students: Registry[Model] = Registry("student", DECLARATIONS)
 
 
 def model_name(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, start_quiet
-from tal_bench.models.kernels import written_by_hand
+from tal_bench.models.ops.kernels import written_by_hand
 
 
 @dataclass(frozen=True, slots=True)

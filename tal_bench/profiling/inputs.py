@@ -19,7 +19,7 @@ TorchDevice = torch.device
 
 
 class Place(Protocol):
-    """Where and in which precision to measure; `tal_bench.engine.device.Device` is one."""
+    """Where and in which precision to measure; `tal_bench.training.device.Device` is one."""
 
     @property
     def torch(self) -> TorchDevice:

@@ -12,41 +12,36 @@ from pathlib import Path
 from rich.console import Console
 
 from tal_bench.config import StudySpec
-from tal_bench.cores import default_jobs
 from tal_bench.data.dataset import Dataset, open_dataset
-from tal_bench.engine.device import choose_device, choose_precision
 from tal_bench.errors import TalBenchError
+from tal_bench.execution.executors import make_executor
+from tal_bench.inference.detections import ground_truth_json
+from tal_bench.inference.scoring import described
 from tal_bench.plugins import load_plugins
-from tal_bench.report import write_report
-from tal_bench.report.collect import Study, collect
-from tal_bench.report.tables import markdown
-from tal_bench.report.terminal import print_study
-from tal_bench.results import (
-    RowRecord,
-    RunResult,
-    SearchRecord,
-    StudyFolder,
-    StudyRecord,
-    write_atomically,
-)
-from tal_bench.studies.alone import alone_in, termination_as_interrupt
-from tal_bench.studies.brought import bring, check_taught
+from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.tables import markdown
+from tal_bench.report.study.terminal import print_study
+from tal_bench.report.study.write import write_report
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
+from tal_bench.results.study_lock import alone_in, termination_as_interrupt
+from tal_bench.studies.adaptation import fitted
 from tal_bench.studies.costs import measure_costs
-from tal_bench.studies.detections import ground_truth_json
-from tal_bench.studies.drive import drive
-from tal_bench.studies.executor import make_executor
-from tal_bench.studies.fitted import fitted
-from tal_bench.studies.ledger import Ledger
-from tal_bench.studies.merge import with_earlier_rows
-from tal_bench.studies.plan import Context
+from tal_bench.studies.earlier_study import with_earlier_rows
+from tal_bench.studies.imported_teacher import bring, check_taught
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
 from tal_bench.studies.run import KEEP_EVERY
-from tal_bench.studies.scoring import described
-from tal_bench.studies.setup import check_writable, prepare, read_through, study_name
-from tal_bench.studies.storage import JOURNAL, OFF, database_url
-from tal_bench.studies.tracking import Tracker
-from tal_bench.studies.tune import Tuning
+from tal_bench.studies.run_specs import Context
+from tal_bench.studies.scheduler import drive
+from tal_bench.studies.setup import prepare, read_through, study_name
+from tal_bench.system.cpu_count import default_jobs
+from tal_bench.system.files import check_writable, write_atomically
+from tal_bench.tracking.tracker import Tracker
+from tal_bench.training.device import choose_device, choose_precision
+from tal_bench.tuning.search import Tuning
+from tal_bench.tuning.storage import JOURNAL, OFF, database_url
+from tal_bench.tuning.trial_mirror import Ledger
 
 
 @dataclass(frozen=True)

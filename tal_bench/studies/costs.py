@@ -8,20 +8,22 @@ from functools import partial
 
 from rich.console import Console
 
-from tal_bench.engine.device import Device
-from tal_bench.engine.predict import decode
 from tal_bench.errors import InputError
+from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import decoding_recipe
-from tal_bench.profiling.minute import (
+from tal_bench.profiling.model import cost_key, profile_model
+from tal_bench.profiling.video_minute import (
     detector_seconds_per_minute,
     extraction_seconds,
     minute_of_video,
     steps_per_minute,
 )
-from tal_bench.profiling.profile import cost_key, profile_model
-from tal_bench.results import CostRecord, RowRecord, StudyFolder, write_atomically
-from tal_bench.studies.plan import Context
-from tal_bench.studies.run import trained
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import CostRecord, RowRecord
+from tal_bench.studies.run_specs import Context
+from tal_bench.system.files import write_atomically
+from tal_bench.training.device import Device
+from tal_bench.training.prediction import decode
 
 THREADS = 1
 """As in training, and as the extraction is measured."""
@@ -62,7 +64,7 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
     extraction = _extraction(context, console)
     if extraction:
-        net = trained(run, folder)[0]
+        net = load_trained(run, folder)[0]
         detector = detector_seconds_per_minute(
             net,
             architecture,

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tal_bench.results import RunResult
+from tal_bench.results.records import RunResult
 
 Shown = Callable[[str, RunResult, bool], None]
 

@@ -10,12 +10,12 @@ from tal_bench.distill.objective import MIX
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model, model_name, students, teachers
-from tal_bench.models.sizes import short
+from tal_bench.models.size_space import short
 from tal_bench.registry import did_you_mean
-from tal_bench.results import RowRecord, SearchRecord
-from tal_bench.studies.drive import Plan
-from tal_bench.studies.plan import Context, check_teachers, labels_row, teacher_model
-from tal_bench.studies.students import StudentRow, member_row, student_row, student_search
+from tal_bench.results.records import RowRecord, SearchRecord
+from tal_bench.studies.protocol import StudentRow, member_row, student_row, student_search
+from tal_bench.studies.run_specs import Context, check_teachers, labels_row, teacher_model
+from tal_bench.studies.scheduler import Plan
 
 BASELINE = "none"
 MAIN = "both"

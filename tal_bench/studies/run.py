@@ -6,33 +6,33 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from tal_bench.config import DatasetSpec, RunSpec
-from tal_bench.data.dataset import Dataset, Part, Video, open_dataset
-from tal_bench.data.video.spec import find_extraction
+from tal_bench.config import RunSpec
+from tal_bench.data.dataset import Dataset, Part, Video, open_cached
 from tal_bench.distill.objective import Objective
-from tal_bench.engine.checkpoint import FeatureGrid, ModelCard, load_model, save_model
-from tal_bench.engine.device import Device
-from tal_bench.engine.predict import predict
-from tal_bench.engine.resume import Keeper, Notes
-from tal_bench.engine.train import initialise_from, train
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
 from tal_bench.evaluation.mean_ap import MeanAP
+from tal_bench.execution.failure import reason
+from tal_bench.inference import scoring
+from tal_bench.inference.detections import detections_json
+from tal_bench.inference.trained_models import load_trained
+from tal_bench.models.checkpoint import card_of_run, load_model, save_model
 from tal_bench.models.registry import get_model
-from tal_bench.results import EpochRecord, RunResult, StudyFolder, write_atomically
-from tal_bench.studies import scoring
-from tal_bench.studies.detections import detections_json
-from tal_bench.studies.environment import environment
-from tal_bench.studies.failure import reason
-from tal_bench.studies.pruning import Curve, judge
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import EpochRecord, RunResult
+from tal_bench.system.environment import environment
+from tal_bench.system.files import write_atomically
+from tal_bench.training.device import Device
+from tal_bench.training.prediction import predict
+from tal_bench.training.train import initialise_from, train
+from tal_bench.training.training_checkpoint import Keeper, Notes
+from tal_bench.tuning.pruning import Curve, judge
 
 LOG = logging.getLogger(__name__)
 KEEP_EVERY = 30.0
@@ -142,7 +142,7 @@ class _Attempt:
         """Train, unless the weights were brought; evaluate, write weights and detections."""
         spec, file = self.spec, self.folder.run_file(self.spec.hash, ".safetensors")
         networks = _networks(spec, self.folder) if spec.weights is None else None
-        self.data = open_once(spec.dataset, _reads(spec, self.folder), spec.videos)
+        self.data = open_cached(spec.dataset, _reads(spec, self.folder), spec.videos)
         train_part, eval_part = PARTS[spec.protocol]
         self.evaluated = self.data.videos(eval_part)
         if networks is None:
@@ -152,7 +152,9 @@ class _Attempt:
         if self.accuracy is None:
             self._evaluate(average)
         if networks is not None and (spec.protocol == "final" or spec.distill is None):
-            save_model(average, file, card(spec, self.data.outputs))  # tuning needs those of teachers only
+            save_model(
+                average, file, card_of_run(spec, self.data.outputs)
+            )  # tuning needs those of teachers only
         if spec.protocol == "final":
             text = json.dumps(detections_json(self.detections), separators=(",", ":"))
             write_atomically(self.folder.run_file(spec.hash, ".detections.json"), text)
@@ -265,40 +267,6 @@ class _Attempt:
         )
 
 
-def card(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
-    """What stands in the weights' file of a run."""
-    data = spec.dataset
-    return ModelCard(
-        name=spec.model,
-        model=spec.model,
-        detector=spec.detector,
-        decode=spec.decode,
-        classes=tuple(classes),
-        features=FeatureGrid(stride=data.stride, window=data.window, fps=data.fps),
-        dataset=data,
-        extraction=find_extraction(data, spec.detector.reads),
-        run=spec.hash,
-    )
-
-
-def plain_card(spec: RunSpec) -> ModelCard:
-    """What a run's weights are, as far as its spec says it."""
-    return ModelCard(name=spec.model, model=spec.model, detector=spec.detector, decode=spec.decode)
-
-
-def trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
-    """A finished run's network with its weights, in eval mode, and what the run was.
-
-    Raises:
-        InputError: no such run, or its weights are not there.
-    """
-    known = folder.read_run(hash_)
-    if known is None or known.status != "finished":
-        raise InputError(f"run {hash_} has not finished", where=folder.path)
-    folder.check_files(known)
-    return load_model(folder.run_file(hash_, ".safetensors"), plain_card(known.spec))[0], known.spec
-
-
 def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
     """Student with its initial weights, teachers, objective.
 
@@ -316,7 +284,7 @@ def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, 
         known = folder.read_run(use.run)
         if known is not None and known.status == "failed":  # this run fails too, and the study goes on
             raise TalBenchError(f"its teacher {use.model} failed: {known.error}")
-    loaded = {role: trained(use.run, folder) for role, use in spec.distill.teachers.items()}
+    loaded = {role: load_trained(use.run, folder) for role, use in spec.distill.teachers.items()}
     teachers = {role: net for role, (net, _) in loaded.items()}
     torch.manual_seed(spec.seed + PROJECTION_STREAM)
     widths = {role: run.detector.width for role, (_, run) in loaded.items()}
@@ -333,13 +301,3 @@ def _reads(spec: RunSpec, folder: StudyFolder) -> tuple[str, ...]:
         taught = folder.read_run(use.run)
         needed |= set(taught.spec.detector.reads) if taught else set()
     return tuple(name for name in spec.dataset.modalities if name in needed)
-
-
-@lru_cache(maxsize=4)
-def _dataset(spec_json: str, modalities: tuple[str, ...], limit: int | None) -> Dataset:
-    return open_dataset(DatasetSpec.model_validate_json(spec_json), modalities, limit=limit)
-
-
-def open_once(spec: DatasetSpec, modalities: tuple[str, ...], limit: int | None) -> Dataset:
-    """Open a dataset, once per process for the same streams."""
-    return _dataset(spec.model_dump_json(), modalities, limit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +11,6 @@ from tal_bench.config import DatasetSpec, StudySpec
 from tal_bench.data.dataset import Dataset
 from tal_bench.data.registry import load_spec, notices
 from tal_bench.data.splits import with_fingerprint
-from tal_bench.errors import InputError
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
@@ -25,25 +23,6 @@ def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
     if spec.budget != "quick":
         parts.append(spec.budget)
     return "-".join(parts)
-
-
-def check_writable(directory: Path) -> None:
-    """Find out now, not after an hour, whether results can be written.
-
-    Raises:
-        InputError: they cannot.
-    """
-    existing = directory
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        if not existing.is_dir():
-            raise NotADirectoryError(0, f"{existing} is not a directory")
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        reason = error.strerror or "permission denied"
-        raise InputError(f"cannot be written: {reason}", where=f"--reports {directory}") from None
 
 
 def read_through(data: Dataset) -> None:

@@ -11,18 +11,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tal_bench.engine.checkpoint import load_model
-from tal_bench.engine.device import Device
-from tal_bench.engine.predict import predict
-from tal_bench.studies import scoring
-from tal_bench.studies.run import open_once
-from tal_bench.studies.subjects import Subject, study_subjects
+from tal_bench.data.dataset import open_cached
+from tal_bench.inference import scoring
+from tal_bench.inference.trained_models import Subject, study_subjects
+from tal_bench.models.checkpoint import load_model
+from tal_bench.training.device import Device
+from tal_bench.training.prediction import predict
 
 
 def average_maps(subject: Subject, devices: Sequence[Device]) -> list[float]:
     """Of the test videos, in percent, on each device."""
     assert subject.dataset is not None
-    data = open_once(subject.dataset, subject.detector.reads, subject.limit)
+    data = open_cached(subject.dataset, subject.detector.reads, subject.limit)
     videos = data.videos("test")
     ids = [video.meta.id for video in videos]
     net, _ = load_model(subject.file, subject.card)

@@ -26,11 +26,11 @@ from tal_bench.config import (
     TrainSpec,
 )
 from tal_bench.distill.objective import Objective
-from tal_bench.engine.device import Device
-from tal_bench.engine.train import Step
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.latency import measure_latency
-from tal_bench.profiling.profile import count
+from tal_bench.profiling.model import count
+from tal_bench.training.device import Device
+from tal_bench.training.step import Step
 from tal_bench.types import Batch, VideoMeta
 
 FRAMES, WIDTH, CLASSES, BATCH = 2304, 1024, 20, 2

@@ -25,7 +25,7 @@ from published import (
     training_step,
 )
 
-from tal_bench.engine.device import Device
+from tal_bench.training.device import Device
 
 AMX = "amx" in torch.backends.cpu.get_cpu_capability().lower() or torch.cpu._is_amx_tile_supported()
 ACTIONFORMER = {"fp32": (0.75, 0.70), "bf16": (2.4, 2.0)}

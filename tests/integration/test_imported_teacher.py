@@ -11,9 +11,10 @@ from original_files import actionformer_weights, write_checkpoint, write_configu
 from tiny import STUDY, study_words, write_dataset
 
 from tal_bench.cli import main
-from tal_bench.engine.checkpoint import load_model, weights_hash
-from tal_bench.evaluation.io import read_detections
-from tal_bench.results import StudyFolder, load
+from tal_bench.evaluation.files import read_detections
+from tal_bench.models.checkpoint import load_model, weights_hash
+from tal_bench.results.folder import StudyFolder
+from tal_bench.tracking.dataframe import load_runs
 
 ARGUMENTS = {
     "input_dim": 14,
@@ -79,7 +80,7 @@ def test_from_the_original_file_to_a_row_of_the_table(here: Path, capsys: pytest
     assert weights_hash(kept.state_dict()) == weights_hash(net.state_dict())
     students = [r.spec for r in StudyFolder(STUDY).runs() if r.spec.distill]
     assert all(spec.distill and spec.distill.teachers["modal"].run == final for spec in students)
-    assert (load(STUDY)["status"] == "finished").all()
+    assert (load_runs(STUDY)["status"] == "finished").all()
 
 
 def test_what_is_wrong_is_said_before_anything_is_written(

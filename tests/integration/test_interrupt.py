@@ -12,7 +12,7 @@ from processes import finished, run, start, still_alive, wait_until, workers
 from test_study import ROWS, mlflow_runs, table
 from tiny import STUDY, study_words
 
-from tal_bench.results import StudyFolder
+from tal_bench.results.folder import StudyFolder
 
 ALL_RUNS = 9
 

@@ -19,7 +19,7 @@ import pytest
 from processes import finished, run, start, still_alive, workers
 from test_study import mlflow_runs, table
 
-from tal_bench.results import StudyFolder
+from tal_bench.results.folder import StudyFolder
 
 KILLS = int(os.environ.get("TAL_BENCH_KILLS", "3"))
 DATASET = os.environ.get("TAL_BENCH_KILL_DATASET", "")

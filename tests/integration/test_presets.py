@@ -8,7 +8,8 @@ from pathlib import Path
 from layouts import write_layout
 from processes import run
 
-from tal_bench.results import StudyFolder, load
+from tal_bench.results.folder import StudyFolder
+from tal_bench.tracking.dataframe import load_runs
 
 CHANGES = {
     "name": "anet",
@@ -48,5 +49,5 @@ def test_one_class_with_external_scores_and_nothing_privileged(tmp_path: Path) -
             assert video.startswith("test")
     tuned = next(r for r in runs if r.spec.protocol == "tune")
     assert tuned.evaluation.endswith("validation part of the training videos, without classes")
-    table = load(study.path)
+    table = load_runs(study.path)
     assert table.loc[table["split"] == "test", ["recall_1x_0.50", "recall_1x_avg"]].notna().all(axis=None)

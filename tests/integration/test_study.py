@@ -14,7 +14,8 @@ from processes import run
 from tiny import STUDY, study_words, write_dataset
 
 from tal_bench.cli import main
-from tal_bench.results import StudyFolder, load
+from tal_bench.results.folder import StudyFolder
+from tal_bench.tracking.dataframe import load_runs
 
 ROWS = ["actionformer", "conv", "conv-dw-primary", "none", "both"]
 PLUGIN = '''
@@ -100,7 +101,7 @@ def test_a_study_writes_what_it_promises(done: Path) -> None:
 
 
 def test_results_load_as_a_table(done: Path) -> None:
-    frame = load(done)
+    frame = load_runs(done)
     assert len(frame) == 9
     assert frame["map_avg"].notna().all()
 

@@ -11,10 +11,10 @@ from original_files import write_checkpoint, write_configuration
 from tal_bench.cli import main
 from tal_bench.config import DetectorSpec
 from tal_bench.data.batches import padded_length
-from tal_bench.engine.checkpoint import ModelCard, load_model
-from tal_bench.engine.predict import decode
 from tal_bench.models.backbone import pyramid_divisor
+from tal_bench.models.checkpoint import ModelCard, load_model
 from tal_bench.models.detector import Detector
+from tal_bench.training.prediction import decode
 from tal_bench.types import VideoMeta
 
 from .checks.arrays import Arrays

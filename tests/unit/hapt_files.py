@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.data.hapt.recordings import LABELS, SENSORS, Recording
+from tal_bench.data.datasets.hapt.recordings import LABELS, SENSORS, Recording
 
 USERS = (1, 1, 2, 3, 5, 16, 24)
 """Of experiments 1 to 7: training, test and validation subjects."""

@@ -9,8 +9,8 @@ from tiny import FAST, tiny_spec
 
 from tal_bench.config import Budget, RunSpec
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.results import RunResult
-from tal_bench.studies.plan import Context
+from tal_bench.results.records import RunResult
+from tal_bench.studies.run_specs import Context
 
 
 def run_spec(model: str = "conv-dw-hallucinated", folder: Path = Path(), **changes: Any) -> RunSpec:

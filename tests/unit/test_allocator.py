@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from tal_bench.allocator import keep_freed_memory
+from tal_bench.system.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def work():

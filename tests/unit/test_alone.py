@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tal_bench.errors import InputError
-from tal_bench.studies.alone import ABANDONED, alone_in, termination_as_interrupt
+from tal_bench.results.study_lock import ABANDONED, alone_in, termination_as_interrupt
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from tal_bench.studies.alone import alone_in\n"
+    "import sys, time; from pathlib import Path; from tal_bench.results.study_lock import alone_in\n"
     "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 

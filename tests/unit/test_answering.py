@@ -10,14 +10,14 @@ from tiny import tiny_spec
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.engine.device import Device
 from tal_bench.models.layers import Conv, answering
-from tal_bench.models.packed import available
+from tal_bench.models.ops.packed_weights import available
+from tal_bench.models.ops.winograd import LONG, WIDE
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.models.winograd import LONG, WIDE
 from tal_bench.profiling.inputs import random_batch
-from tal_bench.profiling.operations import count_macs
-from tal_bench.profiling.profile import count
+from tal_bench.profiling.macs import count_macs
+from tal_bench.profiling.model import count
+from tal_bench.training.device import Device
 
 
 def wide(kernel: int, stride: int = 1) -> Conv:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tal_bench.models.attention import ConvAttention, full_attention, local_attention
-from tal_bench.models.blocked import attend_to_pairs, plain_attend_to_pairs
+from tal_bench.models.blocks.attention import ConvAttention, full_attention, local_attention
+from tal_bench.models.ops.blocked_attention import attend_to_pairs, plain_attend_to_pairs
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, window: int) -> Tensor:

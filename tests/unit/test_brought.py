@@ -12,12 +12,12 @@ from tiny import Streams, tiny_spec
 
 from tal_bench.config import DetectorSpec, StudySpec, parse_spec, weights_path
 from tal_bench.distill.variants import variants
-from tal_bench.engine.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.errors import InputError
+from tal_bench.models.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.models.detector import Detector
-from tal_bench.studies.brought import Brought, bring, check_taught
-from tal_bench.studies.plan import Context, teacher_model
+from tal_bench.studies.imported_teacher import Brought, bring, check_taught
 from tal_bench.studies.rows import expected_runs, plan_rows
+from tal_bench.studies.run_specs import Context, teacher_model
 
 CLASSES = ("jump", "run", "throw")
 ACC_GYRO: Streams = {"acc": ("primary", 8), "gyro": ("privileged", 6)}

@@ -11,9 +11,11 @@ from study_parts import run_spec
 from tiny import random_batch, tiny_spec
 from torch import nn
 
-from tal_bench.engine.checkpoint import (
+from tal_bench.errors import InputError
+from tal_bench.models.checkpoint import (
     CARD,
     ModelCard,
+    card_of_run,
     load_model,
     read_card,
     save_model,
@@ -21,15 +23,13 @@ from tal_bench.engine.checkpoint import (
     weights_file,
     weights_hash,
 )
-from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model
-from tal_bench.studies.run import card
 
 
 def model(name: str = "conv-dw-hallucinated") -> tuple[nn.Module, ModelCard]:
     spec = run_spec(name)
     torch.manual_seed(0)
-    return get_model(name).build(spec.detector).eval(), card(spec, ("jump", "run", "throw"))
+    return get_model(name).build(spec.detector).eval(), card_of_run(spec, ("jump", "run", "throw"))
 
 
 def test_a_file_alone_gives_the_model_back(tmp_path: Path) -> None:

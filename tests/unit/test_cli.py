@@ -14,10 +14,10 @@ import pytest
 
 from tal_bench.cli import main
 from tal_bench.cli.app import app
+from tal_bench.cli.commands.evaluate import parse_tiou
+from tal_bench.cli.commands.profile import parse_channels
+from tal_bench.cli.commands.study import check_port
 from tal_bench.cli.definitions import study_spec
-from tal_bench.cli.evaluate import parse_tiou
-from tal_bench.cli.measure import parse_channels
-from tal_bench.cli.study import check_port
 from tal_bench.config import StudySpec
 from tal_bench.errors import DataError, InputError
 

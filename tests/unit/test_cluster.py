@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tal_bench.errors import DataError, InputError, TalBenchError
-from tal_bench.processes import WorkerLostError
-from tal_bench.studies import cluster
-from tal_bench.studies.cluster import DaskWorkers, on_worker
+from tal_bench.execution import dask_workers as cluster
+from tal_bench.execution.dask_workers import DaskWorkers, on_worker
+from tal_bench.system.worker_pool import WorkerLostError
 
 distributed = pytest.importorskip("distributed")
 

@@ -19,11 +19,11 @@ from tal_bench.data.registry import datasets
 from tal_bench.distill.objective import Objective
 from tal_bench.distill.terms import terms
 from tal_bench.distill.variants import variants
-from tal_bench.engine.checkpoint import load_weights, save_weights
-from tal_bench.engine.device import Device
-from tal_bench.engine.train import Step
+from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
-from tal_bench.studies.plan import teacher_model
+from tal_bench.studies.run_specs import teacher_model
+from tal_bench.training.device import Device
+from tal_bench.training.step import Step
 from tal_bench.types import Batch, DetectorOutput
 
 K, T, LENGTHS = 3, 256, (256, 150)

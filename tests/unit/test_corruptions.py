@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_bench.cli import main
-from tal_bench.data.corruptions.extract import Grid, Shot, corrupt_video
-from tal_bench.data.corruptions.features import corrupt_features
-from tal_bench.data.corruptions.frames import corrupted
-from tal_bench.data.corruptions.places import Run, action_runs, middles, stretches
-from tal_bench.data.corruptions.registry import WHOLE, Condition, conditions, corruptions
-from tal_bench.data.sprites.extract import footage
-from tal_bench.data.sprites.settings import SpritesSettings
-from tal_bench.data.sprites.sight import network_streams
-from tal_bench.data.video.extract import extract
-from tal_bench.data.video.workers import one_thread
+from tal_bench.corruptions.action_runs import Run, action_runs, middles, stretches
+from tal_bench.corruptions.extract import Grid, Shot, corrupt_video
+from tal_bench.corruptions.features import corrupt_features
+from tal_bench.corruptions.frames import corrupted
+from tal_bench.corruptions.registry import WHOLE, Condition, conditions, corruptions
+from tal_bench.data.datasets.sprites.extract import footage
+from tal_bench.data.datasets.sprites.settings import SpritesSettings
+from tal_bench.data.datasets.sprites.streams import network_streams
 from tal_bench.errors import DataError, InputError
+from tal_bench.extraction.features import extract
+from tal_bench.extraction.workers import one_thread
 
 PIXELS = [name for name in corruptions if corruptions.get(name).on == "pixels"]
 ON_ACTIONS = [name for name in PIXELS if corruptions.get(name).extent == "actions"]
@@ -220,7 +220,7 @@ def test_what_cannot_be_asked_for(
 
 
 PLUGIN = """
-from tal_bench.data.corruptions.registry import Corruption, corruptions
+from tal_bench.corruptions.registry import Corruption, corruptions
 
 def mirror(frame, level, rng, before):
     return frame[:, ::-1].copy()

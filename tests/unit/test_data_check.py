@@ -11,9 +11,9 @@ from data_files import entry, small_dataset, write_json
 
 from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.data.annotations import read_annotations
-from tal_bench.data.check import check
-from tal_bench.data.picture import SHOWN_CLASSES, class_counts, figure, picture
-from tal_bench.data.statistics import statistics
+from tal_bench.data.checks.dataset_check import check
+from tal_bench.data.checks.picture import SHOWN_CLASSES, class_counts, figure, picture
+from tal_bench.data.checks.statistics import statistics
 
 
 def _found(spec: DatasetSpec) -> set[tuple[str, str, str]]:

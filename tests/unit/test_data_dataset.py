@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_bench.data.dataset import open_dataset
+from tal_bench.data.feature_grid import to_grid, to_seconds
 from tal_bench.data.selection import validation_ids
 from tal_bench.data.splits import fingerprint, with_fingerprint
-from tal_bench.data.timing import to_grid, to_seconds
 from tal_bench.errors import DataError, InputError
 
 times = st.lists(st.floats(0, 1e4), min_size=1, max_size=5)

@@ -121,5 +121,7 @@ def test_a_prepared_dataset_is_prepared_where_asked(tmp_path: Path, monkeypatch:
 
 
 def test_the_registry_answers_without_torch() -> None:
-    code = f"import sys, {room.__name__}, tal_bench.data.check; assert 'torch' not in sys.modules"
+    code = (
+        f"import sys, {room.__name__}, tal_bench.data.checks.dataset_check; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.dataset import open_dataset
+from tal_bench.data.feature_grid import resized, timing, to_grid, to_seconds
 from tal_bench.data.features import read_features
-from tal_bench.data.timing import resized, timing, to_grid, to_seconds
-from tal_bench.engine.predict import grid_to_seconds
 from tal_bench.errors import DataError
+from tal_bench.training.prediction import grid_to_seconds
 
 
 def with_(spec: DatasetSpec, **changes: Any) -> DatasetSpec:

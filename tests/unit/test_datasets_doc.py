@@ -7,7 +7,7 @@ from pathlib import Path
 from layouts import BROUGHT
 
 from tal_bench.data.registry import datasets
-from tal_bench.studies.scoring import tiou_grid
+from tal_bench.inference.scoring import tiou_grid
 
 TEXT = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
 BEGIN, END = "<!-- presets:begin -->\n", "<!-- presets:end -->"

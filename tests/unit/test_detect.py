@@ -15,14 +15,14 @@ from test_video_weights import dataset, extraction
 
 from tal_bench.cli import main
 from tal_bench.config import ModalitySpec
-from tal_bench.data.video.spec import FILE, find_extraction
-from tal_bench.data.video.streams import complete
-from tal_bench.engine.checkpoint import ModelCard, save_model
+from tal_bench.config.extraction import FILE, find_extraction
 from tal_bench.errors import InputError
-from tal_bench.evaluation.io import read_detections
+from tal_bench.evaluation.files import read_detections
+from tal_bench.extraction.streams import complete
+from tal_bench.inference.detect import detect
+from tal_bench.models.checkpoint import ModelCard, save_model
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.report.timeline import Panel, timeline
-from tal_bench.studies.detect import detect
+from tal_bench.report.common.timeline import Panel, timeline
 
 CLASSES = ("jump", "run", "[bold]throw")
 NAME = "conv-primary-small"

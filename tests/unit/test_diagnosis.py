@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, diagnose, gains, profile, video_ap
-from tal_bench.evaluation.diagnosis_groups import (
+from tal_bench.evaluation.mean_ap import interpolated_ap, match
+from tal_bench.evaluation.sensitivity import (
     COVERAGE,
     INSTANCES,
     LENGTH,
@@ -22,7 +23,6 @@ from tal_bench.evaluation.diagnosis_groups import (
     missed,
     normalised_ap,
 )
-from tal_bench.evaluation.mean_ap import interpolated_ap, match
 
 LEVELS = [0.3, 0.5, 0.7]
 DETECTION = ["video", "start", "end", "label", "score"]

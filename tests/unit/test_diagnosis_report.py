@@ -13,11 +13,11 @@ from fake_study import ROWS, write_fake_study
 from tal_bench.cli import main
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import CATEGORIES
-from tal_bench.report.diagnosis import ALL_ERRORS, AVERAGE, MISSED, Diagnosed, diagnosed
-from tal_bench.report.diagnosis_files import markdown, shares, summary
-from tal_bench.report.diagnosis_source import study_source
-from tal_bench.report.diagnosis_timelines import chosen, timelines_figure
-from tal_bench.results import StudyFolder
+from tal_bench.report.diagnosis.source import study_source
+from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, Diagnosed, diagnosed
+from tal_bench.report.diagnosis.tables import markdown, shares, summary
+from tal_bench.report.diagnosis.timelines import chosen, timelines_figure
+from tal_bench.results.folder import StudyFolder
 
 CHOSEN = tuple(row for row in ROWS if row.name in ("none", "self", "both"))
 

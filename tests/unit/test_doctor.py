@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tal_bench import cores, doctor
+from tal_bench.system import cpu_count as cores
+from tal_bench.system import doctor
 
 
 def test_report_covers_the_machine() -> None:
@@ -142,7 +143,7 @@ def test_default_jobs(monkeypatch: pytest.MonkeyPatch, usable: int, memory: floa
 
 def test_cores_do_not_import_torch() -> None:
     code = (
-        "import sys, tal_bench.cores as c, tal_bench.doctor\n"
+        "import sys, tal_bench.system.cpu_count as c, tal_bench.system.doctor\n"
         "c.default_jobs()\n"
         "assert 'torch' not in sys.modules"
     )

@@ -12,12 +12,13 @@ from study_parts import context, result_of, run_spec
 
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
-from tal_bench.processes import WorkerLostError
-from tal_bench.results import RowRecord, RunResult, StudyFolder
-from tal_bench.studies.drive import Plan, drive
-from tal_bench.studies.executor import InProcess
+from tal_bench.execution.executors import InProcess
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RowRecord, RunResult
+from tal_bench.studies.protocol import StudentRow, student_row
 from tal_bench.studies.run import Job
-from tal_bench.studies.students import StudentRow, student_row
+from tal_bench.studies.scheduler import Plan, drive
+from tal_bench.system.worker_pool import WorkerLostError
 
 Behaviour = Callable[[Job], RunResult]
 
@@ -193,7 +194,7 @@ def test_ctrl_c_goes_through(tmp_path: Path, place: str, monkeypatch: pytest.Mon
 
     heard: Any = interrupted if place == "listener" else Heard()
     executor: Executor = Stage() if place == "listener" else InProcess()
-    monkeypatch.setattr("tal_bench.studies.drive.run", interrupted)
+    monkeypatch.setattr("tal_bench.studies.scheduler.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         drive([("a", plan(tmp_path, [1]))], executor, lambda: 1, heard)
 

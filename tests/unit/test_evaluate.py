@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tal_bench.cli import main
-from tal_bench.cli.evaluate import column_names
+from tal_bench.cli.commands.evaluate import column_names
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.io import read_detections, read_names
+from tal_bench.evaluation.files import read_detections, read_names
 from tal_bench.evaluation.mean_ap import written
 
 RUNS = [([0, 10], "run"), ([20, 30], "run"), ([40, 50], "swim")]

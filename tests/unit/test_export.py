@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from tal_bench.cli import main
 from tal_bench.config import DetectorSpec, parse_spec
-from tal_bench.engine import export as exporting
-from tal_bench.engine.checkpoint import CARD, ModelCard, save_model
-from tal_bench.engine.export import difference, example, export, onnx_run, reference
+from tal_bench.converters import export as exporting
+from tal_bench.converters.export import difference, example, export, onnx_run, reference
+from tal_bench.inference import export as checking
 from tal_bench.models.backbone import _stretched
+from tal_bench.models.checkpoint import CARD, ModelCard, save_model
 from tal_bench.models.detector import Detector
 from tal_bench.models.neck import nearest
-from tal_bench.studies import export as checking
 
 STRUCTURES: dict[str, dict[str, Any]] = {
     "actionformer": {"structure": "transformer", "attention_window": 5, "position_embedding": True},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fake_study import ROWS, write_fake_study
 
-from tal_bench.report.collect import collect
-from tal_bench.results import StudyFolder
+from tal_bench.report.study.collect import collect
+from tal_bench.results.folder import StudyFolder
 from tal_bench.studies.ablate import failed_rows
 
 

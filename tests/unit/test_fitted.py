@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiny import tiny_spec
 
 from tal_bench.config import StudySpec
-from tal_bench.studies.fitted import fitted
+from tal_bench.studies.adaptation import fitted
 
 RGB = tiny_spec({"rgb": ("primary", 8)})
 

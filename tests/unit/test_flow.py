@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_bench.data.video.flow import FLOW_ALGORITHMS, compute_flow
-from tal_bench.data.video.snippets import (
+from tal_bench.errors import InputError
+from tal_bench.extraction.flow import FLOW_ALGORITHMS, compute_flow
+from tal_bench.extraction.snippets import (
     difference_snippets,
     flow_snippets,
     resize_frames,
     step_flow,
     to_grey,
 )
-from tal_bench.errors import InputError
 
 
 def drifting(u: float, v: float, frames: int = 3, size: int = 64) -> np.ndarray:

@@ -15,19 +15,15 @@ from tal_bench.data.annotations import AnnotatedVideo
 from tal_bench.data.selection import held_out_ids
 from tal_bench.errors import DataError, InputError
 from tal_bench.evaluation.mean_ap import interpolated_ap, match
-from tal_bench.evaluation.significance import (
-    contrast,
-    interval,
-    paired_difference,
-    sample_row,
-    video_draws,
-)
-from tal_bench.frame import _column
-from tal_bench.report.collect import collect, read_groups
-from tal_bench.report.notes import notes
-from tal_bench.report.tables import csv, markdown
-from tal_bench.results import StudyFolder, StudyRecord
-from tal_bench.studies import scoring, tracked
+from tal_bench.evaluation.significance import contrast, interval, paired_difference, sample_row, video_draws
+from tal_bench.inference import scoring
+from tal_bench.report.study.collect import collect, read_groups
+from tal_bench.report.study.notes import notes
+from tal_bench.report.study.tables import csv, markdown
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import StudyRecord
+from tal_bench.tracking import run_data as tracked
+from tal_bench.tracking.dataframe import _column
 
 FEW = tuple(row for row in ROWS if row.name in ("none", "both"))
 PEOPLE = ("ann", "bob", "cem", "ann", "bob", "dia")

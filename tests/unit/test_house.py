@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ from tal_bench.config import StudySpec, parse_spec
 
 ROOT = Path(__file__).parents[2]
 OWN = Path(__file__).name
-LONGEST = 350
+LONGEST_FUNCTION = 80
+"""Lines."""
+LARGEST_FOLDER = 15
+"""Python files."""
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".ipynb", ".cfg", ""}
 READING = "unsafe reading"
 LEFTOVERS = {
@@ -56,14 +61,24 @@ def test_no_leftovers(what: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_files_are_short() -> None:
+def test_functions_fit_a_screen() -> None:
     code = [file for file in tree() if file.suffix == ".py" and file.is_relative_to(ROOT / "tal_bench")]
-    lengths = {
-        str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in code
+    assert len(code) > 20
+    too_long = {
+        f"{file.relative_to(ROOT)}: {node.name}": lines
+        for file in code
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
     }
-    assert len(lengths) > 20
-    too_long = {name: length for name, length in lengths.items() if length > LONGEST}
     assert not too_long, too_long
+
+
+def test_no_folder_is_crowded() -> None:
+    files = Counter(file.parent for file in (ROOT / "tal_bench").rglob("*.py"))
+    assert len(files) > 10
+    crowded = {str(folder.relative_to(ROOT)): n for folder, n in files.items() if n > LARGEST_FOLDER}
+    assert not crowded, f"a room is missing: {crowded}"
 
 
 def test_every_package_is_one() -> None:

@@ -10,22 +10,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "tal_bench"
-CORE = {"types", "results", "errors", "registry", "config", "frame", "processes", "sealed", ""}
-CORE |= {"allocator", "cores"}
-ROOMS = {"data", "models", "distill", "evaluation"}
-MACHINES = {"engine", "profiling"}
-ALLOWED = {
-    **dict.fromkeys(CORE, CORE),
-    **{room: CORE | {room} for room in ROOMS},
-    **{machine: CORE | ROOMS | {machine} for machine in MACHINES},
-    "plugins": CORE,
-    "doctor": CORE,
-    "report": CORE | {"evaluation", "report"},
-    "studies": CORE | ROOMS | MACHINES | {"plugins", "report", "studies"},
-    "cli": CORE | ROOMS | MACHINES | {"plugins", "doctor", "report", "studies", "cli"},
-    "__main__": {"cli"},
-}
-"""Room to the rooms it may import."""
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "types", "registry", "plugins", "system"),
+    ("config",),
+    ("results",),
+    ("evaluation", "models", "extraction", "distill"),
+    ("data",),
+    ("training", "converters", "corruptions"),
+    ("profiling",),
+    ("inference", "tuning", "tracking", "execution", "report"),
+    ("studies",),
+    ("",),
+    ("cli",),
+    ("__main__",),
+)
+"""Rooms, the lowest layer first; a room imports from lower layers only, the first layer also from itself."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -55,26 +54,73 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def allowed(room: str) -> set[str]:
+    """Rooms that a room may import."""
+    at = next((i for i, layer in enumerate(LAYERS) if room in layer), None)
+    assert at is not None, f"'{room}' is a new room: give it a layer"
+    return {room, *(LAYERS[0] if at == 0 else ()), *(below for layer in LAYERS[:at] for below in layer)}
+
+
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_rooms_import_only_what_lies_below(file: Path) -> None:
+def test_rooms_import_only_lower_layers(file: Path) -> None:
     own = room_of(module_of(file))
-    assert own in ALLOWED, f"'{own}' is a new room: say here what it may import"
-    wrong = {module for module in imported(file) if room_of(module) not in ALLOWED[own]}
+    wrong = {module for module in imported(file) if room_of(module) not in allowed(own)}
     assert not wrong, f"{own} may not import {', '.join(sorted(wrong))}"
+
+
+def test_no_files_import_each_other() -> None:
+    names = {module_of(file) for file in MODULES}
+    graph = {
+        module_of(file): {x for x in imported_files(file, names) if x != module_of(file)} for file in MODULES
+    }
+    assert not circles(graph)
+
+
+def test_the_check_sees_circles() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {"a", "b", "c"}
+
+
+def imported_files(file: Path, names: set[str]) -> set[str]:
+    """Modules of ours that a file imports anywhere, submodules instead of the packages they come from."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in names else str(node.module))
+    return found & names
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """Nodes that can be reached from themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(graph.get(start, ()))
+        while waiting:
+            node = waiting.pop()
+            if node not in seen:
+                seen.add(node)
+                waiting += graph.get(node, ())
+        return seen
+
+    return {node for node in graph if node in reached(node)}
 
 
 def test_the_rule_sees_violations(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
-    file.write_text("def f():\n    from tal_bench.studies import run\n    import tal_bench.engine.train\n")
-    assert {room_of(module) for module in imported(file)} == {"studies", "engine"}
+    file.write_text("def f():\n    from tal_bench.studies import run\n    import tal_bench.training.train\n")
+    assert {room_of(module) for module in imported(file)} == {"studies", "training"}
 
 
 WITHOUT_TORCH = {
-    "report": "import tal_bench.report, tal_bench.report.collect, tal_bench.report.figures, "
-    "tal_bench.report.tables, tal_bench.report.terminal",
-    "evaluation": "import tal_bench.evaluation.io, tal_bench.evaluation.mean_ap, "
+    "report": "import tal_bench.report, tal_bench.report.study.collect, tal_bench.report.study.cost_scatter, "
+    "tal_bench.report.study.tables, tal_bench.report.study.terminal",
+    "evaluation": "import tal_bench.evaluation.files, tal_bench.evaluation.mean_ap, "
     "tal_bench.evaluation.recall, tal_bench.evaluation.significance",
-    "results": "import tal_bench.results, tal_bench.frame",
+    "results": "import tal_bench.results.folder, tal_bench.results.dataframe",
     "datasets": "from tal_bench.cli import main; main(['list', 'datasets'])",
 }
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from tal_bench.models import kernels
-from tal_bench.models.kernels import dense_conv3, depthwise_conv, max_pool
 from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv
+from tal_bench.models.ops import kernels
+from tal_bench.models.ops.kernels import dense_conv3, depthwise_conv, max_pool
 
 
 def library(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:

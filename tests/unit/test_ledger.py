@@ -13,10 +13,10 @@ from study_parts import result_of, run_spec
 
 from tal_bench.config import Range
 from tal_bench.errors import InputError
-from tal_bench.results import EpochRecord
-from tal_bench.studies import ledger as ledger_module
-from tal_bench.studies.ledger import Ledger
-from tal_bench.studies.storage import database_url
+from tal_bench.results.records import EpochRecord
+from tal_bench.tuning import trial_mirror as ledger_module
+from tal_bench.tuning.storage import database_url
+from tal_bench.tuning.trial_mirror import Ledger
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SPACE = {"lr": Range(low=0.1, high=10.0), "soft_weight": Range(low=0.1, high=0.9, log=False)}
@@ -98,7 +98,7 @@ def test_a_failed_trial_that_is_done_again_is_a_retry(place: str) -> None:
 def test_a_storage_that_was_away_is_filled_when_it_is_back(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tal_bench.studies.patience.FIRST", 0.05)
+    monkeypatch.setattr("tal_bench.system.retry.FIRST", 0.05)
     ledger = Ledger(place, "study")
     ledger.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     with monkeypatch.context() as patch:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.io import read_detections, read_ground_truth
+from tal_bench.evaluation.files import read_detections, read_ground_truth
+from tal_bench.evaluation.label_alignment import align_labels
 from tal_bench.evaluation.matching import choose_in_turn
 from tal_bench.evaluation.mean_ap import ap_from_matches, interpolated_ap, match, thumos_ap, thumos_match
-from tal_bench.evaluation.names import align_labels
 from tal_bench.evaluation.recall import average_recall, recall_at_k
 
 THRESHOLDS = [0.3, 0.5, 0.7]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tal_bench.config import StudySpec
-from tal_bench.results import RowRecord, StudyFolder, StudyRecord
-from tal_bench.studies.merge import with_earlier_rows
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RowRecord, StudyRecord
+from tal_bench.studies.earlier_study import with_earlier_rows
 
 
 def record(variant: str, *models: str, seeds: int = 3, fingerprint: str = "f") -> StudyRecord:

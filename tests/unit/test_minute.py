@@ -10,15 +10,15 @@ from clips import noise_frames, write_clip
 from test_video_weights import NET, extraction
 
 from tal_bench.cli import main
-from tal_bench.data.video.cost import made_up_video
-from tal_bench.data.video.decode import Footage
-from tal_bench.data.video.spec import FILE
-from tal_bench.data.video.streams import complete
+from tal_bench.config.extraction import FILE
 from tal_bench.errors import DataError
-from tal_bench.profiling.minute import extraction_seconds, stream_seconds
-from tal_bench.report.minute import stacked_bars
-from tal_bench.studies import minute
-from tal_bench.studies.minute import Pipeline, PipelineCost, measure, share_least
+from tal_bench.extraction.decoding import Footage
+from tal_bench.extraction.streams import complete
+from tal_bench.profiling import pipeline as minute
+from tal_bench.profiling.extraction import made_up_video
+from tal_bench.profiling.pipeline import Pipeline, PipelineCost, measure, share_least
+from tal_bench.profiling.video_minute import extraction_seconds, stream_seconds
+from tal_bench.report.profile.pipeline_figure import stacked_bars
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_bench.engine import nms
-from tal_bench.engine.nms import NmsSettings, batched_nms, vote
 from tal_bench.errors import InputError
+from tal_bench.training import nms
+from tal_bench.training.nms import NmsSettings, batched_nms, vote
 
 
 def candidates(seed: int, n: int = 40, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

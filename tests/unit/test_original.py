@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.cli import main
-from tal_bench.engine.checkpoint import load_model, read_card
-from tal_bench.engine.original import import_checkpoint, stem
+from tal_bench.converters.checkpoint_import import import_checkpoint, stem
+from tal_bench.converters.original_shapes import published_ranges
 from tal_bench.errors import InputError
+from tal_bench.models.checkpoint import load_model, read_card
 from tal_bench.models.detector import Detector
-from tal_bench.models.original_shapes import published_ranges
 
 EXCERPT = Path(__file__).parents[1] / "parity" / "excerpt"
 NAME = "af_win19_T144_thresh"

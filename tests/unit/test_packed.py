@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tal_bench.models.layers import Conv, DepthwiseConv, answering
-from tal_bench.models.packed import Packed, available
+from tal_bench.models.ops.packed_weights import Packed, available
 
 pytestmark = pytest.mark.skipif(
     not available(torch.bfloat16), reason="this processor has no products in bf16"

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from fake_study import ROWS, write_fake_study
 
-from tal_bench.report import write_report
-from tal_bench.report.collect import collect
-from tal_bench.report.pareto import files
-from tal_bench.results import SearchRecord, StudyFolder, load
+from tal_bench.report.study.collect import collect
+from tal_bench.report.study.pareto import files
+from tal_bench.report.study.write import write_report
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import SearchRecord
+from tal_bench.tracking.dataframe import load_runs
 
 SIZES = ("w16 d0 k1 h8", "w32 d1 k3 h16", "w64 d2 k3 h32")
 
@@ -65,7 +67,7 @@ def test_equal_studies_give_equal_files(folder: Path) -> None:
 
 
 def test_trials_of_a_search_are_read_back_under_its_row(folder: Path) -> None:
-    table = load(folder)
+    table = load_runs(folder)
     assert sorted(table[table["row"] == "both"]["split"].unique()) == ["validation"]
     assert (table["row"] == "both").sum() == 4
 

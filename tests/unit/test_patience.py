@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tal_bench.studies import patience
-from tal_bench.studies.patience import Patient
+from tal_bench.system import retry as patience
+from tal_bench.system.retry import Patient
 
 
 class Clock:

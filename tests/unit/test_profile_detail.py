@@ -12,8 +12,8 @@ from test_profiling import TOY, Place, Toy, small
 
 from tal_bench.cli import main
 from tal_bench.models.registry import Model
-from tal_bench.profiling.detail import MODULES, detail_model, lengths_of, parts
-from tal_bench.profiling.profile import count
+from tal_bench.profiling.model import count
+from tal_bench.profiling.model_detail import MODULES, detail_model, lengths_of, parts
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_table_and_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_without_names_it_is_all_that_the_streams_allow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tal_bench.cli import measure
+    from tal_bench.cli.commands import profile as measure
 
     asked: list[str] = []
     monkeypatch.setattr(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,25 @@ from torch import Tensor, nn
 
 from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, ModalitySpec
 from tal_bench.data.registry import datasets
-from tal_bench.engine.predict import decode
 from tal_bench.errors import InputError
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
 from tal_bench.models.registry import Model, detector_spec, get_model
-from tal_bench.profiling import minute as room
+from tal_bench.profiling import video_minute as room
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.profiling.latency import measure_latency
+from tal_bench.profiling.macs import count_macs
 from tal_bench.profiling.memory import peak_allocation, tensor_bytes
-from tal_bench.profiling.minute import (
+from tal_bench.profiling.model import cost_key, count, profile_model
+from tal_bench.profiling.parameters import inference_parameters
+from tal_bench.profiling.video_minute import (
+    RUNS,
     detector_seconds_per_minute,
     extraction_seconds,
     minute_of_video,
     steps_per_minute,
 )
-from tal_bench.profiling.operations import count_macs
-from tal_bench.profiling.parameters import inference_parameters
-from tal_bench.profiling.profile import cost_key, count, profile_model
+from tal_bench.training.prediction import decode
 from tal_bench.types import Batch, DetectorOutput
 
 CPU = torch.device("cpu")
@@ -264,21 +266,27 @@ def test_missing_steps_are_named() -> None:
     minute_of_video(small("conv-primary")[1], lacking, 0.5)
 
 
-def test_extraction_is_the_datasets_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_alone_have_no_extraction_cost() -> None:
     def named(name: str) -> DatasetSpec:
         return dataset().model_copy(update={"name": name})
 
     assert extraction_seconds(named("thumos14")) == {}
     assert extraction_seconds(named("mine")) == {}
-    hook = datasets.get("sprites").minute_cost
-    assert hook is not None
-    from tal_bench.data.sprites import cost
 
-    def measured(flow: str) -> dict[str, float]:
-        return {"decode": 1, "flow": {"dis": 2, "tvl1": 50}[flow], "rgb_backbone": 4, "flow_backbone": 8}
 
-    monkeypatch.setattr(cost, "minute_cost", measured)
-    assert extraction_seconds(named("sprites")) == EXTRACTION
+def test_a_datasets_own_work_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    entry = replace(
+        datasets.get("thumos14"),
+        name="own",
+        minute_work=lambda: {"backbone/rgb": lambda: calls.append("rgb")},
+    )
+    monkeypatch.setitem(datasets._entries, "own", entry)
+    cost = extraction_seconds(dataset().model_copy(update={"name": "own"}))
+    assert list(cost) == ["decode", "flow", "backbone/rgb"]
+    assert cost["decode"] == cost["flow"] == 0.0
+    assert cost["backbone/rgb"] >= 0.0
+    assert len(calls) == RUNS
 
 
 def test_steps_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

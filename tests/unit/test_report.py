@@ -17,18 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tal_bench import report
 from tal_bench.errors import InputError
-from tal_bench.report import write_report
-from tal_bench.report.collect import Study, collect
-from tal_bench.report.drawing import rendered
-from tal_bench.report.figures import figure
-from tal_bench.report.notes import findings, interval, notes, seconds, signed
-from tal_bench.report.placement import spread
-from tal_bench.report.tables import accuracy, costs, escape, latex, markdown
-from tal_bench.report.tables import csv as csv_of
-from tal_bench.report.terminal import print_study
-from tal_bench.results import StudyFolder
+from tal_bench.report.common.label_placement import spread
+from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.study import write as report
+from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.cost_scatter import figure
+from tal_bench.report.study.notes import findings, interval, notes, seconds, signed
+from tal_bench.report.study.tables import accuracy, costs, escape, latex, markdown
+from tal_bench.report.study.tables import csv as csv_of
+from tal_bench.report.study.terminal import print_study
+from tal_bench.report.study.write import write_report
+from tal_bench.results.folder import StudyFolder
 
 FILES = {"page.html", "table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
 FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importances", "slices"}

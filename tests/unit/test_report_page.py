@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
-from tal_bench.report import figure_makers
-from tal_bench.report.collect import Study, collect
-from tal_bench.report.figures_accuracy import class_differences
-from tal_bench.report.notes import headline, interval
-from tal_bench.report.page import SHOWN, page
-from tal_bench.report.reported import CAUTION, reported
-from tal_bench.report.tables import latex, markdown
-from tal_bench.report.trials import importances, trial_table
-from tal_bench.results import StudyFolder
+from tal_bench.report.study.accuracy_figures import class_differences
+from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.literature import CAUTION, reported
+from tal_bench.report.study.notes import headline, interval
+from tal_bench.report.study.page import SHOWN, page
+from tal_bench.report.study.tables import latex, markdown
+from tal_bench.report.study.trials import importances, trial_table
+from tal_bench.report.study.write import figure_makers
+from tal_bench.results.folder import StudyFolder
 
 PIXEL = bytes.fromhex(  # a PNG of one pixel
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8ffff3f"

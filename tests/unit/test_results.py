@@ -12,7 +12,8 @@ import pytest
 from fake_study import ROWS, TIOU, write_fake_study
 
 from tal_bench.errors import InputError
-from tal_bench.results import StudyFolder, load
+from tal_bench.results.folder import StudyFolder
+from tal_bench.tracking.dataframe import load_runs
 
 PROMISED = [
     *(
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_columns_and_lines(folder: Path) -> None:
-    table = load(folder)
+    table = load_runs(folder)
     assert list(table.columns) == PROMISED
     students = [row for row in ROWS if row.kind == "student"]
     assert len(table) == 3 * len(ROWS) + 2 * len(students)
@@ -51,7 +52,7 @@ def test_columns_and_lines(folder: Path) -> None:
 
 
 def test_values_are_those_of_the_files(folder: Path) -> None:
-    table = load(str(folder))
+    table = load_runs(str(folder))
     line = table[(table["row"] == "cross-modal") & (table["split"] == "test") & (table["seed"] == 1)].iloc[0]
     files = StudyFolder(folder)
     result = files.read_run(line["hash"])
@@ -66,14 +67,14 @@ def test_values_are_those_of_the_files(folder: Path) -> None:
 
 
 def test_teacher_rows_are_no_variant(folder: Path) -> None:
-    table = load(folder).set_index("row")
+    table = load_runs(folder).set_index("row")
     assert set(table.loc["conv", "variant"]) == {""}
     assert set(table.loc["both", "teacher"]) == {"actionformer + conv"}
     assert set(table.loc["conv", "minute_flow"]) == {1.2}
 
 
 def test_failed_and_pruned_runs_have_no_map(folder: Path) -> None:
-    table = load(folder)
+    table = load_runs(folder)
     assert (table["status"] == "failed").sum() == 1
     assert table.loc[table["status"] != "finished", "map_avg"].isna().all()
     assert table.loc[table["status"] == "finished", "map_avg"].notna().all()
@@ -82,7 +83,7 @@ def test_failed_and_pruned_runs_have_no_map(folder: Path) -> None:
 def test_several_studies_below_one_folder(tmp_path: Path) -> None:
     write_fake_study(tmp_path / "a", name="a", rows=ROWS[:1], costs=False)
     write_fake_study(tmp_path / "b", name="b", rows=ROWS[4:6], seeds=2)
-    table = load(tmp_path)
+    table = load_runs(tmp_path)
     assert table.groupby("study").size().to_dict() == {"a": 3, "b": 8}
     assert table.loc[table["study"] == "a", "params"].isna().all()
 
@@ -90,7 +91,7 @@ def test_several_studies_below_one_folder(tmp_path: Path) -> None:
 def test_a_run_that_no_row_has_yet_is_read(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, rows=ROWS[:2])
     StudyFolder(tmp_path).write_study(record.model_copy(update={"rows": record.rows[:1], "finished": None}))
-    table = load(tmp_path)
+    table = load_runs(tmp_path)
     assert len(table) == 6
     assert set(table.loc[table["kind"] == "", "row"]) == {"conv"}
 
@@ -98,21 +99,21 @@ def test_a_run_that_no_row_has_yet_is_read(tmp_path: Path) -> None:
 def test_an_unfinished_study_without_runs(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path / "x", rows=())
     assert not record.rows
-    table = load(tmp_path / "x")
+    table = load_runs(tmp_path / "x")
     assert table.empty
     assert {"study", "map_avg", "minute", "hash"} <= set(table.columns)
 
 
 def test_no_study_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no study\.json"):
-        load(tmp_path)
+        load_runs(tmp_path)
 
 
 def test_neither_folder_nor_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(InputError, match="neither a folder"):
-        load("no-such-study")
+        load_runs("no-such-study")
     assert not list(tmp_path.iterdir()), "reading must not make a store"
 
 
@@ -121,11 +122,11 @@ def test_a_broken_record_names_its_file(tmp_path: Path) -> None:
     file = StudyFolder(tmp_path).run_file(record.rows[0].finals[0])
     file.write_text('{"hash": 1}')
     with pytest.raises(InputError, match=file.name):
-        load(tmp_path)
+        load_runs(tmp_path)
 
 
 def test_numbers_are_numbers(folder: Path) -> None:
-    table = load(folder)
+    table = load_runs(folder)
     numbers = [c for c in PROMISED if c.startswith(("map_", "minute"))]
     assert all(pd.api.types.is_float_dtype(table[c]) for c in numbers)
     assert pd.api.types.is_integer_dtype(table["seed"])
@@ -133,10 +134,11 @@ def test_numbers_are_numbers(folder: Path) -> None:
 
 def test_reading_and_reporting_never_import_torch(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import tal_bench.report, tal_bench.results;"
+        "import sys; from pathlib import Path;"
+        "import tal_bench.report.study.write, tal_bench.tracking.dataframe;"
         f"folder = Path({str(folder)!r});"
-        "tal_bench.report.write_report(folder); tal_bench.results.load(folder);"
-        "from tal_bench.report import terminal; import tal_bench.studies.tracking;"
+        "tal_bench.report.study.write.write_report(folder); tal_bench.tracking.dataframe.load_runs(folder);"
+        "from tal_bench.report.study import terminal; import tal_bench.tracking.tracker;"
         "assert 'torch' not in sys.modules, 'torch'; assert 'mlflow' not in sys.modules, 'mlflow'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
@@ -144,6 +146,7 @@ def test_reading_and_reporting_never_import_torch(folder: Path) -> None:
 
 def test_importing_the_report_is_light() -> None:
     code = (
-        "import sys, tal_bench.report; assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules"
+        "import sys, tal_bench.report.study.write;"
+        "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

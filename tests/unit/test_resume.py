@@ -12,12 +12,13 @@ from test_run import dataset, spec_of, taught
 from tiny import FAST
 
 from tal_bench.config import DatasetSpec, RunSpec
-from tal_bench.engine import train as training
-from tal_bench.engine.resume import Keeper
 from tal_bench.errors import DiskFullError
-from tal_bench.results import RunResult, StudyFolder
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RunResult
 from tal_bench.studies import run as runs
 from tal_bench.studies.run import Job, run
+from tal_bench.training import train as training
+from tal_bench.training.training_checkpoint import Keeper
 
 __all__ = ["dataset"]  # a fixture
 EPOCHS = FAST.model_copy(update={"epochs": 4, "validate_every": 1, "input_noise": 0.1})
@@ -106,7 +107,7 @@ def test_short_trainings_write_no_state(
 ) -> None:
     written: list[Path] = []
     monkeypatch.setattr(
-        "tal_bench.engine.resume.write_atomically", lambda path, *_, **__: written.append(path)
+        "tal_bench.training.training_checkpoint.write_atomically", lambda path, *_, **__: written.append(path)
     )
     run(Job(specs["transformer"], tmp_path))
     assert not written
@@ -148,7 +149,7 @@ def test_a_full_disk_costs_the_state_alone(
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise DiskFullError("the disk is full", where=path)
 
-    monkeypatch.setattr("tal_bench.engine.resume.write_atomically", refuse)
+    monkeypatch.setattr("tal_bench.training.training_checkpoint.write_atomically", refuse)
     assert run(Job(specs["transformer"], tmp_path, keep_every=0.0)).status == "finished"
     assert "disk is full" in caplog.text
 

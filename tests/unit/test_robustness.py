@@ -16,14 +16,15 @@ from test_video_weights import NET
 
 from tal_bench.cli import main
 from tal_bench.config import DatasetSpec, ModalitySpec
+from tal_bench.config.extraction import find_extraction
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.data.splits import with_fingerprint
-from tal_bench.data.video.spec import find_extraction
-from tal_bench.engine.checkpoint import ModelCard, save_model
 from tal_bench.errors import InputError
-from tal_bench.evaluation.robustness import ALL, Line, RunScores, relative_drop, robustness
+from tal_bench.evaluation.robustness import ALL, Line, Robustness, RunScores, relative_drop, robustness
+from tal_bench.models.checkpoint import ModelCard, save_model
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.report.robustness import Robustness, findings, markdown, summary, write_robustness
+from tal_bench.report.robustness.tables import findings, markdown, summary
+from tal_bench.report.robustness.write import write_robustness
 
 VERSIONS = [("fog", 1, 0.1), ("fog", 2, 0.1), ("rain", 1, 1.0)]
 MODEL = "conv-primary-small"

@@ -14,9 +14,7 @@ from tal_bench.config import Budget, RunSpec, StudySpec
 from tal_bench.distill.variants import TeacherRef, variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model
-from tal_bench.results import RowRecord
-from tal_bench.studies.drive import drive
-from tal_bench.studies.plan import TUNING_SEED, Context, teacher_model
+from tal_bench.results.records import RowRecord
 from tal_bench.studies.rows import (
     FACTORIAL,
     check_names,
@@ -26,6 +24,8 @@ from tal_bench.studies.rows import (
     without_branch,
 )
 from tal_bench.studies.run import Job
+from tal_bench.studies.run_specs import TUNING_SEED, Context, teacher_model
+from tal_bench.studies.scheduler import drive
 
 LAVISH = Budget(trials=3, seeds=2, generation=2, paired_teachers=True, teacher_lr=(0.5, 1.0))
 

@@ -16,15 +16,16 @@ from torch import nn
 from tal_bench.config import DatasetSpec, DistillSpec, RunSpec, TeacherUse, TermUse
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.data.splits import with_fingerprint
-from tal_bench.engine import train as training
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.io import read_detections, read_ground_truth
+from tal_bench.evaluation.files import read_detections, read_ground_truth
 from tal_bench.evaluation.mean_ap import interpolated_ap
+from tal_bench.inference.detections import ground_truth_json
+from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.results import StudyFolder
+from tal_bench.results.folder import StudyFolder
 from tal_bench.studies import run as runs
-from tal_bench.studies.detections import ground_truth_json
-from tal_bench.studies.run import Job, _networks, recall, run, trained
+from tal_bench.studies.run import Job, _networks, recall, run
+from tal_bench.training import step
 
 STUDENT = "conv-dw-hallucinated"
 
@@ -66,14 +67,14 @@ def test_a_run_leaves_result_weights_and_detections(dataset: DatasetSpec, tmp_pa
         f"{result.hash}{suffix}" for suffix in (".json", ".safetensors", ".detections.json")
     }
     assert result.environment["threads"] == str(torch.get_num_threads())
-    net, known = trained(result.hash, StudyFolder(tmp_path))
+    net, known = load_trained(result.hash, StudyFolder(tmp_path))
     assert known == job.spec
     assert not net.training
 
 
 def test_detections_on_disk_give_the_same_numbers(dataset: DatasetSpec, tmp_path: Path) -> None:
     result = run(Job(spec_of(dataset, "actionformer"), tmp_path))
-    data = runs.open_once(dataset, ("rgb",), None)
+    data = runs.open_cached(dataset, ("rgb",), None)
     truth = tmp_path / "truth.json"
     truth.write_text(json.dumps(ground_truth_json(data.videos("test"), data.classes)))
     again = interpolated_ap(
@@ -135,7 +136,7 @@ def test_tuning_never_sees_the_test_videos(
     monkeypatch.setattr(runs, "train", train)
     monkeypatch.setattr(runs, "predict", predict)
     run(Job(spec_of(dataset, protocol=protocol), tmp_path))
-    data = runs.open_once(dataset, ("rgb",), None)
+    data = runs.open_cached(dataset, ("rgb",), None)
     assert seen["train"] == data.ids(parts[0])
     assert seen["evaluate"] == data.ids(parts[1])
     assert not set(seen["train"]) & set(seen["evaluate"])
@@ -184,13 +185,13 @@ def test_a_missing_teacher_is_bad_input(dataset: DatasetSpec, tmp_path: Path) ->
 def test_a_diverging_run_fails_and_keeps_no_weights(
     dataset: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training._losses
+    real = step._losses
 
     def infinite(*args: Any) -> Any:
         losses, normalizer = real(*args)
         return {**losses, "total": losses["total"] * float("inf")}, normalizer
 
-    monkeypatch.setattr(training, "_losses", infinite)
+    monkeypatch.setattr(step, "_losses", infinite)
     result = run(Job(spec_of(dataset), tmp_path))
     assert result.status == "failed"
     assert "not finite in epoch 1" in str(result.error)

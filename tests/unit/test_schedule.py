@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tal_bench.config import TrainSpec
-from tal_bench.engine.schedule import FLOOR, build_optimizer, learning_rate
-from tal_bench.models.attention import ConvAttention
+from tal_bench.models.blocks.attention import ConvAttention
+from tal_bench.training.schedule import FLOOR, build_optimizer, learning_rate
 
 SPEC = TrainSpec(epochs=6, warmup_epochs=2, lr=1e-3)
 PER_EPOCH = 10

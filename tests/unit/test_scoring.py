@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from tiny import tiny_spec
 
-from tal_bench.data.scores import read_scores
-from tal_bench.engine.fusion import named_by
+from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError
 from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
-from tal_bench.studies.scoring import average_precision, described, recalls
+from tal_bench.inference.scoring import average_precision, described, recalls
+from tal_bench.training.score_fusion import named_by
 from tal_bench.types import Segments
 
 CLASSES = ("jump", "Long Run", "throw")

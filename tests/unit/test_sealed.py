@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_parts import result_of, run_spec
 
-from tal_bench import results
 from tal_bench.errors import DataError, DiskFullError
-from tal_bench.results import RunResult, StudyFolder, write_atomically
-from tal_bench.sealed import seal, unseal
+from tal_bench.results.checksums import seal, unseal
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RunResult
 from tal_bench.studies.run import Job, recall, run
+from tal_bench.system import files as results
+from tal_bench.system.files import write_atomically
 
 
 @pytest.fixture

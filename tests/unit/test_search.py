@@ -15,13 +15,13 @@ from test_drive import Heard, Stage
 
 from tal_bench.config import Budget, Range, RowSpec, StudySpec, parse_spec
 from tal_bench.errors import InputError
-from tal_bench.results import RunResult, SearchRecord
-from tal_bench.studies.drive import drive
-from tal_bench.studies.pruning import judge
+from tal_bench.results.records import RunResult, SearchRecord
+from tal_bench.studies.earlier_study import warm_start
 from tal_bench.studies.rows import expected_runs, plan_members, plan_rows, student_rows
 from tal_bench.studies.run import Job
-from tal_bench.studies.tune import Trial, Tuning, converged, front, propose
-from tal_bench.studies.warm import warm_start
+from tal_bench.studies.scheduler import drive
+from tal_bench.tuning.pruning import judge
+from tal_bench.tuning.search import Trial, Tuning, converged, front, propose
 
 SPACE = {
     "lr": Range(low=0.5, high=2.0),

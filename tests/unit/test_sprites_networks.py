@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tal_bench.data.sprites import pretrain as module
-from tal_bench.data.sprites.networks import STREAMS, WEIGHTS, build_network, load_networks
-from tal_bench.data.sprites.pretrain import PretrainSettings, make_clips, pooled_flow, pretrain, save
-from tal_bench.data.sprites.settings import SpritesSettings
-from tal_bench.data.video.backbone import embed, load_weights
+from tal_bench.data.datasets.sprites import pretrain as module
+from tal_bench.data.datasets.sprites.pretrain import PretrainSettings, make_clips, pooled_flow, pretrain, save
+from tal_bench.data.datasets.sprites.settings import SpritesSettings
 from tal_bench.errors import DataError
+from tal_bench.extraction.backbone import embed, load_weights
+from tal_bench.extraction.shipped_networks import STREAMS, WEIGHTS, build_network, load_networks
 
 SHAPES = {"rgb": (9, 48), "flow": (6, 32)}
 

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from clips import write_clip
 
+from tal_bench.config.extraction import FILE as EXTRACTION_FILE
+from tal_bench.config.extraction import find_extraction, read_extraction
+from tal_bench.data.datasets.sprites import extract
+from tal_bench.data.datasets.sprites import prepare as module
+from tal_bench.data.datasets.sprites.prepare import make_annotations, prepare
+from tal_bench.data.datasets.sprites.preview import write_videos
+from tal_bench.data.datasets.sprites.render import render
+from tal_bench.data.datasets.sprites.scene import plan_scene, scene_rng
+from tal_bench.data.datasets.sprites.settings import LABELS, SpritesSettings
+from tal_bench.data.datasets.sprites.statistics import probe_ap, ridge_r2
 from tal_bench.data.registry import datasets
-from tal_bench.data.sprites import extract, networks
-from tal_bench.data.sprites import prepare as module
-from tal_bench.data.sprites.cost import minute_cost
-from tal_bench.data.sprites.pca import fit_pca
-from tal_bench.data.sprites.prepare import make_annotations, prepare
-from tal_bench.data.sprites.preview import write_videos
-from tal_bench.data.sprites.render import render
-from tal_bench.data.sprites.scene import plan_scene, scene_rng
-from tal_bench.data.sprites.settings import LABELS, SpritesSettings
-from tal_bench.data.sprites.statistics import probe_ap, ridge_r2
-from tal_bench.data.video.batch import video_features
-from tal_bench.data.video.spec import FILE as EXTRACTION_FILE
-from tal_bench.data.video.spec import find_extraction, read_extraction
 from tal_bench.errors import DataError, InputError
+from tal_bench.extraction import shipped_networks as networks
+from tal_bench.extraction.pca import fit_pca
+from tal_bench.extraction.video_files import video_features
 
 TINY = SpritesSettings(train_videos=3, test_videos=1, min_seconds=15, max_seconds=20)
 
@@ -184,15 +184,6 @@ def test_statistics_know_the_extremes() -> None:
     classes, classes_new = ((v[:, :2] > 0.5).astype(np.float32) for v in (x, new))
     assert probe_ap(x, classes, new, classes_new) > 0.98
     assert probe_ap(x[:, 2:], classes, new[:, 2:], classes_new) < 0.5
-
-
-def test_minute_cost_orders_the_algorithms() -> None:
-    dis = minute_cost("dis", seconds=5)
-    assert set(dis) == {"decode", "flow", "rgb_backbone", "flow_backbone", "total"}
-    assert all(value > 0 for value in dis.values())
-    assert dis["total"] == pytest.approx(sum(v for k, v in dis.items() if k != "total"))
-    assert set(minute_cost(None, seconds=5)) == {"decode", "rgb_backbone", "total"}
-    assert minute_cost("tvl1", seconds=5)["flow"] > 20 * dis["flow"]
 
 
 def test_videos_can_be_watched(tmp_path: Path) -> None:

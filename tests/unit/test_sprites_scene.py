@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_bench.data.sprites.render import render
-from tal_bench.data.sprites.scene import (
+from tal_bench.data.datasets.sprites.render import render
+from tal_bench.data.datasets.sprites.scene import (
     Episode,
     Scene,
     frame_times,
@@ -20,7 +20,7 @@ from tal_bench.data.sprites.scene import (
     step_labels,
     track,
 )
-from tal_bench.data.sprites.settings import APPEARANCES, CLASSES, LABELS, MOTIONS, SpritesSettings
+from tal_bench.data.datasets.sprites.settings import APPEARANCES, CLASSES, LABELS, MOTIONS, SpritesSettings
 from tal_bench.errors import InputError
 
 WORLD = SpritesSettings(min_seconds=15, max_seconds=25)

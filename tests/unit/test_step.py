@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from tal_bench.config import DetectorSpec, TrainSpec
-from tal_bench.engine.device import Device
-from tal_bench.engine.schedule import learning_rate
-from tal_bench.engine.train import Step
 from tal_bench.models.detector import Detector
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import assign, pyramid_points
+from tal_bench.training.device import Device
+from tal_bench.training.schedule import learning_rate
+from tal_bench.training.step import Step
 from tal_bench.types import Batch
 
 ARCHITECTURE = DetectorSpec(

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec, TrainSpec, parse_spec
+from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
 from tal_bench.distill.terms import offsets as offsets_term
 from tal_bench.errors import InputError
-from tal_bench.models.attention import local_attention
+from tal_bench.models.blocks.attention import local_attention
+from tal_bench.models.blocks.sgp import wide_kernel
 from tal_bench.models.detector import Detector
 from tal_bench.models.heads import Heads
 from tal_bench.models.losses import detection_loss, diou_loss, focal_loss
 from tal_bench.models.neck import FpnNeck
-from tal_bench.models.original_config import decode_spec, detector_spec, train_spec
-from tal_bench.models.sgp import wide_kernel
 from tal_bench.models.targets import Targets, pyramid_points
 from tal_bench.models.trident import expected_offsets
 from tal_bench.types import DetectorOutput

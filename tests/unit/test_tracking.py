@@ -14,9 +14,13 @@ import pytest
 from fake_study import ROWS, write_fake_study
 
 from tal_bench.errors import InputError
-from tal_bench.results import StudyFolder, StudyRecord, load
-from tal_bench.studies import patience, sweep, tracked
-from tal_bench.studies.tracking import Tracker
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import StudyRecord
+from tal_bench.system import retry as patience
+from tal_bench.tracking import run_data as tracked
+from tal_bench.tracking import stale_runs as sweep
+from tal_bench.tracking.dataframe import load_runs
+from tal_bench.tracking.tracker import Tracker
 
 CHOSEN = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
 RUNS = 3 * 3 + 2 * 2
@@ -86,12 +90,12 @@ def test_a_study_is_logged_once_and_read_back(uri: str, record: StudyRecord, fol
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["mlflow.note.content"] == "| a |"
-    expected = load(folder)
+    expected = load_runs(folder)
     mean = expected[(expected["row"] == "none") & (expected["split"] == "test")]["map_avg"].mean()
     assert parent.data.metrics["rows/none/mAP_avg"] == pytest.approx(mean)
 
     order = ["row", "split", "hash"]
-    logged = load("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
+    logged = load_runs("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(logged, expected.sort_values(order, ignore_index=True))
 
 
@@ -150,13 +154,13 @@ def test_runs_logged_by_name_settle_in_their_rows(uri: str, record: StudyRecord,
     tracker = Tracker(uri)
     tracker.study(unfinished, folder)
     as_driven(tracker, record, folder)
-    early = load("tal-bench", tracking_uri=uri)
+    early = load_runs("tal-bench", tracking_uri=uri)
     assert len(early) == RUNS, "a teacher is no run of its student's row"
     assert set(early[early["student"] == "conv"]["row"]) == {"conv"}
     tracker.finish(record, "table")
     order = ["row", "split", "hash"]
-    logged = load("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
-    pd.testing.assert_frame_equal(logged, load(folder).sort_values(order, ignore_index=True))
+    logged = load_runs("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(logged, load_runs(folder).sort_values(order, ignore_index=True))
     _, children = runs_of(uri)
     names = [run.info.run_name for run in children]
     assert len(set(names)) == len(names), "every run can be told by its name"
@@ -173,10 +177,10 @@ def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, f
     again = Tracker(uri)
     again.study(fewer, folder)
     again.finish(fewer, "table")
-    logged = load("tal-bench", tracking_uri=uri)
+    logged = load_runs("tal-bench", tracking_uri=uri)
     test = logged[logged["split"] == "test"]
     assert list(test["row"]).count("none") == 1
-    assert Counter(logged["row"]) == Counter(load(folder)["row"])
+    assert Counter(logged["row"]) == Counter(load_runs(folder)["row"])
 
 
 def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
@@ -201,7 +205,7 @@ def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
     assert swept.info.status == "KILLED"
     assert len([run for run in children if "tal_bench.hash" in run.data.tags]) == RUNS
     assert not [run for run in children if run.info.status == "RUNNING"]
-    assert len(load("tal-bench", tracking_uri=uri)) == RUNS
+    assert len(load_runs("tal-bench", tracking_uri=uri)) == RUNS
 
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
@@ -229,7 +233,7 @@ def test_studies_whose_process_is_gone_are_swept_by_the_next(
     host = sweep.this_process().split()[0]
     for number, process in enumerate((f"{host} 999999999 1", "elsewhere 999999999 1", sweep.this_process())):
         with monkeypatch.context() as patch:
-            patch.setattr("tal_bench.studies.tracking.this_process", lambda process=process: process)
+            patch.setattr("tal_bench.tracking.tracker.this_process", lambda process=process: process)
             Tracker(uri).study(empty.model_copy(update={"fingerprint": f"f{number}"}), folder)
     Tracker(uri).study(empty, folder)
     parents, _ = runs_of(uri)
@@ -261,10 +265,10 @@ def test_costs_measured_later_reach_their_runs(uri: str, folder: Path) -> None:
     record = write_fake_study(folder, rows=CHOSEN[:1], costs=False)
     tracker = Tracker(uri)
     tracker.study(record, folder)
-    assert load("tal-bench", tracking_uri=uri)["gmacs"].isna().all()
+    assert load_runs("tal-bench", tracking_uri=uri)["gmacs"].isna().all()
     record = write_fake_study(folder, rows=CHOSEN[:1])
     tracker.finish(record, "table")
-    assert (load("tal-bench", tracking_uri=uri)["gmacs"] == 25.25).all()
+    assert (load_runs("tal-bench", tracking_uri=uri)["gmacs"] == 25.25).all()
 
 
 def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyRecord, folder: Path) -> None:
@@ -274,7 +278,7 @@ def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyReco
     tracker.study(again, folder)
     log_all(tracker, again, folder)
     tracker.finish(again, "table")
-    table = load("tal-bench", tracking_uri=uri)
+    table = load_runs("tal-bench", tracking_uri=uri)
     assert len(table) == RUNS
     assert set(table["status"]) == {"finished", "pruned"}
 
@@ -296,7 +300,7 @@ def test_rows_of_another_choice_of_variants_stay(uri: str, record: StudyRecord, 
     again = Tracker(uri)
     again.study(fewer, folder)
     again.finish(fewer, "table")
-    rows = load("tal-bench", tracking_uri=uri)["row"]
+    rows = load_runs("tal-bench", tracking_uri=uri)["row"]
     assert Counter(rows)["cross-modal"] == 5
 
 
@@ -323,7 +327,7 @@ def test_a_broken_server_costs_a_warning_and_is_caught_up(
     assert "server went away" in warnings[0].getMessage()
     assert calls["create_run"] == 1, "a server that failed is left alone for a while"
     tracker.finish(record, "table")
-    assert len(load("tal-bench", tracking_uri=uri)) == RUNS
+    assert len(load_runs("tal-bench", tracking_uri=uri)) == RUNS
 
 
 def test_a_server_that_is_not_there(
@@ -354,7 +358,7 @@ def test_tracking_can_be_off(record: StudyRecord, folder: Path, tmp_path: Path) 
 
 def test_unknown_experiment_names_the_known_ones(uri: str) -> None:
     with pytest.raises(InputError, match="Default"):
-        load("nothing", tracking_uri=uri)
+        load_runs("nothing", tracking_uri=uri)
 
 
 def test_names_and_notes_fit() -> None:

@@ -14,14 +14,14 @@ from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.data.dataset import Video, open_dataset
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.distill.objective import Objective
-from tal_bench.engine.checkpoint import load_weights, save_weights
-from tal_bench.engine.device import Device
-from tal_bench.engine.ema import Ema
-from tal_bench.engine.teachers import Teachers
-from tal_bench.engine.train import initialise_from, train
 from tal_bench.errors import InputError
+from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
+from tal_bench.training.device import Device
+from tal_bench.training.ema import Ema
+from tal_bench.training.teachers import Teachers
+from tal_bench.training.train import initialise_from, train
 
 STUDENT, TEACHER = "conv-dw-hallucinated", "actionformer"
 

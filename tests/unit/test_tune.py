@@ -11,9 +11,9 @@ from study_parts import result_of, run_spec
 
 from tal_bench.config import Settings
 from tal_bench.distill.variants import variants
-from tal_bench.results import EpochRecord
-from tal_bench.studies.pruning import judge
-from tal_bench.studies.tune import Trial, best, propose
+from tal_bench.results.records import EpochRecord
+from tal_bench.tuning.pruning import judge
+from tal_bench.tuning.search import Trial, best, propose
 
 BOTH = variants.get("both")
 SPACE, DEFAULTS = BOTH.search_space(), BOTH.defaults()

@@ -14,12 +14,12 @@ from processes import finished, start, still_alive, wait_until, workers
 from test_video_weights import NET, extraction
 
 from tal_bench.cli import main
-from tal_bench.data.video import batch as module
-from tal_bench.data.video.batch import JOURNAL, MANIFEST, extract_files, find_videos
-from tal_bench.data.video.spec import FILE, Extraction
-from tal_bench.data.video.streams import complete
-from tal_bench.data.video.workers import work_through
+from tal_bench.config.extraction import FILE, Extraction
 from tal_bench.errors import InputError
+from tal_bench.extraction import video_files as module
+from tal_bench.extraction.streams import complete
+from tal_bench.extraction.video_files import JOURNAL, MANIFEST, extract_files, find_videos
+from tal_bench.extraction.workers import map_items
 
 WORDS = ["--backbone", NET, "--weights", "random", "--size", "32"]
 
@@ -170,7 +170,7 @@ def work(item: int) -> int:
 
 
 def test_a_process_that_dies_takes_nothing_with_it() -> None:
-    results = list(work_through(work, [1, 3, 2], 2, lambda item: -item))
+    results = list(map_items(work, [1, 3, 2], 2, lambda item: -item))
     assert sorted(results) == [-3, 1, 2]
 
 

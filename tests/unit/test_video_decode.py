@@ -11,8 +11,8 @@ from clips import grey_frames, noise_frames, write_clip, write_sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tal_bench.data.video.decode import Footage, thumbnails
 from tal_bench.errors import DataError
+from tal_bench.extraction.decoding import Footage, thumbnails
 
 
 def levels(path: Path, **given: object) -> list[int]:

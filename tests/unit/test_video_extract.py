@@ -7,14 +7,14 @@ import pytest
 from clips import noise_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tal_bench.system.step_timer import Clock
 from torch import Tensor, nn
 
-from tal_bench.data.sprites.sight import Differences, StepFlow
-from tal_bench.data.video import extract as module
-from tal_bench.data.video.clock import Clock
-from tal_bench.data.video.extract import Stream, excerpts, extract
-from tal_bench.data.video.sight import CentreFrame, FlowStack, Sight
-from tal_bench.data.video.snippets import flow_stacks, image_snippets, scale_flow, window_flow
+from tal_bench.extraction import features as module
+from tal_bench.extraction.features import Stream, excerpts, extract
+from tal_bench.extraction.shipped_networks import Differences, StepFlow
+from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, Sight
+from tal_bench.extraction.snippets import flow_stacks, image_snippets, scale_flow, window_flow
 
 
 class Flat(nn.Module):

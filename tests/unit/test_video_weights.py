@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from tal_bench.config import DatasetSpec, ModalitySpec
-from tal_bench.data.video.spec import FILE, Extraction, StreamSpec, find_extraction, read_extraction
-from tal_bench.data.video.streams import build_streams, complete
-from tal_bench.data.video.weights import PACKAGED, image_network, packaged_file, read_state
+from tal_bench.config.extraction import FILE, Extraction, StreamSpec, find_extraction, read_extraction
 from tal_bench.errors import DataError, InputError
+from tal_bench.extraction.backbone_weights import PACKAGED, image_network, packaged_file, read_state
+from tal_bench.extraction.streams import build_streams, complete
 
 NET = "test_resnet"
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from tal_bench.models import winograd
-from tal_bench.models.kernels import dense_conv3
-from tal_bench.models.plain import plain_operations
+from tal_bench.models.ops import winograd
+from tal_bench.models.ops.kernels import dense_conv3
+from tal_bench.models.ops.op_shortcuts import plain_operations
+from tal_bench.models.ops.winograd import WinogradConv3
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.models.winograd import WinogradConv3
 from tal_bench.profiling.inputs import random_batch
-from tal_bench.profiling.operations import PRODUCTS, counting
+from tal_bench.profiling.macs import PRODUCTS, counting
 
 
 def library(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tal_bench.processes import ATTEMPTS, LocalWorkers, WorkerLostError
+from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkers, WorkerLostError
 
 
 def die_first(note: Path) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from tal_bench.config import DistillSpec, TeacherUse, TrainSpec
+from tal_bench.converters.original_config import train_spec
 from tal_bench.distill.objective import Objective
 from tal_bench.distill.terms import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.losses import DetectionLoss, detection_loss
-from tal_bench.models.original_config import train_spec
 from tal_bench.models.targets import assign, pyramid_points
 from tal_bench.types import DetectorOutput
 

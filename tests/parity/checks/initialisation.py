@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tal_bench.engine.train import initialise_from
+from tal_bench.converters.original_keys import from_original
+from tal_bench.converters.original_shapes import detector_spec_from_shapes
 from tal_bench.models.detector import Detector
-from tal_bench.models.original_keys import from_original
-from tal_bench.models.original_shapes import detector_spec_from_shapes
+from tal_bench.training.train import initialise_from
 
 from ..fixtures import Fixture
 from . import Compared, Kind, has

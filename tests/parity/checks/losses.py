@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from tal_bench.config import DetectorSpec
+from tal_bench.converters.original_config import train_spec
 from tal_bench.models.losses import detection_loss
-from tal_bench.models.original_config import train_spec
 from tal_bench.models.targets import assign, pyramid_points
 from tal_bench.types import DetectorOutput
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tal_bench.evaluation.io import read_detections, read_ground_truth
+from tal_bench.evaluation.files import read_detections, read_ground_truth
 from tal_bench.evaluation.mean_ap import interpolated_ap
 from tal_bench.evaluation.recall import recall_at_k
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DecodeSpec, DetectorSpec
+from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
+from tal_bench.converters.original_keys import UNUSED, from_original
 from tal_bench.data.batches import padded_length
-from tal_bench.engine.predict import candidates, decode
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
 from tal_bench.models.losses import detection_loss
-from tal_bench.models.original_config import decode_spec, detector_spec, train_spec
-from tal_bench.models.original_keys import UNUSED, from_original
 from tal_bench.models.targets import Targets, assign, pyramid_points
 from tal_bench.models.trident import TridentHeads
+from tal_bench.training.prediction import candidates, decode
 from tal_bench.types import Batch, DetectorOutput, VideoMeta
 
 from ..fixtures import Fixture

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import TrainSpec
-from tal_bench.engine.device import Device
-from tal_bench.engine.schedule import build_optimizer, learning_rate
-from tal_bench.engine.train import Step
-from tal_bench.models.original_config import schedule, train_spec
-from tal_bench.models.original_keys import from_original
+from tal_bench.converters.original_config import schedule, train_spec
+from tal_bench.converters.original_keys import from_original
+from tal_bench.training.device import Device
+from tal_bench.training.schedule import build_optimizer, learning_rate
+from tal_bench.training.step import Step
 from tal_bench.types import Batch
 
 from ..fixtures import Fixture

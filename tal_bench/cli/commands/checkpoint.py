@@ -1,0 +1,176 @@
+"""Commands on weights: those of the original programs brought in, ours handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tal_bench.cli.commands.profile import parse_channels
+from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precision, ReportsOption
+
+if TYPE_CHECKING:
+    from tal_bench.converters.checkpoint_import import Imported
+    from tal_bench.inference.export import Checked
+    from tal_bench.models.checkpoint import ModelCard
+
+FormatName = Literal["onnx", "torch"]
+ProgramName = Literal["actionformer", "tridet", "temporalmaxer", "c2ms"]
+
+app = typer.Typer(help="Weights of the original programs in, weights of ours out.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth.tar", help="As the original program wrote it.")],
+    program: Annotated[ProgramName, typer.Option("--as", help="The program that wrote it.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="That program's configuration, for what weights do not tell."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME.safetensors goes.")] = Path(
+        "checkpoints"
+    ),
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="As tables will show it.", show_default="PROGRAM-FILE")
+    ] = "",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The weights themselves, not their average (EMA).")
+    ] = False,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=C,...",
+            help="Streams that the weights read; the first is what students see.",
+            show_default="half rgb, half flow",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.yaml", help="Take names of classes and streams from it, and check."),
+    ] = None,
+    data_root: DataRootOption = None,
+) -> None:
+    """Turn an original checkpoint into NAME.safetensors, which --teacher, profile and detect take."""
+    widths = None if channels is None else parse_channels(channels)
+    from tal_bench.converters.checkpoint_import import import_checkpoint
+    from tal_bench.models.checkpoint import check_name, save_model
+    from tal_bench.system.files import write_atomically
+
+    if name:
+        check_name(name)
+    found = import_checkpoint(file, program, name=name, config=config, raw=raw, channels=widths)
+    card, notes = found.card, found.notes
+    if dataset is not None:
+        card, more = _for_dataset(card, dataset, data_root)
+        notes += more
+    weights = out / f"{card.name}.safetensors"
+    save_model(found.model, weights, card)
+    write_atomically(weights.with_suffix(".json"), card.model_dump_json(indent=1))
+    _print(found, card, weights)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[ModelCard, tuple[str, ...]]:
+    """The card with the names of a dataset's classes and streams, which must fit."""
+    from tal_bench.data.annotations import read_labels
+    from tal_bench.data.registry import load_spec
+    from tal_bench.studies.imported_teacher import fit
+
+    spec = load_spec(dataset, data_root=root)
+    classes = read_labels(spec).classes
+    detector, notes = fit(card, spec, classes, where=f"--dataset {dataset}")
+    return card.model_copy(update={"detector": detector, "classes": classes}), notes
+
+
+def _print(found: Imported, card: ModelCard, weights: Path) -> None:
+    spec = card.detector
+    part = f"{found.part}{'' if found.epoch is None else f' of epoch {found.epoch}'}" or "weights alone"
+    unused = f", {len(found.unused)} that the original never reads" if found.unused else ""
+    streams = " + ".join(f"{name} {width}" for name, width in {**spec.primary, **spec.privileged}.items())
+    reads = {"hallucinated": "the first given, the rest hallucinated"}.get(spec.inputs, "all given")
+    traits = [spec.structure.replace("_", "-"), f"width {spec.width}", f"{spec.levels} levels"]
+    traits += [f"{spec.classes} classes", f"T {spec.max_length}"]
+    traits += ["temporal attention"] * spec.temporal_attention + ["gated fusion"] * spec.gated_fusion
+    traits += ["position embedding"] * spec.position_embedding
+    if spec.structure == "transformer":
+        traits.append(f"window {spec.attention_window}, {spec.attention_heads} heads")
+    for what, text in (
+        ("program", f"{card.program}, {part}"),
+        ("network", ", ".join(traits)),
+        ("streams", f"{streams} ({reads})"),
+        ("weights", f"{found.matched} matched{unused}, 0 unknown, 0 missing"),
+        ("written", str(weights)),
+    ):
+        typer.echo(f"{what:8} {text}")
+
+
+@app.command("test")
+def test(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .safetensors of ours: an import or a finished run.")
+    ],
+    dataset: Annotated[str, typer.Option(metavar="NAME|FILE.yaml", help="Its test videos are used.")],
+    reports: ReportsOption = Path("reports"),
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Detect in a dataset's test videos and score it; evaluate takes the detections, too."""
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    from tal_bench.studies.checkpoint_test import score_file
+
+    result, detections = score_file(
+        file, dataset, reports=reports, device=device, precision=precision, data_root=data_root
+    )
+    for name, value in result.metrics.items():
+        typer.echo(f"{name:10} {value:6.2f}")
+    typer.echo(f"detections {detections}")
+
+
+@app.command("export")
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|FILE", help="A finished run's .json or .safetensors, or an import.")
+    ],
+    form: Annotated[
+        FormatName, typer.Option("--format", help="ONNX, or a program of torch.export.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="beside the weights")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both in the comparison.")] = 1,
+    plugin: PluginOption = None,
+) -> None:
+    """Write a model as a graph that runs elsewhere, compared with the model itself and timed beside it."""
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    from tal_bench.inference.export import export_run
+
+    def begun() -> None:
+        typer.echo("recording the graph; published sizes take a minute or two", err=True)
+
+    file, checked = export_run(run, form, out, threads=threads, begun=begun)
+    _print_checked(checked, form)
+    typer.echo(f"written {file}, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _print_checked(checked: Sequence[Checked], form: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    other = {"onnx": "onnxruntime", "torch": "program"}[form]
+    table = Table(box=None, title_justify="left", padding=(0, 2, 0, 0))
+    for name in ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR"):
+        table.add_column(name, justify="right")
+    for row in checked:
+        times = [f"{x:.1f}" for t in (row.ours, row.theirs) for x in (t.median, t.iqr)]
+        table.add_row(str(row.length), f"{row.difference:.1e}", *times)
+    Console().print(table)

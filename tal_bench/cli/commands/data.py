@@ -1,0 +1,134 @@
+"""Commands about datasets: which there are, making them, finding what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tal_bench.cli.commands.data_init import init
+from tal_bench.cli.options import DataRootOption, JsonOption, PluginOption
+from tal_bench.errors import DataError
+from tal_bench.system.cpu_count import default_jobs
+
+if TYPE_CHECKING:
+    from tal_bench.config import DatasetSpec
+
+app = typer.Typer(help="Datasets: which there are, making them, checking them.")
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or your own.")
+]
+app.command()(init)
+
+
+@app.command("list")
+def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None) -> None:
+    """Registered datasets, and whether their files are here."""
+    from tal_bench.cli.commands.listing import print_names
+    from tal_bench.data.registry import datasets, find_folder
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    lines = []
+    for name in datasets:
+        entry = datasets.get(name)
+        if entry.source:
+            state = "made from files of yours, see 'data prepare --source'"
+        elif entry.prepare is not None:
+            state = "made when first used"
+        else:
+            try:
+                state = f"in {find_folder(entry, data_root)}"
+            except DataError:
+                state = "not here; bring it, see --data-root"
+        lines.append((name, entry.summary, state))
+    print_names("dataset", lines)
+
+
+@app.command()
+def prepare(
+    name: DatasetArgument,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|ZIP", help="Your files, for a dataset that is made from them (hapt)."),
+    ] = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Make a dataset that the package makes, or find one that you brought; says where it is."""
+    from tal_bench.data.registry import notices
+
+    spec = _spec(name, data_root, plugin, jobs, source)
+    typer.echo(f"{spec.name}: {spec.annotations.parent}")
+    for line in notices(spec):
+        typer.echo(f"  {line}")
+
+
+@app.command()
+def check(
+    name: DatasetArgument,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw lengths, classes and coverage; or .svg, .pdf."),
+    ] = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List everything that is wrong with a dataset, and what is in it; exit code 2 when it cannot be used."""
+    from tal_bench.cli.commands.data_findings import picture_file, print_report, save_picture
+
+    drawn = None if picture is None else picture_file(picture)
+    spec = _spec(name, data_root, plugin, None)
+    from tal_bench.data.checks.dataset_check import check as check_dataset
+
+    with progress_bar("checking") as progress:
+        found = check_dataset(spec, progress=progress)
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        print_report(found)
+    if drawn is not None and found.parts:
+        save_picture(found, drawn)
+    if not found.ok:
+        errors = sum(finding.severity == "error" for finding in found.findings)
+        kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
+        raise DataError(
+            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="mend the files listed"
+        )
+
+
+def _spec(
+    name: str,
+    data_root: Path | None,
+    plugin: list[Path] | None,
+    jobs: int | None,
+    source: Path | None = None,
+) -> DatasetSpec:
+    from tal_bench.data.registry import load_spec
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    with progress_bar("preparing") as progress:
+        return load_spec(
+            name, data_root=data_root, jobs=jobs or default_jobs(), progress=progress, source=source
+        )
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error for a callback (videos done, videos in all); it appears with the first call."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

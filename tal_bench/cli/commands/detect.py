@@ -1,0 +1,147 @@
+"""The command that points a model at video files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tal_bench.cli.options import Device, JsonOption, PluginOption
+from tal_bench.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tal_bench.inference.detect import Found
+
+SHOWN = 20
+"""Rows of a video that the table shows."""
+THUMBNAILS = 12
+THUMBNAIL = (72, 108)
+
+
+def detect(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files, or folders of them.")],
+    model: Annotated[
+        Path, typer.Option(metavar="RUN|FILE", help="Weights, or a run's .json: its features are made.")
+    ],
+    as_json: JsonOption = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write a table.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw timelines under thumbnails.")
+    ] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(metavar="GT.json", help="Shown beneath the detections in the picture.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Lowest score; 0 for all, as an evaluation needs them.")
+    ] = 0.1,
+    device: Annotated[Device, typer.Option(help="Of the networks.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that make features.")] = 1,
+    plugin: PluginOption = None,
+) -> None:
+    """Detect actions in video files; exit code 2 when a file could not be used."""
+    _check_targets(csv, picture, ground_truth)
+    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.inference.detect import detect as run
+    from tal_bench.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    truth = None if ground_truth is None else _truth(ground_truth)
+    with progress_bar("reading") as progress:
+        found = run(list(videos), model, threshold=threshold, device=device, jobs=jobs, progress=progress)
+    for record in found.videos.values():
+        if record.message:
+            typer.echo(f"{record.status}: {record.file}: {record.message}", err=True)
+    if csv is not None:
+        _write(csv, found.table.to_csv(index=False))
+    if picture is not None:
+        _write(picture, draw(found, truth, picture.suffix))
+    if as_json:
+        typer.echo(json.dumps(found.json(), indent=1))
+    else:
+        _print(found, threshold)
+    if failed := [record for record in found.videos.values() if record.status == "failed"]:
+        raise DataError(f"{len(failed)} of {len(found.videos)} videos could not be used", where="VIDEO")
+
+
+def _check_targets(csv: Path | None, picture: Path | None, ground_truth: Path | None) -> None:
+    """Find out now whether results can be written, not after an hour."""
+    from tal_bench.report.common.timeline import FORMATS
+
+    if picture is not None and picture.suffix not in FORMATS:
+        raise InputError(f"got '{picture}'", where="--picture", hint=f"end it in {', '.join(FORMATS)}")
+    if ground_truth is not None and picture is None:
+        raise InputError("is only shown in a picture", where="--ground-truth", hint="add --picture FILE.png")
+    for flag, target in (("--csv", csv), ("--picture", picture)):
+        if target is not None and not target.absolute().parent.is_dir():
+            raise InputError("no such folder", where=f"{flag} {target}")
+
+
+def _truth(file: Path) -> pd.DataFrame:
+    from tal_bench.evaluation.files import read_ground_truth
+
+    return read_ground_truth(file, drop_reversed=True)
+
+
+def draw(found: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
+    """The picture of all usable videos.
+
+    Raises:
+        InputError: there is none.
+    """
+    from tal_bench.extraction.decoding import thumbnails
+    from tal_bench.report.common.timeline import Panel, timeline
+
+    known = () if truth is None else truth.attrs["videos"]
+    panels = [
+        Panel(
+            video=name,
+            duration=record.duration,
+            thumbnails=thumbnails(found.files[name], record.duration, THUMBNAILS, THUMBNAIL),
+            detections=found.table[found.table["video"] == name],
+            truth=None if truth is None or name not in known else truth[truth["video"] == name],
+        )
+        for name, record in found.videos.items()
+        if record.status != "failed"
+    ]
+    if not panels:
+        raise InputError("no video could be used", where="--picture", hint="see the messages above")
+    return timeline(panels, suffix)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    from tal_bench.system.files import write_atomically
+
+    write_atomically(path, content)
+
+
+def _print(found: Found, threshold: float) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for name, record in found.videos.items():
+        if record.status == "failed":
+            continue
+        rows: Any = found.table[found.table["video"] == name]
+        table = Table(
+            title=f"{escape(name)}  {record.duration:.1f} s",
+            box=None,
+            title_justify="left",
+            padding=(0, 2, 0, 0),
+        )
+        for heading in ("start", "end", "score"):
+            table.add_column(heading, justify="right")
+        table.add_column("label")
+        for row in rows.head(SHOWN).itertuples():
+            table.add_row(f"{row.start:.2f}", f"{row.end:.2f}", f"{row.score:.3f}", escape(row.label))
+        if rows.empty:
+            console.print(f"{name}  {record.duration:.1f} s: nothing with a score of {threshold:g} or more")
+            continue
+        console.print(table)
+        if len(rows) > SHOWN:
+            console.print(f"and {len(rows) - SHOWN} more", highlight=False)

@@ -1,0 +1,127 @@
+"""What kinds of mistakes detections are made of, and which segments are hard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tal_bench.cli.commands.evaluate import EVERY_SUBSET, column_names, parse_tiou
+from tal_bench.cli.options import JsonOption
+from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from tal_bench.report.diagnosis.source import Source
+    from tal_bench.report.diagnosis.summary import Diagnosed
+
+DEFAULT_TIOU = "0.3:0.7:0.1"
+HEADINGS = ("mAP", "double", "label", "locat.", "confus.", "backgr.", "all", "missed")
+"""Of the columns of a diagnosis, short enough for a terminal."""
+
+
+def diagnose(
+    what: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY_DIR|DETECTIONS...", help="A study's folder, or files of detections."),
+    ],
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(metavar="GT.json", help="ActivityNet-style annotations; a study has its own."),
+    ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option("--row", metavar="NAME", help="Row to look at; repeatable.", show_default="all"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Row that others are compared with.", show_default="none, or the first"
+        ),
+    ] = None,
+    tiou: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH:STEP", help="Thresholds.", show_default=f"the study's, or {DEFAULT_TIOU}"
+        ),
+    ] = None,
+    subset: Annotated[
+        str, typer.Option(help="Of the videos that count, with --ground-truth; 'all' for every video.")
+    ] = "test",
+    bins: Annotated[
+        Literal["auto", "activitynet", "thumos14", "quantiles"],
+        typer.Option(help="Of length, coverage, instances; auto: DETAD's where none is empty, or quantiles."),
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where tables and figures go.", show_default="STUDY_DIR/diagnosis, or nowhere"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Error analysis after DETAD: kinds of false positives and their cost, and which segments are missed."""
+    thresholds = parse_tiou(tiou) if tiou is not None else None
+    source = _source(what, ground_truth, subset, thresholds)
+    from tal_bench.report.diagnosis.summary import diagnosed
+    from tal_bench.report.diagnosis.tables import summary
+    from tal_bench.report.diagnosis.write import write_diagnosis
+
+    found = diagnosed(source, rows=row or (), against=against, bins=bins)
+    folder = out or (what[0] / "diagnosis" if what[0].is_dir() else None)
+    written = write_diagnosis(found, folder) if folder is not None else []
+    if as_json:
+        typer.echo(json.dumps(summary(found), indent=1))
+        return
+    _print(found)
+    if written:
+        typer.echo(f"{len(written)} files in {folder}: {', '.join(sorted({f.stem for f in written}))}")
+
+
+def _source(
+    what: Sequence[Path], ground_truth: Path | None, subset: str, thresholds: Sequence[float] | None
+) -> Source:
+    from tal_bench.report.diagnosis.source import files_source, study_source
+
+    if any(path.is_dir() for path in what):
+        if len(what) > 1:
+            raise InputError(f"{len(what)} were given", where=what[0], hint="give one study, or files alone")
+        if ground_truth is not None:
+            raise InputError("a study has its own", where="--ground-truth", hint="leave it out")
+        return study_source(what[0], thresholds)
+    if ground_truth is None:
+        hint = "give ActivityNet-style annotations" if what[0].exists() else "no such file; is it the study?"
+        raise InputError(f"missing for {what[0]}", where="--ground-truth", hint=hint)
+    return files_source(
+        column_names(what),
+        what,
+        ground_truth,
+        None if subset == EVERY_SUBSET else subset,
+        thresholds or parse_tiou(DEFAULT_TIOU),
+    )
+
+
+def _print(found: Diagnosed) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
+
+    gains = gain_table(found)
+    title = f"{found.source.title}: average mAP, and points gained without errors of a kind"
+    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("row", no_wrap=True)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in found.row_names:
+        table.add_row(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS))
+    console = Console()
+    console.print(table)
+    for note in found.source.notes:
+        console.print(note, highlight=False)
+    changes = found.changes()
+    if found.compared is not None:
+        count = f"{int((changes > 0).sum())} of {len(changes)} videos, loses in {int((changes < 0).sum())}"
+        console.print(f"{found.compared} gains against {found.against} in {count}.", highlight=False)

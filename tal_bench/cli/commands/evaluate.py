@@ -1,0 +1,245 @@
+"""Mean average precision of detection files, one or several side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tal_bench.cli.options import JsonOption
+from tal_bench.cli.text import plain
+from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tal_bench.evaluation.mean_ap import MeanAP
+
+EVERY_SUBSET = "all"
+Protocol = Literal["activitynet", "thumos", "thumos14"]
+"""`thumos14` is an older name of `thumos`."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A file of detections with what came out of it.
+
+    Attributes:
+        name: its column.
+        result: average precision.
+        detections: their number, those in excluded videos left out.
+        stray: how many are in other videos than those that count.
+        unknown: how many have a label that the ground truth does not have.
+    """
+
+    name: str
+    result: MeanAP
+    detections: int
+    stray: int
+    unknown: int
+
+
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option(metavar="GT.json", help="ActivityNet-style annotations.")],
+    detections: Annotated[
+        list[Path],
+        typer.Option(metavar="DET.json|csv", help="ActivityNet-style as OpenTAD writes it, or a table."),
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="DET", help="Further files of detections, side by side.")
+    ] = None,
+    tiou: Annotated[
+        str, typer.Option(metavar="LOW:HIGH:STEP", help="Thresholds; or a list: 0.5,0.75.")
+    ] = "0.3:0.7:0.1",
+    subset: Annotated[str, typer.Option(help="Of the videos that count; 'all' for every video.")] = "test",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VIDEO|FILE", help="Video, or a list of videos, that does not count; repeatable."
+        ),
+    ] = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="They differ by several points and do not compare.")
+    ] = "activitynet",
+    per_class: Annotated[bool, typer.Option("--per-class", help="A line per class, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Mean average precision of detections from any program; several files side by side."""
+    thresholds = parse_tiou(tiou)
+    files = [*detections, *(more or ())]
+    names = column_names(files)
+    truth = _ground_truth(ground_truth, subset, exclude or ())
+    evaluated = [
+        _evaluate(name, file, truth, thresholds, protocol) for name, file in zip(names, files, strict=True)
+    ]
+    counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
+    if as_json:
+        values = {
+            one.name: {**one.result.as_dict(), "protocol": protocol, **counts, "detections": one.detections}
+            for one in evaluated
+        }
+        typer.echo(json.dumps(values if len(files) > 1 else values[names[0]], indent=1))
+        return
+    title = f"{ground_truth.name}, subset {subset}, {protocol} protocol"
+    if per_class and len(files) > 1:
+        title += "; classes are averaged over the thresholds"
+    _print(evaluated, counts, title, per_class)
+    _notes(evaluated, truth.attrs["reversed"])
+
+
+def parse_tiou(text: str) -> list[float]:
+    """Thresholds from `0.3:0.7:0.1` (both ends included) or `0.5,0.75`.
+
+    Raises:
+        InputError: not numbers in (0, 1], or no rising grid.
+    """
+    wrong = InputError(
+        f"got '{text}'", where="--tiou", hint="give LOW:HIGH:STEP or a list, numbers in (0, 1]"
+    )
+    try:
+        numbers = [float(part) for part in re.split("[:,]", text)]
+    except ValueError:
+        raise wrong from None
+    if ":" in text:
+        if len(numbers) != 3 or "," in text:
+            raise wrong
+        low, high, step = numbers
+        if not (step >= 0.001 and 0 < low <= high <= 1):
+            raise wrong
+        numbers = [round(low + k * step, 6) for k in range(int((high - low) / step + 1e-6) + 1)]
+    if not all(0 < number <= 1 for number in numbers):
+        raise wrong
+    return sorted(set(numbers))
+
+
+def column_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file: without ending and with as many of its folders as it takes to tell them apart.
+
+    Raises:
+        InputError: a file is given twice.
+    """
+    where = [file.resolve() for file in files]
+    for file in where:
+        if where.count(file) > 1:
+            raise InputError("given twice", where=f"--detections {file}", hint="name each file once")
+    stems = [file.with_suffix("").parts for file in where]
+    if len(set(stems)) < len(stems):  # a.json beside a.csv
+        stems = [file.parts for file in where]
+    depth = 1
+    while len({stem[-depth:] for stem in stems}) < len(stems):
+        depth += 1
+    return ["/".join(stem[-depth:]) for stem in stems]
+
+
+def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFrame:
+    from tal_bench.evaluation.files import read_ground_truth, read_names
+
+    truth = read_ground_truth(file, None if subset == EVERY_SUBSET else subset, drop_reversed=True)
+    videos = truth.attrs["videos"]
+    without: set[str] = set()
+    for word in exclude:
+        if word in videos:
+            without.add(word)
+        elif Path(word).is_file():
+            without.update(read_names(word))
+        else:
+            raise InputError(
+                f"no such video in subset '{subset}', and no such file",
+                where=f"--exclude {word}",
+                hint=f"see {file}",
+            )
+    kept = truth[~truth["video"].isin(without)].reset_index(drop=True)
+    kept.attrs = {**truth.attrs, "videos": tuple(v for v in videos if v not in without), "excluded": without}
+    if kept.empty:
+        raise InputError(f"subset '{subset}' has no segment", where=file, hint="give another --subset")
+    return kept
+
+
+def _evaluate(
+    name: str, file: Path, truth: pd.DataFrame, thresholds: Sequence[float], protocol: Protocol
+) -> Evaluated:
+    from tal_bench.evaluation.files import read_detections
+    from tal_bench.evaluation.label_alignment import align_labels, align_videos
+    from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
+
+    videos, excluded = truth.attrs["videos"], truth.attrs["excluded"]
+    found = align_videos(read_detections(file), [*videos, *excluded], where=file)
+    found = found[~found["video"].isin(excluded)].reset_index(drop=True)
+    found = align_labels(found, truth, where=file)
+    compute = interpolated_ap if protocol == "activitynet" else thumos_ap
+    result = compute(found, truth, thresholds, videos=videos)
+    unknown = ~found["label"].isin(truth["label"])
+    stray = ~found["video"].isin(videos) & ~unknown
+    return Evaluated(name, result, len(found), int(stray.sum()), int(unknown.sum()))
+
+
+def _print(evaluated: Sequence[Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:
+    """One file: a column per threshold. Several: a column per file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns, rows = (
+        _by_threshold(evaluated[0], per_class) if len(evaluated) == 1 else _by_file(evaluated, per_class)
+    )
+    table = Table(title=plain(title), box=None, title_justify="left", padding=(0, 2, 0, 0))
+    table.add_column("mAP in percent", overflow="fold")
+    for name in columns:
+        table.add_column(plain(name), justify="right", overflow="fold")
+    for name, values in rows:
+        style = "bold" if name in ("all classes", "average") else None
+        table.add_row(plain(name), *(f"{100 * value:.2f}" for value in values), style=style)
+    if len(evaluated) > 1:
+        table.add_row("detections", *(str(one.detections) for one in evaluated))
+    else:
+        counts = {**counts, "detections": evaluated[0].detections}
+    console = Console()
+    console.print(table)
+    shown = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
+    console.print(shown, highlight=False)
+
+
+Rows = list[tuple[str, list[float]]]
+
+
+def _by_threshold(one: Evaluated, per_class: bool) -> tuple[list[str], Rows]:
+    value: dict[str, Any] = one.result.as_dict()
+    rows: Rows = [("all classes", [*value["map"].values(), value["average_map"]])]
+    if per_class:
+        each = value["per_class"].items()
+        rows = [(label, [*ap.values(), sum(ap.values()) / len(ap)]) for label, ap in each] + rows
+    return [*value["map"], "average"], rows
+
+
+def _by_file(evaluated: Sequence[Evaluated], per_class: bool) -> tuple[list[str], Rows]:
+    values: list[dict[str, Any]] = [one.result.as_dict() for one in evaluated]
+    first = values[0]
+    rows: Rows = []
+    if per_class:  # classes are those of the ground truth, the same for all
+        for label in first["per_class"]:
+            each = [value["per_class"][label].values() for value in values]
+            rows.append((label, [sum(ap) / len(ap) for ap in each]))
+    rows += [(f"tIoU {key}", [value["map"][key] for value in values]) for key in first["map"]]
+    rows.append(("average", [value["average_map"] for value in values]))
+    return [one.name for one in evaluated], rows
+
+
+def _notes(evaluated: Sequence[Evaluated], reversed_: int) -> None:
+    """What was left out, on standard error."""
+    counted = [("annotations that end before they start, which do not count", reversed_)]
+    for one in evaluated:
+        file = f"{one.name}: " if len(evaluated) > 1 else ""
+        counted += [
+            (f"{file}detections in videos outside the subset, which count as wrong", one.stray),
+            (
+                f"{file}detections of labels that the ground truth does not have, which do not count",
+                one.unknown,
+            ),
+        ]
+    for what, count in counted:
+        if count:
+            typer.echo(f"note: {what}: {count}", err=True)

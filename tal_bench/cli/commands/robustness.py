@@ -1,0 +1,152 @@
+"""How trained models hold out against corrupted video."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tal_bench.cli.options import DataRootOption, DatasetOption, Device, JsonOption, PluginOption
+from tal_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from tal_bench.evaluation.robustness import Robustness
+    from tal_bench.inference.retest import Options
+
+WIDTH = 130
+"""Of the table, where it goes to a file."""
+
+
+def robustness(
+    what: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A study's folder, or files of weights.")
+    ],
+    row: Annotated[
+        list[str] | None,
+        typer.Option("--row", metavar="NAME", help="Row to test; repeatable.", show_default="all"),
+    ] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="See tal-bench list corruptions; repeatable.", show_default="all"),
+    ] = None,
+    severity: Annotated[
+        list[int] | None, typer.Option(metavar="1|2|3", help="Repeatable.", show_default="all")
+    ] = None,
+    share: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="X",
+            help="Of the frames of every action; repeatable.",
+            show_default="0.01, 0.05 and 0.1",
+        ),
+    ] = None,
+    level: Annotated[
+        Literal["auto", "pixels", "features"],
+        typer.Option(help="What is corrupted; auto: pixels where there are videos."),
+    ] = "auto",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Row that others are compared with.", show_default="none, or the first"
+        ),
+    ] = None,
+    dataset: DatasetOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where table and figure go.", show_default="STUDY_DIR/robustness, or nowhere"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the corruptions' random numbers.")] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of one thread.", show_default="what cores and memory allow"),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Of the detectors.")] = "cpu",
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Test trained models on corrupted videos; nothing is trained. Run again to go on."""
+    folder = _check_paths(what, out)
+    from tal_bench.inference.retest import Options
+    from tal_bench.plugins import load_plugins
+    from tal_bench.system.cpu_count import default_jobs
+    from tal_bench.training.device import choose_device
+
+    load_plugins(plugin or ())
+    where = choose_device(device)
+    options = Options(
+        rows=tuple(row or ()),
+        corruptions=tuple(corruption or ()),
+        severities=tuple(severity or ()),
+        shares=tuple(share or ()),
+        level=level,
+        against=against,
+        dataset=dataset,
+        data_root=data_root,
+        seed=seed,
+        jobs=jobs or (1 if where == "cuda" else default_jobs()),
+        device=where,
+        plugins=tuple(plugin or ()),
+    )
+    _measure(what, options, folder, as_json=as_json)
+
+
+def _measure(what: list[Path], options: Options, folder: Path | None, *, as_json: bool) -> None:
+    """Test, write the files, and print the table or its JSON."""
+    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.inference.robustness import measure_robustness
+    from tal_bench.report.robustness.tables import summary
+    from tal_bench.report.robustness.write import write_robustness
+
+    command = shlex.join(["tal-bench", *sys.argv[1:]])
+    found = measure_robustness(what, options, progress=progress_bar, command=command)
+    written = [] if folder is None else write_robustness(found, folder)
+    if as_json:
+        typer.echo(json.dumps(summary(found), indent=1))
+        return
+    _print(found)
+    if written:
+        typer.echo(f"{len(written)} files in {folder}: {', '.join(file.name for file in written)}")
+
+
+def _check_paths(what: list[Path], out: Path | None) -> Path | None:
+    """The folder that the results go to, or none; every path is usable."""
+    for path in what:
+        if not path.exists():
+            raise InputError("no such file or folder", where=path, hint="give a study's folder, or weights")
+    if out is not None and out.is_file():
+        raise InputError("is a file", where=f"--out {out}", hint="give a folder")
+    folder = out or (what[0] / "robustness" if (what[0] / "study.json").is_file() else None)
+    if folder is not None:
+        from tal_bench.system.files import check_writable
+
+        check_writable(folder)
+    return folder
+
+
+def _print(found: Robustness) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tal_bench.report.robustness.tables import LEVELS, findings
+
+    names = found.corruptions
+    title = f"{found.title}: average mAP, and its relative drop in percent ({LEVELS[found.level]})"
+    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column("row", no_wrap=True)
+    for heading in ("clean", "under", *names):
+        table.add_column(heading.replace("-", " "), justify="right", overflow="fold")
+    for row in found.kinds:
+        first = found.line(row, names[0])
+        drops = (f"{found.line(row, name).drop:.1f}" for name in names)
+        table.add_row(row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    for line in (*found.notes, *findings(found)):
+        typer.echo(line.replace("`", ""))

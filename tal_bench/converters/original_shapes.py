@@ -1,0 +1,189 @@
+"""The architecture that an original program's weights belong to, from their names and shapes alone.
+
+What leaves no trace in weights keeps its published value for THUMOS14: attention heads and window, maximum
+length without temporal attention, regression ranges, and that the input is half RGB and half flow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from tal_bench.config import DetectorSpec, Structure, parse_spec
+from tal_bench.converters.original_config import RESIDUAL_SCALE, WHERE, modalities
+from tal_bench.errors import InputError
+from tal_bench.models.blocks.sgp import wide_kernel
+
+Shapes = Mapping[str, tuple[int, ...]]
+LOGITS = "cls_head.cls_head.conv.weight"
+POSITIONS = "backbone.pos_embd"
+"""Some versions keep the table of positions [1, D, T] beside the weights."""
+
+
+def detector_spec_from_shapes(shapes: Shapes, *, where: object = WHERE) -> DetectorSpec:
+    """The architecture of ActionFormer, C2MS-Net, TriDet or TemporalMaxer that has weights of these shapes.
+
+    Args:
+        shapes: state-dict key, in the original names, to shape.
+        where: the file, for messages.
+
+    Raises:
+        InputError: the weights are of none of these programs.
+    """
+    try:
+        value = _value(shapes)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        lacking = f" without {error.args[0]}" if isinstance(error, KeyError) else ""
+        raise InputError(
+            f"{len(shapes)} weights{lacking} are of no program known here",
+            where=where,
+            hint="need the state dict of ActionFormer, C2MS-Net, TriDet or TemporalMaxer",
+        ) from None
+    return parse_spec(DetectorSpec, value, where=where)
+
+
+def _value(shapes: Shapes) -> dict[str, Any]:
+    structure = _structure(shapes)
+    logits = shapes[LOGITS]
+    first = shapes[_dense("backbone.embd.0", shapes)]
+    levels = _count(r"^reg_head\.scale\.(\d+)\.", shapes)
+    branch = levels - 1 if structure == "maxpool" else _count(r"^backbone\.branch\.(\d+)\.", shapes)
+    if not (levels and branch and len(first) == len(logits) == 3):
+        raise KeyError("levels")
+    first_level = branch + 1 - levels
+    width = first[0]
+    return {
+        "structure": structure,
+        **_inputs(shapes, first[1]),
+        "classes": logits[0],
+        "width": width,
+        "head_width": logits[1],
+        "embed_layers": _count(r"^backbone\.embd\.(\d+)\.", shapes),
+        "stem_blocks": _count(r"^backbone\.stem\.(\d+)\.", shapes),
+        "branch_blocks": branch,
+        "first_level": first_level,
+        "head_layers": _count(r"^cls_head\.head\.(\d+)\.", shapes),
+        "embed_kernel": shapes[_sliding("backbone.embd.0", shapes)][2],
+        "head_kernel": logits[2],
+        "embed_norm": "backbone.embd_norm.0.weight" in shapes,
+        "head_norm": "cls_head.norm.0.weight" in shapes or "cls_head.head.0.conv.weight" not in shapes,
+        **_neck(shapes, structure),
+        "residual_scale": any(RESIDUAL_SCALE.search(key) for key in shapes),
+        "masked_hallucination": False,
+        "regression_ranges": published_ranges(levels),
+        **_attention(shapes, structure),
+        **_length(shapes, first_level),
+        **(_sgp(shapes, branch) if structure == "sgp" else {}),
+        **_trident(shapes),
+    }
+
+
+def _structure(shapes: Shapes) -> Structure:
+    if any(".attn." in key for key in shapes):
+        return "transformer"
+    if any(".psi." in key for key in shapes):
+        return "sgp"
+    if not any(key.startswith("backbone.branch.") for key in shapes):
+        return "maxpool"
+    return "conv_dw" if any(".depth_conv." in key for key in shapes) else "conv"
+
+
+def _inputs(shapes: Shapes, channels: int) -> dict[str, Any]:
+    """Which modalities, and how wide."""
+    projected = _count(r"^backbone\.proj\.(\d+)\.", shapes)
+    dense = [shapes[_dense(f"backbone.proj.{i}", shapes)] for i in range(projected)]
+    primary, privileged = modalities([c_in for _, c_in, _ in dense] if dense else channels)
+    hallucinated = shapes.get("rgb2flow.extractor.0.weight")
+    if hallucinated is not None:
+        primary, privileged = {"rgb": hallucinated[1]}, {"flow": hallucinated[0]}
+    return {
+        "inputs": "hallucinated" if hallucinated is not None else "all",
+        "primary": primary,
+        "privileged": privileged,
+        "projection": [c_out for c_out, _, _ in dense],
+        "gated_fusion": any(key.startswith("gateFusion.") for key in shapes),
+    }
+
+
+def _neck(shapes: Shapes, structure: Structure) -> dict[str, Any]:
+    """TemporalMaxer normalises groups of channels, without weights, where it says nothing else."""
+    unsaid: bool | str = "group" if structure == "maxpool" else False
+    norm = True if "neck.fpn_norms.0.weight" in shapes else unsaid
+    lateral = shapes.get("neck.lateral_convs.0.conv.weight")
+    if lateral is None:
+        return {"neck": "identity", "neck_norm": norm}
+    return {"neck": "fpn", "neck_norm": norm, "neck_width": lateral[0]}
+
+
+def _attention(shapes: Shapes, structure: Structure) -> dict[str, Any]:
+    """Relative positions [1, 1, heads, window] tell of both; else the published values stay."""
+    relative = next((shape for key, shape in shapes.items() if key.endswith(".attn.rel_pe")), None)
+    if relative is not None:
+        return {"relative_positions": True, "attention_heads": relative[2], "attention_window": relative[3]}
+    return {"attention_window": 1, "attention_heads": 1} if structure in ("maxpool", "sgp") else {}
+
+
+def _length(shapes: Shapes, first_level: int) -> dict[str, Any]:
+    squeeze, positions = shapes.get("neck.seblocks.0.fc.0.weight"), shapes.get(POSITIONS)
+    found: dict[str, Any] = {"temporal_attention": squeeze is not None}
+    if positions is not None:
+        found |= {"position_embedding": True, "max_length": positions[2]}
+    if squeeze is not None:
+        found["max_length"] = squeeze[1] * 2**first_level
+    return found
+
+
+def _sgp(shapes: Shapes, branch: int) -> dict[str, Any]:
+    """Windows, scale and hidden width; of the scale one that gives these kernels, others may do the same."""
+    windows = [shapes[f"backbone.branch.{i}.psi.weight"][2] for i in range(branch)]
+    wide = [shapes[f"backbone.branch.{i}.convkw.weight"][2] for i in range(branch)]
+    candidates = [s / (w + 1) for w, size in zip(windows, wide, strict=True) for s in (size - 1, size)]
+    fitting = [
+        k
+        for k in candidates
+        if k > 0 and all(wide_kernel(w, k) == size for w, size in zip(windows, wide, strict=True))
+    ]
+    if not fitting:
+        raise KeyError(f"one scale for kernels {windows} and {wide}")
+    return {
+        "sgp_window": windows[0] if len(set(windows)) == 1 else [1, *windows],
+        "sgp_scale": fitting[0],
+        "sgp_hidden": shapes["backbone.branch.0.mlp.0.weight"][0],
+        "sgp_pool": "avg" if any(".downsample.1." in key for key in shapes) else "max",
+    }
+
+
+def _trident(shapes: Shapes) -> dict[str, Any]:
+    boundary = shapes.get("start_head.cls_head.conv.weight")
+    if boundary is None:
+        return {}
+    votes = shapes["reg_head.offset_head.conv.weight"][0]
+    return {"trident": True, "bins": votes // 2 - 1, "boundary_kernel": boundary[2]}
+
+
+def published_ranges(levels: int) -> list[tuple[float, float]]:
+    """[0, 4), [4, 8), [8, 16) ... and everything longer, as published for THUMOS14."""
+    edges = [0.0, *(2.0 ** (i + 2) for i in range(levels - 1)), 10000.0]
+    return list(pairwise(edges))
+
+
+def _count(pattern: str, keys: Iterable[str]) -> int:
+    """Number of distinct indices that the pattern finds."""
+    return len({match[1] for key in keys if (match := re.search(pattern, key))})
+
+
+def _dense(layer: str, shapes: Shapes) -> str:
+    """Key of the weight [D, C, k] of a convolution, of its pointwise part where it is separable."""
+    return _part(layer, "point_conv", shapes)
+
+
+def _sliding(layer: str, shapes: Shapes) -> str:
+    """Key of the weight that has the kernel's size: of the depthwise part where there is one."""
+    return _part(layer, "depth_conv", shapes)
+
+
+def _part(layer: str, part: str, shapes: Shapes) -> str:
+    separable = f"{layer}.conv.{part}.weight"
+    return separable if separable in shapes else f"{layer}.conv.weight"

@@ -1,0 +1,184 @@
+"""A picture of a dataset's labels: how long segments are, how many each class has, how full videos are."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tal_bench.data.annotations import AnnotatedVideo
+from tal_bench.data.checks.statistics import covered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+"""Okabe and Ito's palette."""
+SHOWN_CLASSES = 30
+"""Of more classes the commonest are shown: the names of all would no longer be legible."""
+NAME_LENGTH = 26
+ROW = 0.24
+"""Inches that a class takes."""
+SIZE = (10.0, 5.2)
+DPI = 120
+TITLE_LENGTH = 60
+STEPS: dict[str, Any] = {"element": "step", "common_norm": False, "alpha": 0.25, "legend": False}
+FORMATS = (".png", ".svg", ".pdf")
+
+Parts = Mapping[str, Sequence[AnnotatedVideo]]
+
+
+def picture(name: str, parts: Parts, classes: Sequence[str], suffix: str = ".png") -> bytes:
+    """Draw the labels of a dataset.
+
+    Args:
+        name: of the dataset.
+        parts: name of a split to its videos, not more than eight; empty ones are left out.
+        classes: in the order of their indices.
+        suffix: one of `FORMATS`.
+
+    Returns:
+        The content of the image file.
+    """
+    import matplotlib
+    import seaborn as sns
+
+    style = {**sns.axes_style("whitegrid"), "font.size": 9.0, "text.parse_math": False}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs that the font lacks
+        drawing = figure(name, {part: videos for part, videos in parts.items() if videos}, classes)
+        drawing.savefig(buffer, format=suffix[1:])
+    return buffer.getvalue()
+
+
+def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
+    """Lay the three panels out: lengths over coverage on the left, classes on the right."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = dict(zip(parts, COLOURS, strict=False))
+    counts = class_counts(parts, classes)
+    bars = counts["class"].nunique()
+    drawing = Figure(figsize=(SIZE[0], max(SIZE[1], ROW * bars + 1.4)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawing)
+    grid = drawing.add_gridspec(2, 2)
+    left, below = drawing.add_subplot(grid[0, 0]), drawing.add_subplot(grid[1, 0])
+    _lengths(left, parts, colours)
+    _coverage(below, parts, colours)
+    right = drawing.add_subplot(grid[:, 1])
+    _classes(right, counts, colours)
+    right.set_title(
+        f"Commonest {bars} of {len(classes)} classes" if bars < len(classes) else "Segments of each class"
+    )
+    drawing.suptitle(name if len(name) <= TITLE_LENGTH else f"{name[: TITLE_LENGTH - 1]}…", x=0.02, ha="left")
+    _legend(drawing, colours)
+    return drawing
+
+
+def class_counts(parts: Parts, classes: Sequence[str]) -> pd.DataFrame:
+    """Columns class, part, segments: the commonest classes, most segments first."""
+    counts = {
+        part: np.bincount(np.concatenate([v.labels for v in videos]), minlength=len(classes))
+        for part, videos in parts.items()
+    }
+    total = np.sum([np.zeros(len(classes), dtype=np.int64), *counts.values()], axis=0)
+    shown = np.argsort(-total, kind="stable")[:SHOWN_CLASSES]
+    names = _short([classes[k] for k in shown])
+    rows: list[tuple[str, str, int]] = []
+    for part, number in counts.items():
+        rows += [(label, part, int(number[k])) for label, k in zip(names, shown, strict=True)]
+    return pd.DataFrame(rows, columns=["class", "part", "segments"])
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names of one line and a bounded length, still different from each other."""
+    short: list[str] = []
+    for name in names:
+        text = " ".join(name.split())
+        text = text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
+        same = sum(one.rstrip("′") == text for one in short)
+        short.append(text + "′" * same)
+    return short
+
+
+def _lengths(axes: Axes, parts: Parts, colours: Mapping[str, str]) -> None:
+    import seaborn as sns
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    rows = [
+        (part, length)
+        for part, videos in parts.items()
+        for video in videos
+        for length in np.diff(video.segments, axis=1)[:, 0]
+    ]
+    axes.set_title("Lengths of segments")
+    if not rows:
+        _nothing(axes, "no segment")
+        return
+    table = pd.DataFrame(rows, columns=["part", "seconds"])
+    edges = _log_edges(table["seconds"].to_numpy())
+    sns.histplot(
+        table, x="seconds", hue="part", palette=dict(colours), bins=edges, stat="percent", **STEPS, ax=axes
+    )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if edges[-1] > 1000 * edges[0] else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="seconds", ylabel="share of the split [%]")
+
+
+def _log_edges(values: np.ndarray[Any, np.dtype[np.float64]], bins: int = 30) -> list[float]:
+    low, high = float(values.min()) / 1.1, float(values.max()) * 1.1
+    edges: list[float] = np.geomspace(low, high, bins + 1).tolist()
+    return edges
+
+
+def _coverage(axes: Axes, parts: Parts, colours: Mapping[str, str]) -> None:
+    import seaborn as sns
+
+    rows = [
+        (part, 100 * min(covered(video.segments)[0] / video.duration, 1.0))
+        for part, videos in parts.items()
+        for video in videos
+    ]
+    axes.set_title("Share of a video with an action in it")
+    if not rows:
+        _nothing(axes, "no video")
+        return
+    table = pd.DataFrame(rows, columns=["part", "covered"])
+    edges = np.linspace(0.0, 100.0, 21).tolist()
+    sns.histplot(
+        table, x="covered", hue="part", palette=dict(colours), bins=edges, stat="percent", **STEPS, ax=axes
+    )
+    axes.set(xlim=(0, 100), xlabel="covered [%]", ylabel="share of the split [%]")
+
+
+def _classes(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    import seaborn as sns
+
+    if counts.empty:
+        _nothing(axes, "no class")
+        return
+    bars = {"errorbar": None, "saturation": 1, "legend": False}
+    sns.barplot(counts, y="class", x="segments", hue="part", palette=dict(colours), **bars, ax=axes)
+    axes.set(xlabel="segments", ylabel="")
+
+
+def _legend(drawing: Figure, colours: Mapping[str, str]) -> None:
+    """One legend serves all panels."""
+    from matplotlib.patches import Patch
+
+    names = _short(list(colours))
+    handles = [Patch(color=colour, label=name) for name, colour in zip(names, colours.values(), strict=True)]
+    drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+
+
+def _nothing(axes: Axes, what: str) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, what, ha="center", va="center", transform=axes.transAxes)

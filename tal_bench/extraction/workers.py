@@ -1,0 +1,74 @@
+"""Work on many videos: in this process, or in worker processes with one thread each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import TypeVar
+
+import cv2
+import torch
+
+from tal_bench.system.allocator import keep_freed_memory
+from tal_bench.system.worker_pool import LocalWorkers, WorkerLostError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch and OpenCV on one thread, so that results do not depend on the number of cores."""
+    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    use_one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv_threads)
+
+
+def use_one_thread() -> None:
+    """Set this process to one thread, and keep freed memory for reuse, until it ends."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+
+
+def map_items(
+    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, crashed: Callable[[Item], Result]
+) -> Generator[Result]:
+    """Yield the result of every item, in the order of completion.
+
+    A worker process that dies (a crash in a codec, lack of memory) costs only the item that it was working
+    on, which is tried again by a new process.
+
+    Args:
+        work: importable function; its arguments and results must be picklable.
+        items: arguments, one per call.
+        jobs: number of processes; 1 is the current process. Others are spawned, so a script needs
+            ``if __name__ == "__main__":``.
+        crashed: makes the result of an item whose process died at every attempt.
+    """
+    if jobs == 1 or len(items) < 2:
+        with one_thread():
+            for item in items:
+                yield work(item)
+        return
+    pool = LocalWorkers(min(jobs, len(items)), use_one_thread)
+    waiting, running = list(items), dict[Future[Result], Item]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < pool.size():
+                item = waiting.pop(0)
+                running[pool.submit(work, item)] = item
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                try:
+                    result = future.result()
+                except WorkerLostError:
+                    result = crashed(item)
+                yield result
+    finally:
+        pool.abandon()

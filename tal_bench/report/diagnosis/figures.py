@@ -1,0 +1,204 @@
+"""Figures of a diagnosis: false-positive profile, what errors cost, and which ground truths are hard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tal_bench.evaluation.diagnosis import ERRORS
+from tal_bench.report.common.plot_style import RC, SMALL, new_figure
+from tal_bench.report.common.plot_style import caption as drawing_caption
+from tal_bench.report.common.plot_style import legend_above as drawing_legend
+from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, Diagnosed
+from tal_bench.report.diagnosis.tables import shares
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette for the eye, hatching for grey.
+STYLES = {
+    "true positive": ("#0072B2", ""),
+    "double detection": ("#56B4E9", "///"),
+    "wrong label": ("#D55E00", "xxx"),
+    "localization": ("#E69F00", ""),
+    "confusion": ("#CC79A7", "..."),
+    "background": ("#E5E5E5", ""),
+}
+UNITS = {
+    "length": "length (s)",
+    "coverage": "coverage (%)",
+    "instances": "instances of the class in the video",
+}
+WIDE = 8.0
+"""Inches from which on a legend of six fits on one line."""
+
+
+def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """A legend on one line (two in a narrow figure) between the title and the panels."""
+    drawing_legend(drawing, handles, names, 6 if drawing.get_figwidth() > WIDE else 3)
+
+
+def caption(
+    drawing: Figure, found: Diagnosed, title: str, notes: Sequence[str], *, legend: bool = False
+) -> None:
+    """Title and notes; with `legend`, room is left for `legend_above`."""
+    room = "" if not legend else "\n" if drawing.get_figwidth() > WIDE else "\n\n"
+    drawing_caption(drawing, f"{title} – {found.source.title}", notes, found.source.provenance, room=room)
+
+
+def averaged(found: Diagnosed) -> str:
+    """What means are taken over, as a sentence."""
+    seeds = found.videos.groupby("row")["seed"].nunique().max()
+    levels = found.source.thresholds
+    tiou = f"tIoU {levels[0]:g} to {levels[-1]:g}" if len(levels) > 1 else f"tIoU {levels[0]:g}"
+    return f"Means over {tiou}{f' and {seeds} seeds' if seeds > 1 else ''}."
+
+
+def profile_figure(found: Diagnosed) -> Figure:
+    """A panel per row: categories among the best G detections, the next G, and so on."""
+    rows = found.row_names
+    columns = min(4, len(rows))
+    height = 2.0 * -(-len(rows) // columns) + 1.5
+    drawing = new_figure(max(2.6 * columns, 5.4), height)
+    panels = drawing.subplots(-(-len(rows) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    for axes, row in zip(panels.flat, rows, strict=False):
+        _stacked(axes, shares(found, row))
+        axes.set_title(row, loc="left", fontsize=9)
+    for axes in panels.flat[len(rows) :]:
+        axes.set_axis_off()
+    drawing.supylabel("share of detections (%)", fontsize=9)
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    legend_above(drawing, handles, names)
+    notes = [
+        "Bar k: detections of rank (k − 1)·G + 1 to k·G of each class, G being its number of ground truths.",
+        averaged(found),
+    ]
+    caption(drawing, found, "False-positive profile", notes, legend=True)
+    return drawing
+
+
+def _stacked(axes: Axes, table: pd.DataFrame) -> None:
+    import matplotlib
+
+    bottom = np.zeros(len(table))
+    with matplotlib.rc_context(RC):
+        for category, (color, hatch) in STYLES.items():
+            height = table[category].fillna(0).to_numpy()
+            axes.bar(table.index, height, 0.86, bottom, color=color, hatch=hatch, linewidth=0, label=category)
+            bottom += height
+    axes.set(ylim=(0, 100), xticks=[1, 4, 7, 10], xticklabels=["1G", "4G", "7G", "10G"])
+    axes.tick_params(labelsize=SMALL)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def gains_figure(found: Diagnosed) -> Figure:
+    """A panel per kind of error: what removing it would gain each row."""
+    rows = found.row_names
+    kinds = [*ERRORS, MISSED]
+    drawing = new_figure(10.5, 0.24 * len(rows) + 2.3)
+    panels = drawing.subplots(1, len(kinds), sharey=True)
+    for axes, kind in zip(panels, kinds, strict=True):
+        _dots(axes, found, kind, rows)
+        title = kind if kind != MISSED else "never found"
+        axes.set_title(title, loc="left", fontsize=9)
+    means = found.gains[found.gains["what"] == AVERAGE].groupby("row")["points"].mean()
+    panels[0].set_yticks(range(len(rows)), [f"{row}  {means[row]:.1f}" for row in rows])
+    notes = [
+        "Points of average mAP gained by removing the detections of one kind, and, at the right, what stays "
+        "lost for want of a detection; behind each name its average mAP.",
+        f"Bars: ± standard deviation over seeds. Dotted: {found.against}. {averaged(found)}",
+    ]
+    caption(drawing, found, "What each kind of error costs", notes)
+    return drawing
+
+
+def _dots(axes: Axes, found: Diagnosed, kind: str, rows: Sequence[str]) -> None:
+    import seaborn
+
+    part = found.gains[found.gains["what"] == kind]
+    seaborn.pointplot(
+        part,
+        x="points",
+        y="row",
+        order=list(rows),
+        errorbar="sd" if part["seed"].nunique() > 1 else None,
+        linestyle="none",
+        color=STYLES.get(kind, ("#000000", ""))[0] if kind != "background" else "0.45",
+        markersize=4,
+        err_kws={"linewidth": 1.2},
+        ax=axes,
+    )
+    axes.axvline(part[part["row"] == found.against]["points"].mean(), color="0.4", lw=0.8, ls=":", zorder=0)
+    axes.set(xlabel="", ylabel="")
+    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(True, axis="y", color="0.92", linewidth=0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def groups_figure(found: Diagnosed) -> Figure:
+    """Two tables in colour, rows × bins: normalised mAP, and the share of ground truths missed."""
+    rows = found.row_names
+    counts = found.groups.drop_duplicates(["characteristic", "bin"])
+    drawing = new_figure(11.0, 2 * (0.26 * len(rows) + 0.9) + 1.2)
+    panels = drawing.subplots(2, 1, sharex=True)
+    for axes, value, title, colors in (
+        (panels[0], "map_n", "average mAP$_N$ (%)", "cividis"),
+        (panels[1], "missed", "ground truths missed (%)", "cividis_r"),
+    ):
+        _heat(axes, found.group_means(value).T, colors)
+        axes.set_title(title, loc="left", fontsize=9)
+    labels = [
+        _tick(str(name), str(bin_), int(truths))
+        for name, bin_, truths in zip(counts["characteristic"], counts["bin"], counts["truths"], strict=True)
+    ]
+    panels[1].set_xticks(np.arange(len(labels)) + 0.5, labels, rotation=0, fontsize=SMALL)
+    sources = ", ".join(f"{one.characteristic}: {_source(one.source)}" for one in found.bins)
+    notes = [
+        "mAP$_N$: precision normalised to the same number of ground truths per class and bin. Missed: not "
+        "found by detections of a normalised precision above 5 %.",
+        f"Bins – {sources}. {averaged(found)}",
+    ]
+    caption(drawing, found, "Sensitivity and false negatives", notes)
+    return drawing
+
+
+def _source(name: str) -> str:
+    return "quantiles of these data" if name == "quantiles" else f"DETAD's for {name}"
+
+
+def _tick(characteristic: str, name: str, truths: int) -> str:
+    size, _, span = name.partition(" (")
+    span = span.rstrip(")% s")  # the unit stands above
+    return f"all\n\n({truths})" if characteristic == "all" else f"{size}\n{span}\n({truths})"
+
+
+def _heat(axes: Axes, table: pd.DataFrame, colors: str) -> None:
+    import seaborn
+
+    seaborn.heatmap(
+        table.to_numpy(),
+        ax=axes,
+        cmap=colors,
+        annot=True,
+        fmt=".0f",
+        annot_kws={"fontsize": SMALL},
+        cbar=False,
+        yticklabels=list(table.index),
+        xticklabels=False,
+    )
+    groups = table.columns.get_level_values(0).tolist()
+    for at in (k for k in range(1, len(groups)) if groups[k] != groups[k - 1]):
+        axes.axvline(at, color="white", linewidth=5)
+    for name in dict.fromkeys(groups[1:]):
+        place = groups.index(name) + groups.count(name) / 2
+        axes.text(place, -0.15, UNITS.get(name, name), ha="center", va="bottom", fontsize=SMALL)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(labelsize=SMALL, length=0)
+    axes.tick_params(axis="y", rotation=0)

@@ -1,0 +1,120 @@
+"""Where the detections of a diagnosis come from: the runs of a study, or files of any program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tal_bench.errors import InputError
+from tal_bench.evaluation.files import read_ground_truth
+from tal_bench.evaluation.sensitivity import read_durations
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import RowRecord, StudyRecord
+
+AMBIGUOUS = "Ambiguous"
+"""Label of parts of THUMOS'14 that are no class."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be diagnosed.
+
+    Attributes:
+        title: of figures and tables.
+        provenance: where the detections come from, in sentences.
+        rows: name to its runs: seed (none for a file) and file of detections.
+        students: names of rows that are compared with each other; all, for files.
+        truth: ground truth, with `.attrs["videos"]`.
+        durations: seconds per video, as far as they are known.
+        thresholds: tIoU.
+        notes: what a reader has to know.
+    """
+
+    title: str
+    provenance: tuple[str, ...]
+    rows: Mapping[str, Sequence[tuple[int | None, Path]]]
+    students: tuple[str, ...]
+    truth: pd.DataFrame
+    durations: Mapping[str, float]
+    thresholds: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+
+def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Source:
+    """Final runs of a study's folder, finished or not.
+
+    Raises:
+        InputError: it holds no study, or no detections.
+    """
+    files = StudyFolder(folder)
+    record = files.read_study()
+    truth_file = folder / "ground_truth.json"
+    truth = read_ground_truth(truth_file)
+    if record.scoring == "thumos":  # ambiguous parts are no class, and the matching below knows none
+        attrs, truth = truth.attrs, truth[truth["label"] != AMBIGUOUS].reset_index(drop=True)
+        truth.attrs.update(attrs)
+    order = ("teacher", "reference", "student")
+    records = [row for kind in order for row in record.rows if row.kind == kind]
+    rows = {row.name: _finals(files, row) for row in records}
+    absent = [f"`{row.name}` has {len(rows[row.name])} of {len(row.finals)} runs." for row in records]
+    notes = [text for row, text in zip(records, absent, strict=True) if len(rows[row.name]) < len(row.finals)]
+    if record.scoring == "thumos":
+        notes.append("Diagnosed by the ActivityNet-style matching; the study's own tables are THUMOS'14's.")
+    rows = {name: runs for name, runs in rows.items() if runs}
+    if not rows:
+        raise InputError("no run has detections there", where=folder, hint="wait for its first final run")
+    return Source(
+        title=f"{record.spec.name}: {record.dataset}",
+        provenance=_provenance(files, record),
+        rows=rows,
+        students=tuple(row.name for row in records if row.kind == "student" and row.name in rows),
+        truth=truth,
+        durations=read_durations(truth_file),
+        thresholds=tuple(thresholds or record.tiou),
+        notes=tuple(notes),
+    )
+
+
+def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]:
+    found = [
+        (seed, files.run_file(hash_, ".detections.json"))
+        for seed, hash_ in zip(row.seeds, row.finals, strict=False)
+    ]
+    return [(seed, file) for seed, file in found if file.is_file()]
+
+
+def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
+    commits = {r.environment.get("commit", "") for r in files.runs() if r.spec.protocol == "final"} - {""}
+    return (
+        f"Study: {record.command}",
+        f"Commit: {', '.join(sorted(commits)) or 'unknown'}",
+        f"Data: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
+        f"Date: {record.finished or 'unfinished'}",
+    )
+
+
+def files_source(
+    names: Sequence[str], files: Sequence[Path], ground_truth: Path, subset: str | None, tiou: Sequence[float]
+) -> Source:
+    """Detection files of any program, a row each.
+
+    Raises:
+        DataError: a file is missing or malformed, or does not fit the ground truth.
+    """
+    truth = read_ground_truth(ground_truth, subset, drop_reversed=True)
+    if truth.empty:
+        raise InputError(
+            f"subset '{subset}' has no segment", where=ground_truth, hint="give another --subset"
+        )
+    return Source(
+        title=f"{ground_truth.name}{f', subset {subset}' if subset else ''}",
+        provenance=(f"Detections: {', '.join(file.name for file in files)}",),
+        rows={name: [(None, file)] for name, file in zip(names, files, strict=True)},
+        students=tuple(names),
+        truth=truth,
+        durations=read_durations(ground_truth),
+        thresholds=tuple(tiou),
+    )

@@ -1,0 +1,102 @@
+"""What detectors cost, as tables; from plain records, one per model."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PARTS = ("hallucination", "backbone", "neck", "heads")
+Record = Mapping[str, Any]
+"""`name`, the promised fields of `profile --json`, `frames`, `parts` (name to `params`, `gmacs`), `lengths`
+(list of `frames`, `gmacs`, `latency_ms` with `p5`, `median`, `p95`, `iqr`), `batch`, `videos_per_second`."""
+
+
+def headings(records: Sequence[Record]) -> list[str]:
+    """Of the table's columns, the model's name first."""
+    first = records[0]
+    lengths = [at["frames"] for at in first["lengths"]]
+    return [
+        "model",
+        "params (M)",
+        "GMACs",
+        *(f"{name}" for name in PARTS),
+        *(f"ms at {length}" for length in lengths),
+        f"p5 – p95 at {first['frames']}",
+        f"videos/s, batch {first['batch']}",
+        "MB",
+    ]
+
+
+def cells(record: Record) -> list[str]:
+    """A model's row."""
+    parts = record["parts"]
+    here = next(at for at in record["lengths"] if at["frames"] == record["frames"])["latency_ms"]
+    return [
+        record["name"],
+        f"{record['params'] / 1e6:.1f}",
+        number(record["gmacs"]),
+        *(number(parts[name]["gmacs"]) if parts else "–" for name in PARTS),
+        *(number(at["latency_ms"]["median"]) for at in record["lengths"]),
+        f"{number(here['p5'])} – {number(here['p95'])}",
+        number(record["videos_per_second"]),
+        f"{record['peak_memory_mb']:.0f}",
+    ]
+
+
+def number(value: float) -> str:
+    """About three digits; a dash for nothing at all."""
+    return "–" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def title(records: Sequence[Record]) -> str:
+    """Conditions of the measurement."""
+    first = records[0]
+    return f"T = {first['frames']}, {first['precision']}, threads: {first['threads']}, {first['device']}"
+
+
+def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
+    """The table with where it comes from."""
+    head = headings(records)
+    text = ["# What detectors cost", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
+    text += [
+        "GMACs (1e9 multiply-accumulates) of the whole and of its parts at T. Latency of a forward pass at",
+        "batch 1, random weights: median at each length, 5th and 95th percentile at T. Memory: weights,",
+        "inputs and activations at their peak.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"| --- | {' | '.join(['---:'] * (len(head) - 1))} |",
+    ]
+    text += [f"| {' | '.join(cells(record))} |" for record in records]
+    return "\n".join(text) + "\n"
+
+
+def csv(records: Sequence[Record]) -> str:
+    """A line per model and length."""
+    lines = []
+    for record in records:
+        parts = record["parts"]
+        shared = {f"gmacs_{name}": parts[name]["gmacs"] if parts else None for name in PARTS}
+        shared |= {f"params_{name}": parts[name]["params"] if parts else None for name in PARTS}
+        for at in record["lengths"]:
+            here = at["frames"] == record["frames"]
+            lines.append(
+                {
+                    "model": record["name"],
+                    "params": record["params"],
+                    "frames": at["frames"],
+                    "gmacs": at["gmacs"],
+                    **{f"latency_ms_{key}": value for key, value in at["latency_ms"].items()},
+                    **{key: value if here else None for key, value in shared.items()},
+                    "batch": record["batch"] if here else None,
+                    "videos_per_second": record["videos_per_second"] if here else None,
+                    "peak_memory_mb": record["peak_memory_mb"] if here else None,
+                    **{key: record[key] for key in ("threads", "device", "precision")},
+                }
+            )
+    buffer = io.StringIO()
+    writer = csv_module.DictWriter(buffer, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()

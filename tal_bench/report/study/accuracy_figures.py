@@ -1,0 +1,248 @@
+"""Where rows differ: at which tIoU, in which classes, from seed to seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tal_bench.report.common.plot_style import (
+    BLACK,
+    GREY,
+    LINES,
+    SMALL,
+    TINY,
+    WIDTH,
+    caption,
+    new_figure,
+    plain,
+)
+from tal_bench.report.study import notes as words
+from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study.cost_scatter import STYLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN_CLASSES = 24
+"""Classes in the figure: of more, those that the best row changes most."""
+LINE = {"linewidth": 1.4, "markersize": 4.5}
+
+
+def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Row to colour, marker and dashes: `none` black and hollow, rows trained on labels grey and thin."""
+    styles: dict[str, dict[str, Any]] = {
+        "none": {"color": BLACK, "marker": "o", "markerfacecolor": "white", "linestyle": "-", **LINE}
+    }
+    students = [row.name for row in rows if row.record.kind == "student" and row.name != "none"]
+    others = [row.name for row in rows if row.record.kind != "student"]
+    for place, name in enumerate(students):
+        color, marker, dashes = LINES[place % len(LINES)]
+        styles[name] = {"color": color, "marker": marker, "linestyle": dashes, **LINE}
+    for place, name in enumerate(others):
+        marker = "sv^<>dp*hX"[place % 10]
+        styles[name] = {"color": GREY, "marker": marker, "linestyle": "-", "linewidth": 0.9, "markersize": 4}
+    return styles
+
+
+def tiou_figure(study: Study) -> Figure | None:
+    """MAP at each tIoU, and the differences to `none` there; none without results."""
+    rows = [row for row in study.rows if row.mean() is not None]
+    if not rows:
+        return None
+    compared = [row for row in study.students() if row.at_tiou]
+    drawing = new_figure(WIDTH, 4.3)
+    left, right = drawing.subplots(1, 2, width_ratios=(1, 1.15))
+    styles, levels = line_styles(study.rows), study.record.tiou
+    for row in sorted(rows, key=lambda row: -(row.mean(study.metrics[-1]) or 0.0)):
+        left.plot(levels, [row.mean(m) for m in study.metrics], label=row.name, **styles[row.name])
+    left.set(xlabel="tIoU", ylabel="mAP (%)", xticks=levels)
+    left.set_title("mAP", loc="left", fontsize=9)
+    _differences(right, compared, levels, styles)
+    for axes in (left, right):
+        plain(axes)
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+    drawing.legend(
+        *left.get_legend_handles_labels(),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=3.2,
+    )
+    lines = ["Means over seeds; the legend is in the order of mAP at the highest threshold."]
+    if compared:
+        lines.append("Bars: 95 % intervals, paired by seed and video; drawn side by side.")
+    caption(drawing, f"{words.title(study)}: gains by tIoU", lines, words.source(study))
+    return drawing
+
+
+def _differences(axes: Axes, rows: Sequence[Row], levels: Sequence[float], styles: dict[str, Any]) -> None:
+    axes.axhline(0, color=BLACK, linewidth=0.9)
+    step = min(np.diff(levels)) if len(levels) > 1 else 0.1
+    for place, row in enumerate(rows):
+        shift = 0.55 * step * ((place + 0.5) / len(rows) - 0.5)
+        y = np.array([d.estimate for d in row.at_tiou])
+        ends = np.array([(d.estimate - d.low, d.high - d.estimate) for d in row.at_tiou]).T
+        axes.errorbar(np.asarray(levels) + shift, y, yerr=ends, capsize=2, elinewidth=0.9, **styles[row.name])
+    axes.set(xlabel="tIoU", ylabel="mAP points")
+    axes.set_title("Difference to none" if rows else "No row is compared with none", loc="left", fontsize=9)
+
+
+def classes_figure(study: Study) -> Figure | None:
+    """Average precision per class, less that of `none`; none without `none` or another student."""
+    table = class_differences(study)
+    if table.empty:
+        return None
+    count = table.shape[1]
+    best = max((r for r in study.students() if r.name in table.index), key=lambda row: row.mean() or 0.0)
+    gains = table.loc[best.name].to_dict()
+    order = sorted(table.columns, key=lambda name: -float(gains[name]))
+    if count > SHOWN_CLASSES:
+        half = SHOWN_CLASSES // 2
+        order = [*order[:half], *order[-half:]]
+    shown = table[order].T
+    drawing = new_figure(max(2.6 + 0.95 * shown.shape[1], 7.0), 0.25 * len(shown) + 2.0)
+    axes = drawing.subplots()
+    _heat(axes, shown)
+    base = {n: v for row in study.students() if row.name == "none" for n, v in _per_class(row).items()}
+    axes.set_yticks(
+        np.arange(len(shown)) + 0.5, [f"{words.short(str(c), 34)}  {base[c]:.0f}" for c in shown.index]
+    )
+    lines = [
+        "Points of average precision (over tIoU and seeds) against none, whose own stands behind each "
+        f"class; sorted by {best.name}. Single classes hold few ground truths: no interval is claimed."
+    ]
+    if count > SHOWN_CLASSES:
+        lines.append(f"{len(shown)} of {count} classes: those that gain most and least.")
+    caption(drawing, f"{words.title(study)}: difference per class", lines, words.source(study))
+    return drawing
+
+
+def _heat(axes: Axes, table: pd.DataFrame) -> None:
+    import seaborn
+
+    reach = max(float(np.nanmax(np.abs(table.to_numpy()))), 1.0)
+    seaborn.heatmap(
+        table,
+        ax=axes,
+        cmap="PuOr_r",
+        center=0.0,
+        vmin=-reach,
+        vmax=reach,
+        annot=table.map(lambda value: words.signed(value, 0)),  # the sign for those who see no colour
+        fmt="",
+        annot_kws={"fontsize": SMALL},
+        cbar=False,
+        linewidths=0.6,
+    )
+    axes.set(xlabel="", ylabel="")
+    axes.xaxis.tick_top()
+    axes.tick_params(labelsize=SMALL, length=0)
+    axes.tick_params(axis="x", rotation=0)
+    axes.tick_params(axis="y", rotation=0)
+
+
+def class_differences(study: Study) -> pd.DataFrame:
+    """Student rows × classes: mean average precision less that of `none`, in points."""
+    means = {row.name: _per_class(row) for row in study.students()}
+    base = means.get("none")
+    if not base:
+        return pd.DataFrame()
+    others = {name: found for name, found in means.items() if name != "none" and found}
+    table = pd.DataFrame({name: pd.Series(found) for name, found in others.items()}, dtype=float)
+    return table.sub(pd.Series(base, dtype=float), axis=0).T
+
+
+def _per_class(row: Row) -> dict[str, float]:
+    found = [result.per_class for result in row.results if result.per_class]
+    return {name: float(np.nanmean([each[name] for each in found])) for name in found[0]} if found else {}
+
+
+def seeds_figure(study: Study) -> Figure | None:
+    """Every seed's average mAP, and the differences to `none` and `self` with their intervals."""
+    rows = [row for row in study.rows if row.mean() is not None]
+    if not rows:
+        return None
+    drawing = new_figure(WIDTH, 0.3 * len(rows) + 1.9)
+    left, right = drawing.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
+    _seeds(left, rows)
+    _effects(right, rows)
+    left.set_yticks(range(len(rows)), [row.name for row in rows])
+    left.set_ylim(len(rows) - 0.4, -0.6)
+    for axes in (left, right):
+        plain(axes)
+        axes.tick_params(axis="y", length=0)
+    count = max(len(row.results) for row in rows)
+    lines = [f"Left: a marker per seed, {count} at most; bar: mean." if count > 1 else "One seed."]
+    if any(row.differences for row in rows):
+        lines.append(
+            "Right: 95 % intervals that carry the variance of seeds and of videos, paired by both; "
+            "where they meet the line there is no clear difference."
+        )
+    caption(drawing, f"{words.title(study)}: seeds and differences", lines, words.source(study))
+    return drawing
+
+
+def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
+    import seaborn
+
+    table = pd.DataFrame(
+        [(row.name, value, row.record.kind) for row in rows for value in row.values("map_avg")],
+        columns=["row", "map_avg", "kind"],
+    )
+    for place, row in enumerate(rows):
+        axes.vlines(row.mean() or 0.0, place - 0.3, place + 0.3, color="0.35", linewidth=1.4, zorder=1)
+    for kind, (color, marker, _) in STYLES.items():
+        part = table[table["kind"] == kind]
+        if not part.empty:
+            seaborn.stripplot(
+                part,
+                x="map_avg",
+                y="row",
+                order=[row.name for row in rows],
+                color=color,
+                marker=marker,
+                size=4.5,
+                alpha=0.8,
+                jitter=False,
+                ax=axes,
+            )
+    axes.set(xlabel="average mAP (%)", ylabel="")
+    axes.set_title("Seeds", loc="left", fontsize=9)
+
+
+def _effects(axes: Axes, rows: Sequence[Row]) -> None:
+    axes.axvline(0, color=BLACK, linewidth=0.9)
+    for base, color, marker, shift in (("none", BLACK, "o", -0.14), ("self", LINES[0][0], "D", 0.14)):
+        found = [(k + shift, row.differences[base]) for k, row in enumerate(rows) if base in row.differences]
+        if not found:
+            continue
+        x = np.array([d.estimate for _, d in found])
+        ends = np.array([(d.estimate - d.low, d.high - d.estimate) for _, d in found]).T
+        axes.errorbar(
+            x,
+            [y for y, _ in found],
+            xerr=ends,
+            color=color,
+            marker=marker,
+            markersize=4,
+            linestyle="none",
+            capsize=2,
+            elinewidth=1.0,
+            label=f"to {base}",
+        )
+    axes.set_xlabel("mAP points")
+    axes.set_title("Paired differences", loc="left", fontsize=9)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=2,
+            frameon=False,
+            fontsize=SMALL,
+            borderpad=0.1,
+        )
+    axes.tick_params(labelsize=TINY)

@@ -1,0 +1,114 @@
+"""What a row spends on a minute of video, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tal_bench.report.common.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    PINK,
+    RED,
+    SMALL,
+    WIDTH,
+    caption,
+    legend_above,
+    new_figure,
+    plain,
+)
+from tal_bench.report.study import notes as words
+from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study.tables import alternatives, steps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOOKS = {
+    "decode": (GREY, ""),
+    "flow": (RED, "///"),
+    "backbone": (BLUE, ""),
+    "detector": (GREEN, "..."),
+}
+"""Step to its colour for the eye and its hatching for grey."""
+OTHER = (PINK, "xxx")
+NAMES = {"decode": "decoding", "flow": "optical flow", "backbone": "feature networks", "detector": "detector"}
+
+
+def cost_figure(study: Study) -> Figure | None:
+    """A stacked bar per architecture, one panel per way to extract flow; none without measured minutes."""
+    groups = _architectures(study)
+    if not groups:
+        return None
+    others = [a for a in alternatives(study) if any(row.minute_with(a) != row.minute for row, _ in groups)]
+    drawing = new_figure(WIDTH, 0.32 * len(groups) + 2.1)
+    panels = drawing.subplots(1, 1 + len(others), sharey=True, squeeze=False)[0]
+    for axes, alternative in zip(panels, ["", *others], strict=True):
+        _bars(axes, [row for row, _ in groups], steps(study), alternative)
+    panels[0].set_yticks(range(len(groups)), [label for _, label in groups])
+    panels[0].set_ylim(len(groups) - 0.45, -0.55)
+    handles, names = panels[0].get_legend_handles_labels()
+    legend_above(drawing, handles, names, len(names))
+    devices = sorted({f"{row.cost.device}, {row.cost.precision}" for row, _ in groups if row.cost})
+    lines = [f"From the file to the segments, measured once per architecture ({'; '.join(devices)})."]
+    if len(panels) > 1:
+        lines.append("The panels have scales of their own.")
+    title = f"{words.title(study)}: cost of a minute of video"
+    caption(drawing, title, lines, words.source(study), room="\n")
+    return drawing
+
+
+def _architectures(study: Study) -> list[tuple[Row, str]]:
+    """One row per measured architecture, with the names of all rows that share it."""
+    shared: dict[str, list[Row]] = {}
+    for row in study.rows:
+        if row.cost is not None and row.minute:
+            shared.setdefault(row.cost.key, []).append(row)
+    return [(rows[0], _label(rows)) for rows in shared.values()]
+
+
+def _label(rows: Sequence[Row]) -> str:
+    if len(rows) == 1:
+        return rows[0].name
+    students = all(row.record.kind == "student" for row in rows)
+    return f"{len(rows)} students ({rows[0].record.model})" if students else ", ".join(r.name for r in rows)
+
+
+def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: str) -> None:
+    """Bars of one panel; `alternative` takes the place of the step that it replaces."""
+    replaced = alternative.partition("_")[0]
+    totals = []
+    left = [0.0] * len(rows)
+    for step in names:
+        values = []
+        for row in rows:
+            assert row.cost is not None
+            value = row.cost.minute.get(step, 0.0)
+            if step == replaced and value:
+                value = row.cost.minute_alternatives.get(alternative, value)
+            values.append(value)
+        color, hatch = LOOKS.get(step, OTHER)
+        axes.barh(
+            range(len(rows)),
+            values,
+            left=left,
+            height=0.72,
+            color=color,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.4,
+            label=NAMES.get(step, step),
+        )
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    totals = left
+    for place, total in enumerate(totals):
+        axes.text(total, place, f" {words.seconds(total)} s", va="center", fontsize=SMALL)
+    axes.set_xlim(0, 1.22 * max(totals))
+    axes.set_xlabel("seconds for a minute of video")
+    axes.set_title(
+        f"with {words.extractor(alternative)}" if alternative else "as run", loc="left", fontsize=9
+    )
+    plain(axes, grid="x")
+    axes.tick_params(axis="y", length=0)

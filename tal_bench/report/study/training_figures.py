@@ -1,0 +1,246 @@
+"""How runs went: losses and validation over epochs, and the search for settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tal_bench.report.common.plot_style import (
+    BLACK,
+    BLUE,
+    GREY,
+    RED,
+    SMALL,
+    TINY,
+    WIDTH,
+    caption,
+    new_figure,
+    plain,
+)
+from tal_bench.report.study import notes as words
+from tal_bench.report.study.accuracy_figures import line_styles
+from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study.trials import FEWEST, importances, is_logarithmic, trial_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HARD = "labels"
+"""Part of the objective that all rows have: only this one compares between them."""
+COLUMNS = 3
+
+
+def training_figure(study: Study) -> Figure | None:
+    """Loss on labels and validation mAP over epochs; none without a recorded epoch."""
+    losses = _curves(study, final=True)
+    scores = _curves(study, final=False)
+    if losses.empty and scores.empty:
+        return None
+    styles = line_styles(study.rows)
+    drawing = new_figure(WIDTH, 4.3)
+    left, right = drawing.subplots(1, 2)
+    for axes, table, title, label in (
+        (left, losses, "Final runs: loss on labels", "loss on labels"),
+        (right, scores, "Chosen trials: validation mAP", "validation mAP (%)"),
+    ):
+        for name, part in table.groupby("row", sort=False):
+            mean = part.groupby("epoch")["value"].agg(["mean", "std"])
+            axes.plot(mean.index, mean["mean"], label=name, **styles[str(name)])
+            low, high = mean["mean"] - mean["std"], mean["mean"] + mean["std"]
+            axes.fill_between(
+                mean.index, low, high, color=styles[str(name)]["color"], alpha=0.12, linewidth=0
+            )
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.set_title(title, loc="left", fontsize=9)
+        plain(axes)
+        if table.empty:
+            axes.text(0.5, 0.5, "nothing recorded", ha="center", transform=axes.transAxes, fontsize=SMALL)
+    handles = {name: handle for axes in (right, left) for handle, name in _legend(axes)}
+    drawing.legend(
+        [handles[name] for name in styles if name in handles],
+        [name for name in styles if name in handles],
+        loc="outside right upper",
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=3.2,
+    )
+    lines = [
+        "Loss on labels: classification and regression, the part of the objective that all rows share; "
+        "mean over seeds, band: ± standard deviation. Validation: of the trial whose settings were taken."
+    ]
+    caption(drawing, f"{words.title(study)}: training", lines, words.source(study))
+    return drawing
+
+
+def _legend(axes: Axes) -> list[tuple[Any, str]]:
+    return list(zip(*axes.get_legend_handles_labels(), strict=True))
+
+
+def _curves(study: Study, *, final: bool) -> pd.DataFrame:
+    """Row, epoch, value: the loss on labels of final runs, or the validation mAP of the chosen trial."""
+    lines = []
+    for row in study.rows:
+        for run in row.results if final else _chosen(row):
+            for epoch in run.history:
+                value = epoch.losses.get(HARD) if final else epoch.validation_map
+                if value is not None:
+                    lines.append((row.name, epoch.epoch, value))
+    return pd.DataFrame(lines, columns=["row", "epoch", "value"])
+
+
+def _chosen(row: Row) -> list[Any]:
+    finished = [trial for trial in row.trials if trial.status == "finished" and "map_avg" in trial.metrics]
+    return [max(finished, key=lambda trial: trial.metrics["map_avg"])] if finished else []
+
+
+def tuning_figure(study: Study) -> Figure | None:
+    """A panel per row: every trial's validation mAP, and the best so far; none without trials."""
+    tables = _tables(study)
+    if not tables:
+        return None
+    drawing = new_figure(WIDTH, 1.75 * -(-len(tables) // COLUMNS) + 1.3)
+    panels = drawing.subplots(-(-len(tables) // COLUMNS), COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes, (name, table) in zip(panels.flat, tables.items(), strict=False):
+        _history(axes, table)
+        axes.set_title(name, loc="left", fontsize=9)
+    for axes in panels.flat[len(tables) :]:
+        axes.set_axis_off()
+    drawing.supylabel("validation mAP (%)", fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("trial")
+    lines = [
+        "Filled: finished trials. Crosses: stopped early, at their last evaluation. Line: the best so far. "
+        "Trial 0 has the row's default settings."
+    ]
+    caption(drawing, f"{words.title(study)}: search for settings", lines, words.source(study))
+    return drawing
+
+
+def _tables(study: Study) -> dict[str, pd.DataFrame]:
+    tables = {row.name: trial_table(row) for row in study.rows if row.trials}
+    return {name: table for name, table in tables.items() if table["map"].notna().any()}
+
+
+def _history(axes: Axes, table: pd.DataFrame) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    finished, stopped = table[table["status"] == "finished"], table[table["status"] == "pruned"]
+    axes.step(table["number"], table["best"], where="post", color=BLUE, linewidth=1.2)
+    axes.plot(finished["number"], finished["map"], "o", color=BLACK, markersize=4)
+    axes.plot(stopped["number"], stopped["map"], "x", color=RED, markersize=5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.5, max(len(table) - 0.5, 1.5))  # one trial has no span of its own
+    plain(axes)
+
+
+def importances_figure(study: Study) -> Figure | None:
+    """Rows × settings: the share of the variance of validation mAP; none while trials are too few."""
+    import seaborn
+
+    tables = _tables(study)
+    found = {name: importances(table) for name, table in tables.items()}
+    found = {name: shares for name, shares in found.items() if shares}
+    if not found:
+        return None
+    table = 100 * pd.DataFrame(found).reindex(_varied(tables)).dropna(how="all").T
+    drawing = new_figure(max(1.05 * table.shape[1] + 2.6, 7.5), 0.32 * len(table) + 2.0)
+    axes = drawing.subplots()
+    seaborn.heatmap(
+        table,
+        ax=axes,
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        annot=True,
+        fmt=".0f",
+        annot_kws={"fontsize": SMALL},
+        cbar=False,
+        linewidths=0.6,
+    )
+    axes.xaxis.tick_top()
+    axes.set_xticks(axes.get_xticks(), [str(name).replace("/", "\n") for name in table.columns], rotation=0)
+    axes.set(xlabel="", ylabel="")
+    axes.tick_params(labelsize=SMALL, length=0)
+    axes.tick_params(axis="y", rotation=0)
+    counts = sorted({int((tables[name]["status"] == "finished").sum()) for name in found})
+    few = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    lines = [
+        f"Share (%) of the variance of validation mAP that a setting explains (fANOVA, {few} finished trials "
+        f"per row; at least {FEWEST} are needed). Below some 30 trials this is a hint at most. Empty: not "
+        "varied in that row."
+    ]
+    caption(drawing, f"{words.title(study)}: importance of settings", lines, words.source(study))
+    return drawing
+
+
+def slices_figure(study: Study) -> Figure | None:
+    """A panel per setting: validation mAP against its value, every row's trials; none without trials."""
+    tables = _tables(study)
+    names = _varied(tables)
+    if not names:
+        return None
+    styles, columns = line_styles(study.rows), min(4, len(names))
+    drawing = new_figure(WIDTH, 2.0 * -(-len(names) // columns) + 1.3)
+    panels = drawing.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False)
+    for axes, name in zip(panels.flat, names, strict=False):
+        _slice(axes, tables, name, styles)
+    for axes in panels.flat[len(names) :]:
+        axes.set_axis_off()
+    drawing.supylabel("validation mAP (%)", fontsize=9)
+    handles = {label: handle for axes in panels.flat for handle, label in _legend(axes)}
+    drawing.legend(
+        [handles[name] for name in tables if name in handles],
+        [name for name in tables if name in handles],
+        loc="outside right upper",
+        frameon=False,
+        fontsize=SMALL,
+    )
+    lines = ["Finished trials; other settings vary along with the one shown."]
+    caption(drawing, f"{words.title(study)}: validation mAP by setting", lines, words.source(study))
+    return drawing
+
+
+def _varied(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    return list(dict.fromkeys(name for table in tables.values() for name in table.columns[4:]))
+
+
+def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], name: str, styles: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    seen = []
+    for row, table in tables.items():
+        if name not in table:
+            continue
+        part = table[table["status"] == "finished"]
+        seen.append(part[name])
+        style = {
+            k: v for k, v in styles.get(row, {"color": GREY}).items() if k not in ("linestyle", "linewidth")
+        }
+        axes.plot(part[name], part["map"], linestyle="none", label=row, **style)
+    if is_logarithmic(pd.concat(seen)):
+        _decades(axes, pd.concat(seen))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.set_title(name, loc="left", fontsize=SMALL)
+    plain(axes)
+    axes.tick_params(axis="x", labelsize=TINY)
+
+
+def _decades(axes: Axes, values: pd.Series) -> None:
+    """A logarithmic axis with few plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = np.log10(values.min()), np.log10(values.max())
+    grid = [b * 10.0**d for d in range(int(np.floor(low)), int(np.ceil(high)) + 1) for b in (1, 2, 5)]
+    inside = [tick for tick in grid if values.min() * 0.95 <= tick <= values.max() * 1.05]
+    ticks = [t for t in inside if f"{t:e}"[0] == "1"] if len(inside) > 4 else inside
+    axes.xaxis.set_major_locator(
+        FixedLocator(ticks if len(ticks) > 1 else inside[:: max(len(inside) // 3, 1)])
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

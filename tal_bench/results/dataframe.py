@@ -1,0 +1,137 @@
+"""One pandas row per run, from a study folder or an MLflow experiment; read it with `tal_bench.load_runs`.
+
+Columns, the same from both sources:
+
+    study, dataset        names
+    row, kind             row of the table; `teacher`, `reference` or `student`, empty while no row has it
+    variant               the row's name for students, else empty
+    student, teacher      registered models; several teachers are joined by ` + `, empty without
+    modalities            that the row's model reads at inference
+    seed, split, status   split is `validation` for tuning runs and `test` for final ones
+    map_0.30 ... map_avg  percent, NaN where the run has none
+    map_0.50-0.95         percent, average over a second grid where the dataset has one
+    recall_1x_0.30 ...    percent, where the dataset asks for Recall@kx
+    params, gmacs, latency_ms, peak_memory_mb   of the row's architecture, NaN while not measured
+    minute, minute_<step> seconds per minute of video, in all and by step
+    commit, hash          of the code and of the run
+
+A run that two rows share (a reference that is also the baseline) stands once under each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tal_bench.config import RunSpec
+from tal_bench.errors import InputError
+from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
+
+SPLITS = {"tune": "validation", "final": "test"}
+TEXT = (
+    "study",
+    "dataset",
+    "row",
+    "kind",
+    "variant",
+    "student",
+    "teacher",
+    "modalities",
+    "seed",
+    "split",
+    "status",
+)
+COSTS = ("params", "gmacs", "latency_ms", "peak_memory_mb", "minute")
+STEPS = ("decode", "flow", "backbone", "detector")
+IDENTITY = ("commit", "hash")
+
+
+def load_folder(folder: Path) -> pd.DataFrame:
+    """Table of a study's folder, or of all studies directly below a folder.
+
+    Raises:
+        InputError: there is no study.
+    """
+    studies = (
+        [folder]
+        if (folder / "study.json").is_file()
+        else sorted(file.parent for file in folder.glob("*/study.json"))
+    )
+    if not studies:
+        raise InputError("no study.json there or one level below", where=folder, hint="give a study's folder")
+    return arrange(line for study in studies for line in _lines(StudyFolder(study)))
+
+
+def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
+    record = files.read_study()
+    results = {result.hash: result for result in files.runs()}
+    seen: set[str] = set()
+    for row in (*record.rows, *record.searches):
+        cost = files.read_cost(row.cost) if row.cost else None
+        for hash_ in (*row.trials, *row.finals):
+            seen.add(hash_)
+            if hash_ in results:
+                yield run_line(results[hash_], record, row) | cost_line(cost)
+    for hash_, result in results.items():
+        if hash_ not in seen:
+            yield run_line(result, record, None)
+
+
+def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> dict[str, Any]:
+    """What a run's result and its row say, without costs."""
+    student = row is not None and row.kind == "student"
+    return {
+        "study": record.spec.name,
+        "dataset": record.dataset,
+        "row": row.name if row else result.spec.model,
+        "kind": row.kind if row else "",
+        "variant": row.name if row and student else "",
+        "student": result.spec.model,
+        "teacher": teacher_names(result.spec, row),
+        "modalities": row.modalities if row else " + ".join(result.spec.detector.reads),
+        "seed": result.spec.seed,
+        "split": SPLITS[result.spec.protocol],
+        "status": result.status,
+        **result.metrics,
+        "commit": result.environment.get("commit", ""),
+        "hash": result.hash,
+    }
+
+
+def cost_line(cost: CostRecord | None) -> dict[str, float]:
+    """Costs as columns; empty when they were not measured."""
+    if cost is None:
+        return {}
+    minute = {f"minute_{step}": seconds for step, seconds in cost.minute.items()}
+    return {
+        "params": float(cost.params),
+        "gmacs": cost.gmacs,
+        "latency_ms": cost.latency_ms["median"],
+        "peak_memory_mb": cost.peak_memory_mb,
+        **({"minute": sum(cost.minute.values())} if cost.minute else {}),
+        **minute,
+    }
+
+
+def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
+    """Registered models of the teachers, joined by ` + `."""
+    if row is not None and row.teachers:
+        return " + ".join(row.teachers.values())
+    return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
+
+
+def arrange(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Table with every promised column, in the promised order."""
+    table = pd.DataFrame(list(lines))
+    maps = sorted(c for c in table.columns if c.startswith("map_") and c != "map_avg")
+    recalls = sorted(c for c in table.columns if c.startswith("recall_"))
+    measured = [c.removeprefix("minute_") for c in table.columns if c.startswith("minute_")]
+    steps = [f"minute_{s}" for s in (*STEPS, *sorted(set(measured) - set(STEPS))) if s in measured]
+    columns = [*TEXT, *maps, "map_avg", *recalls, *COSTS, *steps, *IDENTITY]
+    table = table.reindex(columns=columns)
+    numbers = [c for c in columns if c not in TEXT and c not in IDENTITY]
+    return table.astype(dict.fromkeys(numbers, float))

@@ -1,0 +1,238 @@
+"""What this machine and installation can do, and what to change: `tal-bench doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tal_bench.system.cpu_count import default_jobs, free_memory, usable_cores
+
+if TYPE_CHECKING:
+    import torch
+
+Row = tuple[str, str, str]
+
+PACKAGES: tuple[tuple[str, str, str], ...] = (
+    ("torch", "torch", "everything but tables and evaluation"),
+    ("torchvision", "torchvision", "image backbones"),
+    ("timm", "timm", "image backbones"),
+    ("lightning-fabric", "lightning_fabric", "training"),
+    ("optuna", "optuna", "tuning"),
+    ("mlflow", "mlflow", "tracking"),
+    ("numba", "numba", "NMS"),
+    ("opencv-contrib-python-headless", "cv2", "optical flow"),
+    ("av", "av", "decoding video"),
+    ("pandas", "pandas", "results and tables"),
+    ("safetensors", "safetensors", "weights"),
+    ("platformdirs", "platformdirs", "finding the cache folder"),
+    ("psutil", "psutil", "choosing the number of workers"),
+)
+"""Distribution, module, and what needs it."""
+
+EXTRAS: tuple[tuple[str, str, str], ...] = (("jupyterlab", "notebooks", "notebooks"),)
+"""Optional module, the extra that brings it, and what needs it."""
+
+SMALLEST_DISK = 5e9
+MEASURED_SECONDS = 0.2
+MATRIX = 768
+
+
+def report() -> list[Row]:
+    """Item, value and advice, the advice empty where all is well; missing packages are rows, not errors."""
+    rows: list[Row] = []
+    for title, section in SECTIONS:
+        try:
+            rows += section()
+        except Exception as error:  # a doctor that falls ill helps nobody
+            rows.append((title, "cannot be told", _one_line(error)))
+    return rows
+
+
+def _python() -> Iterator[Row]:
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield "python", platform.python_version(), "" if fits else "use Python 3.11 to 3.13"
+
+
+def _packages() -> Iterator[Row]:
+    for package, module, purpose in PACKAGES:
+        version = _version(package)
+        if version is None:
+            yield package, "missing", f"needed for {purpose}: pip install {package}"
+            continue
+        problem = _import_problem(module)
+        yield package, version, f"cannot be imported: {problem}" if problem else ""
+
+
+def _torch_pair() -> Iterator[Row]:
+    """Whether torchvision takes the torch beside it; older releases name exactly one version."""
+    found, vision = _version("torch"), _version("torchvision")
+    if found is None or vision is None:
+        return
+    from packaging.requirements import Requirement
+
+    required = [Requirement(text) for text in metadata.requires("torchvision") or []]
+    wanted = [r.specifier for r in required if r.name == "torch" and r.marker is None]
+    if all(specifier.contains(found, prereleases=True) for specifier in wanted):
+        yield "torch and torchvision", "match", ""
+    else:
+        need = " and ".join(str(specifier) for specifier in wanted)
+        advice = f"torchvision {vision} needs torch {need}: pip install --upgrade torch torchvision"
+        yield "torch and torchvision", "do not match", advice
+
+
+def _extras() -> Iterator[Row]:
+    for package, extra, purpose in EXTRAS:
+        version = _version(package)
+        advice = "" if version else f"only for {purpose}: pip install 'tal-bench[{extra}]'"
+        yield package, version or "not installed", advice
+
+
+def _processors() -> Iterator[Row]:
+    cores, present = usable_cores(), os.cpu_count() or 1
+    yield (
+        "CPU cores usable",
+        f"{cores} of {present}",
+        "" if cores == present else "limited by affinity or cgroup",
+    )
+    jobs, memory = default_jobs(), free_memory()
+    short = jobs < min(cores, 8)
+    advice = "free memory for more: each worker takes up to 2 GB" if short else ""
+    yield "free memory", f"{memory / 1e9:.1f} GB", advice
+    yield "default --jobs", f"{jobs}, one thread each", ""
+
+
+def _devices() -> Iterator[Row]:
+    if _version("torch") is None or _import_problem("torch"):
+        yield "devices", "unknown", "install torch to see them"
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    crowded = threads > usable_cores()
+    advice = f"more than the usable cores: set OMP_NUM_THREADS={usable_cores()}" if crowded else ""
+    yield "torch threads", str(threads), advice
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            size = f"{properties.total_memory / 1e9:.0f} GB"
+            bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+            yield f"CUDA device {index}", f"{properties.name}, {size}, {bf16}", ""
+    else:
+        yield "CUDA devices", "none", _cuda_advice(torch.version.cuda)
+    yield from _matrix_units(threads)
+
+
+def _cuda_advice(built_for: str | None) -> str:
+    """Why a GPU would not be seen, where there seems to be one."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    if built_for is None:
+        return "this torch is built for CPUs; reinstall it with CUDA to use the GPU"
+    return f"nvidia-smi is there but torch (CUDA {built_for}) sees no GPU: check the driver"
+
+
+def _matrix_units(threads: int) -> Iterator[Row]:
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    units = bf16_units()
+    yield "CPU vector units", f"{capability}; bf16: {', '.join(units) or 'none'}", ""
+    where = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    fp32 = matrix_gflops(torch.float32)
+    bf16 = matrix_gflops(torch.bfloat16)
+    yield f"fp32 matrix products, {where}", f"{fp32:.0f} GFLOP/s", ""
+    advice = f"--precision bf16 multiplies {bf16 / fp32:.1f} × faster here" if bf16 > 1.5 * fp32 else ""
+    yield f"bf16 matrix products, {where}", f"{bf16:.0f} GFLOP/s", advice
+
+
+def bf16_units() -> list[str]:
+    """Which bf16 instructions the processor has: `avx512_bf16`, `amx`, or none known of."""
+    from torch import cpu
+
+    checks = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
+    has = [name for name, check in checks.items() if getattr(cpu, check, lambda: False)()]
+    flags = _cpu_flags()
+    has += [name for name, flag in (("avx512_bf16", "avx512_bf16"), ("amx", "amx_bf16")) if flag in flags]
+    return sorted(set(has))
+
+
+def matrix_gflops(dtype: torch.dtype, seconds: float = MEASURED_SECONDS) -> float:
+    """Throughput of square matrix products on the CPU, 1e9 floating-point operations a second."""
+    import torch
+
+    with torch.inference_mode():
+        a, b = (torch.full((MATRIX, MATRIX), 0.5, dtype=dtype) for _ in range(2))
+        out = a @ b  # warms up
+        began, products = time.perf_counter(), 0
+        while (spent := time.perf_counter() - began) < seconds or products == 0:
+            torch.mm(a, b, out=out)
+            products += 1
+    return 2 * MATRIX**3 * products / spent / 1e9
+
+
+def _disks() -> Iterator[Row]:
+    cache = cache_folder()
+    for name, folder in (("working folder", Path.cwd()), ("cache folder", cache)):
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        advice = ""
+        if not os.access(existing, os.W_OK):
+            advice = "not writable" + ("; set TAL_BENCH_CACHE to a folder that is" if name[0] == "c" else "")
+        elif free < SMALLEST_DISK:
+            advice = "little room left"
+        yield name, f"{folder}, {free / 1e9:.0f} GB free", advice
+
+
+def cache_folder() -> Path:
+    """Where prepared data go: `$TAL_BENCH_CACHE`, else the user's cache."""
+    import platformdirs
+
+    return Path(os.environ.get("TAL_BENCH_CACHE") or platformdirs.user_cache_dir("tal_bench")).absolute()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _import_problem(module: str) -> str:
+    """One line on why a module cannot be imported, empty when it can."""
+    try:
+        import_module(module)
+    except Exception as error:  # a broken installation raises whatever it likes
+        return _one_line(error)
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    line = next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "")
+    return frozenset(line.partition(":")[2].split())
+
+
+SECTIONS: tuple[tuple[str, Callable[[], Iterable[Row]]], ...] = (
+    ("python", _python),
+    ("packages", _packages),
+    ("torch and torchvision", _torch_pair),
+    ("extras", _extras),
+    ("processors", _processors),
+    ("devices", _devices),
+    ("disks", _disks),
+)
+"""What the report goes through."""

@@ -1,0 +1,95 @@
+"""The runs of a study, or of an MLflow experiment, as one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tal_bench.errors import InputError
+from tal_bench.results.dataframe import IDENTITY, TEXT, arrange, load_folder
+
+EXPERIMENT = "tal-bench"
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+def load_runs(source: Path | str, *, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Read every run of a study into one table; `tal_bench.results.dataframe` describes its columns.
+
+    Args:
+        source: a study's folder, a folder that holds several of them, or the name of an MLflow experiment.
+        tracking_uri: of the MLflow server; given, ``source`` is an experiment's name.
+
+    Raises:
+        InputError: there is no such study or experiment.
+    """
+    if tracking_uri is None and Path(source).is_dir():
+        return load_folder(Path(source))
+    return load_experiment(str(source), tracking_uri)
+
+
+def load_experiment(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Table of the runs that `tal_bench.studies` logged to an MLflow experiment.
+
+    Raises:
+        InputError: the server cannot be read, or has no such experiment.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.is_file():  # reading must not make an empty store
+        raise InputError(
+            f"'{name}' is neither a folder nor, without {database}, an MLflow experiment",
+            where="source",
+            hint="give a study's folder, or the experiment's name and tracking_uri",
+        )
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            known = ", ".join(e.name for e in client.search_experiments())
+            raise InputError(f"no MLflow experiment '{name}'", where=uri, hint=f"known: {known}")
+        return arrange(_logged(client, found.experiment_id))
+    except MlflowException as error:
+        raise InputError(f"MLflow cannot be read: {str(error).splitlines()[0]}", where=uri) from None
+
+
+def _logged(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
+    token = None
+    while True:
+        query = "tags.`tal_bench.hash` != ''"
+        page = client.search_runs(
+            [experiment], query, max_results=1000, page_token=token, order_by=["start_time"]
+        )
+        for run in page:
+            tags, params = run.data.tags, run.data.params
+            line: dict[str, Any] = {key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT, *IDENTITY)}
+            line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
+            yield line | dict(filter(None, map(_column, run.data.metrics.items())))
+        token = page.token
+        if not token:
+            return
+
+
+def _column(metric: tuple[str, float]) -> tuple[str, float] | None:
+    """Name of the column that a logged metric belongs to; the inverse of `studies.tracking`."""
+    name, value = metric
+    if name.startswith("mAP/"):
+        at = name.removeprefix("mAP/").removeprefix("tIoU_")
+        return f"map_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}", value
+    if name.startswith("recall_"):
+        kind, _, at = name.partition("/")
+        return (f"{kind}_avg" if at == "avg" else f"{kind}_{float(at.removeprefix('tIoU_')):.2f}"), value
+    if name == "cost/params_M":
+        return "params", value * 1e6
+    if name == "cost/minute_s":
+        return "minute", value
+    if name.startswith("cost/minute_"):
+        return name.removeprefix("cost/").removesuffix("_s"), value
+    return (name.removeprefix("cost/"), value) if name.startswith("cost/") else None

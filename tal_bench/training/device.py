@@ -1,0 +1,99 @@
+"""Where and in which precision a run computes; a thin hold on lightning-fabric."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tal_bench.errors import InputError
+from tal_bench.models.layers import answering
+from tal_bench.system.allocator import keep_freed_memory
+from tal_bench.types import Batch
+
+
+class Device:
+    """A device with a precision, given by lightning-fabric.
+
+    Args:
+        name: `cpu` or `cuda`.
+        precision: `fp32`, or `bf16` for autocast of matrix products.
+    """
+
+    def __init__(self, name: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        from lightning_fabric import Fabric
+
+        if name == "cpu":
+            keep_freed_memory()
+        mode = "bf16-mixed" if precision == "bf16" else "32-true"
+        self._fabric = Fabric(accelerator=name, devices=1, precision=mode)
+        self.torch: torch.device = self._fabric.device
+        self.precision = precision
+
+    def at(self, precision: Literal["fp32", "bf16"]) -> Device:
+        """The same device in another precision."""
+        return Device(self.torch.type, precision)
+
+    def pin(self, batch: Batch) -> Batch:
+        """The batch in memory that a GPU copies from without waiting; on the CPU as it is."""
+        if self.torch.type == "cpu":
+            return batch
+        features = {name: x.pin_memory() for name, x in batch.features.items()}
+        return dataclasses.replace(batch, features=features, mask=batch.mask.pin_memory())
+
+    def move(self, batch: Batch) -> Batch:
+        """The batch on this device."""
+        if self.torch.type == "cpu":
+            return batch
+        return dataclasses.replace(
+            batch,
+            features={name: self._send(x) for name, x in batch.features.items()},
+            mask=self._send(batch.mask),
+            segments=[self._send(x) for x in batch.segments],
+            labels=[self._send(x) for x in batch.labels],
+        )
+
+    def _send(self, x: Tensor) -> Tensor:
+        return x.to(self.torch, non_blocking=True)
+
+    def frozen(self, model: nn.Module) -> nn.Module:
+        """The model here as one that only answers: in eval mode; where that helps, a copy with ready weights.
+
+        Otherwise every forward pass would convert or rearrange them anew.
+        """
+        model = model.to(self.torch).eval()
+        if self.precision == "bf16":
+            return answering(model, torch.bfloat16)
+        return answering(model) if self.torch.type == "cpu" else model
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context in which matrix products take the precision."""
+        context: AbstractContextManager[Any] = self._fabric.autocast()
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients."""
+        self._fabric.backward(loss)
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available", where="--device cuda", hint="use --device cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def choose_precision(name: Literal["auto", "fp32", "bf16"], device: str) -> Literal["fp32", "bf16"]:
+    """`auto` is bf16 on CUDA devices that have it, fp32 elsewhere."""
+    if name == "auto":
+        return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return name

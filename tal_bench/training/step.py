@@ -1,0 +1,120 @@
+"""One step of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from tal_bench.config import DetectorSpec, TrainSpec
+from tal_bench.distill.objective import Objective
+from tal_bench.models.losses import detection_loss
+from tal_bench.models.targets import Points, assign, pyramid_points
+from tal_bench.training.device import Device
+from tal_bench.training.ema import Ema
+from tal_bench.training.schedule import build_optimizer, learning_rate
+from tal_bench.training.teachers import Teachers
+from tal_bench.types import Batch
+
+
+class Step:
+    """One step of training: losses, gradients, clipping, optimiser, weight average.
+
+    Gradients stay readable until the next step.
+
+    Args:
+        student: its weights are trained in place.
+        architecture: of the student; batches are as long as its maximum.
+        spec: schedule.
+        steps_per_epoch: what the schedule counts in.
+        device: where, and in which precision.
+        teachers: role to teacher, which is frozen; in the precision that the objective's spec names.
+        objective: the distillation; none = labels only.
+
+    Attributes:
+        average: running average of the student's weights.
+        optimizer: with the learning rate of the last step.
+        normalizer: running mean of positives.
+        count: steps done.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        architecture: DetectorSpec,
+        spec: TrainSpec,
+        *,
+        steps_per_epoch: int,
+        device: Device,
+        teachers: Mapping[str, nn.Module] | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        self.student = student.to(device.torch).train()
+        self.objective = objective
+        wanted = "student" if objective is None else objective.spec.precision
+        self.teachers = Teachers(teachers or {}, device if wanted == "student" else device.at(wanted))
+        learners = [student] if objective is None else [student, objective.to(device.torch)]
+        self.optimizer = build_optimizer(learners, spec)
+        self.average = Ema(student, spec.ema)
+        self.normalizer = torch.tensor(spec.loss_normalizer, device=device.torch)
+        self.count = 0
+        self._spec, self._device, self._per_epoch = spec, device, steps_per_epoch
+        self._parameters = [p for learner in learners for p in learner.parameters()]
+        lengths = [architecture.max_length // stride for stride in architecture.level_strides]
+        self._points = pyramid_points(architecture, lengths, device.torch)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Train on a batch; return its named losses, detached, `total` among them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
+        losses, self.normalizer = _losses(
+            self.student,
+            self._device.move(batch),
+            self._points,
+            self.normalizer,
+            self._spec,
+            self.teachers,
+            self.objective,
+            self._device,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self._device.backward(losses["total"])
+        if self._spec.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._spec.clip)
+        self.optimizer.step()
+        self.average.update()
+        self.count += 1
+        return {name: value.detach() for name, value in losses.items()}
+
+
+def _losses(
+    student: nn.Module,
+    batch: Batch,
+    points: Points,
+    normalizer: Tensor,
+    spec: TrainSpec,
+    teachers: Teachers,
+    objective: Objective | None,
+    device: Device,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Named losses of a batch, `total` among them, and the updated normalizer."""
+    with device.autocast():
+        output = student(_noisy(batch, spec.input_noise) if spec.input_noise else batch)
+    classes = output.logits[0].shape[2]
+    targets = assign(points, batch.segments, batch.labels, classes, spec.radius)
+    hard = detection_loss(output, targets, normalizer, spec)
+    parts = {"classification": hard.classification, "regression": hard.regression, "labels": hard.total}
+    if objective is None:
+        return {"total": hard.total, **parts}, hard.normalizer
+    soft = objective(output, teachers(batch))
+    weight = objective.spec.soft_weight
+    total = (1 - weight) * hard.total + weight * soft.total
+    return {"total": total, **parts, **soft.parts}, hard.normalizer
+
+
+def _noisy(batch: Batch, deviation: float) -> Batch:
+    """The batch with Gaussian noise on its features, where padded, too (TriDet)."""
+    noisy = {name: x + deviation * torch.randn_like(x) for name, x in batch.features.items()}
+    return replace(batch, features=noisy)
