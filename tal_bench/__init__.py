@@ -22,7 +22,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {
     "ablate": "tal_bench.studies.ablate",
-    "StudyOptions": "tal_bench.studies.ablate",
+    "ExecutionOptions": "tal_bench.studies.ablate",
     "train_one": "tal_bench.studies.single_run",
     "detect": "tal_bench.inference.detect",
     "load_runs": "tal_bench.tracking.dataframe",

@@ -155,7 +155,7 @@ def write_fake_study(
         classes=CLASSES,
         test_videos=videos,
         tiou=TIOU,
-        protocol="ActivityNet-style AP, tIoU 0.3:0.7",
+        evaluation="ActivityNet-style AP, tIoU 0.3:0.7",
         finished="2026-01-31T12:00:00+00:00" if finished else None,
         rows=tuple(records),
     )
@@ -163,7 +163,7 @@ def write_fake_study(
     return record
 
 
-def _spec(row: Row, protocol: str, seed: int, lr: float = 1e-3) -> RunSpec:
+def _spec(row: Row, phase: str, seed: int, lr: float = 1e-3) -> RunSpec:
     structure = "transformer" if row.model.startswith("actionformer") else "conv_dw"
     inputs = "hallucinated" if row.model == STUDENT else "primary" if "primary" in row.model else "all"
     distill = None
@@ -189,14 +189,14 @@ def _spec(row: Row, protocol: str, seed: int, lr: float = 1e-3) -> RunSpec:
         detector=detector,
         train=TrainSpec(epochs=10, warmup_epochs=2, lr=lr),
         distill=distill,
-        protocol=protocol,  # type: ignore[arg-type]
+        phase=phase,  # type: ignore[arg-type]
         seed=seed,
     )
 
 
 def _trial(files: StudyFolder, row: Row, number: int, trials: int) -> str:
     """Write a tuning run and return its hash."""
-    spec = _spec(row, "tune", 0, lr=1e-4 * (1 + number))
+    spec = _spec(row, "tuning", 0, lr=1e-4 * (1 + number))
     random = np.random.default_rng([7, number])
     pruned = number == trials - 1 and trials > 1
     average = 30.0 + 10 * random.random()
@@ -212,7 +212,7 @@ def _result(spec: RunSpec, row: Row, random: np.random.Generator, metrics: dict[
         EpochRecord(
             epoch=epoch,
             losses={part: float(2 / epoch + 0.1 * random.random()) for part in parts},
-            validation_map=2.5 * epoch if spec.protocol == "tune" else None,
+            validation_map=2.5 * epoch if spec.phase == "tuning" else None,
         )
         for epoch in (4, 8, 12)
     )

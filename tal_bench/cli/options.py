@@ -114,7 +114,7 @@ StorageOption = Annotated[
         show_default="optuna.journal in the study's folder",
     ),
 ]
-KeepEveryOption = Annotated[
+CheckpointEveryOption = Annotated[
     float,
     typer.Option(
         min=0.0, metavar="SECONDS", help="How often a training's state is kept, to go on from when killed."

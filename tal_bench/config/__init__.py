@@ -23,6 +23,7 @@ from tal_bench.config.dataset import DatasetSpec, ModalitySpec
 from tal_bench.config.detector import DetectorSpec
 from tal_bench.config.run import (
     DistillSpec,
+    Phase,
     Pruner,
     Range,
     RunSpec,
@@ -57,6 +58,7 @@ __all__ = [
     "ModalitySpec",
     "Objective",
     "OddCount",
+    "Phase",
     "Positive",
     "Pruner",
     "Range",

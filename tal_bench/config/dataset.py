@@ -1,4 +1,4 @@
-"""A dataset: annotations, feature streams, splits, protocol, and what its models are set to."""
+"""A dataset: annotations, feature streams, splits, AP method, and what its models are set to."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _check_fields(key: str, kind: type[Spec], value: dict[str, Any]) -> None:
 
 
 class DatasetSpec(Settings):
-    """A dataset: annotations, feature streams, splits and protocol.
+    """A dataset: annotations, feature streams, splits and AP method.
 
     Attributes:
         name: as tables show it.
@@ -137,9 +137,9 @@ class DatasetSpec(Settings):
         scores_top: how many classes that is.
         max_length: T to which training pads or crops.
         size: which size of the registered models fits.
-        protocol: how average precision is computed: as ActivityNet's evaluation does, or as the original
+        ap_method: how average precision is computed: as ActivityNet's evaluation does, or as the original
             THUMOS'14 development kit.
-        tiou: thresholds of the protocol.
+        tiou: thresholds of the mAP.
         tiou_beside: a second grid of thresholds, whose average is reported beside.
         recall: multiples k of Recall@kx, reported beside (Ego4D).
         models: by structure (`tridet`), what differs from `detector`, `training` and `decoding`.
@@ -171,7 +171,7 @@ class DatasetSpec(Settings):
     scores_top: Count = 2
     max_length: Count = 2304
     size: Size = "full"
-    protocol: Literal["activitynet", "thumos"] = "activitynet"
+    ap_method: Literal["activitynet", "thumos"] = "activitynet"
     tiou: tuple[Fraction, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     tiou_beside: tuple[Fraction, ...] = ()
     recall: tuple[Count, ...] = ()

@@ -19,8 +19,8 @@ FILE = "extraction.json"
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 FlowAlgorithm = Literal["dis", "farneback", "tvl1"]
-Sight = Literal["frame", "flow-stack", "sprites-rgb", "sprites-flow"]
-TIMM_SIGHTS: tuple[Sight, ...] = ("frame", "flow-stack")
+SnippetSampler = Literal["frame", "flow-stack", "sprites-rgb", "sprites-flow"]
+TIMM_SIGHTS: tuple[SnippetSampler, ...] = ("frame", "flow-stack")
 
 
 class ProjectionSpec(Spec):
@@ -67,7 +67,7 @@ class StreamSpec(Spec):
         projection: applied to the network's vectors.
     """
 
-    sees: Sight
+    sees: SnippetSampler
     flow: FlowAlgorithm | None = None
     backbone: str
     weights: str

@@ -123,8 +123,8 @@ class DistillSpec(Spec):
     count_padding: bool = False
 
 
-ADDED = (("", "weights", None), ("", "pruner", "median"), ("detector", "hallucination_width", None))
-"""Part, field and default of what a spec got after the first release."""
+Phase = Literal["tuning", "final"]
+"""Tuning runs are evaluated on validation, final runs on test."""
 
 
 class RunSpec(Spec):
@@ -137,7 +137,7 @@ class RunSpec(Spec):
         train: schedule.
         decode: post-processing.
         distill: none for training on labels alone.
-        protocol: `tune` trains on the training part and evaluates on validation; `final` trains on both
+        phase: `tuning` trains on the training part and evaluates on validation; `final` trains on both
             and evaluates on test.
         seed: of initial weights, order and crops.
         videos: use only the first so many videos of each split.
@@ -152,7 +152,7 @@ class RunSpec(Spec):
     train: TrainSpec
     decode: DecodeSpec = DecodeSpec()
     distill: DistillSpec | None = None
-    protocol: Literal["tune", "final"] = "final"
+    phase: Phase = "final"
     seed: Annotated[int, Field(ge=0)] = 0
     videos: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -163,9 +163,6 @@ class RunSpec(Spec):
     def hash(self) -> str:
         """Identity of the experiment; where the files lie is no part of it, what is in them is."""
         value = self.model_dump(mode="json")
-        for part, field, plain in ADDED:  # a field that came later does not change what was run before
-            if value[part].get(field) == plain if part else value.get(field) == plain:
-                (value[part] if part else value).pop(field, None)
         for key in ("annotations", "scores"):
             value["dataset"].pop(key)
         for modality in value["dataset"]["modalities"].values():

@@ -15,7 +15,7 @@ from tal_bench.corruptions.registry import WHOLE, Condition, Frame, corruptions
 from tal_bench.errors import DataError
 from tal_bench.extraction.features import Stream, extract
 
-Footage = Callable[[], Iterable[Frame]]
+VideoReader = Callable[[], Iterable[Frame]]
 """Gives the frames of a video, from the first on, each time it is called."""
 
 
@@ -32,7 +32,7 @@ class Shot:
     """
 
     id: str
-    footage: Footage
+    footage: VideoReader
     segments: NDArray[np.float64]
     fps: float
     steps: int
@@ -82,7 +82,7 @@ def corrupt_video(
     Raises:
         DataError: the video has not as many steps as its features.
     """
-    reach = max(stream.sight.reach for stream in streams.values())
+    reach = max(stream.sampler.reach for stream in streams.values())
     actions = action_runs(shot.segments, shot.fps)
     plans: list[tuple[Condition, list[Run], list[Stretch]]] = []
     for condition in wanted:

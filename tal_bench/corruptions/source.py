@@ -12,7 +12,7 @@ from tal_bench.config.extraction import Extraction
 from tal_bench.corruptions.registry import Frame
 from tal_bench.data.registry import datasets
 from tal_bench.errors import DataError, InputError
-from tal_bench.extraction.decoding import Footage
+from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.video_files import MANIFEST
 
 
@@ -53,7 +53,7 @@ def frames_of(dataset: str, video: str, file: Path | None, extraction: Extractio
         extraction: what made the features.
     """
     if file is not None:
-        return Footage(file, fps=extraction.fps, size=extraction.size)
+        return VideoReader(file, fps=extraction.fps, size=extraction.size)
     footage = datasets.get(dataset).footage
     if footage is None:
         raise InputError(f"dataset '{dataset}' comes without videos", hint="--level features")

@@ -24,7 +24,7 @@ MIN_LENGTH = 1e-3
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Protocol = Literal["interpolated", "thumos14"]
+APMethod = Literal["activitynet", "thumos"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Matches:
         ignored: `[T, N]`, detections that count neither way (ambiguous parts), or None.
         gt_video, gt_label: index per ground truth `[G]`.
         gt_detection: `[T, G]`, which detection (index into `[N]`) found it, −1 for none.
-        protocol: how average precision is to be read from it.
+        ap_method: how average precision is computed from it.
     """
 
     thresholds: Floats
@@ -60,7 +60,7 @@ class Matches:
     gt_video: Ints
     gt_label: Ints
     gt_detection: Ints
-    protocol: Protocol
+    ap_method: APMethod
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def match(
         true_positive=true_positive,
         ignored=None,
         gt_detection=gt_detection,
-        protocol="interpolated",
+        ap_method="activitynet",
     )
 
 
@@ -135,7 +135,7 @@ def matches_of(
     true_positive: Bools,
     ignored: Bools | None,
     gt_detection: Ints,
-    protocol: Protocol,
+    ap_method: APMethod,
 ) -> Matches:
     """Put encoded tables and the outcome of a matching together."""
     return Matches(
@@ -151,7 +151,7 @@ def matches_of(
         gt_video=data.gt_video,
         gt_label=data.gt_label,
         gt_detection=gt_detection,
-        protocol=protocol,
+        ap_method=ap_method,
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.evaluation.matching import (
     GROUND_TRUTH_COLUMNS,
+    APMethod,
     Bools,
     Encoded,
     Floats,
@@ -49,13 +50,13 @@ class MeanAP:
         thresholds: tIoU thresholds `[T]`.
         classes: the `K` labels of the ground truth, sorted.
         ap: average precision `[T, K]`, 0 … 1.
-        protocol: `interpolated` or `thumos14`; the two are not comparable.
+        ap_method: `activitynet` or `thumos`; the two are not comparable.
     """
 
     thresholds: Floats
     classes: tuple[Any, ...]
     ap: Floats
-    protocol: str
+    ap_method: APMethod
 
     @property
     def map(self) -> Floats:
@@ -68,10 +69,10 @@ class MeanAP:
         return float(self.map.mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """`protocol`, `map`, `average_map` and `per_class`; thresholds as `written`."""
+        """`ap_method`, `map`, `average_map` and `per_class`; thresholds as `written`."""
         keys = [written(threshold) for threshold in self.thresholds]
         return {
-            "protocol": self.protocol,
+            "ap_method": self.ap_method,
             "map": dict(zip(keys, self.map.tolist(), strict=True)),
             "average_map": self.average,
             "per_class": {
@@ -99,7 +100,7 @@ def interpolated_ap(
     Classes are those of the ground truth; one without detections counts 0. Arguments and errors as `match`.
     """
     matches = match(detections, ground_truth, thresholds, videos=videos)
-    return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.protocol)
+    return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.ap_method)
 
 
 def thumos_ap(
@@ -112,7 +113,7 @@ def thumos_ap(
 ) -> MeanAP:
     """Average precision of the original THUMOS'14 development kit; arguments and errors as `thumos_match`."""
     matches = thumos_match(detections, ground_truth, thresholds, ambiguous=ambiguous, videos=videos)
-    return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.protocol)
+    return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.ap_method)
 
 
 def thumos_match(
@@ -164,7 +165,7 @@ def thumos_match(
         true_positive=true_positive,
         ignored=ignored,
         gt_detection=gt_detection,
-        protocol="thumos14",
+        ap_method="thumos",
     )
 
 
@@ -234,7 +235,7 @@ def _class_ap(matches: Matches, part: slice, gt_video: Ints, weights: Floats) ->
             counted = counted - np.cumsum(each * matches.ignored[level, part], axis=1)[:, at]
         found = np.cumsum(gain, axis=1)
         precision = np.divide(found, counted, out=np.zeros_like(found), where=counted > 0)
-        if matches.protocol == "interpolated":
+        if matches.ap_method == "activitynet":
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         area = (precision * gain).sum(axis=1)
         ap[present, level] = area[present] / positives[present]

@@ -17,7 +17,7 @@ from typing import Any
 
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.worker import prepare_worker
-from tal_bench.system.worker_pool import Crew, WorkerLostError, interrupts_held_back
+from tal_bench.system.worker_pool import WorkerLostError, WorkerPool, interrupts_held_back
 
 LOCAL = "local"
 FLAG = "--scheduler"
@@ -28,7 +28,7 @@ GPU = {"GPU": 1}
 _one_at_a_time = threading.Lock()
 
 
-class DaskWorkers(Crew):
+class DaskWorkerPool(WorkerPool):
     """Hands calls to the workers of a scheduler.
 
     Args:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tal_bench.execution.worker import prepare_worker
-from tal_bench.system.worker_pool import Crew, LocalWorkers
+from tal_bench.system.worker_pool import LocalWorkerPool, WorkerPool
 
 
-class InProcess(Crew):
+class InProcessPool(WorkerPool):
     """Runs a call at once, when it is submitted."""
 
     def size(self) -> int:
@@ -42,7 +42,7 @@ def make_executor(
     *,
     scheduler: str | None = None,
     folder: Path | None = None,
-) -> Crew:
+) -> WorkerPool:
     """Choose: this process, processes of its own, or the workers of a Dask scheduler.
 
     Args:
@@ -56,10 +56,10 @@ def make_executor(
         InputError: the scheduler cannot be used.
     """
     if scheduler is not None and folder is not None:
-        from tal_bench.execution.dask_workers import DaskWorkers
+        from tal_bench.execution.dask_workers import DaskWorkerPool
 
-        return DaskWorkers(scheduler, jobs, device, plugins, folder)
+        return DaskWorkerPool(scheduler, jobs, device, plugins, folder)
     if jobs == 1:
         prepare_worker(device, ())
-        return InProcess()
-    return LocalWorkers(jobs, prepare_worker, (device, tuple(plugins)))
+        return InProcessPool()
+    return LocalWorkerPool(jobs, prepare_worker, (device, tuple(plugins)))

@@ -30,7 +30,7 @@ SLACK_SHARE = {"stream": 0.01, "file": 0.05}
 length of a file may be that of its sound."""
 
 
-class Footage:
+class VideoReader:
     """The frames of a video file; iterate once.
 
     Frame k is what the video shows at (k + 1/2) / fps seconds after its first frame: variable frame rates,
@@ -164,9 +164,9 @@ def thumbnails(path: Path, duration: float, count: int, size: tuple[int, int]) -
     """Frames in the middle of ``count`` equal parts of a video.
 
     Raises:
-        DataError: see `Footage`.
+        DataError: see `VideoReader`.
     """
-    return list(islice(Footage(path, fps=count / duration, size=size), count))
+    return list(islice(VideoReader(path, fps=count / duration, size=size), count))
 
 
 def _turned(pixels: Any, turns: int) -> Frame:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tal_bench.extraction.backbone import embed
-from tal_bench.extraction.snippet_sampler import Sight
-from tal_bench.system.step_timer import Clock
+from tal_bench.extraction.snippet_sampler import SnippetSampler
+from tal_bench.system.step_timer import StepTimer
 
 EXCERPT_BYTES = 32 * 2**20
 """Colour frames held at once; flow fields of them take 2.7 times as much again."""
@@ -31,7 +31,7 @@ class Stream:
         project: maps vectors [T, D] to features [T, C].
     """
 
-    sight: Sight
+    sampler: SnippetSampler
     net: nn.Module
     project: Callable[[Features], Features] = lambda vectors: vectors
 
@@ -43,7 +43,7 @@ def extract(
     stride: int,
     window: int,
     batch: int,
-    clock: Clock | None = None,
+    clock: StepTimer | None = None,
 ) -> dict[str, Features]:
     """Features of a video, however long; a few dozen megabytes of its frames are held at a time.
 
@@ -58,14 +58,14 @@ def extract(
     Returns:
         Stream to [T, C]; T = (N - window) // stride + 1, and 0 where N < window.
     """
-    clock = clock or Clock()
-    reach = max(stream.sight.reach for stream in streams.values())
+    clock = clock or StepTimer()
+    reach = max(stream.sampler.reach for stream in streams.values())
     parts: dict[str, list[Features]] = {name: [] for name in streams}
     for held, first, steps in excerpts(frames, stride=stride, window=window, reach=reach, batch=batch):
         clock.lap("decode")
         for name, stream in streams.items():
-            cut = stream.sight.look(held)
-            clock.lap(stream.sight.work)
+            cut = stream.sampler.look(held)
+            clock.lap(stream.sampler.work)
             shifted = lambda at, cut=cut, first=first: cut(at + first)  # noqa: E731
             parts[name].append(embed(stream.net, shifted, steps, batch))
             clock.lap(f"backbone/{name}")

@@ -88,7 +88,7 @@ class Differences:
     least = LEAST
 
     def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `Sight.look`; snippets are [M, 9, size, size]."""
+        """See `SnippetSampler.look`; snippets are [M, 9, size, size]."""
         grey = resize_frames(to_grey(frames), self.size)
         colour = resize_frames(frames[:: self.stride], self.size)
         return lambda steps: difference_snippets(grey, colour, steps, self.stride)
@@ -116,6 +116,6 @@ class StepFlow:
         return self.stride + 1
 
     def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `Sight.look`; snippets are [M, 6, size, size]."""
+        """See `SnippetSampler.look`; snippets are [M, 6, size, size]."""
         flow = step_flow(to_grey(frames), self.stride, self.algorithm, self.size)
         return lambda steps: flow_snippets(flow, steps)

@@ -15,7 +15,7 @@ Cut = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 """Step numbers [M] to snippets [M, C, H, W]."""
 
 
-class Sight(Protocol):
+class SnippetSampler(Protocol):
     """What one network is shown."""
 
     @property
@@ -58,7 +58,7 @@ class CentreFrame:
         return self.window
 
     def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `Sight.look`; snippets are [M, 3, H, W], normalised."""
+        """See `SnippetSampler.look`; snippets are [M, 3, H, W], normalised."""
         mean, std = (np.array(x, np.float32)[:, None, None] for x in (self.mean, self.std))
         return lambda steps: (image_snippets(frames, steps, self.stride, self.window) - mean) / std
 
@@ -87,7 +87,7 @@ class FlowStack:
         return self.window
 
     def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `Sight.look`; snippets are [M, 2 (window - 1), H, W]."""
+        """See `SnippetSampler.look`; snippets are [M, 2 (window - 1), H, W]."""
         fields = window_flow(frames, self.stride, self.window, self.algorithm)
         gain = np.float32(0.5 / self.std)  # -1 … 1 is 0 … 1 in an image, whose middle is taken off
         return lambda steps: gain * flow_stacks(fields, steps, self.stride, self.window)

@@ -16,7 +16,7 @@ from tal_bench.extraction.backbone_weights import image_network, timm_network
 from tal_bench.extraction.features import Stream
 from tal_bench.extraction.pca import Pca
 from tal_bench.extraction.shipped_networks import Differences, StepFlow, load_networks, weights_hash
-from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, Sight
+from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, SnippetSampler
 
 
 def build_streams(extraction: Extraction, device: torch.device | str = "cpu") -> dict[str, Stream]:
@@ -55,7 +55,7 @@ def _stream(
             hint="bring the old file back",
         )
     net = net.to(device).to(memory_format=torch.channels_last)
-    sight = sight_of(spec, extraction)
+    sight = sampler_of(spec, extraction)
     if spec.projection is None:
         return Stream(sight, net), content
     return Stream(sight, net, Pca(*spec.projection.arrays(), math.nan)), content
@@ -73,7 +73,7 @@ def snippet_channels(spec: StreamSpec, extraction: Extraction) -> int:
     return 3 if spec.sees == "frame" else 2 * (extraction.window - 1)
 
 
-def sight_of(spec: StreamSpec, extraction: Extraction) -> Sight:
+def sampler_of(spec: StreamSpec, extraction: Extraction) -> SnippetSampler:
     """What a stream's network is shown."""
     stride, window = extraction.stride, extraction.window
     if spec.sees not in TIMM_SIGHTS:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from tal_bench.config.extraction import FILE, Extraction, read_extraction
 from tal_bench.errors import InputError, TalBenchError
-from tal_bench.extraction.decoding import SUFFIXES, Footage
+from tal_bench.extraction.decoding import SUFFIXES, VideoReader
 from tal_bench.extraction.features import Stream, extract
 from tal_bench.extraction.streams import build_streams
 from tal_bench.extraction.workers import map_items
 from tal_bench.system.cache_folder import locked, write_json
-from tal_bench.system.step_timer import Clock
+from tal_bench.system.step_timer import StepTimer
 
 MANIFEST = "manifest.json"
 JOURNAL = ".finished.jsonl"
@@ -203,16 +203,16 @@ def video_features(
     extraction: Extraction,
     *,
     device: str | torch.device = "cpu",
-    clock: Clock | None = None,
-) -> tuple[dict[str, NDArray[np.float32]], Footage]:
+    clock: StepTimer | None = None,
+) -> tuple[dict[str, NDArray[np.float32]], VideoReader]:
     """Features of one video, stream to [T, C], and the footage that they were made of.
 
     Raises:
         DataError: no video, or one shorter than a window.
     """
     streams = networks(extraction.model_dump_json(), str(device))
-    footage = Footage(path, fps=extraction.fps, size=extraction.size)
-    least = max(stream.sight.least for stream in streams.values())
+    footage = VideoReader(path, fps=extraction.fps, size=extraction.size)
+    least = max(stream.sampler.least for stream in streams.values())
     features = extract(
         footage,
         streams,

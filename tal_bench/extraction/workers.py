@@ -11,7 +11,7 @@ import cv2
 import torch
 
 from tal_bench.system.allocator import keep_freed_memory
-from tal_bench.system.worker_pool import LocalWorkers, WorkerLostError
+from tal_bench.system.worker_pool import LocalWorkerPool, WorkerLostError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,7 +56,7 @@ def map_items(
             for item in items:
                 yield work(item)
         return
-    pool = LocalWorkers(min(jobs, len(items)), use_one_thread)
+    pool = LocalWorkerPool(min(jobs, len(items)), use_one_thread)
     waiting, running = list(items), dict[Future[Result], Item]()
     try:
         while waiting or running:

@@ -200,7 +200,7 @@ def _average(
     """Average mAP, 0 … 1, measured and then draw by draw `[1 + D]`; without draws for one video."""
     found = list(predict(net, subject.detector, videos, subject.decode, device))
     detections, truth = scoring.tables(found, videos, data)
-    compare = thumos_match if data.spec.protocol == "thumos" else match
+    compare = thumos_match if data.spec.ap_method == "thumos" else match
     ids = [video.meta.id for video in videos]
     matches = compare(detections, truth, data.spec.tiou, videos=ids)
     groups = groups_of(data, ids)

@@ -22,7 +22,7 @@ from tal_bench.errors import InputError
 from tal_bench.evaluation.robustness import Robustness, RunScores, robustness
 from tal_bench.extraction.workers import map_items
 from tal_bench.inference.retest import DRAWS, Options, Progress, crashed, groups_of, run_tests
-from tal_bench.inference.trained_models import Subject, dataset_of, file_subjects, study_subjects
+from tal_bench.inference.trained_models import Subject, dataset_of, models_of_files, models_of_study
 from tal_bench.plugins import load_plugins
 from tal_bench.system.cache_folder import default_cache_dir
 from tal_bench.system.environment import environment
@@ -105,11 +105,11 @@ def _subjects(what: Sequence[Path], rows: Sequence[str]) -> tuple[str, list[Subj
     if studies:
         if len(what) > 1:
             raise InputError(f"{len(what)} were given", where=what[0], hint="give one study, or files alone")
-        record, found, notes = study_subjects(what[0], rows)
+        record, found, notes = models_of_study(what[0], rows)
         return record.spec.name, found, notes
     if rows:
         raise InputError("rows are a study's", where="--row", hint="give the folder of a study")
-    found = file_subjects(what)
+    found = models_of_files(what)
     return found[0].row if len(found) == 1 else f"{len(found)} models", found, []
 
 

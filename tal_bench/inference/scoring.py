@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import pandas as pd
 
-from tal_bench.config import DatasetSpec
+from tal_bench.config import DatasetSpec, Phase
 from tal_bench.data.dataset import ONE_CLASS, Dataset, Video
 from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
 from tal_bench.evaluation.recall import recall_at_k
@@ -39,7 +38,7 @@ def average_precision(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> MeanAP:
     """By the dataset's protocol, at its thresholds."""
-    compute = thumos_ap if spec.protocol == "thumos" else interpolated_ap
+    compute = thumos_ap if spec.ap_method == "thumos" else interpolated_ap
     return compute(detections, truth, spec.tiou, videos=videos)
 
 
@@ -74,10 +73,10 @@ def _covers(scores: Container[str], videos: Sequence[Video]) -> bool:
     return all(video.meta.id in scores for video in videos)
 
 
-def evaluated(data: Dataset, protocol: Literal["tune", "final"], videos: Sequence[Video]) -> str:
+def evaluated(data: Dataset, phase: Phase, videos: Sequence[Video]) -> str:
     """How the metrics of a run were computed, in words."""
     spec = data.spec
-    if protocol == "final":
+    if phase == "final":
         return described(spec)
     parts = [_measure(spec), "on the validation part of the training videos"]
     if data.scores is not None and not _covers(data.scores, videos):
@@ -97,7 +96,7 @@ def described(spec: DatasetSpec) -> str:
 
 
 def _measure(spec: DatasetSpec) -> str:
-    how = "original THUMOS'14 AP" if spec.protocol == "thumos" else "ActivityNet-style AP"
+    how = "original THUMOS'14 AP" if spec.ap_method == "thumos" else "ActivityNet-style AP"
     return f"{how}, tIoU {tiou_grid(spec.tiou)}"
 
 

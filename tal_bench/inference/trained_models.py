@@ -52,7 +52,7 @@ class Subject:
     stored: float | None = None
 
 
-def study_subjects(folder: Path, rows: Sequence[str] = ()) -> tuple[StudyRecord, list[Subject], list[str]]:
+def models_of_study(folder: Path, rows: Sequence[str] = ()) -> tuple[StudyRecord, list[Subject], list[str]]:
     """All finished final runs of a study: its record, the runs, and what a reader has to know about them.
 
     Raises:
@@ -85,7 +85,7 @@ def study_subjects(folder: Path, rows: Sequence[str] = ()) -> tuple[StudyRecord,
     return record, found, notes
 
 
-def file_subjects(paths: Sequence[Path]) -> list[Subject]:
+def models_of_files(paths: Sequence[Path]) -> list[Subject]:
     """Models in files of weights, a row each.
 
     Raises:

@@ -178,7 +178,7 @@ def relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=not x.requires_grad)
 
 
-def answering(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+def prepare_for_inference(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """A copy that only answers: matrix weights in `dtype`, if one is given, and ready where that helps.
 
     What modules keep in `in_full` stays as it is.

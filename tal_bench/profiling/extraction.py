@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from tal_bench.errors import DataError
-from tal_bench.extraction.decoding import Footage
+from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.features import Stream, extract
 from tal_bench.extraction.workers import one_thread
-from tal_bench.system.step_timer import Clock
+from tal_bench.system.step_timer import StepTimer
 
 MINUTE = 60.0
 SAMPLE = {"dis": 10.0, "farneback": 5.0, "tvl1": 1.0}
@@ -45,7 +45,7 @@ def extraction_cost(
         video: the file; one shorter than ``seconds`` is measured as far as it goes.
         streams: name to what makes it, networks on the device.
         flows: stream name to algorithm, for those that see flow.
-        fps: see `Footage`.
+        fps: see `VideoReader`.
         size: likewise.
         stride: frames between two features.
         window: frames under one feature.
@@ -61,8 +61,8 @@ def extraction_cost(
     """
 
     def measure(names: list[str], length: float) -> dict[str, float]:
-        clock = Clock(now=clock_of(device))
-        footage = Footage(video, fps=fps, size=size)
+        clock = StepTimer(now=clock_of(device))
+        footage = VideoReader(video, fps=fps, size=size)
         frames = islice(footage, max(window, round(length * footage.fps)))
         chosen = {name: streams[name] for name in names}
         features = extract(frames, chosen, stride=stride, window=window, batch=batch, clock=clock)

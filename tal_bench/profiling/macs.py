@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tal_bench.models.ops.op_shortcuts import plain_operations
+from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.types import Batch
 
 
@@ -37,7 +37,7 @@ def count_macs(module: nn.Module, batch: Batch) -> int:
 @contextmanager
 def counting() -> Iterator[FlopCounterMode]:
     """Context whose counter knows the FLOPs of what runs in it."""
-    with plain_operations(), FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
+    with without_shortcuts(), FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
         yield counter
 
 

@@ -18,8 +18,6 @@ from tal_bench.profiling.parameters import count_parameters, inference_parameter
 from tal_bench.results.records import CostRecord
 from tal_bench.types import Batch
 
-LATER = ("hallucination_width",)
-"""Fields that came after the first release; unset, they change no measurement."""
 VERSION = 1
 """Raised when the same architecture would be measured differently."""
 
@@ -29,14 +27,13 @@ def cost_key(model: Model, architecture: DetectorSpec, *, frames: int, device: P
 
     Registered names do not count: two names for one architecture share a record.
     """
-    unset = {name for name in LATER if getattr(architecture, name) is None}
     build = model.build
     while isinstance(build, functools.partial):
         build = build.func
     return content_hash(
         {
             "version": VERSION,
-            "architecture": {k: v for k, v in architecture.model_dump(mode="json").items() if k not in unset},
+            "architecture": architecture.model_dump(mode="json"),
             "build": f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}",
             "frames": frames,
             "device": hardware_name(device.torch),

@@ -22,7 +22,7 @@ from tal_bench.plugins import load_plugins
 from tal_bench.profiling.extraction import MINUTE, best_of
 from tal_bench.profiling.inputs import hardware_name
 from tal_bench.profiling.video_minute import MADE_UP_FPS, detector_calls, stream_seconds
-from tal_bench.system.worker_pool import Workers
+from tal_bench.system.worker_pool import SpawnedProcesses
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
 
@@ -120,7 +120,7 @@ def measure_pipelines(
     """
     costs: list[PipelineCost] = []
     for pipeline in pipelines:
-        with Workers(1) as alone:
+        with SpawnedProcesses(1) as alone:
             costs.append(alone.submit(measure, pipeline).result())
         if progress:
             progress(len(costs), len(pipelines))
@@ -229,9 +229,9 @@ def made_up_dataset(extraction: Extraction, frames: int) -> DatasetSpec:
 
 
 def _rate(video: Path | None) -> float:
-    from tal_bench.extraction.decoding import Footage
+    from tal_bench.extraction.decoding import VideoReader
 
-    return MADE_UP_FPS if video is None else Footage(video).fps
+    return MADE_UP_FPS if video is None else VideoReader(video).fps
 
 
 def trained_extraction(file: Path) -> Extraction:

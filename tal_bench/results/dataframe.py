@@ -31,7 +31,7 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
-SPLITS = {"tune": "validation", "final": "test"}
+SPLITS = {"tuning": "validation", "final": "test"}
 TEXT = (
     "study",
     "dataset",
@@ -94,7 +94,7 @@ def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> d
         "teacher": teacher_names(result.spec, row),
         "modalities": row.modalities if row else " + ".join(result.spec.detector.reads),
         "seed": result.spec.seed,
-        "split": SPLITS[result.spec.protocol],
+        "split": SPLITS[result.spec.phase],
         "status": result.status,
         **result.metrics,
         "commit": result.environment.get("commit", ""),

@@ -30,7 +30,7 @@ class RunResult(Spec):
         hash: of the spec.
         spec: what was run.
         status: `finished`, `pruned` (stopped early by the tuner) or `failed`.
-        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's protocol; where the dataset
+        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's phase; where the dataset
             asks for it also `recall_1x_0.30` ... `recall_1x_avg`, and `map_0.50-0.95` over a second grid.
         per_class: class to average AP, in percent.
         evaluation: how the metrics were computed, in words.
@@ -148,8 +148,8 @@ class StudyRecord(Spec):
         fingerprint: of the data.
         classes: names, by index.
         test_videos: number of evaluated videos.
-        protocol: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test`.
-        scoring: which of the two protocols of average precision that is.
+        evaluation: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test`.
+        ap_method: how average precision is computed.
         skipped: videos that were left out, with the reason.
         finished: ISO time, none while rows are missing.
         rows: in the order of the table.
@@ -163,8 +163,8 @@ class StudyRecord(Spec):
     classes: tuple[str, ...]
     test_videos: int
     tiou: tuple[float, ...]
-    protocol: str
-    scoring: Literal["activitynet", "thumos"] = "activitynet"
+    evaluation: str
+    ap_method: Literal["activitynet", "thumos"] = "activitynet"
     skipped: dict[str, str] = {}
     finished: str | None = None
     rows: tuple[RowRecord, ...] = ()

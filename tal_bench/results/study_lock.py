@@ -21,7 +21,7 @@ ABANDONED = 600.0
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def study_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a study's folder, which goes with the process, however that ends.
 
     Raises:

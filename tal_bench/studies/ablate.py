@@ -24,14 +24,14 @@ from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
-from tal_bench.results.study_lock import alone_in, termination_as_interrupt
+from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.adaptation import fitted
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.earlier_study import with_earlier_rows
-from tal_bench.studies.imported_teacher import bring, check_taught
+from tal_bench.studies.imported_teacher import bring, check_teaches
 from tal_bench.studies.progress import run_progress
 from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
-from tal_bench.studies.run import KEEP_EVERY
+from tal_bench.studies.run import CHECKPOINT_EVERY
 from tal_bench.studies.run_specs import Context
 from tal_bench.studies.scheduler import drive
 from tal_bench.studies.setup import prepare, read_through, study_name
@@ -41,11 +41,11 @@ from tal_bench.tracking.tracker import Tracker
 from tal_bench.training.device import choose_device, choose_precision
 from tal_bench.tuning.search import Tuning
 from tal_bench.tuning.storage import JOURNAL, OFF, database_url
-from tal_bench.tuning.trial_mirror import Ledger
+from tal_bench.tuning.trial_mirror import TrialMirror
 
 
 @dataclass(frozen=True)
-class StudyOptions:
+class ExecutionOptions:
     """How a study is carried out; nothing here changes its table.
 
     Attributes:
@@ -57,7 +57,7 @@ class StudyOptions:
         data_root: where datasets that the person brings lie.
         scheduler: address of a Dask scheduler, `local` for one of our own; none for processes of our own.
         storage: where Optuna shows the trials; none for a journal in the study's folder.
-        keep_every: seconds between two writings of a training's state.
+        checkpoint_every: seconds between two writings of a training's state.
         timeout: seconds after which no new run is begun; none = no end.
         register: whether the best student becomes a version of a registered model in MLflow.
         system_metrics: whether the machine's load is logged to MLflow.
@@ -71,7 +71,7 @@ class StudyOptions:
     data_root: Path | None = None
     scheduler: str | None = None
     storage: str | None = None
-    keep_every: float = KEEP_EVERY
+    checkpoint_every: float = CHECKPOINT_EVERY
     timeout: float | None = None
     register: bool = True
     system_metrics: bool = False
@@ -93,7 +93,7 @@ class _Study:
         late: whether the time is over.
     """
 
-    options: StudyOptions
+    options: ExecutionOptions
     context: Context
     data: Dataset
     record: StudyRecord
@@ -104,7 +104,7 @@ class _Study:
     late: Callable[[], bool]
 
 
-def ablate(spec: StudySpec, options: StudyOptions) -> Path:
+def ablate(spec: StudySpec, options: ExecutionOptions) -> Path:
     """Carry out a study, or what is missing of it, and report it.
 
     Runs that ended are on disk under the hash of their spec and are not repeated.
@@ -147,15 +147,15 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
         precision=choose_precision(spec.precision, device),
         teacher_precision=spec.teacher_precision,
         brought=brought,
-        keep_every=options.keep_every,
+        checkpoint_every=options.checkpoint_every,
         tuning=Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start),
     )
     order, _ = plan_rows(spec, context)
     read_through(data)
     if brought is not None:
-        check_taught(brought, order)
+        check_teaches(brought, order)
     record = _record(spec, options, context, data)
-    with alone_in(folder.path), termination_as_interrupt():
+    with study_lock(folder.path), termination_as_interrupt():
         study = _Study(options, context, data, record, folder, tracker, console, order, late)
         try:
             return _carry_out(study, jobs)
@@ -165,7 +165,7 @@ def ablate(spec: StudySpec, options: StudyOptions) -> Path:
             raise
 
 
-def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Dataset) -> StudyRecord:
+def _record(spec: StudySpec, options: ExecutionOptions, context: Context, data: Dataset) -> StudyRecord:
     """The study as it is known before its runs."""
     dataset = context.dataset
     return StudyRecord(
@@ -176,8 +176,8 @@ def _record(spec: StudySpec, options: StudyOptions, context: Context, data: Data
         classes=data.classes,
         test_videos=len(data.videos("test")),
         tiou=dataset.tiou,
-        protocol=described(dataset),
-        scoring=dataset.protocol,
+        evaluation=described(dataset),
+        ap_method=dataset.ap_method,
         skipped=data.selection.skipped,
     )
 
@@ -237,7 +237,7 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
     spec, options, device = study.record.spec, study.options, study.context.device
     ledger = None
     if options.storage != OFF:
-        ledger = Ledger(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
+        ledger = TrialMirror(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
     context = replace(study.context, ledger=ledger)
     total = expected_runs(spec, context)
     begun = f"[0/{total}] {jobs} at a time; what is on disk is not repeated"

@@ -20,7 +20,7 @@ Streams = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImportedTeacher:
     """A file's model as a study uses it.
 
     Attributes:
@@ -50,7 +50,9 @@ class Brought:
             save_model(build(self.card, self.file), file, self.card.model_copy(update={"run": run}))
 
 
-def bring(path: Path, dataset: DatasetSpec, classes: Sequence[str], where: str = "--teacher") -> Brought:
+def bring(
+    path: Path, dataset: DatasetSpec, classes: Sequence[str], where: str = "--teacher"
+) -> ImportedTeacher:
     """Fit a file's model to a dataset.
 
     Args:
@@ -69,10 +71,10 @@ def bring(path: Path, dataset: DatasetSpec, classes: Sequence[str], where: str =
     weights = weights_hash(load_file(file))
     name = f"{card.name}-imported-{weights[:HASH_DIGITS]}"
     card = card.model_copy(update={"name": name, "detector": detector})
-    return Brought(card.as_model(), card, file, weights, _serves(detector, dataset), notes)
+    return ImportedTeacher(card.as_model(), card, file, weights, _serves(detector, dataset), notes)
 
 
-def check_taught(brought: Brought, rows: Sequence[str]) -> None:
+def check_teaches(brought: ImportedTeacher, rows: Sequence[str]) -> None:
     """Some row learns from it.
 
     Raises:

@@ -52,7 +52,7 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
 
 def describe(row: str, result: RunResult) -> str:
     """One line on an ended run."""
-    split = "validation" if result.spec.protocol == "tune" else "test"
+    split = "validation" if result.spec.phase == "tuning" else "test"
     who = row if row == result.spec.model else f"for {row}: {result.spec.model}"
     seconds = sum(result.timings.values())
     if result.status == "failed":

@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
-from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, Search, Settings, TeacherUse, grid_size
+from tal_bench.config import (
+    DetectorSpec,
+    DistillSpec,
+    Phase,
+    RunSpec,
+    Search,
+    Settings,
+    TeacherUse,
+    grid_size,
+)
 from tal_bench.distill.variants import Variant
 from tal_bench.models.registry import get_model
 from tal_bench.models.size_space import size_space, sizes
@@ -23,7 +31,7 @@ from tal_bench.studies.run_specs import TUNING_SEED, Context, modalities, teache
 from tal_bench.studies.scheduler import Plan
 from tal_bench.tuning.search import Trial, best, converged, front, propose
 
-TeachersOf = Callable[[Literal["tune", "final"], int], dict[str, RunSpec]]
+TeachersOf = Callable[[Phase, int], dict[str, RunSpec]]
 """Protocol and seed to the runs of a row's teachers by role."""
 
 
@@ -153,8 +161,8 @@ def _taught(row: StudentRow) -> Generator[Sequence[Job], list[RunResult], Taught
     for model in dict.fromkeys(models.values()):
         rates[model] = yield from tuned_teacher(context, model)
 
-    def runs(protocol: Literal["tune", "final"], seed: int) -> dict[str, RunSpec]:
-        return {role: context.run(model, protocol, seed, rates[model]) for role, model in models.items()}
+    def runs(phase: Phase, seed: int) -> dict[str, RunSpec]:
+        return {role: context.run(model, phase, seed, rates[model]) for role, model in models.items()}
 
     return Taught(models, runs)
 
@@ -164,7 +172,7 @@ def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[
     context, space, tuning = row.context, row.space, row.context.tuning
     if not row.trials:
         return []
-    used = taught.runs("tune", TUNING_SEED)
+    used = taught.runs("tuning", TUNING_SEED)
     if used:
         yield [context.job(spec) for spec in used.values()]
     begun = [row.defaults]
@@ -184,7 +192,7 @@ def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[
             generation=generation,
         )
         tried = [row.held | row.defaults | settings for settings in proposed]
-        specs = [distilled(row, settings, "tune", TUNING_SEED, used) for settings in tried]
+        specs = [distilled(row, settings, "tuning", TUNING_SEED, used) for settings in tried]
         costs = [_costs(row, spec) for spec in specs]
         jobs = context.trials(specs, trials)
         if context.ledger is not None:
@@ -224,13 +232,13 @@ def _tested(
 def distilled(
     row: StudentRow,
     settings: Settings,
-    protocol: Literal["tune", "final"],
+    phase: Phase,
     seed: int,
     teachers: dict[str, RunSpec],
 ) -> RunSpec:
     """The student's run with these settings."""
     context, variant = row.context, row.variant
-    base = context.run(context.student, protocol, seed, settings)
+    base = context.run(context.student, phase, seed, settings)
     if not variant.terms:
         return base
     spec = DistillSpec(

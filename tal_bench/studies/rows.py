@@ -225,8 +225,8 @@ def expected_runs(spec: StudySpec, context: Context) -> int:
         tuned = 1 if row.trials else 0
         final = 0 if not finals else budget.seeds if budget.paired_teachers else 1
         each = max(searches, tuned) + final
-        return sum(max(tuned, min(final, 1)) if context.is_brought(model) else each for model in models)
+        return sum(max(tuned, min(final, 1)) if context.is_imported(model) else each for model in models)
 
     return sum(row.trials + finals + taught(row) for row in rows) + sum(
-        1 if context.is_brought(model) else searches + budget.seeds for model in labelled
+        1 if context.is_imported(model) else searches + budget.seeds for model in labelled
     )

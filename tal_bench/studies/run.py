@@ -31,17 +31,17 @@ from tal_bench.system.files import write_atomically
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
 from tal_bench.training.train import initialise_from, train
-from tal_bench.training.training_checkpoint import Keeper, Notes
+from tal_bench.training.training_checkpoint import Notes, TrainingCheckpointer
 from tal_bench.tuning.pruning import Curve, judge
 
 LOG = logging.getLogger(__name__)
-KEEP_EVERY = 30.0
+CHECKPOINT_EVERY = 30.0
 """Seconds of training that an interruption may cost; shorter trainings are never kept between epochs."""
 PARTS: dict[str, tuple[Part, Part]] = {
-    "tune": ("train", "validation"),
+    "tuning": ("train", "validation"),
     "final": ("train+validation", "test"),
 }
-"""Protocol to the parts trained on and evaluated on."""
+"""Phase to the parts trained on and evaluated on."""
 PROJECTION_STREAM = 7919
 """Separates the random numbers of the projection from those of the student's initial weights."""
 
@@ -56,7 +56,7 @@ class Job:
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
         place: of the run in its generation of trials.
-        keep_every: seconds between two writings of a training's state.
+        checkpoint_every: seconds between two writings of a training's state.
     """
 
     spec: RunSpec
@@ -64,7 +64,7 @@ class Job:
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
     place: int = 0
-    keep_every: float = KEEP_EVERY
+    checkpoint_every: float = CHECKPOINT_EVERY
 
 
 class _PrunedError(Exception):
@@ -130,10 +130,10 @@ class _Attempt:
             self.stop = judge(
                 job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
             )
-        self.keeper = Keeper(
+        self.checkpointer = TrainingCheckpointer(
             folder.run_file(job.spec.hash, ".resume"),
             job.spec.hash,
-            job.keep_every,
+            job.checkpoint_every,
             self._remember,
             self._remind,
         )
@@ -143,7 +143,7 @@ class _Attempt:
         spec, file = self.spec, self.folder.run_file(self.spec.hash, ".safetensors")
         networks = _networks(spec, self.folder) if spec.weights is None else None
         self.data = open_cached(spec.dataset, _reads(spec, self.folder), spec.videos)
-        train_part, eval_part = PARTS[spec.protocol]
+        train_part, eval_part = PARTS[spec.phase]
         self.evaluated = self.data.videos(eval_part)
         if networks is None:
             average = load_model(file)[0]
@@ -151,11 +151,11 @@ class _Attempt:
             average = self._train(*networks, self.data.videos(train_part))
         if self.accuracy is None:
             self._evaluate(average)
-        if networks is not None and (spec.protocol == "final" or spec.distill is None):
+        if networks is not None and (spec.phase == "final" or spec.distill is None):
             save_model(
                 average, file, card_of_run(spec, self.data.outputs)
             )  # tuning needs those of teachers only
-        if spec.protocol == "final":
+        if spec.phase == "final":
             text = json.dumps(detections_json(self.detections), separators=(",", ":"))
             write_atomically(self.folder.run_file(spec.hash, ".detections.json"), text)
         return self.result("finished")
@@ -180,7 +180,7 @@ class _Attempt:
             teachers=teachers,
             objective=objective,
             after_epoch=self._after_epoch,
-            keeper=self.keeper,
+            checkpointer=self.checkpointer,
         )
         self.timings["train"] = self._trained_for()
         return average
@@ -217,7 +217,7 @@ class _Attempt:
             self.history.append(EpochRecord(epoch=epoch, losses=losses))
             return False
         value = None
-        if self.spec.protocol == "tune":
+        if self.spec.phase == "tuning":
             value = self._evaluate(average)
         self.history.append(EpochRecord(epoch=epoch, losses=losses, validation_map=value))
         if value is not None and self.stop is not None and self.stop(epoch, value):
@@ -235,7 +235,7 @@ class _Attempt:
         judged = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
         self.accuracy = scoring.average_precision(*judged)
         self.further = scoring.recalls(*judged) | scoring.beside(*judged)
-        self.evaluation = scoring.evaluated(self.data, spec.protocol, self.evaluated)
+        self.evaluation = scoring.evaluated(self.data, spec.phase, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started

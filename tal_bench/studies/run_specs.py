@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from tal_bench.config import Budget, DatasetSpec, DetectorSpec, Inputs, RunSpec, Settings, TrainSpec
+from tal_bench.config import Budget, DatasetSpec, DetectorSpec, Inputs, Phase, RunSpec, Settings, TrainSpec
 from tal_bench.distill.variants import TeacherRef, Variant
 from tal_bench.errors import InputError
 from tal_bench.models.registry import (
@@ -25,11 +25,11 @@ from tal_bench.models.registry import (
 )
 from tal_bench.models.size_space import sized
 from tal_bench.results.records import RowRecord, RunResult
-from tal_bench.studies.imported_teacher import Brought
-from tal_bench.studies.run import KEEP_EVERY, Job
+from tal_bench.studies.imported_teacher import ImportedTeacher
+from tal_bench.studies.run import CHECKPOINT_EVERY, Job
 from tal_bench.studies.scheduler import Plan
 from tal_bench.tuning.search import Trial, Tuning, best
-from tal_bench.tuning.trial_mirror import Ledger
+from tal_bench.tuning.trial_mirror import TrialMirror
 
 TUNING_SEED = 1000
 """Of every tuning run; the final seeds are 0, 1, 2 ..."""
@@ -55,7 +55,7 @@ class Context:
         teacher_precision: of teachers while they teach.
         brought: the teacher that a person brings as a file, or none.
         tuning: how rows are searched.
-        keep_every: seconds between two writings of a training's state.
+        checkpoint_every: seconds between two writings of a training's state.
         ledger: shows the trials to others, or none.
     """
 
@@ -69,22 +69,22 @@ class Context:
     device: str
     precision: Literal["fp32", "bf16"]
     teacher_precision: Literal["student", "fp32", "bf16"] = "student"
-    brought: Brought | None = None
+    brought: ImportedTeacher | None = None
     tuning: Tuning = field(default_factory=Tuning)
-    keep_every: float = KEEP_EVERY
-    ledger: Ledger | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY
+    ledger: TrialMirror | None = None
 
-    def is_brought(self, model: str) -> bool:
+    def is_imported(self, model: str) -> bool:
         """Whether a row's model comes from a file and is not trained."""
         return self.brought is not None and model == self.brought.name
 
     def model(self, name: str) -> Model:
         """A registered model, or the one that was brought."""
-        return self.brought.model if self.brought and self.is_brought(name) else get_model(name)
+        return self.brought.model if self.brought and self.is_imported(name) else get_model(name)
 
     def architecture(self, model: str) -> DetectorSpec:
         """Of a model on this dataset."""
-        if self.brought and self.is_brought(model):
+        if self.brought and self.is_imported(model):
             return self.brought.card.detector
         return detector_spec(get_model(model), self.dataset, self.classes)
 
@@ -104,7 +104,7 @@ class Context:
             update={"warmup_epochs": warmup, "epochs": self.budget.epochs - warmup, "validate_every": 1}
         )
 
-    def run(self, model: str, protocol: Literal["tune", "final"], seed: int, settings: Settings) -> RunSpec:
+    def run(self, model: str, phase: Phase, seed: int, settings: Settings) -> RunSpec:
         """A run on labels alone; of a model that was brought always the same one, which trains nothing."""
         common = RunSpec(
             dataset=self.dataset,
@@ -115,15 +115,15 @@ class Context:
             videos=self.budget.videos,
             precision=self.precision,
         )
-        if self.brought and self.is_brought(model):
+        if self.brought and self.is_imported(model):
             return common.model_copy(update={"weights": self.brought.weights})
         schedule = self.schedule(model)
         train = schedule.model_copy(update={"lr": schedule.lr * settings.get("lr", 1.0)})
-        return common.model_copy(update={"train": train, "protocol": protocol, "seed": seed})
+        return common.model_copy(update={"train": train, "phase": phase, "seed": seed})
 
     def job(self, spec: RunSpec) -> Job:
         """The run as a worker gets it."""
-        return Job(spec, self.folder, self.device, keep_every=self.keep_every)
+        return Job(spec, self.folder, self.device, checkpoint_every=self.checkpoint_every)
 
     def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial]) -> list[Job]:
         """A generation of tuning runs as workers get them, with what may end them early."""
@@ -134,7 +134,7 @@ class Context:
         kept = [t for t in past if t.finished] if rule == "median" else past
         history = tuple(t.curve for t in kept)
         return [
-            Job(spec, self.folder, self.device, history, place, self.keep_every)
+            Job(spec, self.folder, self.device, history, place, self.checkpoint_every)
             for place, spec in enumerate(judged)
         ]
 
@@ -151,7 +151,7 @@ def teacher_model(ref: TeacherRef, context: Context) -> str:
     if source is None:
         return ref.structure if ref.inputs == "all" else model_name(ref.structure, cast("Inputs", ref.inputs))
     model = context.model(source)
-    if context.brought and context.is_brought(source) and ref.inputs in context.brought.serves:
+    if context.brought and context.is_imported(source) and ref.inputs in context.brought.serves:
         return source
     name = model_name(
         model.structure,
@@ -203,7 +203,7 @@ def modalities(model: str, context: Context) -> str:
 def labels_row(context: Context, name: str, model: str, kind: Literal["teacher", "reference"]) -> Plan:
     """A model trained on labels, with all final seeds."""
     settings = yield from tuned_teacher(context, model)
-    seeds = (0,) if context.is_brought(model) else tuple(range(context.budget.seeds))
+    seeds = (0,) if context.is_imported(model) else tuple(range(context.budget.seeds))
     specs = [context.run(model, "final", seed, settings) for seed in seeds]
     yield [context.job(spec) for spec in specs]
     return RowRecord(
@@ -220,9 +220,9 @@ def labels_row(context: Context, name: str, model: str, kind: Literal["teacher",
 def tuned_teacher(context: Context, model: str) -> Asking:
     """Learning rate of a teacher: the default, or the best of the budget's multiples on validation."""
     multiples = context.budget.teacher_lr
-    if not multiples or context.is_brought(model):
+    if not multiples or context.is_imported(model):
         return {}
-    specs = [context.run(model, "tune", TUNING_SEED, {"lr": multiple}) for multiple in multiples]
+    specs = [context.run(model, "tuning", TUNING_SEED, {"lr": multiple}) for multiple in multiples]
     results = yield [context.job(spec) for spec in specs]
     trials = [Trial({"lr": m}, result) for m, result in zip(multiples, results, strict=True)]
     found = best(trials)

@@ -18,7 +18,7 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """What MLflow answers to a request that it will never take."""
 
 
-class Patient:
+class RetryQueue:
     """Does work in its order; what fails waits, with all that comes after it, and is tried again.
 
     Work must bear being done again after it failed halfway. What can never succeed is left out.
@@ -62,7 +62,7 @@ class Patient:
                 self._waiting[0]()
             except Exception as error:  # whatever a server, a database or a network can raise
                 self._reset()
-                if not is_hopeless(error):
+                if not is_permanent(error):
                     self._leave_alone(error)
                     return False
                 LOG.warning("%s did not take something: %s", self._what, _line(error))
@@ -84,7 +84,7 @@ class Patient:
             )
 
 
-def is_hopeless(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether trying again is of no use."""
     return isinstance(error, MISTAKES) or getattr(error, "error_code", "") in REFUSALS
 

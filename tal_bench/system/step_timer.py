@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Clock:
+class StepTimer:
     """Seconds since the last lap, added up by step.
 
     Attributes:

@@ -29,7 +29,7 @@ class WorkerLostError(TalBenchError):
     """A call's worker died each time that it was tried."""
 
 
-class Crew(Executor, ABC):
+class WorkerPool(Executor, ABC):
     """An executor that says how many calls it computes at a time, and can be left at once."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ class Crew(Executor, ABC):
         """Give up what is still computed."""
 
 
-class Workers(ProcessPoolExecutor):
+class SpawnedProcesses(ProcessPoolExecutor):
     """Local processes that leave Ctrl-C, which a terminal sends to all of them, to this one.
 
     Args:
@@ -71,7 +71,7 @@ class Workers(ProcessPoolExecutor):
             process.terminate()
 
 
-class LocalWorkers(ThreadPoolExecutor, Crew):
+class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
     """Local processes; a thread looks after each of them, and replaces it when it dies.
 
     Args:
@@ -87,8 +87,8 @@ class LocalWorkers(ThreadPoolExecutor, Crew):
         self._jobs = jobs
         self._start = (initializer, initargs)
         self._lock, self._abandoned = threading.Lock(), False
-        self._every = {Workers(1, *self._start) for _ in range(jobs)}
-        self._idle: SimpleQueue[Workers] = SimpleQueue()
+        self._every = {SpawnedProcesses(1, *self._start) for _ in range(jobs)}
+        self._idle: SimpleQueue[SpawnedProcesses] = SimpleQueue()
         for worker in self._every:
             self._idle.put(worker)
 
@@ -117,12 +117,12 @@ class LocalWorkers(ThreadPoolExecutor, Crew):
                 worker.abandon()
         super().shutdown(wait=False, cancel_futures=True)
 
-    def _replace(self, dead: Workers) -> Workers:
+    def _replace(self, dead: SpawnedProcesses) -> SpawnedProcesses:
         """A new worker for a dead one; after `abandon` none that works."""
         dead.shutdown(wait=False)
         with self._lock:
             self._every.discard(dead)
-            worker = Workers(1, *self._start)
+            worker = SpawnedProcesses(1, *self._start)
             self._every.add(worker)
             if self._abandoned:
                 worker.abandon()

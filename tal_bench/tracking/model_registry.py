@@ -12,9 +12,6 @@ from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRec
 from tal_bench.system.environment import git_state
 from tal_bench.tracking.run_data import plain
 
-USED = {"tune": "tuning", "final": "final"}
-"""Protocol of a run to the context in which it used the dataset."""
-
 
 def dataset_input(record: StudyRecord, context: str) -> Any:
     """The dataset as MLflow's input of a run: its name, its fingerprint, and what was tested on.
@@ -30,7 +27,7 @@ def dataset_input(record: StudyRecord, context: str) -> Any:
         "classes": len(record.classes),
         "test_videos": record.test_videos,
         "skipped_videos": len(record.skipped),
-        "protocol": record.protocol,
+        "evaluation": record.evaluation,
     }
     schema = {"classes": list(record.classes), "tiou": list(record.tiou)}
     dataset = Dataset(

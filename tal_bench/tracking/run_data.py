@@ -40,7 +40,7 @@ def plain(name: str) -> str:
 
 def run_name(result: RunResult, row: str) -> str:
     """`both · seed 0 · test`; a tuning run, one of many with the same seed, by its hash."""
-    if result.spec.protocol == "tune":
+    if result.spec.phase == "tuning":
         return f"{row} · {result.hash[:6]} · tuning"
     return f"{row} · seed {result.spec.seed} · test"
 
@@ -176,7 +176,7 @@ def summary(record: StudyRecord, files: StudyFolder) -> list[tuple[str, float, i
 
 
 def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> dict[str, str]:
-    """Tags of a run: its columns in `tal_bench.load_runs`, its protocol and, if it did not finish, why.
+    """Tags of a run: its columns in `tal_bench.load_runs`, its phase and, if it did not finish, why.
 
     Args:
         result: of the run.
@@ -186,7 +186,7 @@ def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord
     """
     line = run_line(result, record, row) | {"row": name}
     tags = {f"tal_bench.{key}": str(line[key]) for key in TAGGED}
-    tags |= {"tal_bench.protocol": result.spec.protocol, "mlflow.runName": run_name(result, name)}
+    tags |= {"tal_bench.phase": result.spec.phase, "mlflow.runName": run_name(result, name)}
     tags |= _source(record, line["commit"])
     reason = _reason(result)
     if reason:
@@ -238,7 +238,7 @@ def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
         "tal_bench.student": spec.student,
         "tal_bench.teacher": spec.teacher,
         "tal_bench.budget": spec.budget,
-        "tal_bench.protocol": record.protocol,
+        "tal_bench.evaluation": record.evaluation,
         "tal_bench.objective": ", ".join(spec.objective),
         "tal_bench.command": record.command[:VALUE_LIMIT],
     } | _source(record, commit)

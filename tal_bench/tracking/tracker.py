@@ -17,11 +17,11 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, StudyRecord
 from tal_bench.system.environment import git_state
-from tal_bench.system.retry import Patient
+from tal_bench.system.retry import RetryQueue
 from tal_bench.tracking import mlflow_client as store
 from tal_bench.tracking import run_data as tracked
 from tal_bench.tracking.dataframe import DEFAULT_URI, EXPERIMENT
-from tal_bench.tracking.model_registry import USED, dataset_input, register, surroundings
+from tal_bench.tracking.model_registry import dataset_input, register, surroundings
 from tal_bench.tracking.stale_runs import PROCESS, left_behind, this_process
 
 OUTCOME = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -76,7 +76,7 @@ class Tracker:
         self._record: StudyRecord | None = None
         self._files: StudyFolder | None = None
         self._children: dict[tuple[str, str], Child] = {}
-        self._patient = Patient(f"MLflow at {self.uri}", self._forget)
+        self._patient = RetryQueue(f"MLflow at {self.uri}", self._forget)
 
     def study(self, record: StudyRecord, folder: Path) -> None:
         """Open the study's parent run, or resume it, and log what is on disk and not there yet.
@@ -296,7 +296,7 @@ class Tracker:
         tags = tracked.child_tags(result, record, name, row) | {"mlflow.parentRunId": str(self._parent)}
         run_id = self._client.create_run(self._experiment_id, start_time=start, tags=tags).info.run_id
         store.send(self._client, run_id, metrics=measured, params=tracked.params(result, row), when=end)
-        self._client.log_inputs(run_id, [dataset_input(record, USED[result.spec.protocol])])
+        self._client.log_inputs(run_id, [dataset_input(record, result.spec.phase)])
         for suffix in (".json", ".detections.json", ".safetensors"):
             if files.run_file(result.hash, suffix).is_file():
                 self._client.log_artifact(run_id, str(files.run_file(result.hash, suffix)))

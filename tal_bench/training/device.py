@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.errors import InputError
-from tal_bench.models.layers import answering
+from tal_bench.models.layers import prepare_for_inference
 from tal_bench.system.allocator import keep_freed_memory
 from tal_bench.types import Batch
 
@@ -66,8 +66,8 @@ class Device:
         """
         model = model.to(self.torch).eval()
         if self.precision == "bf16":
-            return answering(model, torch.bfloat16)
-        return answering(model) if self.torch.type == "cpu" else model
+            return prepare_for_inference(model, torch.bfloat16)
+        return prepare_for_inference(model) if self.torch.type == "cpu" else model
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

@@ -15,7 +15,7 @@ from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import Objective
 from tal_bench.training.device import Device
 from tal_bench.training.step import Step
-from tal_bench.training.training_checkpoint import Keeper
+from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
 """(epochs done, mean losses, averaged student) -> whether to stop."""
@@ -32,7 +32,7 @@ def train(
     teachers: Mapping[str, nn.Module] | None = None,
     objective: Objective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
-    keeper: Keeper | None = None,
+    checkpointer: TrainingCheckpointer | None = None,
 ) -> nn.Module:
     """Train a student on labels and, given an objective, on its teachers.
 
@@ -48,7 +48,7 @@ def train(
         teachers: role to frozen teacher.
         objective: the distillation; none = labels only.
         after_epoch: called after every epoch.
-        keeper: keeps the state between epochs; a training that it knows goes on there.
+        checkpointer: keeps the state between epochs; a training that it knows goes on there.
 
     Returns:
         The averaged weights, in eval mode.
@@ -66,7 +66,7 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
-    done = keeper.bring_back(step, generator) if keeper else 0
+    done = checkpointer.restore(step, generator) if checkpointer else 0
     for epoch in range(done + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
@@ -78,8 +78,8 @@ def train(
         means = {name: float(value) / per_epoch for name, value in sums.items()}
         if after_epoch(epoch, means, step.average.module):
             break
-        if keeper is not None:
-            keeper.keep(epoch, step, generator)
+        if checkpointer is not None:
+            checkpointer.save(epoch, step, generator)
     return step.average.module
 
 

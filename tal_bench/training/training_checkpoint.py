@@ -32,25 +32,25 @@ Notes = dict[str, Any]
 
 
 @dataclass
-class Keeper:
+class TrainingCheckpointer:
     """Keeps the state of one training, and brings it back.
 
     Attributes:
         file: that the state is in.
         key: of the training; the state of another one is not taken up.
         every: seconds that pass at least between two writings, the first of them counted from the start.
-        remember: what the caller knows besides, as JSON values.
-        remind: gives it back to the caller.
+        caller_state: returns the state that the caller adds, as JSON values.
+        restore_caller: hands that state back to the caller.
     """
 
     file: Path
     key: str
     every: float
-    remember: Callable[[], Notes]
-    remind: Callable[[Notes], None]
+    caller_state: Callable[[], Notes]
+    restore_caller: Callable[[Notes], None]
     _last: float = field(default_factory=time.monotonic)
 
-    def keep(self, epoch: int, step: Step, order: np.random.Generator) -> None:
+    def save(self, epoch: int, step: Step, order: np.random.Generator) -> None:
         """Write the state after an epoch, if it is time; a disk that is full costs the state alone."""
         if time.monotonic() - self._last < self.every:
             return
@@ -59,7 +59,7 @@ class Keeper:
             "epoch": epoch,
             "count": step.count,
             "order": order.bit_generator.state,
-            "caller": self.remember(),
+            "caller": self.caller_state(),
         }
         tensors = {name: value.cpu().contiguous() for name, value in _state(step)}
         tensors[NOTES] = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
@@ -70,7 +70,7 @@ class Keeper:
             LOG.warning("a training cannot be kept between epochs: %s", error)
         self._last = time.monotonic()
 
-    def bring_back(self, step: Step, order: np.random.Generator) -> int:
+    def restore(self, step: Step, order: np.random.Generator) -> int:
         """Put the kept state into a training that has just been set up.
 
         Returns:
@@ -89,10 +89,10 @@ class Keeper:
         _restore(step, tensors)
         step.count = notes["count"]
         order.bit_generator.state = notes["order"]
-        self.remind(notes["caller"])
+        self.restore_caller(notes["caller"])
         return int(notes["epoch"])
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove the file."""
         self.file.unlink(missing_ok=True)
 

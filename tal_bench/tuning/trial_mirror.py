@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tal_bench.config import Search, Settings, content_hash
 from tal_bench.results.records import RunResult
-from tal_bench.system.retry import Patient
+from tal_bench.system.retry import RetryQueue
 from tal_bench.tuning.search import distributions, snapped
 from tal_bench.tuning.storage import HEARTBEAT, open_storage
 
@@ -27,7 +27,7 @@ HASH = "tal_bench.hash"
 OPEN = ("RUNNING", "WAITING")
 
 
-class Ledger:
+class TrialMirror:
     """Writes trials into a storage.
 
     A trial that a killed process left running is taken up under its number. One that others have declared
@@ -45,7 +45,7 @@ class Ledger:
         self._rows: dict[str, Any] = {}
         self._open: dict[tuple[str, str], int] = {}
         self._costs: dict[tuple[str, str], dict[str, float]] = {}
-        self._patient = Patient(f"Optuna storage {_without_password(storage)}", self._forget)
+        self._patient = RetryQueue(f"Optuna storage {_without_password(storage)}", self._forget)
         self._ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 

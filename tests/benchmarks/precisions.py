@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tal_bench.data.dataset import open_cached
 from tal_bench.inference import scoring
-from tal_bench.inference.trained_models import Subject, study_subjects
+from tal_bench.inference.trained_models import Subject, models_of_study
 from tal_bench.models.checkpoint import load_model
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
@@ -38,7 +38,7 @@ def main() -> None:
     """Print bf16 - fp32 of every row, seed by seed, and of all models."""
     devices = Device("cpu", "fp32"), Device("cpu", "bf16")
     differences: dict[str, list[float]] = defaultdict(list)
-    for subject in study_subjects(Path(sys.argv[1]))[1]:
+    for subject in models_of_study(Path(sys.argv[1]))[1]:
         full, half = average_maps(subject, devices)
         differences[subject.row].append(half - full)
     for row, of_seeds in differences.items():

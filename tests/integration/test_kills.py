@@ -79,7 +79,7 @@ def test_random_kills_change_nothing(tmp_path: Path, dataset_file: Path) -> None
     repeated = zombies = twice = 0
     for number in range(KILLS):
         folder = tmp_path / f"killed-{number}"
-        command = words(dataset, "--jobs", str(1 + number % 2), "--keep-every", "0")
+        command = words(dataset, "--jobs", str(1 + number % 2), "--checkpoint-every", "0")
         process = start(command, folder)
         moment = wait_for_a_moment(process, folder, chance.randint(0, len(units)), chance.uniform(0.0, 2.0))
         if process.poll() is None:

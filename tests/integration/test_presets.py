@@ -34,20 +34,20 @@ def test_one_class_with_external_scores_and_nothing_privileged(tmp_path: Path) -
     record = study.read_study()
     assert [row.name for row in record.rows] == ["actionformer-primary", "none", "self", "cross-structure"]
     assert record.classes == ("climb_up", "Long Jump", "wave")
-    assert record.protocol.endswith("on validation, classes by external scores (best 2)")
+    assert record.evaluation.endswith("on validation, classes by external scores (best 2)")
     assert record.skipped == {"train_001": "no rgb features"}
     runs = list(study.runs())
     assert all(r.status == "finished" and r.skipped == ("train_001",) for r in runs)
-    for final in (r for r in runs if r.spec.protocol == "final"):
+    for final in (r for r in runs if r.spec.phase == "final"):
         assert final.spec.detector.classes == 1
         assert final.spec.decode.class_agnostic
         assert set(final.per_class) == set(record.classes)
-        assert (final.evaluation, final.videos) == (record.protocol, 4)
+        assert (final.evaluation, final.videos) == (record.evaluation, 4)
         detections = json.loads(study.run_file(final.hash, ".detections.json").read_text())["results"]
         for video, found in detections.items():
             assert len({one["label"] for one in found}) == 2, "the two best classes of its video"
             assert video.startswith("test")
-    tuned = next(r for r in runs if r.spec.protocol == "tune")
+    tuned = next(r for r in runs if r.spec.phase == "tuning")
     assert tuned.evaluation.endswith("validation part of the training videos, without classes")
     table = load_runs(study.path)
     assert table.loc[table["split"] == "test", ["recall_1x_0.50", "recall_1x_avg"]].notna().all(axis=None)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tal_bench.errors import InputError
-from tal_bench.results.study_lock import ABANDONED, alone_in, termination_as_interrupt
+from tal_bench.results.study_lock import ABANDONED, study_lock, termination_as_interrupt
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from tal_bench.results.study_lock import alone_in\n"
-    "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    "import sys, time; from pathlib import Path; from tal_bench.results.study_lock import study_lock\n"
+    "with study_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 
 
@@ -26,13 +26,13 @@ def test_a_second_process_is_told_who_is_there_and_a_killed_one_holds_nothing(tm
     assert holder.stdout.readline() == "held\n"
     try:
         with pytest.raises(InputError, match=rf"another tal-bench works there \(process {holder.pid} on"):
-            alone_in(tmp_path).__enter__()
+            study_lock(tmp_path).__enter__()
     finally:
         holder.kill()
         holder.wait()
-    with alone_in(tmp_path), pytest.raises(InputError, match="another"):
-        alone_in(tmp_path).__enter__()
-    with alone_in(tmp_path):
+    with study_lock(tmp_path), pytest.raises(InputError, match="another"):
+        study_lock(tmp_path).__enter__()
+    with study_lock(tmp_path):
         pass
     assert not list(tmp_path.iterdir()), "nothing is left"
 
@@ -44,7 +44,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         (runs / name).write_text("{}")
     long_ago = time.time() - 2 * ABANDONED
     os.utime(runs / ".a.json.x1", (long_ago, long_ago))
-    with alone_in(tmp_path):
+    with study_lock(tmp_path):
         assert {f.name for f in runs.iterdir()} == {".b.json.x2", "ended.json", "going.resume"}
 
 

@@ -10,7 +10,7 @@ from tiny import tiny_spec
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import Conv, answering
+from tal_bench.models.layers import Conv, prepare_for_inference
 from tal_bench.models.ops.packed_weights import available
 from tal_bench.models.ops.winograd import LONG, WIDE
 from tal_bench.models.registry import detector_spec, get_model
@@ -32,7 +32,7 @@ def wide(kernel: int, stride: int = 1) -> Conv:
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1)])
 def test_wide_layers_in_full_precision_answer_as_they_did(kernel: int, stride: int, T: int) -> None:
     conv = wide(kernel, stride)
-    frozen = answering(conv)
+    frozen = prepare_for_inference(conv)
     assert isinstance(frozen, Conv)
     assert (frozen.packed is not None) == (kernel == 1 and available(torch.float32))
     assert (frozen.filters is not None) == (kernel == 3)
@@ -43,7 +43,7 @@ def test_wide_layers_in_full_precision_answer_as_they_did(kernel: int, stride: i
 
 
 def test_what_is_ready_counts_as_memory() -> None:
-    frozen = answering(nn.Sequential(wide(1), wide(3)))
+    frozen = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
     dense, taps = (part.weight.nbytes for part in frozen)
     assert [part.ready_bytes for part in frozen] == [
         dense if available(torch.float32) else 0,
@@ -56,11 +56,11 @@ def test_filters_that_are_ready_are_those_of_every_pass() -> None:
     conv = wide(3)
     x = torch.randn(2, LONG, WIDE)
     with torch.inference_mode():
-        assert torch.equal(answering(conv)(x), conv(x))
+        assert torch.equal(prepare_for_inference(conv)(x), conv(x))
 
 
 def test_autocast_and_gradients_pass_the_plain_weights_of_full_precision() -> None:
-    frozen = answering(nn.Sequential(wide(1), wide(3)))
+    frozen = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
     for part in frozen:
         x = torch.randn(1, LONG, WIDE, requires_grad=True)
         part(x).sum().backward()
@@ -75,13 +75,13 @@ def narrow(kernel: int) -> Conv:
 
 def test_narrow_layers_and_other_precisions_stay_as_they_are() -> None:
     for frozen in (
-        answering(narrow(1)),
-        answering(narrow(3)),
-        answering(wide(3, 2)),
-        answering(wide(3).double()),
+        prepare_for_inference(narrow(1)),
+        prepare_for_inference(narrow(3)),
+        prepare_for_inference(wide(3, 2)),
+        prepare_for_inference(wide(3).double()),
     ):
         assert isinstance(frozen, Conv) and frozen.packed is None and frozen.filters is None
-    assert answering(wide(1).double()).weight.dtype == torch.float64
+    assert prepare_for_inference(wide(1).double()).weight.dtype == torch.float64
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -15,7 +15,7 @@ from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.models.detector import Detector
-from tal_bench.studies.imported_teacher import Brought, bring, check_taught
+from tal_bench.studies.imported_teacher import ImportedTeacher, bring, check_teaches
 from tal_bench.studies.rows import expected_runs, plan_rows
 from tal_bench.studies.run_specs import Context, teacher_model
 
@@ -41,7 +41,7 @@ def write(folder: Path, **changes: Any) -> Path:
     return folder / "af.safetensors"
 
 
-def fitted(folder: Path, streams: Streams | None = None, **changes: Any) -> Brought:
+def fitted(folder: Path, streams: Streams | None = None, **changes: Any) -> ImportedTeacher:
     dataset = tiny_spec(streams) if streams else tiny_spec()
     return bring(write(folder, **changes), dataset, CLASSES)
 
@@ -115,7 +115,7 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     assert "every 5 of 10" in grid
 
 
-def given(folder: Path, brought: Brought, **changes: Any) -> Context:
+def given(folder: Path, brought: ImportedTeacher, **changes: Any) -> Context:
     return context(folder, brought=brought, teacher=brought.name, **changes)
 
 
@@ -131,10 +131,10 @@ def test_it_stands_where_a_variant_wants_what_it_reads(tmp_path: Path) -> None:
 def test_it_is_tested_once_and_never_trained(tmp_path: Path) -> None:
     brought = fitted(tmp_path)
     about = given(tmp_path, brought)
-    runs = {about.run(brought.name, p, s, {"lr": 2.0}).hash for p in ("tune", "final") for s in (0, 1)}
+    runs = {about.run(brought.name, p, s, {"lr": 2.0}).hash for p in ("tuning", "final") for s in (0, 1)}
     assert len(runs) == 1
-    spec = about.run(brought.name, "tune", 5, {})
-    assert (spec.weights, spec.protocol, spec.seed) == (brought.weights, "final", 0)
+    spec = about.run(brought.name, "tuning", 5, {})
+    assert (spec.weights, spec.phase, spec.seed) == (brought.weights, "final", 0)
     assert spec.hash != spec.model_copy(update={"weights": "0" * 16}).hash
     assert spec.hash != spec.model_copy(update={"weights": None}).hash
     study = StudySpec(name="x", variants=("both",))
@@ -152,9 +152,9 @@ def test_a_teacher_that_no_row_wants_is_refused(tmp_path: Path) -> None:
     brought = fitted(tmp_path, primary={"rgb": 8}, privileged={}, inputs="all")
     names, _ = plan_rows(StudySpec(name="x", variants=("both",)), given(tmp_path, brought))
     with pytest.raises(InputError, match="stands for teachers that read primary"):
-        check_taught(brought, names)
+        check_teaches(brought, names)
     names, _ = plan_rows(StudySpec(name="x", variants=("cross-structure",)), given(tmp_path, brought))
-    check_taught(brought, names)
+    check_teaches(brought, names)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ PROMISED = {
     "ablate": "--variant --dataset --student --teacher --trials --seeds --jobs --tracking-uri --reports "
     "--device --precision --budget --plugin",
     "train": "--dataset --variant --seed --budget --reports --device --precision --plugin",
-    "evaluate": "--ground-truth --detections --tiou --subset --exclude --protocol --per-class --json",
+    "evaluate": "--ground-truth --detections --tiou --subset --exclude --ap-method --per-class --json",
     "profile": "--frames --channels --classes --device --precision --threads --json",
     "list": "--plugin",
     "data list": "--plugin",
@@ -108,7 +108,7 @@ def test_unknown_names_in_a_file_are_told_with_the_file(tmp_path: Path) -> None:
 def test_ablate_hands_its_flags_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[StudySpec, Any]] = []
     stub = types.ModuleType("tal_bench.studies.ablate")
-    stub.StudyOptions = types.SimpleNamespace  # type: ignore[attr-defined]
+    stub.ExecutionOptions = types.SimpleNamespace  # type: ignore[attr-defined]
     stub.ablate = lambda spec, options: calls.append((spec, options))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tal_bench.studies.ablate", stub)
     words = "--variant self --variant both --trials 2 --seeds 1 --jobs 2 --device cpu --precision fp32"
@@ -253,7 +253,7 @@ def test_evaluate_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "protocol": "activitynet",
+        "ap_method": "activitynet",
         "map": {"0.50": 1.0, "0.75": 0.5},
         "average_map": 0.75,
         "per_class": {"run": {"0.50": 1.0, "0.75": 0.5}},

@@ -12,7 +12,7 @@ import pytest
 
 from tal_bench.errors import DataError, InputError, TalBenchError
 from tal_bench.execution import dask_workers as cluster
-from tal_bench.execution.dask_workers import DaskWorkers, on_worker
+from tal_bench.execution.dask_workers import DaskWorkerPool, on_worker
 from tal_bench.system.worker_pool import WorkerLostError
 
 distributed = pytest.importorskip("distributed")
@@ -21,9 +21,9 @@ distributed = pytest.importorskip("distributed")
 def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no scheduler answers"):
-        DaskWorkers("tcp://127.0.0.1:9", 1, "cpu", (), tmp_path)
+        DaskWorkerPool("tcp://127.0.0.1:9", 1, "cpu", (), tmp_path)
     with pytest.raises(InputError, match="no scheduler answers"):
-        DaskWorkers("nonsense", 1, "cpu", (), tmp_path)
+        DaskWorkerPool("nonsense", 1, "cpu", (), tmp_path)
 
 
 def test_a_worker_without_the_folder_says_where_it_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from study_parts import context, result_of, run_spec
 
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
-from tal_bench.execution.executors import InProcess
+from tal_bench.execution.executors import InProcessPool
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.protocol import StudentRow, student_row
@@ -23,7 +23,7 @@ from tal_bench.system.worker_pool import WorkerLostError
 Behaviour = Callable[[Job], RunResult]
 
 
-class Stage(Executor):
+class FakeExecutor(Executor):
     """Computes nothing: plays results, one `submit` at a time, and remembers what was asked for."""
 
     def __init__(self, play: Behaviour = lambda job: result_of(job.spec)) -> None:
@@ -58,7 +58,7 @@ def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> Plan:
     return RowRecord(name=name, kind="student", model=spec.model, modalities="rgb", finals=tuple(hashes))
 
 
-class Heard:
+class RecordingCallback:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, str, bool]] = []
 
@@ -67,7 +67,7 @@ class Heard:
 
 
 def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
-    stage, heard = Stage(), Heard()
+    stage, heard = FakeExecutor(), RecordingCallback()
     plans = [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))]
     rows = drive(plans, stage, lambda: 1, heard)
     assert [j.spec.seed for j in stage.jobs] == [1, 2, 3, 4]
@@ -81,14 +81,19 @@ def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
 
 
 def test_workers_are_kept_busy_with_what_comes_later(tmp_path: Path) -> None:
-    stage = Stage()
-    drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))], stage, lambda: 2, Heard())
+    stage = FakeExecutor()
+    drive(
+        [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))],
+        stage,
+        lambda: 2,
+        RecordingCallback(),
+    )
     assert {j.spec.seed for j in stage.jobs[:2]} == {1, 3}
 
 
 def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
     for workers in (1, 3):
-        stage, heard = Stage(), Heard()
+        stage, heard = FakeExecutor(), RecordingCallback()
         folder = tmp_path / str(workers)
         plans = [("a", plan(folder, [1, 2])), ("b", plan(folder, [2, 1], [3])), ("c", plan(folder, [3], [1]))]
         rows = drive(plans, stage, lambda n=workers: n, heard)  # type: ignore[misc]
@@ -101,16 +106,16 @@ def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
 
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
-    stage, heard = Stage(), Heard()
+    stage, heard = FakeExecutor(), RecordingCallback()
     drive([("a", plan(tmp_path, [1, 1], [1]))], stage, lambda: 2, heard)
     assert len(stage.jobs) == 1
     assert len(heard.calls) == 1
 
 
 def test_results_on_disk_are_not_computed_again(tmp_path: Path) -> None:
-    first, second = Stage(), Stage()
-    rows = drive([("a", plan(tmp_path, [1], [2]))], first, lambda: 1, Heard())
-    heard = Heard()
+    first, second = FakeExecutor(), FakeExecutor()
+    rows = drive([("a", plan(tmp_path, [1], [2]))], first, lambda: 1, RecordingCallback())
+    heard = RecordingCallback()
     assert drive([("a", plan(tmp_path, [1], [2]))], second, lambda: 1, heard) == rows
     assert not second.jobs
     assert [fresh for *_, fresh in heard.calls] == [False, False]
@@ -120,19 +125,19 @@ def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None
     status = {1: "pruned", 2: "failed"}
     drive(
         [("a", plan(tmp_path, [1, 2]))],
-        Stage(lambda j: result_of(j.spec, status[j.spec.seed])),
+        FakeExecutor(lambda j: result_of(j.spec, status[j.spec.seed])),
         lambda: 1,
-        Heard(),
+        RecordingCallback(),
     )
-    again, heard = Stage(), Heard()
+    again, heard = FakeExecutor(), RecordingCallback()
     drive([("a", plan(tmp_path, [1, 2]))], again, lambda: 1, heard)
     assert [j.spec.seed for j in again.jobs] == [2]
     assert ("a", 2, "finished", True) in heard.calls
 
 
 def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
-    stage = Stage(lambda j: result_of(j.spec, "failed" if j.spec.seed == 1 else "finished"))
-    heard = Heard()
+    stage = FakeExecutor(lambda j: result_of(j.spec, "failed" if j.spec.seed == 1 else "finished"))
+    heard = RecordingCallback()
     rows = drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, lambda: 1, heard)
     assert rows.keys() == {"a", "b"}
     assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3], "a failure is not repeated within a study"
@@ -141,9 +146,9 @@ def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("variant", ["both", "self", "c2ms-both"])
 def test_a_student_row_survives_failing_teachers(tmp_path: Path, variant: str) -> None:
-    stage = Stage(lambda j: result_of(j.spec, "failed"))
+    stage = FakeExecutor(lambda j: result_of(j.spec, "failed"))
     asked = StudentRow(variant, variants.get(variant), context(tmp_path))
-    row = drive([(variant, student_row(asked))], stage, lambda: 2, Heard())[variant]
+    row = drive([(variant, student_row(asked))], stage, lambda: 2, RecordingCallback())[variant]
     assert len(row.finals) == 2
     assert row.settings == variants.get(variant).defaults()
 
@@ -153,7 +158,7 @@ def test_bad_input_ends_the_study_and_says_why(tmp_path: Path) -> None:
         raise InputError("is broken", where="features.npy")
 
     with pytest.raises(InputError, match="is broken"):
-        drive([("a", plan(tmp_path, [1]))], Stage(play), lambda: 1, Heard())
+        drive([("a", plan(tmp_path, [1]))], FakeExecutor(play), lambda: 1, RecordingCallback())
 
 
 def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> None:
@@ -162,8 +167,8 @@ def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> 
             raise WorkerLostError("its worker process died 3 times")
         return result_of(asked.spec)
 
-    heard = Heard()
-    rows = drive([("a", plan(tmp_path, [1], [2]))], Stage(play), lambda: 1, heard)
+    heard = RecordingCallback()
+    rows = drive([("a", plan(tmp_path, [1], [2]))], FakeExecutor(play), lambda: 1, heard)
     assert heard.calls == [("a", 1, "failed", True), ("a", 2, "finished", True)]
     kept = StudyFolder(tmp_path).read_run(rows["a"].finals[0])
     assert kept is not None
@@ -174,7 +179,7 @@ def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
     there = iter([1, 1, 2, 2, 2, 2, 2, 2])
     open_now: list[Future[Any]] = []
 
-    class Slow(Stage):
+    class Slow(FakeExecutor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
             open_now.append(future)
@@ -184,7 +189,7 @@ def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
                     waiting.set_result(result_of(asked.spec))
             return future
 
-    drive([("a", plan(tmp_path, [1, 2]))], Slow(), lambda: next(there), Heard())
+    drive([("a", plan(tmp_path, [1, 2]))], Slow(), lambda: next(there), RecordingCallback())
 
 
 @pytest.mark.parametrize("place", ["executor", "listener"])
@@ -192,14 +197,14 @@ def test_ctrl_c_goes_through(tmp_path: Path, place: str, monkeypatch: pytest.Mon
     def interrupted(*args: object) -> RunResult:
         raise KeyboardInterrupt
 
-    heard: Any = interrupted if place == "listener" else Heard()
-    executor: Executor = Stage() if place == "listener" else InProcess()
+    heard: Any = interrupted if place == "listener" else RecordingCallback()
+    executor: Executor = FakeExecutor() if place == "listener" else InProcessPool()
     monkeypatch.setattr("tal_bench.studies.scheduler.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         drive([("a", plan(tmp_path, [1]))], executor, lambda: 1, heard)
 
 
 def test_in_process_errors_are_in_the_future() -> None:
-    future = InProcess().submit(int, "x")
+    future = InProcessPool().submit(int, "x")
     assert isinstance(future.exception(), ValueError)
-    assert InProcess().submit(int, "7").result() == 7
+    assert InProcessPool().submit(int, "7").result() == 7

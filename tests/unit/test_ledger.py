@@ -16,7 +16,7 @@ from tal_bench.errors import InputError
 from tal_bench.results.records import EpochRecord
 from tal_bench.tuning import trial_mirror as ledger_module
 from tal_bench.tuning.storage import database_url
-from tal_bench.tuning.trial_mirror import Ledger
+from tal_bench.tuning.trial_mirror import TrialMirror
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SPACE = {"lr": Range(low=0.1, high=10.0), "soft_weight": Range(low=0.1, high=0.9, log=False)}
@@ -42,7 +42,7 @@ def states(place: str) -> list[str]:
 
 
 def test_trials_appear_while_they_happen(place: str) -> None:
-    ledger = Ledger(place, "study")
+    ledger = TrialMirror(place, "study")
     ledger.asked("both", SPACE, SETTINGS, HASHES)
     assert states(place) == ["RUNNING"] * 4
     assert [trial.params for trial in trials(place)] == SETTINGS
@@ -60,18 +60,18 @@ def test_trials_appear_while_they_happen(place: str) -> None:
 
 
 def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> None:
-    Ledger(place, "study").asked("both", SPACE, SETTINGS[:2], HASHES[:2])
+    TrialMirror(place, "study").asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     if "://" not in place:
         with Path(place).open("a") as file:
             file.write('{"op_code":4,"work')  # killed while it wrote
-    again = Ledger(place, "study")
+    again = TrialMirror(place, "study")
     again.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     for spec in SPECS[:2]:
         again.ended("both", result_of(spec))
     again.asked("both", SPACE, SETTINGS[2:], HASHES[2:])
     again.close(wait=True)
     assert states(place) == ["COMPLETE"] * 2 + ["RUNNING"] * 2
-    third = Ledger(place, "study")
+    third = TrialMirror(place, "study")
     for part in (slice(0, 2), slice(2, 4)):
         third.asked("both", SPACE, SETTINGS[part], HASHES[part])
     for spec in SPECS:
@@ -83,10 +83,10 @@ def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> N
 
 
 def test_a_failed_trial_that_is_done_again_is_a_retry(place: str) -> None:
-    first = Ledger(place, "study")
+    first = TrialMirror(place, "study")
     first.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
     first.ended("both", result_of(SPECS[0], "failed"))
-    again = Ledger(place, "study")
+    again = TrialMirror(place, "study")
     again.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
     again.ended("both", result_of(SPECS[0]))
     assert states(place) == ["FAIL", "COMPLETE"]
@@ -99,7 +99,7 @@ def test_a_storage_that_was_away_is_filled_when_it_is_back(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tal_bench.system.retry.FIRST", 0.05)
-    ledger = Ledger(place, "study")
+    ledger = TrialMirror(place, "study")
     ledger.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
     with monkeypatch.context() as patch:
         patch.setattr(type(ledger._storage), "set_trial_state_values", lambda *_: 1 / 0)
@@ -115,7 +115,7 @@ def test_a_storage_that_was_away_is_filled_when_it_is_back(
 def test_running_trials_give_signs_of_life(tmp_path: Path) -> None:
     import sqlite3
 
-    ledger = Ledger(f"sqlite:///{tmp_path / 'x.db'}", "study")
+    ledger = TrialMirror(f"sqlite:///{tmp_path / 'x.db'}", "study")
     ledger.asked("both", SPACE, SETTINGS, HASHES)
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("select count(*) from trial_heartbeats").fetchall() == [(4,)]

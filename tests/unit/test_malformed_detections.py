@@ -197,7 +197,7 @@ def test_ground_truth(case: Case, folder: Path) -> None:
         (["--tiou", "0.7:0.3:0.1"], "--tiou: got '0.7:0.3:0.1'"),
         (["--tiou", "50"], "--tiou: got '50'"),
         (["--exclude", "zz"], "--exclude zz: no such video"),
-        (["--protocol", "coco"], "--protocol coco"),
+        (["--ap-method", "coco"], "--ap-method coco"),
         (["--subset", "val"], "no video of subset 'val'"),
         (["found.csv"], "found.csv: no such file"),
     ],

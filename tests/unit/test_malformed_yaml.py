@@ -118,7 +118,7 @@ TABLE = (
     ("unknown setting", keys(training={"lrr": 1}), ("training: unknown setting 'lrr'",)),
     ("setting out of range", keys(training={"lr": -1}), ("lr", "greater than 0", "-1")),
     ("unknown setting of a network", keys(detector={"depth": 1}), ("detector: 'depth'",)),
-    ("unknown protocol", keys(protocol="coco"), ("protocol", "'coco'")),
+    ("unknown AP method", keys(ap_method="coco"), ("ap_method", "'coco'")),
 )  # fmt: skip
 
 

@@ -210,7 +210,7 @@ def test_thumos_protocol_is_that_of_a_plain_loop(seed: int) -> None:
     unclear = np.random.default_rng(seed).random(len(gt)) < 0.15
     gt["label"] = np.where(unclear, "Ambiguous", gt["label"])
     result = thumos_ap(det, gt, THRESHOLDS)
-    assert "Ambiguous" not in result.classes and result.protocol == "thumos14"
+    assert "Ambiguous" not in result.classes and result.ap_method == "thumos"
     for k, label in enumerate(result.classes):
         for t, threshold in enumerate(THRESHOLDS):
             assert result.ap[t, k] == pytest.approx(plain_thumos(det, gt, label, threshold), abs=1e-12)

@@ -24,7 +24,7 @@ def record(variant: str, *models: str, seeds: int = 3, fingerprint: str = "f") -
         classes=("a",),
         test_videos=1,
         tiou=(0.5,),
-        protocol="p",
+        evaluation="p",
         rows=tuple(rows),
     )
 

@@ -12,7 +12,7 @@ from test_video_weights import NET, extraction
 from tal_bench.cli import main
 from tal_bench.config.extraction import FILE
 from tal_bench.errors import DataError
-from tal_bench.extraction.decoding import Footage
+from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.streams import complete
 from tal_bench.profiling import pipeline as minute
 from tal_bench.profiling.extraction import made_up_video
@@ -92,7 +92,7 @@ def test_a_video_must_be_long_enough(tmp_path: Path) -> None:
 
 def test_made_up_clips_are_of_the_size() -> None:
     with made_up_video(32, 8, 1.0) as path:
-        frames = list(Footage(path))
+        frames = list(VideoReader(path))
     assert len(frames) == 8
     assert frames[0].shape == (32, 32, 3)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import Conv, DepthwiseConv, answering
+from tal_bench.models.layers import Conv, DepthwiseConv, prepare_for_inference
 from tal_bench.models.ops.packed_weights import Packed, available
 
 pytestmark = pytest.mark.skipif(
@@ -32,7 +32,7 @@ def layer(kernel: int = 1, stride: int = 1, *, bias: bool = True) -> Conv:
 def test_they_give_what_plain_weights_give(kernel: int, stride: int, T: int, bias: bool) -> None:
     if kernel == 3 and stride == 2 and T % 2:
         pytest.skip("strided convolutions take an even length")
-    frozen = answering(layer(kernel, stride, bias=bias), torch.bfloat16)
+    frozen = prepare_for_inference(layer(kernel, stride, bias=bias), torch.bfloat16)
     assert isinstance(frozen, Conv) and frozen.packed is not None
     x = torch.randn(2, T, 32)
     plain = F.conv1d(
@@ -50,7 +50,7 @@ def test_they_give_what_plain_weights_give(kernel: int, stride: int, T: int, bia
 
 
 def test_gradients_pass_the_plain_weights() -> None:
-    frozen = answering(layer(), torch.bfloat16)
+    frozen = prepare_for_inference(layer(), torch.bfloat16)
     x = torch.randn(2, 8, 32, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         frozen(x).float().sum().backward()
@@ -59,15 +59,15 @@ def test_gradients_pass_the_plain_weights() -> None:
 
 def test_only_matrices_are_packed() -> None:
     network = nn.Sequential(layer(), DepthwiseConv(48), nn.Conv1d(48, 4, 1))
-    frozen = answering(network, torch.bfloat16)
+    frozen = prepare_for_inference(network, torch.bfloat16)
     assert [isinstance(getattr(part, "packed", None), Packed) for part in frozen] == [True, False, False]
     assert network[0].packed is None, "the network itself goes on learning"
     assert set(frozen.state_dict()) == set(network.state_dict())
 
 
 def test_a_copy_answers_alike() -> None:
-    frozen = answering(layer(3), torch.bfloat16)
+    frozen = prepare_for_inference(layer(3), torch.bfloat16)
     x = torch.randn(1, 8, 32)
     with torch.inference_mode():
         assert torch.equal(copy.deepcopy(frozen)(x), frozen(x))
-        assert torch.equal(answering(frozen, torch.bfloat16)(x), frozen(x))
+        assert torch.equal(prepare_for_inference(frozen, torch.bfloat16)(x), frozen(x))

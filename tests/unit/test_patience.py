@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tal_bench.system import retry as patience
-from tal_bench.system.retry import Patient
+from tal_bench.system.retry import RetryQueue
 
 
-class Clock:
+class StepTimer:
     def __init__(self) -> None:
         self.now, self.slept = 1000.0, list[float]()
 
@@ -35,15 +35,15 @@ class Server:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StepTimer:
+    made = StepTimer()
     monkeypatch.setattr(patience, "time", made)
     return made
 
 
-def test_what_was_missed_comes_later_in_its_order(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_missed_comes_later_in_its_order(clock: StepTimer, caplog: pytest.LogCaptureFixture) -> None:
     server, resets = Server(), list[None]()
-    patient = Patient("the server", lambda: resets.append(None))
+    patient = RetryQueue("the server", lambda: resets.append(None))
     patient.do(lambda: server.take(0))
     server.up = False
     with caplog.at_level(logging.WARNING):
@@ -59,22 +59,22 @@ def test_what_was_missed_comes_later_in_its_order(clock: Clock, caplog: pytest.L
     assert server.got == list(range(9))
 
 
-def test_pauses_double_up_to_a_minute(clock: Clock) -> None:
+def test_pauses_double_up_to_a_minute(clock: StepTimer) -> None:
     server = Server()
     server.up = False
-    patient = Patient("the server")
+    patient = RetryQueue("the server")
     patient.do(lambda: server.take(0))
     assert not patient.settle(400.0)
     assert clock.slept == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60], "at the end it is asked at once"
 
 
-def test_what_can_never_succeed_holds_up_nothing(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_can_never_succeed_holds_up_nothing(clock: StepTimer, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
 
     def wrong() -> None:
         raise KeyError("mistake")
 
-    patient = Patient("the server")
+    patient = RetryQueue("the server")
     with caplog.at_level(logging.WARNING):
         patient.do(wrong)
     patient.do(lambda: server.take(1))

@@ -18,7 +18,7 @@ from tal_bench.results.records import RunResult
 from tal_bench.studies import run as runs
 from tal_bench.studies.run import Job, run
 from tal_bench.training import train as training
-from tal_bench.training.training_checkpoint import Keeper
+from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 __all__ = ["dataset"]  # a fixture
 EPOCHS = FAST.model_copy(update={"epochs": 4, "validate_every": 1, "input_noise": 0.1})
@@ -40,14 +40,14 @@ def outcome(folder: Path, spec: RunSpec) -> dict[str, Any]:
 
 def kill_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
     """Die when the state of an epoch has been written."""
-    keep = Keeper.keep
+    keep = TrainingCheckpointer.save
 
-    def keep_and_die(self: Keeper, done: int, *rest: Any) -> None:
+    def keep_and_die(self: TrainingCheckpointer, done: int, *rest: Any) -> None:
         keep(self, done, *rest)
         if done == epoch:
             raise Killed
 
-    patch.setattr(Keeper, "keep", keep_and_die)
+    patch.setattr(TrainingCheckpointer, "save", keep_and_die)
 
 
 def epochs_trained(patch: pytest.MonkeyPatch) -> list[object]:
@@ -72,7 +72,7 @@ def specs(dataset: DatasetSpec) -> dict[str, RunSpec]:
     return {
         "teacher": teacher,
         "distilled": student,
-        "tuning": student.model_copy(update={"protocol": "tune"}),
+        "tuning": student.model_copy(update={"phase": "tuning"}),
         "transformer": spec_of(dataset, "actionformer", train=EPOCHS),
         "trident": spec_of(dataset, "tridet", train=EPOCHS),
     }
@@ -86,9 +86,9 @@ def test_an_interrupted_training_is_bitwise_the_uninterrupted_one(
     for folder in (tmp_path / "whole", tmp_path / "killed"):
         if spec.distill:
             run(Job(specs["teacher"], folder))
-    history = ({1: 50.0, 2: 50.0, 3: 50.0, 4: 50.0},) if spec.protocol == "tune" else None
+    history = ({1: 50.0, 2: 50.0, 3: 50.0, 4: 50.0},) if spec.phase == "tuning" else None
     run(Job(spec, tmp_path / "whole", history=history))
-    job = Job(spec, tmp_path / "killed", history=history, keep_every=0.0)
+    job = Job(spec, tmp_path / "killed", history=history, checkpoint_every=0.0)
     for epoch in (1, 3):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             kill_after(epoch, patch)
@@ -121,11 +121,11 @@ def test_a_damaged_state_starts_the_training_anew(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    job = Job(specs["transformer"], tmp_path, keep_every=0.0)
+    job = Job(specs["transformer"], tmp_path, checkpoint_every=0.0)
     kept = job.spec if harm != "another run's" else job.spec.model_copy(update={"seed": 5})
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after(2, patch)
-        run(Job(kept, tmp_path, keep_every=0.0))
+        run(Job(kept, tmp_path, checkpoint_every=0.0))
     folder = StudyFolder(tmp_path)
     content = bytearray(folder.run_file(kept.hash, ".resume").read_bytes())
     if harm == "a bit":
@@ -150,14 +150,14 @@ def test_a_full_disk_costs_the_state_alone(
         raise DiskFullError("the disk is full", where=path)
 
     monkeypatch.setattr("tal_bench.training.training_checkpoint.write_atomically", refuse)
-    assert run(Job(specs["transformer"], tmp_path, keep_every=0.0)).status == "finished"
+    assert run(Job(specs["transformer"], tmp_path, checkpoint_every=0.0)).status == "finished"
     assert "disk is full" in caplog.text
 
 
 def test_a_run_that_failed_keeps_no_state(
     specs: dict[str, RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job(specs["transformer"], tmp_path, keep_every=0.0)
+    job = Job(specs["transformer"], tmp_path, checkpoint_every=0.0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after(2, patch)
         run(job)

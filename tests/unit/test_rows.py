@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from study_parts import context, result_of
-from test_drive import Heard, Stage
+from test_drive import FakeExecutor, RecordingCallback
 from tiny import tiny_spec
 
 from tal_bench.config import Budget, RunSpec, StudySpec
@@ -32,13 +32,13 @@ LAVISH = Budget(trials=3, seeds=2, generation=2, paired_teachers=True, teacher_l
 
 def played(
     spec: StudySpec, given: Context, workers: int = 1
-) -> tuple[dict[str, RowRecord], list[RunSpec], Heard]:
+) -> tuple[dict[str, RowRecord], list[RunSpec], RecordingCallback]:
     """Rows, runs in the order of their computation, and what was heard."""
 
     def play(job: Job) -> Any:
         return result_of(job.spec, score=10 * job.spec.train.lr)
 
-    stage, heard = Stage(play), Heard()
+    stage, heard = FakeExecutor(play), RecordingCallback()
     rows = drive(plan_rows(spec, given)[1], stage, lambda: workers, heard)
     return rows, [job.spec for job in stage.jobs], heard
 
@@ -146,7 +146,7 @@ def test_rows_differ_in_teachers_and_terms_alone(tmp_path: Path) -> None:
             assert (spec.distill is None) == (name == "none")
         assert by_hash[row.trials[0]].train.lr == base[0].train.lr or row.settings["lr"] != 1.0
         assert {by_hash[h].seed for h in row.trials} == {TUNING_SEED}
-        assert {by_hash[h].protocol for h in row.trials} == {"tune"}
+        assert {by_hash[h].phase for h in row.trials} == {"tuning"}
 
 
 def test_the_first_trial_has_the_default_settings(tmp_path: Path) -> None:
@@ -171,12 +171,12 @@ def test_who_teaches_whom(tmp_path: Path, paired: bool) -> None:
         assert {role: use.model for role, use in distill.teachers.items()} == rows["both"].teachers
         for use in distill.teachers.values():
             teacher = by_hash[use.run]
-            assert (teacher.protocol, teacher.seed) == ("final", seed if paired else 0)
+            assert (teacher.phase, teacher.seed) == ("final", seed if paired else 0)
             assert teacher.distill is None
             assert use.run in rows[use.model].finals, "the teacher's row shows the run that taught"
     tuned = by_hash[rows["both"].trials[0]].distill
     assert tuned is not None
-    assert {by_hash[use.run].protocol for use in tuned.teachers.values()} == {"tune"}
+    assert {by_hash[use.run].phase for use in tuned.teachers.values()} == {"tuning"}
 
 
 def test_teachers_take_the_best_of_the_budgets_rates(tmp_path: Path) -> None:

@@ -117,10 +117,10 @@ def test_every_row_starts_from_the_same_weights_of_a_seed(dataset: DatasetSpec, 
 
 
 @pytest.mark.parametrize(
-    ("protocol", "parts"), [("tune", ("train", "validation")), ("final", ("train+validation", "test"))]
+    ("phase", "parts"), [("tuning", ("train", "validation")), ("final", ("train+validation", "test"))]
 )
 def test_tuning_never_sees_the_test_videos(
-    dataset: DatasetSpec, tmp_path: Path, protocol: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+    dataset: DatasetSpec, tmp_path: Path, phase: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Sequence[str]] = {}
     real_train, real_predict = runs.train, runs.predict
@@ -135,7 +135,7 @@ def test_tuning_never_sees_the_test_videos(
 
     monkeypatch.setattr(runs, "train", train)
     monkeypatch.setattr(runs, "predict", predict)
-    run(Job(spec_of(dataset, protocol=protocol), tmp_path))
+    run(Job(spec_of(dataset, phase=phase), tmp_path))
     data = runs.open_cached(dataset, ("rgb",), None)
     assert seen["train"] == data.ids(parts[0])
     assert seen["evaluate"] == data.ids(parts[1])
@@ -200,7 +200,7 @@ def test_a_diverging_run_fails_and_keeps_no_weights(
 
 def test_a_hopeless_trial_is_pruned(dataset: DatasetSpec, tmp_path: Path) -> None:
     long = FAST.model_copy(update={"epochs": 4, "validate_every": 1})
-    spec = spec_of(dataset, protocol="tune", train=long)
+    spec = spec_of(dataset, phase="tuning", train=long)
     better = tuple(dict.fromkeys(range(1, 5), 101.0) for _ in range(3))
     result = run(Job(spec, tmp_path, history=better))
     assert result.status == "pruned"

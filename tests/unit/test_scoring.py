@@ -103,7 +103,7 @@ FOUND = pd.DataFrame(
 def test_the_protocol_is_the_datasets() -> None:
     spec = tiny_spec()
     one = average_precision(spec, FOUND, TRUTH, ["v", "w"])
-    other = average_precision(spec.model_copy(update={"protocol": "thumos"}), FOUND, TRUTH, ["v", "w"])
+    other = average_precision(spec.model_copy(update={"ap_method": "thumos"}), FOUND, TRUTH, ["v", "w"])
     assert one.average == interpolated_ap(FOUND, TRUTH, spec.tiou, videos=["v", "w"]).average
     assert other.average == thumos_ap(FOUND, TRUTH, spec.tiou, videos=["v", "w"]).average
     assert one.average != other.average
@@ -121,7 +121,7 @@ def test_recall_is_reported_where_the_dataset_asks() -> None:
 def test_the_protocol_in_words() -> None:
     spec = tiny_spec()
     assert described(spec) == "ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test"
-    changes = {"protocol": "thumos", "exclude": ("a", "b"), "tiou": (0.5, 0.75, 0.95), "folds": 5, "fold": 1}
+    changes = {"ap_method": "thumos", "exclude": ("a", "b"), "tiou": (0.5, 0.75, 0.95), "folds": 5, "fold": 1}
     told = described(spec.model_copy(update=changes))
     assert told == "original THUMOS'14 AP, tIoU 0.5, 0.75, 0.95, on fold 2 of 5, without a, b"
     assert "external scores (best 2)" in described(spec.model_copy(update={"scores": Path("x.json")}))

@@ -11,7 +11,7 @@ from fake_study import write_fake_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_parts import context, result_of, run_spec
-from test_drive import Heard, Stage
+from test_drive import FakeExecutor, RecordingCallback
 
 from tal_bench.config import Budget, Range, RowSpec, StudySpec, parse_spec
 from tal_bench.errors import InputError
@@ -194,7 +194,7 @@ def played(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any
         given_.objective, given_.sampler, given_.pruner, given_.search, given_.patience, given_.start
     )
     shared = context(folder, budget=given_.spending.model_copy(update={"seeds": 2}), tuning=tuning)
-    stage, heard = Stage(play), Heard()
+    stage, heard = FakeExecutor(play), RecordingCallback()
     rows = drive(plan_rows(given_, shared)[1], stage, lambda: workers, heard)
     before = len(heard.calls)
     assert before == expected_runs(given_, shared)
@@ -237,19 +237,25 @@ def test_patience_ends_a_search_alike_for_all_workers(tmp_path: Path) -> None:
 def _ended(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any], int, int]:
     tuning = Tuning(search=given_.search, patience=given_.patience)
     shared = context(folder, budget=given_.spending, tuning=tuning)
-    stage = Stage(lambda job: result_of(job.spec, score=-abs(job.spec.train.lr)))
-    return drive(plan_rows(given_, shared)[1], stage, lambda: workers, Heard()), len(stage.jobs), 0
+    stage = FakeExecutor(lambda job: result_of(job.spec, score=-abs(job.spec.train.lr)))
+    return (
+        drive(plan_rows(given_, shared)[1], stage, lambda: workers, RecordingCallback()),
+        len(stage.jobs),
+        0,
+    )
 
 
 def test_time_that_is_over_begins_nothing_and_the_next_call_goes_on(tmp_path: Path) -> None:
     given_ = spec(variants=("both",))
     shared = context(tmp_path, budget=Budget(trials=2, seeds=1))
-    stage = Stage()
-    rows = drive(plan_rows(given_, shared)[1], stage, lambda: 2, Heard(), stop=lambda: len(stage.jobs) >= 3)
+    stage = FakeExecutor()
+    rows = drive(
+        plan_rows(given_, shared)[1], stage, lambda: 2, RecordingCallback(), stop=lambda: len(stage.jobs) >= 3
+    )
     assert len(stage.jobs) in (3, 4)
     assert "both" not in rows
-    again = Stage()
-    rows = drive(plan_rows(given_, shared)[1], again, lambda: 2, Heard())
+    again = FakeExecutor()
+    rows = drive(plan_rows(given_, shared)[1], again, lambda: 2, RecordingCallback())
     assert "both" in rows
     assert not {j.spec.hash for j in again.jobs} & {j.spec.hash for j in stage.jobs}
 

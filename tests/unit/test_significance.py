@@ -96,7 +96,7 @@ def draw_run(rng: np.random.Generator, truth: Truth, quality: np.ndarray) -> Mat
         gt_video=truth.video,
         gt_label=truth.label,
         gt_detection=np.where(right[:, :n_truth], place, -1),
-        protocol="interpolated",
+        ap_method="activitynet",
     )
 
 

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import DataError
-from tal_bench.extraction.decoding import Footage, thumbnails
+from tal_bench.extraction.decoding import VideoReader, thumbnails
 
 
 def levels(path: Path, **given: object) -> list[int]:
     """Brightness of every frame."""
-    return [int(frame[0, 0, 0]) for frame in Footage(path, **given)]  # type: ignore[arg-type]
+    return [int(frame[0, 0, 0]) for frame in VideoReader(path, **given)]  # type: ignore[arg-type]
 
 
 def test_frames_come_back_unchanged(tmp_path: Path) -> None:
     frames = noise_frames(12)
-    footage = Footage(write_clip(tmp_path / "a.mkv", frames))
+    footage = VideoReader(write_clip(tmp_path / "a.mkv", frames))
     np.testing.assert_array_equal(list(footage), frames)
     assert (footage.frames, footage.decoded, footage.truncated, footage.remark) == (12, 12, False, "")
     assert footage.fps == 30
@@ -72,12 +72,12 @@ def test_frames_cover_the_size_and_are_cut_from_the_middle(tmp_path: Path) -> No
     frame[:, :30, 0] = frame[:, 90:, 1] = 255  # red and green quarters on the sides
     frame[:, 30:90] = 100
     path = write_clip(tmp_path / "a.mkv", [frame] * 2)
-    (square, *_) = Footage(path, size=(30, 30))
+    (square, *_) = VideoReader(path, size=(30, 30))
     assert square.shape == (30, 30, 3)
     assert abs(square[:, 3:-3].astype(int) - 100).max() < 6, "the sides are cut off"
-    (tall, *_) = Footage(path, size=(120, 40))
+    (tall, *_) = VideoReader(path, size=(120, 40))
     assert tall.shape == (120, 40, 3)
-    (wide, *_) = Footage(path, size=(32, 128))
+    (wide, *_) = VideoReader(path, size=(32, 128))
     assert wide.shape == (32, 128, 3)
     assert wide[16, 2, 0] > 200 > wide[16, 2, 1]
     assert wide[16, -3, 1] > 200 > wide[16, -3, 0]
@@ -95,13 +95,13 @@ def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turned: int) -> Non
         (0, -1, 1, 0): "bottom left",
         (-1, 0, 0, -1): "bottom right",
     }[(first[0], first[1], first[2], first[3])]
-    upright = next(iter(Footage(path)))
+    upright = next(iter(VideoReader(path)))
     height, width = upright.shape[:2]
     assert (height, width) == ((32, 64) if turned == 180 else (64, 32))
     y, x = height // 4 + height // 2 * ("bottom" in shown), width // 4 + width // 2 * ("right" in shown)
     assert upright[y, x, 0] > 180
     assert upright[height - 1 - y, width - 1 - x, 0] < 80
-    scaled = next(iter(Footage(path, size=(48, 16))))
+    scaled = next(iter(VideoReader(path, size=(48, 16))))
     assert scaled.shape == (48, 16, 3)
 
 
@@ -112,7 +112,7 @@ def test_a_truncated_file_gives_what_it_has(tmp_path: Path, suffix: str, codec: 
     whole = write_clip(tmp_path / f"whole{suffix}", frames, codec=codec)
     part = tmp_path / f"part{suffix}"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    footage = Footage(part)
+    footage = VideoReader(part)
     count = len(list(footage))
     assert 20 < count < 60
     assert footage.truncated
@@ -131,7 +131,7 @@ def test_metadata_need_not_be_text(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert b"Lavf" in content
     path.write_bytes(content.replace(b"Lavf", b"La\xdcf"))
-    assert len(list(Footage(path))) == 3
+    assert len(list(VideoReader(path))) == 3
 
 
 def test_what_is_no_video_says_so(tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_what_is_no_video_says_so(tmp_path: Path) -> None:
         (".", "not a file"),
     ):
         with pytest.raises(DataError, match=message):
-            Footage(tmp_path / name)
+            VideoReader(tmp_path / name)

@@ -7,14 +7,14 @@ import pytest
 from clips import noise_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tal_bench.system.step_timer import Clock
 from torch import Tensor, nn
 
 from tal_bench.extraction import features as module
 from tal_bench.extraction.features import Stream, excerpts, extract
 from tal_bench.extraction.shipped_networks import Differences, StepFlow
-from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, Sight
+from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, SnippetSampler
 from tal_bench.extraction.snippets import flow_stacks, image_snippets, scale_flow, window_flow
+from tal_bench.system.step_timer import StepTimer
 
 
 class Flat(nn.Module):
@@ -65,7 +65,7 @@ def test_pieces_hold_every_frame_that_their_steps_look_at(
     ],
     ids=lambda sight: type(sight).__name__,
 )
-def test_pieces_change_nothing(sight: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_change_nothing(sight: SnippetSampler, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = noise_frames(41)
     streams = {"one": Stream(sight, Flat())}
     window = getattr(sight, "window", 1)
@@ -80,7 +80,7 @@ def test_pieces_change_nothing(sight: Sight, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_laps_tell_steps_apart() -> None:
-    clock = Clock()
+    clock = StepTimer()
     streams = {
         "rgb": Stream(CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3), Flat()),
         "flow": Stream(FlowStack(2, 3, "dis", 0.5), Flat()),

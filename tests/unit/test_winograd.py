@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tal_bench.models.ops import winograd
 from tal_bench.models.ops.kernels import dense_conv3
-from tal_bench.models.ops.op_shortcuts import plain_operations
+from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.models.ops.winograd import WinogradConv3
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
@@ -82,7 +82,7 @@ def test_a_published_detector_answers_as_with_direct_sums(name: str) -> None:
     batch = random_batch(architecture, architecture.max_length)
     with torch.inference_mode():
         ours = detector(batch)
-        with plain_operations():
+        with without_shortcuts():
             direct = detector(batch)
     assert not torch.equal(ours.logits[0], direct.logits[0])
     torch.testing.assert_close(ours.logits, direct.logits, atol=2e-5, rtol=0)

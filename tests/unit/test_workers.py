@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkers, WorkerLostError
+from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkerPool, WorkerLostError
 
 
 def die_first(note: Path) -> int:
@@ -31,7 +31,7 @@ def slowly(note: Path) -> int:
 
 
 def test_a_dead_worker_costs_its_own_call_alone(tmp_path: Path) -> None:
-    workers = LocalWorkers(2)
+    workers = LocalWorkerPool(2)
     assert workers.size() == 2
     slow = workers.submit(slowly, tmp_path / "slow")
     again = workers.submit(die_first, tmp_path / "again")

@@ -47,7 +47,7 @@ size: full                            # full: published networks and recipes; sm
 # fold: 0                             # the part tested on
 # Results:
 # tiou: [0.3, 0.4, 0.5, 0.6, 0.7]
-# protocol: activitynet               # or thumos, the development kit's own
+# ap_method: activitynet              # or thumos, the development kit's own
 # recall: [1, 5]                      # Recall@kx beside
 # scores: video_scores.json           # classes of whole videos; detectors then learn one class
 # Settings that differ from the published defaults, for all models or for one structure:

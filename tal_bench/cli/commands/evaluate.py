@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tal_bench.evaluation.mean_ap import MeanAP
 
 EVERY_SUBSET = "all"
-Protocol = Literal["activitynet", "thumos", "thumos14"]
+APMethod = Literal["activitynet", "thumos"]
 """`thumos14` is an older name of `thumos`."""
 
 
@@ -63,8 +63,8 @@ def evaluate(
             metavar="VIDEO|FILE", help="Video, or a list of videos, that does not count; repeatable."
         ),
     ] = None,
-    protocol: Annotated[
-        Protocol, typer.Option(help="They differ by several points and do not compare.")
+    ap_method: Annotated[
+        APMethod, typer.Option(help="They differ by several points and do not compare.")
     ] = "activitynet",
     per_class: Annotated[bool, typer.Option("--per-class", help="A line per class, too.")] = False,
     as_json: JsonOption = False,
@@ -75,17 +75,16 @@ def evaluate(
     names = column_names(files)
     truth = _ground_truth(ground_truth, subset, exclude or ())
     evaluated = [
-        _evaluate(name, file, truth, thresholds, protocol) for name, file in zip(names, files, strict=True)
+        _evaluate(name, file, truth, thresholds, ap_method) for name, file in zip(names, files, strict=True)
     ]
     counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
     if as_json:
         values = {
-            one.name: {**one.result.as_dict(), "protocol": protocol, **counts, "detections": one.detections}
-            for one in evaluated
+            one.name: {**one.result.as_dict(), **counts, "detections": one.detections} for one in evaluated
         }
         typer.echo(json.dumps(values if len(files) > 1 else values[names[0]], indent=1))
         return
-    title = f"{ground_truth.name}, subset {subset}, {protocol} protocol"
+    title = f"{ground_truth.name}, subset {subset}, {ap_method} AP"
     if per_class and len(files) > 1:
         title += "; classes are averaged over the thresholds"
     _print(evaluated, counts, title, per_class)
@@ -161,7 +160,7 @@ def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFra
 
 
 def _evaluate(
-    name: str, file: Path, truth: pd.DataFrame, thresholds: Sequence[float], protocol: Protocol
+    name: str, file: Path, truth: pd.DataFrame, thresholds: Sequence[float], ap_method: APMethod
 ) -> Evaluated:
     from tal_bench.evaluation.files import read_detections
     from tal_bench.evaluation.label_alignment import align_labels, align_videos
@@ -171,7 +170,7 @@ def _evaluate(
     found = align_videos(read_detections(file), [*videos, *excluded], where=file)
     found = found[~found["video"].isin(excluded)].reset_index(drop=True)
     found = align_labels(found, truth, where=file)
-    compute = interpolated_ap if protocol == "activitynet" else thumos_ap
+    compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
     result = compute(found, truth, thresholds, videos=videos)
     unknown = ~found["label"].isin(truth["label"])
     stray = ~found["video"].isin(videos) & ~unknown

@@ -16,12 +16,12 @@ from tal_bench.cli.definitions import check_dataset, study_spec, tuning_spec
 from tal_bench.cli.options import (
     BudgetName,
     BudgetOption,
+    CheckpointEveryOption,
     DataRootOption,
     DatasetOption,
     Device,
     DeviceOption,
     JobsOption,
-    KeepEveryOption,
     ObjectiveOption,
     PatienceOption,
     PluginOption,
@@ -46,7 +46,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec
-    from tal_bench.studies.ablate import StudyOptions
+    from tal_bench.studies.ablate import ExecutionOptions
 
 LOCAL = "127.0.0.1"
 SQLITE = "sqlite:///"
@@ -77,7 +77,7 @@ def ablate(
     scheduler: SchedulerOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
-    keep_every: KeepEveryOption = 30.0,
+    checkpoint_every: CheckpointEveryOption = 30.0,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -116,7 +116,7 @@ def ablate(
         scheduler=scheduler,
         storage=storage,
         tracking_uri=tracking_uri,
-        keep_every=keep_every,
+        checkpoint_every=checkpoint_every,
         plugins=plugins,
         data_root=data_root,
         timeout=seconds(timeout),
@@ -154,7 +154,7 @@ def tune(
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     storage: StorageOption = None,
-    keep_every: KeepEveryOption = 30.0,
+    checkpoint_every: CheckpointEveryOption = 30.0,
     tracking_uri: TrackingOption = None,
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
@@ -185,7 +185,7 @@ def tune(
         scheduler=scheduler,
         storage=storage,
         tracking_uri=tracking_uri,
-        keep_every=keep_every,
+        checkpoint_every=checkpoint_every,
         plugins=plugins,
         data_root=data_root,
         timeout=seconds(timeout),
@@ -213,14 +213,14 @@ def _tuning(
     }
 
 
-def _options(**given: Any) -> StudyOptions:
+def _options(**given: Any) -> ExecutionOptions:
     """How a study is carried out, with the command line as it was typed."""
-    from tal_bench.studies.ablate import StudyOptions
+    from tal_bench.studies.ablate import ExecutionOptions
 
-    return StudyOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
+    return ExecutionOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
 
 
-def _carry_out(spec: StudySpec, earlier: Path | None, options: StudyOptions) -> None:
+def _carry_out(spec: StudySpec, earlier: Path | None, options: ExecutionOptions) -> None:
     from tal_bench.studies.ablate import ablate as run_study
 
     if earlier is not None:

@@ -15,7 +15,7 @@ def shortcuts() -> bool:
 
 
 @contextmanager
-def plain_operations() -> Iterator[None]:
+def without_shortcuts() -> Iterator[None]:
     """Context in which layers compute as they are defined, for whoever counts or compares operations."""
     token = _allowed.set(False)
     try:

@@ -53,7 +53,7 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
     record = files.read_study()
     truth_file = folder / "ground_truth.json"
     truth = read_ground_truth(truth_file)
-    if record.scoring == "thumos":  # ambiguous parts are no class, and the matching below knows none
+    if record.ap_method == "thumos":  # ambiguous parts are no class, and the matching below knows none
         attrs, truth = truth.attrs, truth[truth["label"] != AMBIGUOUS].reset_index(drop=True)
         truth.attrs.update(attrs)
     order = ("teacher", "reference", "student")
@@ -61,7 +61,7 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
     rows = {row.name: _finals(files, row) for row in records}
     absent = [f"`{row.name}` has {len(rows[row.name])} of {len(row.finals)} runs." for row in records]
     notes = [text for row, text in zip(records, absent, strict=True) if len(rows[row.name]) < len(row.finals)]
-    if record.scoring == "thumos":
+    if record.ap_method == "thumos":
         notes.append("Diagnosed by the ActivityNet-style matching; the study's own tables are THUMOS'14's.")
     rows = {name: runs for name, runs in rows.items() if runs}
     if not rows:
@@ -87,7 +87,7 @@ def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]
 
 
 def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
-    commits = {r.environment.get("commit", "") for r in files.runs() if r.spec.protocol == "final"} - {""}
+    commits = {r.environment.get("commit", "") for r in files.runs() if r.spec.phase == "final"} - {""}
     return (
         f"Study: {record.command}",
         f"Commit: {', '.join(sorted(commits)) or 'unknown'}",

@@ -181,7 +181,7 @@ def _compare(
     except FileNotFoundError:
         return list(rows), None, ["no ground_truth.json: differences have no interval"]
     groups = read_groups(files.path / "ground_truth.json")
-    compare_to = thumos_match if record.scoring == "thumos" else match
+    compare_to = thumos_match if record.ap_method == "thumos" else match
     enough = len(set(groups.values()) if groups else videos) > 1
     samples: dict[str, dict[int, int]] = {}
     drawn: dict[str, RowSample] = {}

@@ -94,7 +94,7 @@ def provenance(study: Study) -> list[str]:
         f"Command: `{record.command}`",
         f"Commit: {', '.join(commits(study)) or 'unknown'}",
         f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
-        f"Protocol: {record.protocol}; budget `{record.spec.budget}`, "
+        f"Protocol: {record.evaluation}; budget `{record.spec.budget}`, "
         f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
         f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_way(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",

@@ -18,7 +18,7 @@ from tal_bench.data.datasets.sprites.streams import BATCH, WINDOW, network_strea
 from tal_bench.errors import InputError
 from tal_bench.extraction.features import extract
 from tal_bench.extraction.workers import map_items
-from tal_bench.system.step_timer import Clock
+from tal_bench.system.step_timer import StepTimer
 
 Progress = Callable[[int, int], None]
 
@@ -72,7 +72,7 @@ def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, f
     Returns:
         CPU seconds by step.
     """
-    clock = Clock()
+    clock = StepTimer()
     frames = footage(video, settings)
     clock.lap("render")
     vectors = extract(

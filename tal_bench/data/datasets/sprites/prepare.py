@@ -24,7 +24,7 @@ from tal_bench.extraction.pca import Pca, fit_pca
 from tal_bench.extraction.shipped_networks import STREAMS, load_networks, weights_hash
 from tal_bench.extraction.workers import one_thread
 from tal_bench.system.cache_folder import default_cache_dir, locked, publish, sweep, write_json
-from tal_bench.system.step_timer import Clock
+from tal_bench.system.step_timer import StepTimer
 
 LAYOUT = "2"
 """Raised when the folder has other files, for the same features."""
@@ -113,7 +113,7 @@ def _build(root: Path, name: str, jobs: int, progress: Progress | None, settings
     fresh.mkdir()
     try:
         with one_thread():
-            clock = Clock()
+            clock = StepTimer()
             explained = _project(raw, fresh, settings)
             statistics = {
                 "explained_variance": explained,

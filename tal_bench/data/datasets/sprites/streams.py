@@ -9,7 +9,7 @@ from tal_bench.data.datasets.sprites.settings import SpritesSettings
 from tal_bench.extraction.features import Stream
 from tal_bench.extraction.pca import Pca
 from tal_bench.extraction.shipped_networks import STREAMS, Differences, StepFlow, load_networks, weights_hash
-from tal_bench.extraction.snippet_sampler import Sight
+from tal_bench.extraction.snippet_sampler import SnippetSampler
 
 WINDOW = 1
 """Feature i is centred on frame i · stride, whose exposure is centred half a frame after it begins."""
@@ -18,7 +18,7 @@ BATCH = 48
 """Steps that the networks take at once; another number changes features in their last digits."""
 
 
-def sights(settings: SpritesSettings) -> dict[str, Sight]:
+def sights(settings: SpritesSettings) -> dict[str, SnippetSampler]:
     """What each stream's network is shown."""
     return {"rgb": Differences(settings.stride, settings.net_size), "flow": StepFlow(settings.stride)}
 
