@@ -26,7 +26,7 @@ from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_model, read_card
 from tal_bench.models.detector import Detector
 
-EXCERPT = Path(__file__).parents[1] / "parity" / "excerpt"
+EXCERPT = Path(__file__).parents[2] / "parity" / "excerpt"
 NAME = "af_win19_T144_thresh"
 State = dict[str, Tensor]
 

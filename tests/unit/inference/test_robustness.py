@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from clips import noise_frames, write_clip
-from test_video_weights import NET
+from test_backbone_weights import NET
 
 from tal_bench.cli import main
 from tal_bench.config import DatasetSpec, ModalitySpec

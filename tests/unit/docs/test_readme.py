@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 STUDY = ROOT / "reports" / "published" / "two-by-two-sprites"
 BEGIN, END = "<!-- result:begin -->\n", "<!-- result:end -->"

@@ -29,7 +29,7 @@ from malformed import (
 from original_files import write_checkpoint, write_configuration
 from safetensors.torch import load_file, save, save_file
 
-EXCERPT = Path(__file__).parents[1] / "parity" / "excerpt" / "af_win19_T144_thresh.safetensors"
+EXCERPT = Path(__file__).parents[2] / "parity" / "excerpt" / "af_win19_T144_thresh.safetensors"
 FILE, CONFIG, OURS = "epoch_035.pth.tar", "original.yaml", "ours.safetensors"
 CARD = "tal_bench.card"
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_profiling import TOY, Place, Toy, small
+from test_model import TOY, Place, Toy, small
 
 from tal_bench.cli import main
 from tal_bench.models.registry import Model

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
-from study_parts import context, result_of, run_spec
+from study_parts import FakeExecutor, RecordingCallback, context, result_of, run_spec
 
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
@@ -19,28 +19,6 @@ from tal_bench.studies.protocol import StudentRow, student_row
 from tal_bench.studies.run import Job
 from tal_bench.studies.scheduler import Plan, drive
 from tal_bench.system.worker_pool import WorkerLostError
-
-Behaviour = Callable[[Job], RunResult]
-
-
-class FakeExecutor(Executor):
-    """Computes nothing: plays results, one `submit` at a time, and remembers what was asked for."""
-
-    def __init__(self, play: Behaviour = lambda job: result_of(job.spec)) -> None:
-        self.play, self.jobs, self.most = play, [], 0
-        self.open: list[tuple[Future[Any], Job]] = []
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        (job,) = args
-        self.jobs.append(job)
-        future: Future[Any] = Future()
-        try:
-            result = self.play(job)
-            StudyFolder(job.folder).write_run(result)
-            future.set_result(result)
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def job(folder: Path, seed: int) -> Job:
@@ -56,14 +34,6 @@ def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> Plan:
         hashes += [r.hash for r in results]
     spec = run_spec()
     return RowRecord(name=name, kind="student", model=spec.model, modalities="rgb", finals=tuple(hashes))
-
-
-class RecordingCallback:
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int, str, bool]] = []
-
-    def __call__(self, row: str, result: RunResult, fresh: bool) -> None:
-        self.calls.append((row, result.spec.seed, result.status, fresh))
 
 
 def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:

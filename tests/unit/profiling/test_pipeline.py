@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from clips import noise_frames, write_clip
-from test_video_weights import NET, extraction
+from test_backbone_weights import NET, extraction
 
 from tal_bench.cli import main
 from tal_bench.config.extraction import FILE

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_parts import context, result_of
-from test_drive import FakeExecutor, RecordingCallback
+from study_parts import FakeExecutor, RecordingCallback, context, result_of
 from tiny import tiny_spec
 
 from tal_bench.config import Budget, RunSpec, StudySpec

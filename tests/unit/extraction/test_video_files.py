@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import noise_frames, write_clip, write_sound
 from processes import finished, start, still_alive, wait_until, workers
-from test_video_weights import NET, extraction
+from test_backbone_weights import NET, extraction
 
 from tal_bench.cli import main
 from tal_bench.config.extraction import FILE, Extraction

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from clips import noise_frames, write_clip
-from test_video_weights import dataset, extraction
+from test_backbone_weights import dataset, extraction
 
 from tal_bench.cli import main
 from tal_bench.config import ModalitySpec

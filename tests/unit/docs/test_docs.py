@@ -13,7 +13,7 @@ import yaml
 
 from tal_bench.data.registry import read_dataset_file
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from layouts import BROUGHT
 from tal_bench.data.registry import datasets
 from tal_bench.inference.scoring import tiou_grid
 
-TEXT = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
 BEGIN, END = "<!-- presets:begin -->\n", "<!-- presets:end -->"
 
 

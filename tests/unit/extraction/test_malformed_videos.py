@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clips import noise_frames, write_clip
 from safetensors.torch import save_file
-from test_video_weights import NET
+from test_backbone_weights import NET
 from torch import zeros
 
 from tal_bench.cli import main

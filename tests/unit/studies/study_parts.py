@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from tiny import FAST, tiny_spec
 
 from tal_bench.config import Budget, RunSpec
 from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult
+from tal_bench.studies.run import Job
 from tal_bench.studies.run_specs import Context
 
 
@@ -39,3 +43,34 @@ def context(folder: Path, **changes: Any) -> Context:
         "precision": "fp32",
     }
     return Context(**{**value, **changes})
+
+
+Behaviour = Callable[[Job], RunResult]
+
+
+class FakeExecutor(Executor):
+    """Computes nothing: plays results, one `submit` at a time, and remembers what was asked for."""
+
+    def __init__(self, play: Behaviour = lambda job: result_of(job.spec)) -> None:
+        self.play, self.jobs, self.most = play, [], 0
+        self.open: list[tuple[Future[Any], Job]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (job,) = args
+        self.jobs.append(job)
+        future: Future[Any] = Future()
+        try:
+            result = self.play(job)
+            StudyFolder(job.folder).write_run(result)
+            future.set_result(result)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class RecordingCallback:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, str, bool]] = []
+
+    def __call__(self, row: str, result: RunResult, fresh: bool) -> None:
+        self.calls.append((row, result.spec.seed, result.status, fresh))

@@ -10,8 +10,7 @@ import pytest
 from fake_study import write_fake_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study_parts import context, result_of, run_spec
-from test_drive import FakeExecutor, RecordingCallback
+from study_parts import FakeExecutor, RecordingCallback, context, result_of, run_spec
 
 from tal_bench.config import Budget, Range, RowSpec, StudySpec, parse_spec
 from tal_bench.errors import InputError
