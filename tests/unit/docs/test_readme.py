@@ -1,6 +1,6 @@
 """The README shows the result that is in reports/, and its examples work.
 
-`python tests/unit/test_readme.py` writes the result into the README anew.
+`python tests/unit/docs/test_readme.py` writes the result into the README anew.
 """
 
 from __future__ import annotations
