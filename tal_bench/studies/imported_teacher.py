@@ -1,4 +1,4 @@
-"""Teachers that a person brings as files of weights: not trained, but tested like every other row."""
+"""Teachers from files of weights: not trained, but tested like every other row."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class ImportedTeacher:
         """Of its row."""
         return self.model.name
 
-    def keep(self, file: Path, run: str) -> None:
+    def save(self, file: Path, run: str) -> None:
         """Put the weights where a study keeps those of a run, unless they are there."""
         if not file.is_file():
             save_model(build(self.card, self.file), file, self.card.model_copy(update={"run": run}))
 
 
-def bring(
+def import_teacher(
     path: Path, dataset: DatasetSpec, classes: Sequence[str], where: str = "--teacher"
 ) -> ImportedTeacher:
     """Fit a file's model to a dataset.
@@ -74,16 +74,16 @@ def bring(
     return ImportedTeacher(card.as_model(), card, file, weights, _serves(detector, dataset), notes)
 
 
-def check_teaches(brought: ImportedTeacher, rows: Sequence[str]) -> None:
+def check_teaches(imported: ImportedTeacher, rows: Sequence[str]) -> None:
     """Some row learns from it.
 
     Raises:
         InputError: none does; training another teacher in its place would be a surprise.
     """
-    if brought.name not in rows:
+    if imported.name not in rows:
         raise InputError(
-            f"no row learns from it: it stands for teachers that read {' or '.join(sorted(brought.serves))}",
-            where=f"--teacher {brought.file}",
+            f"no row learns from it: it stands for teachers that read {' or '.join(sorted(imported.serves))}",
+            where=f"--teacher {imported.file}",
             hint="cross-modal and both want all streams, cross-structure primary ones alone",
         )
 

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tal_bench.config import RunSpec
+from tal_bench.config import Pruner, RunSpec
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
 from tal_bench.distill.objective import Objective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
@@ -33,6 +34,7 @@ from tal_bench.training.prediction import predict
 from tal_bench.training.train import initialise_from, train
 from tal_bench.training.training_checkpoint import Notes, TrainingCheckpointer
 from tal_bench.tuning.pruning import Curve, judge
+from tal_bench.tuning.search import Trial
 
 LOG = logging.getLogger(__name__)
 CHECKPOINT_EVERY = 30.0
@@ -55,23 +57,60 @@ class Job:
         folder: of the study.
         device: `cpu` or `cuda`.
         history: curves to prune by; none = never prune.
-        place: of the run in its generation of trials.
-        checkpoint_every: seconds between two writings of a training's state.
+        position: Position of the trial within its generation.
+        checkpoint_every: Seconds between two checkpoints of the training.
     """
 
     spec: RunSpec
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
-    place: int = 0
+    position: int = 0
     checkpoint_every: float = CHECKPOINT_EVERY
+
+
+@dataclass(frozen=True, slots=True)
+class JobFactory:
+    """Makes jobs of run specs: where and how they are computed, which changes no result.
+
+    Attributes:
+        folder: Folder of the study.
+        device: `cpu` or `cuda`.
+        checkpoint_every: Seconds between two checkpoints of a training.
+    """
+
+    folder: Path
+    device: str
+    checkpoint_every: float = CHECKPOINT_EVERY
+
+    def job(self, spec: RunSpec) -> Job:
+        """Return the job of a run."""
+        return Job(spec, self.folder, self.device, checkpoint_every=self.checkpoint_every)
+
+    def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial], pruner: Pruner) -> list[Job]:
+        """Return the jobs of a generation of trials, with the curves by which they may be pruned.
+
+        Args:
+            specs: Run specs of the generation.
+            past: Trials of all completed generations.
+            pruner: Rule that may end a trial early.
+        """
+        pruned = [spec.model_copy(update={"pruner": pruner}) for spec in specs]
+        if pruner == "none":
+            return [self.job(spec) for spec in pruned]
+        used = [trial for trial in past if trial.finished] if pruner == "median" else past
+        history = tuple(trial.curve for trial in used)
+        return [
+            Job(spec, self.folder, self.device, history, position, self.checkpoint_every)
+            for position, spec in enumerate(pruned)
+        ]
 
 
 class _PrunedError(Exception):
     """The trial is not worth going on with."""
 
 
-def recall(job: Job) -> RunResult | None:
+def load_result(job: Job) -> RunResult | None:
     """What a run gave before, or none; failures and damaged files are tried again."""
     folder = StudyFolder(job.folder)
     try:
@@ -128,7 +167,7 @@ class _Attempt:
         if job.history is not None:
             schedule = job.spec.train
             self.stop = judge(
-                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.position
             )
         self.checkpointer = TrainingCheckpointer(
             folder.run_file(job.spec.hash, ".resume"),

@@ -124,9 +124,9 @@ def test(
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
-    from tal_bench.studies.checkpoint_test import score_file
+    from tal_bench.studies.single_run import score_checkpoint
 
-    result, detections = score_file(
+    result, detections = score_checkpoint(
         file, dataset, reports=reports, device=device, precision=precision, data_root=data_root
     )
     for name, value in result.metrics.items():

@@ -41,8 +41,8 @@ def print_settings() -> None:
 def summaries(kind: Registered) -> list[tuple[str, str]]:
     """Name and one line of everything registered of a kind."""
     if kind == "studies":
-        from tal_bench.cli.definitions import shipped_studies
         from tal_bench.config import read_yaml
+        from tal_bench.studies.definition import shipped_studies
 
         return [(name, str(read_yaml(file)["description"])) for name, file in shipped_studies().items()]
     if kind == "datasets":
