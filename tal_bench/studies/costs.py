@@ -1,4 +1,4 @@
-"""Cost of every row's architecture, measured once, after training has ended and the machine is quiet."""
+"""Costs of the rows' architectures, measured once, after the last training."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
 
 THREADS = 1
-"""As in training, and as the extraction is measured."""
+"""CPU threads, as in training and in the measurement of the extraction."""
 
 
 def measure_costs(
     run_specs: RunSpecs, jobs: JobFactory, rows: Sequence[RowRecord], console: Console
 ) -> list[RowRecord]:
-    """Return the rows with the keys of their costs, which are on disk then; none where every run failed."""
+    """Write the cost of every row that has a finished run; return the rows with the keys of their costs."""
     folder = StudyFolder(jobs.folder)
 
     def finished(row: RowRecord) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def measure_costs(
 
 
 def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> CostRecord:
-    """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
+    """Return the cost of a row's architecture, measured with the weights of a run unless it is on disk."""
     folder = StudyFolder(jobs.folder)
     device = Device(jobs.device, run_specs.precision)
     ended = folder.read_run(run)
@@ -61,7 +61,7 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
         known = folder.read_cost(key)
     except InputError as error:
         known = None
-        console.print(f"{error.where} is {error.what}: it is measured again", highlight=False, soft_wrap=True)
+        console.print(f"{error.where}: {error.what}; measured again", highlight=False, soft_wrap=True)
     if known is not None:
         return known
     console.print(f"measuring the cost of {row.name}", highlight=False)
@@ -84,7 +84,7 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
 
 
 def _extraction(run_specs: RunSpecs, folder: Path, console: Console) -> dict[str, float]:
-    """Seconds per minute of video before the detector; measured once per study, kept in `extraction.json`."""
+    """Return the seconds of extraction per minute of video, measured once per study (`extraction.json`)."""
     file = folder / "costs" / "extraction.json"
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))

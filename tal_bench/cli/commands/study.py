@@ -70,7 +70,9 @@ def ablate(
         ),
     ] = None,
     dataset: DatasetOption = None,
-    student: Annotated[str | None, typer.Option(metavar="NAME", help="The same in every row.")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Registered student, the same in every row.")
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="Replaces the transformer teacher; FILE holds its weights."),
@@ -197,16 +199,18 @@ def _print_plan(plan: PlanSummary) -> None:
 def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered student or teacher.")],
     dataset: Annotated[
-        str, typer.Option(metavar="NAME|FILE.yaml", help="What to train and test on.")
+        str, typer.Option(metavar="NAME|FILE.yaml", help="Dataset to train and test on.")
     ] = "sprites",
     variant: Annotated[
-        str, typer.Option(metavar="NAME", help="How to distil; its teachers are trained first.")
+        str, typer.Option(metavar="NAME", help="Distillation variant; its teachers are trained first.")
     ] = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and crops.")] = 0,
-    budget: Annotated[BudgetName, typer.Option(help="smoke stops after 2 epochs on 12 videos.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights, order and crops.")] = 0,
+    budget: Annotated[
+        BudgetName, typer.Option(help="Budget; smoke stops after 2 epochs on 12 videos.")
+    ] = "quick",
     reports: ReportsOption = Path("reports"),
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -232,9 +236,12 @@ def train(
 
 
 def report(
-    study_dir: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="For instance reports/two-by-two.")],
+    study_dir: Annotated[
+        Path,
+        typer.Argument(metavar="STUDY_DIR", help="Folder of a study, such as reports/two-by-two-sprites."),
+    ],
 ) -> None:
-    """Write a study's page, tables and figures anew from its results, and print the table."""
+    """Rewrite the page, tables and figures of a study from its results, and print the table."""
     from tal_bench.report.study.collect import collect
     from tal_bench.report.study.terminal import print_study
     from tal_bench.report.study.write import write_report
@@ -249,17 +256,15 @@ def report(
 
 def ui(
     tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine alone.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Look at every run in MLflow's pages, served to this machine alone."""
+    """Start the MLflow UI on 127.0.0.1."""
     uri = tracking_uri or f"{SQLITE}mlflow.db"
     if uri.startswith(("http://", "https://")):
-        raise InputError(
-            "that is a server already", where=f"--tracking-uri {uri}", hint="open it in a browser"
-        )
+        raise InputError("is a server", where=f"--tracking-uri {uri}", hint="open it in a browser")
     if not uri.startswith(SQLITE):
         hint = "give sqlite:///FILE"
-        raise InputError("not a store that can be shown", where=f"--tracking-uri {uri}", hint=hint)
+        raise InputError("cannot be shown", where=f"--tracking-uri {uri}", hint=hint)
     file = Path(uri.removeprefix(SQLITE))
     if not file.is_file():
         raise InputError("no such file", where=file, hint="run a study here first, or give --tracking-uri")
@@ -286,10 +291,10 @@ def ui(
 
 
 def check_port(port: int) -> None:
-    """A server can listen on the port.
+    """Check that a server can listen on the port.
 
     Raises:
-        InputError: another program does, or it is reserved.
+        InputError: The port is in use or reserved.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -91,7 +91,7 @@ def test_it_takes_the_streams_that_are_as_wide(
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"classes": 4}, "it knows 4 classes, dataset 'tiny' has 3"),
+        ({"classes": 4}, "it has 4 classes, dataset 'tiny' has 3"),
         ({"classes_named": ("run", "jump", "throw")}, "in another order: 'run' for 'jump'"),
         (
             {"primary": {"rgb": 1024}, "privileged": {"flow": 1024}},
@@ -111,7 +111,7 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     features = FeatureGrid(stride=4, window=16)
     brought = fitted(tmp_path, primary={"a": 7}, privileged={"b": 7}, max_length=576, features=features)
     names, length, grid = brought.notes
-    assert "a 7 + b 7 is rgb 8 + flow 6 here" in names
+    assert "a 7 + b 7 are rgb 8 + flow 6 here" in names
     assert "576 steps" in length
     assert "every 4 frames of 16" in grid
     assert "every 5 of 10" in grid
@@ -157,7 +157,7 @@ def test_it_is_tested_once_and_never_trained(tmp_path: Path) -> None:
 def test_a_teacher_that_no_row_wants_is_refused(tmp_path: Path) -> None:
     brought = fitted(tmp_path, primary={"rgb": 8}, privileged={}, inputs="all")
     names = names_of(brought, "both")
-    with pytest.raises(InputError, match="stands for teachers that read primary"):
+    with pytest.raises(InputError, match="replaces teachers that read primary"):
         check_teaches(brought, names)
     names = names_of(brought, "cross-structure")
     check_teaches(brought, names)
