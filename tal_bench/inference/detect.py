@@ -23,7 +23,7 @@ from tal_bench.data.dataset import Video
 from tal_bench.data.feature_grid import timing
 from tal_bench.data.features import in_memory, open_streams
 from tal_bench.errors import InputError
-from tal_bench.extraction.video_files import VideoRecord, extract_files, find_videos, networks
+from tal_bench.extraction.video_files import VideoRecord, extract_files, find_videos, load_streams
 from tal_bench.inference.detections import detections_json, detections_table
 from tal_bench.models.checkpoint import ModelCard, load_model
 from tal_bench.training.device import Device, choose_device
@@ -88,7 +88,7 @@ def detect(
         )
     files = find_videos([Path(video) for video in videos])
     where = choose_device(device)
-    networks(card.extraction.model_dump_json(), where)  # weights that are missing are said once, and now
+    load_streams(card.extraction.model_dump_json(), where)  # weights that are missing are said once, and now
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         outcome = extract_files(files, folder, card.extraction, jobs=jobs, device=where, progress=progress)

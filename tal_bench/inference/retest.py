@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec, Spec, content_hash
 from tal_bench.corruptions.features import corrupt_features
-from tal_bench.corruptions.registry import PROTOCOL, Condition
+from tal_bench.corruptions.registry import VERSION, Condition
 from tal_bench.corruptions.store import FOLDER, Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import TalBenchError
@@ -126,7 +126,7 @@ def run_tests(
         tests.append([])
         for part in by_corruption.values():
             versions = [condition.folder(options.seed) for condition in part]
-            key = content_hash([PROTOCOL, DRAWS, made_of, model, subject.limit, subject.precision, versions])
+            key = content_hash([VERSION, DRAWS, made_of, model, subject.limit, subject.precision, versions])
             file = folder / f"{key}.json"
             tests[-1].append(Test(subject, dataset, tuple(part), store, options, file))
     every = [test for of_one in tests for test in of_one]

@@ -15,7 +15,7 @@ import torch
 from tal_bench.config import DatasetSpec
 from tal_bench.config.extraction import find_extraction
 from tal_bench.corruptions.registry import Condition, Level, conditions, corruptions
-from tal_bench.corruptions.source import has_footage, video_files
+from tal_bench.corruptions.source import find_video_files, has_footage
 from tal_bench.corruptions.store import Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import InputError
@@ -149,7 +149,7 @@ def _level(dataset: DatasetSpec, data: Dataset, options: Options, asked: Level |
         return "features"
     if level != "features":
         videos = data.ids("test")
-        there = known and (has_footage(dataset) or bool(video_files(dataset, data.modalities, videos)))
+        there = known and (has_footage(dataset) or bool(find_video_files(dataset, data.modalities, videos)))
         if not there and level == "pixels":
             hint = "without them: --level features"
             raise InputError(f"'{dataset.name}' comes as features, without videos", where="RUN", hint=hint)
@@ -168,7 +168,9 @@ def _corrupt(
 ) -> None:
     """Make the features that are not there yet."""
     videos = {video.meta.id: video for video in data.videos("test")}
-    files = {} if has_footage(store.dataset) else video_files(store.dataset, data.modalities, list(videos))
+    files = (
+        {} if has_footage(store.dataset) else find_video_files(store.dataset, data.modalities, list(videos))
+    )
     waiting = [
         (video, files.get(name), missing)
         for name, video in videos.items()
@@ -193,7 +195,7 @@ def _corrupt_one(
     item: tuple[Video, Path | None, list[Condition]], store: Store, plugins: Sequence[Path]
 ) -> None:
     load_plugins(plugins)
-    store.make(*item)
+    store.fill(*item)
 
 
 def _run(subject: Subject, scores: RunScores) -> dict[str, Any]:

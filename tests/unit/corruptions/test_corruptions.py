@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_bench.cli import main
-from tal_bench.corruptions.action_runs import Run, action_runs, middles, stretches
-from tal_bench.corruptions.extract import Grid, Shot, corrupt_video
+from tal_bench.corruptions.action_runs import FrameRun, action_runs, middle_runs, step_runs
+from tal_bench.corruptions.extract import Grid, SourceVideo, corrupt_video
 from tal_bench.corruptions.features import corrupt_features
-from tal_bench.corruptions.frames import corrupted
-from tal_bench.corruptions.registry import WHOLE, Condition, conditions, corruptions
+from tal_bench.corruptions.frames import corrupt_frames
+from tal_bench.corruptions.registry import FULL_SHARE, Condition, conditions, corruptions
 from tal_bench.data.datasets.sprites.extract import footage
 from tal_bench.data.datasets.sprites.settings import SpritesSettings
 from tal_bench.data.datasets.sprites.streams import network_streams
@@ -27,12 +27,12 @@ from tal_bench.extraction.workers import one_thread
 PIXELS = [name for name in corruptions if corruptions.get(name).on == "pixels"]
 ON_ACTIONS = [name for name in PIXELS if corruptions.get(name).extent == "actions"]
 FRAMES = noise_frames(12, size=48)
-RUNS: list[Run] = [(3, 6), (8, 9)]
+RUNS: list[FrameRun] = [(3, 6), (8, 9)]
 
 
 def spoiled(name: str, severity: int, *, video: str = "v", seed: int = 0) -> list[np.ndarray]:
     runs = RUNS if name in ON_ACTIONS else None
-    return list(corrupted(FRAMES, Condition(name, severity, 0.1), runs, video=video, seed=seed))
+    return list(corrupt_frames(FRAMES, Condition(name, severity, 0.1), runs, video=video, seed=seed))
 
 
 def distance(name: str, severity: int) -> float:
@@ -53,7 +53,7 @@ def test_the_corruptions_that_are_promised() -> None:
     assert all(len(corruptions.get(name).levels) == 3 for name in PIXELS)
     assert len(conditions()) == 5 * 3 * 3 + 2 * 3
     assert {c.share for c in conditions(["occlusion"])} == {0.01, 0.05, 0.1}
-    assert {c.share for c in conditions(["brightness"], shares=[0.05])} == {WHOLE}
+    assert {c.share for c in conditions(["brightness"], shares=[0.05])} == {FULL_SHARE}
     assert len({c.folder(0) for c in conditions()}) == 51
     assert conditions()[0].folder(0) != conditions()[0].folder(1)
 
@@ -82,10 +82,10 @@ def test_chance_is_of_the_video_and_the_seed(name: str) -> None:
 
 def test_what_each_of_them_does() -> None:
     grey = [np.full((40, 40, 3), 100, np.uint8)] * 3
-    one: list[Run] = [(1, 3)]
+    one: list[FrameRun] = [(1, 3)]
 
     def second(name: str, severity: int) -> np.ndarray:
-        seen = corrupted(grey, Condition(name, severity, 0.1), one, video="v", seed=0)
+        seen = corrupt_frames(grey, Condition(name, severity, 0.1), one, video="v", seed=0)
         return list(seen)[1]
 
     assert (second("black-frame", 3) == 0).all()
@@ -96,7 +96,9 @@ def test_what_each_of_them_does() -> None:
     covered = (second("occlusion", 2) != 100).any(axis=2).mean()
     assert covered == pytest.approx(0.3, abs=0.03)
     noise = next(
-        islice(corrupted(grey, Condition("gaussian-noise", 1, WHOLE), None, video="v", seed=0), 1, 2)
+        islice(
+            corrupt_frames(grey, Condition("gaussian-noise", 1, FULL_SHARE), None, video="v", seed=0), 1, 2
+        )
     )
     assert noise.std() == pytest.approx(0.08 * 255, rel=0.05)
 
@@ -104,8 +106,8 @@ def test_what_each_of_them_does() -> None:
 def test_an_occluder_stays_where_it_is_and_lost_packets_do_not() -> None:
     still = [np.full((40, 40, 3), 100, np.uint8)] * 4
     for name, steady in (("occlusion", True), ("gaussian-noise", False)):
-        runs: list[Run] | None = [(0, 4)] if steady else None
-        first, second = islice(corrupted(still, Condition(name, 2, 0.1), runs, video="v", seed=0), 2)
+        runs: list[FrameRun] | None = [(0, 4)] if steady else None
+        first, second = islice(corrupt_frames(still, Condition(name, 2, 0.1), runs, video="v", seed=0), 2)
         assert np.array_equal(first, second) == steady
 
 
@@ -119,7 +121,7 @@ def test_a_share_of_every_action_is_hit_in_its_middle(
     actions: list[tuple[float, float]], fps: float, share: float
 ) -> None:
     runs = action_runs(np.array(actions).reshape(-1, 2), fps)
-    for (start, end), (first, after), hit in zip(actions, runs, middles(runs, share), strict=True):
+    for (start, end), (first, after), hit in zip(actions, runs, middle_runs(runs, share), strict=True):
         inside = [k for k in range(int(90 * fps)) if start <= (k + 0.5) / fps < end]
         assert abs(len(inside) - (after - first)) <= 1, "centres on a bound are a matter of rounding"
         count = hit[1] - hit[0]
@@ -127,7 +129,7 @@ def test_a_share_of_every_action_is_hit_in_its_middle(
         if after > first:
             assert count == max(1, int(np.floor(share * (after - first) + 0.5)))
             assert abs((hit[0] - first) - (after - hit[1])) <= 1
-    for small, large in zip(middles(runs, share / 2), middles(runs, share), strict=True):
+    for small, large in zip(middle_runs(runs, share / 2), middle_runs(runs, share), strict=True):
         assert large[0] <= small[0] <= small[1] <= large[1]
 
 
@@ -138,22 +140,26 @@ def test_a_share_of_every_action_is_hit_in_its_middle(
     st.integers(0, 4),
 )
 def test_exactly_the_steps_that_see_a_hit_frame_are_made_anew(
-    runs: list[Run], stride: int, window: int, reach: int
+    runs: list[FrameRun], stride: int, window: int, context_frames: int
 ) -> None:
     steps = max(1, (90 - window) // stride + 1)
-    found = stretches(runs, stride=stride, window=window, reach=reach, steps=steps)
+    found = step_runs(runs, stride=stride, window=window, context_frames=context_frames, steps=steps)
     hit = {k for run in runs for k in range(*run)}
-    seeing = {i for i in range(steps) if hit & set(range(i * stride - reach, i * stride + window + reach))}
-    assert {i for one in found for i in range(one.first, one.after)} == seeing
-    for one in found:
-        assert one.begin % stride == 0
-        assert one.begin <= max(0, one.first * stride - reach)
-        assert one.end >= (one.after - 1) * stride + window + reach
+    seeing = {
+        i
+        for i in range(steps)
+        if hit & set(range(i * stride - context_frames, i * stride + window + context_frames))
+    }
+    assert {i for run in found for i in range(run.first_step, run.end_step)} == seeing
+    for run in found:
+        assert run.first_frame % stride == 0
+        assert run.first_frame <= max(0, run.first_step * stride - context_frames)
+        assert run.end_frame >= (run.end_step - 1) * stride + window + context_frames
 
 
-def shot(video: str, steps: int) -> Shot:
+def shot(video: str, steps: int) -> SourceVideo:
     actions = np.array([[4.0, 9.0], [6.0, 12.5], [70.0, 78.0]])
-    return Shot(video, lambda: footage(video), actions, 8.0, steps)
+    return SourceVideo(video, lambda: footage(video), actions, 8.0, steps)
 
 
 @pytest.mark.parametrize("name", ["packet-loss", "occlusion", "brightness"])
@@ -165,12 +171,16 @@ def test_pieces_give_what_the_whole_corrupted_video_gives(name: str) -> None:
         frames = footage(video)
         clean = extract(frames, streams, stride=2, window=1, batch=48)
         steps = len(clean["rgb"])
-        condition = Condition(name, 3, WHOLE if name == "brightness" else 0.1)
+        condition = Condition(name, 3, FULL_SHARE if name == "brightness" else 0.1)
         one = shot(video, steps)
         ((given, changed),) = corrupt_video(one, streams, Grid(2, 1, 48), [condition])
-        runs = None if name == "brightness" else middles(action_runs(one.segments, 8.0), 0.1)
+        runs = None if name == "brightness" else middle_runs(action_runs(one.segments, 8.0), 0.1)
         whole = extract(
-            corrupted(frames, condition, runs, video=video, seed=0), streams, stride=2, window=1, batch=48
+            corrupt_frames(frames, condition, runs, video=video, seed=0),
+            streams,
+            stride=2,
+            window=1,
+            batch=48,
         )
     assert given == condition
     for stream, values in changed.items():
@@ -183,8 +193,8 @@ def test_pieces_give_what_the_whole_corrupted_video_gives(name: str) -> None:
 
 def test_a_video_that_is_not_that_of_its_features() -> None:
     streams = network_streams(SpritesSettings())
-    wanted = [Condition("brightness", 1, WHOLE)]
-    with pytest.raises(DataError, match="has not the 9 steps"):
+    wanted = [Condition("brightness", 1, FULL_SHARE)]
+    with pytest.raises(DataError, match="no longer has the 9 steps"):
         list(corrupt_video(shot("sprites_extra_0003", 9), streams, Grid(2, 1, 48), wanted))
 
 
@@ -195,9 +205,9 @@ def test_features_are_dropped_in_the_middle_of_actions() -> None:
     assert np.flatnonzero((out == 0).all(axis=1)).tolist() == [19, 20, 59, 60]
     kept = np.delete(np.arange(100), [19, 20, 59, 60])
     np.testing.assert_array_equal(out[kept], features[kept])
-    noisy = corrupt_features(features, Condition("feature-noise", 2, WHOLE), actions, video="v", seed=0)
+    noisy = corrupt_features(features, Condition("feature-noise", 2, FULL_SHARE), actions, video="v", seed=0)
     np.testing.assert_allclose((noisy - features).std(0), 0.5 * features.std(0), rtol=0.25)
-    same = corrupt_features(features, Condition("feature-noise", 0, WHOLE), actions, video="v", seed=0)
+    same = corrupt_features(features, Condition("feature-noise", 0, FULL_SHARE), actions, video="v", seed=0)
     np.testing.assert_array_equal(same, features)
 
 
@@ -205,7 +215,7 @@ def test_features_are_dropped_in_the_middle_of_actions() -> None:
     ("names", "severities", "shares", "message"),
     [
         (["occlusio"], [], [], "unknown corruption 'occlusio' .did you mean 'occlusion'"),
-        (["dropped-steps"], [], [], "'dropped-steps' changes features, and here pixels are changed"),
+        (["dropped-steps"], [], [], "'dropped-steps' changes features, but pixels are corrupted here"),
         ([], [4], [], "--severity: got 4"),
         ([], [0], [], "--severity: got 0"),
         ([], [], [1.5], "--share: got 1.5"),
@@ -236,7 +246,7 @@ def test_a_plugin_adds_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert main(["list", "corruptions", "--plugin", str(file)]) == 0
         assert "left is right" in capsys.readouterr().out
         (one,) = conditions(["mirrored"])
-        (out,) = corrupted(FRAMES[:1], one, None, video="v", seed=0)
+        (out,) = corrupt_frames(FRAMES[:1], one, None, video="v", seed=0)
         assert np.array_equal(out, FRAMES[0][:, ::-1])
     finally:
         corruptions._entries.pop("mirrored", None)

@@ -80,8 +80,8 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
     other, _ = image_network("test_vit", 3, "random")
     save_file(other.state_dict(), tmp_path / "vit.safetensors")
     for name, message in (
-        ("code.pth", "not a file of weights"),
-        ("list.pth", "no dictionary of tensors"),
+        ("code.pth", "not a weights file"),
+        ("list.pth", "does not contain a dictionary of tensors"),
         ("other.pth", "not the weights of this network"),
         ("vit.safetensors", "not the weights of this network"),
         ("nowhere.pth", "no such file"),
@@ -91,7 +91,7 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
     with pytest.raises(InputError, match=r"timm has no model 'test_resne'.*test_resnet"):
         image_network("test_resne", 3, "random")
-    with pytest.raises(InputError, match="no package carries weights of 'test_resnet'"):
+    with pytest.raises(InputError, match="no package contains weights of 'test_resnet'"):
         image_network(NET, 3, PACKAGED)
 
 
@@ -104,7 +104,7 @@ def test_settings_are_completed_and_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"weights of 'rgb'.*has changed"):
         build_streams(whole.model_copy(update={"streams": {"rgb": spoilt}}))
     vit = StreamSpec(sees="frame", backbone="vit_tiny_patch16_224", weights="random")
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 does not take 32x32.*224x224"):
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 does not accept 32x32.*224x224"):
         complete(extraction(streams={"rgb": vit.model_dump()}))
     with pytest.raises(ValueError, match="flow is between 2 frames"):
         extraction(window=1)

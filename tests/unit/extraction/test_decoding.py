@@ -22,11 +22,11 @@ def levels(path: Path, **given: object) -> list[int]:
 
 def test_frames_come_back_unchanged(tmp_path: Path) -> None:
     frames = noise_frames(12)
-    footage = VideoReader(write_clip(tmp_path / "a.mkv", frames))
-    np.testing.assert_array_equal(list(footage), frames)
-    assert (footage.frames, footage.decoded, footage.truncated, footage.remark) == (12, 12, False, "")
-    assert footage.fps == 30
-    assert footage.duration == pytest.approx(0.4)
+    reader = VideoReader(write_clip(tmp_path / "a.mkv", frames))
+    np.testing.assert_array_equal(list(reader), frames)
+    assert (reader.frames, reader.decoded, reader.truncated, reader.warning) == (12, 12, False, "")
+    assert reader.fps == 30
+    assert reader.duration == pytest.approx(0.4)
 
 
 def test_resampling_takes_what_is_shown_at_the_middle_of_each_frame(tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_a_truncated_file_gives_what_it_has(tmp_path: Path, suffix: str, codec: 
     whole = write_clip(tmp_path / f"whole{suffix}", frames, codec=codec)
     part = tmp_path / f"part{suffix}"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    footage = VideoReader(part)
-    count = len(list(footage))
+    reader = VideoReader(part)
+    count = len(list(reader))
     assert 20 < count < 60
-    assert footage.truncated
-    assert "before its header says" in footage.remark
+    assert reader.truncated
+    assert "earlier than its header declares" in reader.warning
 
 
 def test_thumbnails_are_spread_evenly(tmp_path: Path) -> None:

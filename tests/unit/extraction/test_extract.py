@@ -32,43 +32,45 @@ class Flat(nn.Module):
     count=st.integers(0, 60),
     stride=st.integers(1, 9),
     window=st.integers(1, 7),
-    reach=st.integers(0, 5),
+    context_frames=st.integers(0, 5),
     batch=st.integers(1, 4),
 )
 @settings(max_examples=150, deadline=None)
 def test_pieces_hold_every_frame_that_their_steps_look_at(
-    count: int, stride: int, window: int, reach: int, batch: int
+    count: int, stride: int, window: int, context_frames: int, batch: int
 ) -> None:
     frames = [np.full((2, 2, 3), k, np.uint8) for k in range(count)]
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "EXCERPT_BYTES", 5 * 12 * stride)
-        for held, first, steps in excerpts(frames, stride=stride, window=window, reach=reach, batch=batch):
+        for held, first, steps in excerpts(
+            frames, stride=stride, window=window, context_frames=context_frames, batch=batch
+        ):
             begin = int(held[0, 0, 0, 0])
             assert begin % stride == 0
             np.testing.assert_array_equal(held[:, 0, 0, 0], np.arange(begin, begin + len(held)))
             for local in range(first, first + steps):
                 at = begin // stride + local
-                assert begin <= max(0, at * stride - reach)
-                assert begin + len(held) >= min(count, at * stride + window + reach)
+                assert begin <= max(0, at * stride - context_frames)
+                assert begin + len(held) >= min(count, at * stride + window + context_frames)
                 seen.append(at)
     assert seen == list(range(max(0, (count - window) // stride + 1)))
 
 
 @pytest.mark.parametrize(
-    "sight",
+    "sampler",
     [
         CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3),
         FlowStack(2, 3, "dis", 0.5),
         Differences(2, 16),
         StepFlow(2, size=16),
     ],
-    ids=lambda sight: type(sight).__name__,
+    ids=lambda sampler: type(sampler).__name__,
 )
-def test_pieces_change_nothing(sight: SnippetSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_change_nothing(sampler: SnippetSampler, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = noise_frames(41)
-    streams = {"one": Stream(sight, Flat())}
-    window = getattr(sight, "window", 1)
+    streams = {"one": Stream(sampler, Flat())}
+    window = getattr(sampler, "window", 1)
 
     def run() -> np.ndarray:
         return extract(frames, streams, stride=2, window=window, batch=3)["one"]
@@ -123,5 +125,5 @@ def test_flow_stacks_run_through_the_window() -> None:
 
 def test_no_motion_is_mid_grey_for_an_image_network() -> None:
     still = np.stack(noise_frames(1) * 5)
-    cut = FlowStack(2, 3, "dis", 0.25).look(still)
+    cut = FlowStack(2, 3, "dis", 0.25).prepare(still)
     assert abs(cut(np.arange(2))).max() < 0.1 * 0.5 / 0.25

@@ -43,7 +43,7 @@ MODELS = [
 EXTRACT = [
     (["--backbone", "efficientnet_lite99"], "--backbone: timm has no model 'efficientnet_lite99'"),
     (["--weights", "mine.pth"], "--weights mine.pth: no such file"),
-    (["--weights", "text.safetensors"], "text.safetensors: not a file of weights"),
+    (["--weights", "text.safetensors"], "text.safetensors: not a weights file"),
     (["--size", "big"], "--size: got 'big'"),
     (["--size", "4"], "--size"),
     (["--fps", "fast"], "--fps: got 'fast'"),
@@ -100,8 +100,8 @@ def test_extract_with_flags_that_cannot_be(
 @pytest.mark.parametrize(
     ("videos", "out", "message"),
     [
-        (["void"], "out", "void: no video there"),
-        (["clip.mkv", "study/../clip.mkv"], "out", "would share the feature file clip.npy"),
+        (["void"], "out", "void: contains no video"),
+        (["clip.mkv", "study/../clip.mkv"], "out", "would both be written to clip.npy"),
         (["clip.mkv"], "file", "--out file: cannot be written"),
     ],
 )

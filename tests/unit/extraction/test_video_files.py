@@ -109,7 +109,7 @@ def test_finished_videos_are_not_done_again(videos: Path, tmp_path: Path, settin
 def test_other_settings_need_another_folder(videos: Path, tmp_path: Path, settings: Extraction) -> None:
     files = {"good": videos / "good_0.mkv"}
     extract_files(files, tmp_path, settings)
-    with pytest.raises(InputError, match=r"other settings: stride 4, now 8"):
+    with pytest.raises(InputError, match=r"other settings: stride was 4, now 8"):
         extract_files(files, tmp_path, settings.model_copy(update={"stride": 8}))
     (tmp_path / FILE).unlink()
     (tmp_path / MANIFEST).write_text("[]")
@@ -190,10 +190,10 @@ def test_names_of_videos(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list(find_videos([tmp_path])) == ["a", "b"]
     assert list(find_videos([tmp_path / "notes.txt"])) == ["notes"], "what is named is taken"
-    with pytest.raises(InputError, match=r"would share the feature file a\.npy"):
+    with pytest.raises(InputError, match=r"would both be written to a\.npy"):
         find_videos([tmp_path / "a.MKV", tmp_path / "a.mp4"])
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="no video there"):
+    with pytest.raises(InputError, match="contains no video"):
         find_videos([tmp_path / "none"])
 
 

@@ -266,7 +266,7 @@ def test_data_that_has_changed_or_gone(
     (world / "videos").rename(world / "away")
     try:
         assert main(words) == 2
-        assert "no such video any more, and 1 others" in capsys.readouterr().err
+        assert "the video file is missing, and 1 others" in capsys.readouterr().err
     finally:
         (world / "away").rename(world / "videos")
     text = (world / "annotations.json").read_text()
