@@ -141,8 +141,8 @@ def test_what_is_no_video_says_so(tmp_path: Path) -> None:
     write_sound(tmp_path / "sound.mp4")
     for name, message in (
         ("empty.mp4", "empty file, 0 bytes"),
-        ("text.mp4", "not a video"),
-        ("noise.mkv", "not a video"),
+        ("text.mp4", "not a readable video"),
+        ("noise.mkv", "not a readable video"),
         ("sound.mp4", "no video stream, only audio"),
         ("nowhere.mp4", "no such file"),
         (".", "not a file"),

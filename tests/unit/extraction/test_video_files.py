@@ -60,7 +60,7 @@ def test_a_batch_goes_on_whatever_its_videos_are(
     told = capsys.readouterr()
     for line in (
         "empty.mp4: empty file, 0 bytes",
-        "text.mp4: not a video",
+        "text.mp4: not a readable video",
         "sound.mp4: no video stream, only audio",
         "three.mkv: 3 frames: shorter than a window of 6",
         "cut.mkv: ends after",

@@ -46,7 +46,7 @@ PUBLISHED = {  # weights, GMACs at 2048 channels x 2304 steps, as counted by fvc
 }
 
 
-class Place:
+class FakeDevice:
     """A stand-in for the engine's device."""
 
     torch = CPU
@@ -202,14 +202,14 @@ def test_shared_storage_counts_once() -> None:
 
 def test_profile_record_is_complete_and_keyed_by_conditions() -> None:
     model, spec = small("conv-dw-hallucinated")
-    record = profile_model(model, spec, frames=64, device=Place(), threads=1)
+    record = profile_model(model, spec, frames=64, device=FakeDevice(), threads=1)
     weights = sum(p.numel() for p in Detector(spec).parameters())
     assert record.params == weights and record.frames == 64 and record.threads == 1
     assert record.latency_ms["median"] > 0 and record.latency_ms["iqr"] >= 0
     least = 4 * (weights + 64 * (1024 + 2048)) / 1e6  # weights, input, and the input with the hallucination
     assert least < record.peak_memory_mb < 3 * least
     assert record.minute == {} and record.minute_alternatives == {}
-    key = partial(cost_key, model, device=Place())
+    key = partial(cost_key, model, device=FakeDevice())
     assert record.key == key(spec, frames=64, threads=1)
     wider = spec.model_copy(update={"width": 128})
     assert len({record.key, key(spec, frames=32, threads=1), key(spec, frames=64, threads=2),
@@ -217,7 +217,7 @@ def test_profile_record_is_complete_and_keyed_by_conditions() -> None:
 
 
 def test_key_knows_the_build_function_and_not_the_name() -> None:
-    key = partial(cost_key, architecture=TOY, frames=64, device=Place(), threads=1)
+    key = partial(cost_key, architecture=TOY, frames=64, device=FakeDevice(), threads=1)
     one, renamed = (Model(n, "conv", "primary") for n in ("a", "b"))
     assert key(one) == key(renamed) != key(Model("a", "conv", "primary", build=lambda _: Toy()))
     assert key(Model("c", "conv", "primary", build=partial(Detector))) == key(one)
@@ -231,10 +231,10 @@ def test_detector_minute_runs_padded_and_decodes_every_step() -> None:
         seen.append((output.mask[0].shape[1], int(output.mask[0].sum())))
         return decode(output, videos, DecodeSpec())
 
-    seconds = detector_seconds_per_minute(model.build(spec), spec, decoder, steps=40, device=Place())
+    seconds = detector_seconds_per_minute(model.build(spec), spec, decoder, steps=40, device=FakeDevice())
     assert seconds > 0 and set(seen) == {(64, 40)}
     seen.clear()
-    detector_seconds_per_minute(model.build(spec), spec, decoder, steps=230, device=Place())
+    detector_seconds_per_minute(model.build(spec), spec, decoder, steps=230, device=FakeDevice())
     divisor = pyramid_divisor(spec)
     assert set(seen) == {(-(-230 // divisor) * divisor, 230)} != {(230, 230)}
 

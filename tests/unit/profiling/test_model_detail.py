@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 
 import pytest
-from test_model import TOY, Place, Toy, small
+from test_model import TOY, FakeDevice, Toy, small
 
 from tal_bench.cli import main
 from tal_bench.models.registry import Model
 from tal_bench.profiling.model import count
-from tal_bench.profiling.model_detail import MODULES, detail_model, lengths_of, parts
+from tal_bench.profiling.model_detail import MODULES, cost_by_part, detail_model, lengths_of
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tal_bench.profiling.model_detail import MODULES, detail_model, lengths_of, 
 def test_parts_add_up_to_the_whole(name: str) -> None:
     model, spec = small(name)
     params, macs = count(model, spec, 64)
-    found = parts(model, spec, 64)
+    found = cost_by_part(model, spec, 64)
     assert tuple(found) == MODULES
     assert sum(part.gmacs for part in found.values()) == pytest.approx(macs / 1e9, rel=1e-9)
     assert sum(part.params for part in found.values()) == params
@@ -31,7 +31,7 @@ def test_parts_add_up_to_the_whole(name: str) -> None:
 
 
 def test_other_peoples_modules_have_no_parts() -> None:
-    assert parts(Model("toy", "conv", "primary", build=lambda _: Toy()), TOY, 16) == {}
+    assert cost_by_part(Model("toy", "conv", "primary", build=lambda _: Toy()), TOY, 16) == {}
 
 
 def test_lengths_are_around_the_usual_one() -> None:
@@ -42,7 +42,7 @@ def test_lengths_are_around_the_usual_one() -> None:
 
 def test_a_detail_is_complete() -> None:
     model, spec = small("conv-dw-hallucinated")
-    found = detail_model(model, spec, frames=64, device=Place(), threads=1, lengths=[32, 64, 128])
+    found = detail_model(model, spec, frames=64, device=FakeDevice(), threads=1, lengths=[32, 64, 128])
     assert [at.frames for at in found.lengths] == [32, 64, 128]
     assert found.lengths[2].gmacs > 1.9 * found.lengths[1].gmacs == 1.9 * found.cost.gmacs
     for at in found.lengths:

@@ -15,8 +15,8 @@ from tal_bench.errors import DataError
 from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.streams import complete
 from tal_bench.profiling import pipeline as minute
-from tal_bench.profiling.extraction import made_up_video
-from tal_bench.profiling.pipeline import Pipeline, PipelineCost, measure, share_least
+from tal_bench.profiling.extraction import synthetic_video
+from tal_bench.profiling.pipeline import Pipeline, PipelineCost, measure, share_fastest_steps
 from tal_bench.profiling.video_minute import extraction_seconds, stream_seconds
 from tal_bench.report.profile.pipeline_figure import stacked_bars
 
@@ -60,7 +60,7 @@ def test_the_same_work_has_one_price() -> None:
             "teacher", "64x64", "tvl1", NET, {"backbone/rgb": 3.0, "flow": 9.0}, 10.0, 0.75, 1.0, total=12.0
         ),
     ]
-    student, dis, tvl1 = share_least(pipelines, costs)
+    student, dis, tvl1 = share_fastest_steps(pipelines, costs)
     assert student.seconds == {"decode": 1.0, "backbone/rgb": 3.0}
     assert (student.total, student.frames_per_second) == (4.0, 15.0)
     assert dis.seconds == {"decode": 1.0, "flow": 1.0}
@@ -74,7 +74,7 @@ def test_tvl1_is_the_dear_one(clip: Path) -> None:
 
 
 def test_features_of_our_making_have_a_cost(tmp_path: Path, clip: Path) -> None:
-    from test_video_weights import dataset
+    from test_backbone_weights import dataset
 
     data = dataset(tmp_path)
     assert extraction_seconds(data) == {}
@@ -91,7 +91,7 @@ def test_a_video_must_be_long_enough(tmp_path: Path) -> None:
 
 
 def test_made_up_clips_are_of_the_size() -> None:
-    with made_up_video(32, 8, 1.0) as path:
+    with synthetic_video(32, 8, 1.0) as path:
         frames = list(VideoReader(path))
     assert len(frames) == 8
     assert frames[0].shape == (32, 32, 3)
