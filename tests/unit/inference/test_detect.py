@@ -131,7 +131,7 @@ def test_features_of_others_cannot_be_made(tmp_path: Path) -> None:
     spec = detector_spec(get_model(NAME), dataset(tmp_path, max_length=64, size="small"), 3)
     card = ModelCard(name="i3d", program="actionformer", detector=spec)
     save_model(get_model(NAME).build(spec), tmp_path / "i3d.safetensors", card)
-    with pytest.raises(InputError, match=r"nobody knows how to make its features \(actionformer\)"):
+    with pytest.raises(InputError, match=r"has no extraction settings for its features \(actionformer\)"):
         detect([tmp_path / "v.mp4"], tmp_path / "i3d.safetensors")
 
 
