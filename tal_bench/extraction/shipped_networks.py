@@ -64,7 +64,7 @@ def weights_hash() -> str:
         path = WEIGHTS / f"{stream}.safetensors"
         if not path.exists():
             raise DataError(
-                "the weights of a pretrained network are missing",
+                "the pretrained network is missing",
                 where=path,
                 hint="reinstall tal-bench, or run python -m tal_bench.data.datasets.sprites.pretrain --out "
                 + str(WEIGHTS),

@@ -1,4 +1,4 @@
-"""What bf16 costs: every trained model of a study, tested with the same weights in both precisions.
+"""Compare the mAP of every trained model of a study in fp32 and bf16.
 
 `python tests/benchmarks/precisions.py STUDY_DIR`
 """
@@ -20,7 +20,7 @@ from tal_bench.training.prediction import predict
 
 
 def average_maps(model: TrainedModel, devices: Sequence[Device]) -> list[float]:
-    """Of the test videos, in percent, on each device."""
+    """Return the average mAP in percent on the test videos for each device."""
     assert model.dataset is not None
     data = open_cached(model.dataset, model.detector.reads, model.limit)
     videos = data.videos("test")
@@ -35,15 +35,15 @@ def average_maps(model: TrainedModel, devices: Sequence[Device]) -> list[float]:
 
 
 def main() -> None:
-    """Print bf16 - fp32 of every row, seed by seed, and of all models."""
+    """Print the difference bf16 - fp32 by row and seed, and over all models."""
     devices = Device("cpu", "fp32"), Device("cpu", "bf16")
     differences: dict[str, list[float]] = defaultdict(list)
     for model in models_of_study(Path(sys.argv[1]))[1]:
         full, half = average_maps(model, devices)
         differences[model.row].append(half - full)
-    for row, of_seeds in differences.items():
-        print(f"{row:24} {' '.join(f'{x:+.2f}' for x in of_seeds)}  mean {statistics.mean(of_seeds):+.2f}")
-    every = [x for of_seeds in differences.values() for x in of_seeds]
+    for row, values in differences.items():
+        print(f"{row:24} {' '.join(f'{x:+.2f}' for x in values)}  mean {statistics.mean(values):+.2f}")
+    every = [x for values in differences.values() for x in values]
     print(
         f"{len(every)} models: mean {statistics.mean(every):+.3f}, sd {statistics.stdev(every):.3f}, "
         f"{sum(abs(x) <= 0.1 for x in every)} within 0.1, largest {max(map(abs, every)):.2f} mAP"

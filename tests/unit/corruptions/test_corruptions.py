@@ -1,4 +1,4 @@
-"""Corruptions: which frames they hit, what they do to them, and the features that come of it."""
+"""Corruptions: the frames they select, their effect, and the features of corrupted videos."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ FRAMES = noise_frames(12, size=48)
 RUNS: list[FrameRun] = [(3, 6), (8, 9)]
 
 
-def spoiled(name: str, severity: int, *, video: str = "v", seed: int = 0) -> list[np.ndarray]:
+def corrupt(name: str, severity: int, *, video: str = "v", seed: int = 0) -> list[np.ndarray]:
     runs = RUNS if name in ON_ACTIONS else None
     return list(corrupt_frames(FRAMES, Condition(name, severity, 0.1), runs, video=video, seed=seed))
 
 
 def distance(name: str, severity: int) -> float:
-    pairs = zip(FRAMES, spoiled(name, severity), strict=True)
+    pairs = zip(FRAMES, corrupt(name, severity), strict=True)
     return float(np.mean([np.abs(a.astype(float) - b).mean() for a, b in pairs]))
 
 
-def test_the_corruptions_that_are_promised() -> None:
+def test_registered_corruptions() -> None:
     assert PIXELS == [
         "black-frame",
         "motion-blur",
@@ -59,28 +59,28 @@ def test_the_corruptions_that_are_promised() -> None:
 
 
 @pytest.mark.parametrize("name", PIXELS)
-def test_stronger_is_further_away_and_severity_0_is_nothing(name: str) -> None:
-    assert all(np.array_equal(a, b) for a, b in zip(FRAMES, spoiled(name, 0), strict=True))
+def test_distance_grows_with_severity_and_severity_0_changes_nothing(name: str) -> None:
+    assert all(np.array_equal(a, b) for a, b in zip(FRAMES, corrupt(name, 0), strict=True))
     assert 0 < distance(name, 1) < distance(name, 2) < distance(name, 3)
 
 
 @pytest.mark.parametrize("name", ON_ACTIONS)
-def test_frames_beside_the_runs_are_left_alone(name: str) -> None:
+def test_only_frames_in_the_runs_change(name: str) -> None:
     before = [frame.copy() for frame in FRAMES]
-    changed = [not np.array_equal(a, b) for a, b in zip(FRAMES, spoiled(name, 3), strict=True)]
+    changed = [not np.array_equal(a, b) for a, b in zip(FRAMES, corrupt(name, 3), strict=True)]
     assert [k for k, is_changed in enumerate(changed) if is_changed] == [3, 4, 5, 8]
     assert all(np.array_equal(a, b) for a, b in zip(before, FRAMES, strict=True)), "the input is not touched"
 
 
 @pytest.mark.parametrize("name", ["motion-blur", "occlusion", "packet-loss", "gaussian-noise"])
-def test_chance_is_of_the_video_and_the_seed(name: str) -> None:
-    same, again = spoiled(name, 2), spoiled(name, 2)
+def test_random_numbers_depend_on_video_and_seed(name: str) -> None:
+    same, again = corrupt(name, 2), corrupt(name, 2)
     assert all(np.array_equal(a, b) for a, b in zip(same, again, strict=True))
-    for other in (spoiled(name, 2, video="w"), spoiled(name, 2, seed=1)):
+    for other in (corrupt(name, 2, video="w"), corrupt(name, 2, seed=1)):
         assert any(not np.array_equal(a, b) for a, b in zip(same, other, strict=True))
 
 
-def test_what_each_of_them_does() -> None:
+def test_effect_of_each_corruption() -> None:
     grey = [np.full((40, 40, 3), 100, np.uint8)] * 3
     one: list[FrameRun] = [(1, 3)]
 
@@ -103,7 +103,7 @@ def test_what_each_of_them_does() -> None:
     assert noise.std() == pytest.approx(0.08 * 255, rel=0.05)
 
 
-def test_an_occluder_stays_where_it_is_and_lost_packets_do_not() -> None:
+def test_occluders_do_not_move_and_noise_changes() -> None:
     still = [np.full((40, 40, 3), 100, np.uint8)] * 4
     for name, steady in (("occlusion", True), ("gaussian-noise", False)):
         runs: list[FrameRun] | None = [(0, 4)] if steady else None
@@ -117,7 +117,7 @@ segments = st.lists(
 
 
 @given(segments, st.sampled_from([1.0, 8.0, 25.0]), st.sampled_from([0.01, 0.05, 0.1, 0.5]))
-def test_a_share_of_every_action_is_hit_in_its_middle(
+def test_the_middle_of_every_action_is_corrupted(
     actions: list[tuple[float, float]], fps: float, share: float
 ) -> None:
     runs = action_runs(np.array(actions).reshape(-1, 2), fps)
@@ -139,31 +139,31 @@ def test_a_share_of_every_action_is_hit_in_its_middle(
     st.integers(1, 6),
     st.integers(0, 4),
 )
-def test_exactly_the_steps_that_see_a_hit_frame_are_made_anew(
+def test_step_runs_are_the_steps_that_depend_on_corrupted_frames(
     runs: list[FrameRun], stride: int, window: int, context_frames: int
 ) -> None:
     steps = max(1, (90 - window) // stride + 1)
     found = step_runs(runs, stride=stride, window=window, context_frames=context_frames, steps=steps)
     hit = {k for run in runs for k in range(*run)}
-    seeing = {
+    affected = {
         i
         for i in range(steps)
         if hit & set(range(i * stride - context_frames, i * stride + window + context_frames))
     }
-    assert {i for run in found for i in range(run.first_step, run.end_step)} == seeing
+    assert {i for run in found for i in range(run.first_step, run.end_step)} == affected
     for run in found:
         assert run.first_frame % stride == 0
         assert run.first_frame <= max(0, run.first_step * stride - context_frames)
         assert run.end_frame >= (run.end_step - 1) * stride + window + context_frames
 
 
-def shot(video: str, steps: int) -> SourceVideo:
+def source_video(video: str, steps: int) -> SourceVideo:
     actions = np.array([[4.0, 9.0], [6.0, 12.5], [70.0, 78.0]])
     return SourceVideo(video, lambda: footage(video), actions, 8.0, steps)
 
 
 @pytest.mark.parametrize("name", ["packet-loss", "occlusion", "brightness"])
-def test_pieces_give_what_the_whole_corrupted_video_gives(name: str) -> None:
+def test_partial_extraction_equals_that_of_the_whole_video(name: str) -> None:
     settings = SpritesSettings()
     video = "sprites_extra_0003"
     streams = network_streams(settings)
@@ -172,7 +172,7 @@ def test_pieces_give_what_the_whole_corrupted_video_gives(name: str) -> None:
         clean = extract(frames, streams, stride=2, window=1, batch=48)
         steps = len(clean["rgb"])
         condition = Condition(name, 3, FULL_SHARE if name == "brightness" else 0.1)
-        one = shot(video, steps)
+        one = source_video(video, steps)
         ((given, changed),) = corrupt_video(one, streams, Grid(2, 1, 48), [condition])
         runs = None if name == "brightness" else middle_runs(action_runs(one.segments, 8.0), 0.1)
         whole = extract(
@@ -184,18 +184,18 @@ def test_pieces_give_what_the_whole_corrupted_video_gives(name: str) -> None:
         )
     assert given == condition
     for stream, values in changed.items():
-        mended = clean[stream].copy()
-        mended[values.steps] = values.values
-        np.testing.assert_allclose(mended, whole[stream], atol=2e-4)
-        assert not np.allclose(mended, clean[stream], atol=0.1), "it makes a difference"
+        merged = clean[stream].copy()
+        merged[values.steps] = values.values
+        np.testing.assert_allclose(merged, whole[stream], atol=2e-4)
+        assert not np.allclose(merged, clean[stream], atol=0.1), "it makes a difference"
         assert len(values.steps) == steps if runs is None else len(values.steps) < 0.2 * steps
 
 
-def test_a_video_that_is_not_that_of_its_features() -> None:
+def test_videos_that_do_not_match_their_features_are_rejected() -> None:
     streams = network_streams(SpritesSettings())
     wanted = [Condition("brightness", 1, FULL_SHARE)]
     with pytest.raises(DataError, match="no longer has the 9 steps"):
-        list(corrupt_video(shot("sprites_extra_0003", 9), streams, Grid(2, 1, 48), wanted))
+        list(corrupt_video(source_video("sprites_extra_0003", 9), streams, Grid(2, 1, 48), wanted))
 
 
 def test_features_are_dropped_in_the_middle_of_actions() -> None:
@@ -222,7 +222,7 @@ def test_features_are_dropped_in_the_middle_of_actions() -> None:
         ([], [], [float("nan")], "--share: got nan"),
     ],
 )
-def test_what_cannot_be_asked_for(
+def test_invalid_conditions(
     names: list[str], severities: list[int], shares: list[float], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -239,7 +239,7 @@ corruptions.add("mirrored", Corruption("mirrored", "left is right", (1.0,), mirr
 """
 
 
-def test_a_plugin_adds_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plugin_adds_a_corruption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN)
     try:
