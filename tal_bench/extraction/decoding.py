@@ -59,9 +59,8 @@ class VideoReader:
         self.path, self._size = path, size
         self._container = _open(path)
         self._stream = _video_stream(self._container, path)
-        self._stream.thread_type = (
-            "NONE"  # parallelism is across processes, and costs are reported for one thread
-        )
+        # parallelism is across processes, and costs are reported for one thread
+        self._stream.thread_type = "NONE"
         self._rate = float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE)
         self.fps = fps or self._rate
         self.frames = self.decoded = self.broken = 0
@@ -75,9 +74,9 @@ class VideoReader:
     @property
     def warning(self) -> str:
         """Description of defects of the file, empty if there are none; set at the end of the iteration."""
-        parts = (
-            [f"ends after {self.duration:.1f} s, earlier than its header declares"] if self.truncated else []
-        )
+        parts = []
+        if self.truncated:
+            parts.append(f"ends after {self.duration:.1f} s, earlier than its header declares")
         if self.broken:
             parts.append(f"{self.broken} packet{'s' * (self.broken > 1)} could not be decoded")
         return "; ".join(parts)
