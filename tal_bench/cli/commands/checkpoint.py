@@ -13,7 +13,7 @@ from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precisio
 
 if TYPE_CHECKING:
     from tal_bench.converters.checkpoint_import import Imported
-    from tal_bench.inference.export import Checked
+    from tal_bench.inference.export import Comparison
     from tal_bench.models.checkpoint import ModelCard
 
 FormatName = Literal["onnx", "torch"]
@@ -157,12 +157,12 @@ def export(
     def begun() -> None:
         typer.echo("recording the graph; published sizes take a minute or two", err=True)
 
-    file, checked = export_run(run, form, out, threads=threads, begun=begun)
+    file, checked = export_run(run, form, out, threads=threads, on_export=begun)
     _print_checked(checked, form)
     typer.echo(f"written {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
-def _print_checked(checked: Sequence[Checked], form: str) -> None:
+def _print_checked(checked: Sequence[Comparison], form: str) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -14,7 +14,7 @@ from tal_bench.errors import DataError, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tal_bench.inference.detect import Found
+    from tal_bench.inference.detect import DetectionResult
 
 SHOWN = 20
 """Rows of a video that the table shows."""
@@ -86,7 +86,7 @@ def _truth(file: Path) -> pd.DataFrame:
     return read_ground_truth(file, drop_reversed=True)
 
 
-def draw(found: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
+def draw(found: DetectionResult, truth: pd.DataFrame | None, suffix: str) -> bytes:
     """The picture of all usable videos.
 
     Raises:
@@ -118,7 +118,7 @@ def _write(path: Path, content: str | bytes) -> None:
     write_atomically(path, content)
 
 
-def _print(found: Found, threshold: float) -> None:
+def _print(found: DetectionResult, threshold: float) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -20,7 +20,7 @@ from tal_bench.errors import InputError
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec, DetectorSpec
     from tal_bench.models.registry import Model
-    from tal_bench.profiling.model_detail import Detail
+    from tal_bench.profiling.model_detail import DetailedCost
     from tal_bench.results.records import CostRecord
 
 WIDTH = 150
@@ -159,7 +159,7 @@ def _detailed(
     from tal_bench.profiling.model_detail import detail_model, lengths_of
 
     coarsest = max(2**shape.branch_blocks for _, shape in models)
-    details: list[Detail] = []
+    details: list[DetailedCost] = []
     with progress_bar("measuring") as progress:
         for model, shape in models:
             progress(len(details), len(models))
@@ -185,7 +185,7 @@ def _detailed(
         typer.echo(f"{len(files)} files in {out}: {', '.join(file.name for file in files)}", err=as_json)
 
 
-def _record(detail: Detail) -> dict[str, Any]:
+def _record(detail: DetailedCost) -> dict[str, Any]:
     """A plain record: the promised fields, and what is measured beside them."""
     return {
         **_cost_json(detail.cost),

@@ -15,7 +15,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.evaluation.robustness import Robustness
-    from tal_bench.inference.retest import Options
+    from tal_bench.inference.retest import RobustnessOptions
 
 WIDTH = 130
 """Of the table, where it goes to a file."""
@@ -73,14 +73,14 @@ def robustness(
 ) -> None:
     """Test trained models on corrupted videos; nothing is trained. Run again to go on."""
     folder = _check_paths(what, out)
-    from tal_bench.inference.retest import Options
+    from tal_bench.inference.retest import RobustnessOptions
     from tal_bench.plugins import load_plugins
     from tal_bench.system.cpu_count import default_jobs
     from tal_bench.training.device import choose_device
 
     load_plugins(plugin or ())
     where = choose_device(device)
-    options = Options(
+    options = RobustnessOptions(
         rows=tuple(row or ()),
         corruptions=tuple(corruption or ()),
         severities=tuple(severity or ()),
@@ -97,7 +97,7 @@ def robustness(
     _measure(what, options, folder, as_json=as_json)
 
 
-def _measure(what: list[Path], options: Options, folder: Path | None, *, as_json: bool) -> None:
+def _measure(what: list[Path], options: RobustnessOptions, folder: Path | None, *, as_json: bool) -> None:
     """Test, write the files, and print the table or its JSON."""
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.inference.robustness import measure_robustness
