@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DistillSpec
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput, Outputs
 
 MIX = "mix"

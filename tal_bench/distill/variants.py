@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tal_bench.config import Inputs, Range, TermUse
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.registry import Registry
 
 LEARNING_RATE = Range(low=0.4, high=2.5)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse
 from tal_bench.data.registry import datasets
 from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import variants
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers

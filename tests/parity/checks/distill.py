@@ -11,7 +11,7 @@ import torch
 from tal_bench.config import DistillSpec, TeacherUse, TrainSpec
 from tal_bench.converters.original_config import train_spec
 from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.losses import DetectionLoss, detection_loss
 from tal_bench.models.targets import assign, pyramid_points

@@ -10,7 +10,7 @@ from test_terms import made
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
 
 D = 5

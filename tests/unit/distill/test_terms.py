@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from tal_bench.distill.terms import bernoulli_kl, masked_mean, terms
+from tal_bench.distill.terms import registry
+from tal_bench.distill.terms.logits_binary import bernoulli_kl
+from tal_bench.distill.terms.reductions import masked_mean
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
 
 LENGTHS, REAL, K = (8, 4), (8, 5), 3
@@ -175,9 +179,15 @@ def test_masked_mean_of_nothing_is_zero() -> None:
     assert float(masked_mean(torch.ones(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))) == 0
 
 
+def test_every_module_of_the_package_declares_a_term() -> None:
+    modules = {file.stem for file in Path(registry.__file__).parent.glob("*.py")}
+    modules -= {"__init__", "registry", "reductions"}
+    assert modules == {name.replace("-", "_") for name in terms}
+
+
 @pytest.mark.parametrize("name", terms)
-def test_searched_range(name: str) -> None:
+def test_declaration(name: str) -> None:
     term = terms.get(name)
     assert term.name == name
-    assert term.summary
+    assert term.summary and term.formula and term.paper
     assert 0 < term.search.low < term.search.high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tal_bench.distill.objective import MIX
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.registry import STRUCTURES
 from tal_bench.studies.rows import FACTORIAL

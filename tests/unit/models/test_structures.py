@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec, TrainSpec, parse_spec
 from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
-from tal_bench.distill.terms import offsets as offsets_term
+from tal_bench.distill.terms.offsets import offsets as offsets_term
 from tal_bench.errors import InputError
 from tal_bench.models.blocks.attention import local_attention
 from tal_bench.models.blocks.sgp import wide_kernel
