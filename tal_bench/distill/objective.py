@@ -28,7 +28,7 @@ class Distillation:
     parts: dict[str, Tensor]
 
 
-class Objective(nn.Module):
+class DistillationObjective(nn.Module):
     """Terms of a `DistillSpec` against the outputs of its teachers.
 
     Args:

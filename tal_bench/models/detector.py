@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
 from tal_bench.models.heads import Heads
-from tal_bench.models.input_fusion import Inputs
+from tal_bench.models.input_fusion import InputFusion
 from tal_bench.models.neck import FpnNeck, Neck
 from tal_bench.models.ops.kernels import compute_dtype
 from tal_bench.models.trident import TridentHeads
@@ -24,7 +24,7 @@ class Detector(nn.Module):
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.inputs = Inputs(spec)
+        self.inputs = InputFusion(spec)
         self.backbone = Backbone(spec)
         self.neck: nn.Module = FpnNeck(spec) if spec.neck == "fpn" else Neck(spec)
         self.heads: nn.Module = TridentHeads(spec) if spec.trident else Heads(spec)

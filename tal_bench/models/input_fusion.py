@@ -50,7 +50,7 @@ class GatedFusion(nn.Module):
         return torch.cat([z * h1, (1 - z) * h2], dim=2)
 
 
-class Inputs(nn.Module):
+class InputFusion(nn.Module):
     """Concatenate what the detector reads, primary modalities first.
 
     A hallucination is masked like a real feature unless ``masked`` is false, as in the original code.

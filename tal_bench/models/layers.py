@@ -21,7 +21,7 @@ from tal_bench.models.ops.kernels import (
     taps_last,
     written_by_hand,
 )
-from tal_bench.models.ops.op_shortcuts import shortcuts
+from tal_bench.models.ops.op_shortcuts import shortcuts_allowed
 from tal_bench.models.ops.packed_weights import Packed, available
 from tal_bench.models.ops.winograd import WIDE, Filters, pays
 
@@ -86,7 +86,7 @@ class Conv(nn.Module):
         return sum(0 if ready is None else ready.nbytes for ready in (self.packed, self.filters))
 
     def _only_answers(self, x: Tensor) -> bool:
-        free = shortcuts() and written_by_hand() and not torch.is_grad_enabled()
+        free = shortcuts_allowed() and written_by_hand() and not torch.is_grad_enabled()
         return free and compute_dtype(x) == self.weight.dtype
 
 

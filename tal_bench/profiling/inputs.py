@@ -32,7 +32,7 @@ class Place(Protocol):
     def move(self, batch: Batch) -> Batch:
         """The batch on this device."""
 
-    def frozen(self, model: nn.Module) -> nn.Module:
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """The model there, in eval mode."""
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -81,7 +81,7 @@ def profile_model(
 def built(model: Model, architecture: DetectorSpec, device: Place) -> nn.Module:
     """A model with random weights where it is measured; whoever measures keeps its random numbers' state."""
     with torch.random.fork_rng(devices=[]):
-        return device.frozen(model.build(architecture))
+        return device.prepare_for_inference(model.build(architecture))
 
 
 def forward_pass(module: nn.Module, batch: Batch, device: Place) -> Callable[[], None]:

@@ -156,7 +156,7 @@ def detector_calls(
         steps: that are real.
         device: where.
     """
-    module = device.frozen(module)
+    module = device.prepare_for_inference(module)
     batch = device.move(random_batch(architecture, length, valid=steps))
     outputs: list[DetectorOutput] = []
 

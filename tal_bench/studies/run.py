@@ -15,7 +15,7 @@ from torch import nn
 
 from tal_bench.config import RunSpec
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
 from tal_bench.evaluation.mean_ap import MeanAP
 from tal_bench.execution.failure import reason
@@ -164,7 +164,7 @@ class _Attempt:
         self,
         student: nn.Module,
         teachers: dict[str, nn.Module],
-        objective: Objective | None,
+        objective: DistillationObjective | None,
         videos: list[Video],
     ) -> nn.Module:
         """The weights' moving average after the last epoch."""
@@ -267,7 +267,9 @@ class _Attempt:
         )
 
 
-def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
+def _networks(
+    spec: RunSpec, folder: StudyFolder
+) -> tuple[nn.Module, dict[str, nn.Module], DistillationObjective | None]:
     """Student with its initial weights, teachers, objective.
 
     The initial weights depend on the seed and the architecture alone: the same in every row of a study.
@@ -288,7 +290,7 @@ def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, 
     teachers = {role: net for role, (net, _) in loaded.items()}
     torch.manual_seed(spec.seed + PROJECTION_STREAM)
     widths = {role: run.detector.width for role, (_, run) in loaded.items()}
-    objective = Objective(spec.distill, spec.detector.width, widths)
+    objective = DistillationObjective(spec.distill, spec.detector.width, widths)
     if spec.distill.student_init != "random":
         initialise_from(student, teachers[spec.distill.student_init])
     return student, teachers, objective

@@ -59,7 +59,7 @@ class Device:
     def _send(self, x: Tensor) -> Tensor:
         return x.to(self.torch, non_blocking=True)
 
-    def frozen(self, model: nn.Module) -> nn.Module:
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """The model here as one that only answers: in eval mode; where that helps, a copy with ready weights.
 
         Otherwise every forward pass would convert or rearrange them anew.

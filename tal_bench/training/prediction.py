@@ -28,7 +28,7 @@ def predict(
     batch_size: int = 8,
 ) -> Iterator[Segments]:
     """Detect in whole videos; segments come video by video."""
-    model = device.frozen(model)
+    model = device.prepare_for_inference(model)
     for batch in evaluation_batches(
         videos,
         batch_size=batch_size,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec, TrainSpec
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Points, assign, pyramid_points
 from tal_bench.training.device import Device
@@ -19,7 +19,7 @@ from tal_bench.training.teachers import Teachers
 from tal_bench.types import Batch
 
 
-class Step:
+class TrainingStep:
     """One step of training: losses, gradients, clipping, optimiser, weight average.
 
     Gradients stay readable until the next step.
@@ -49,7 +49,7 @@ class Step:
         steps_per_epoch: int,
         device: Device,
         teachers: Mapping[str, nn.Module] | None = None,
-        objective: Objective | None = None,
+        objective: DistillationObjective | None = None,
     ) -> None:
         self.student = student.to(device.torch).train()
         self.objective = objective
@@ -96,7 +96,7 @@ def _losses(
     normalizer: Tensor,
     spec: TrainSpec,
     teachers: Teachers,
-    objective: Objective | None,
+    objective: DistillationObjective | None,
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Named losses of a batch, `total` among them, and the updated normalizer."""

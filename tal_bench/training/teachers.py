@@ -30,7 +30,8 @@ class Teachers:
         self._device = device
         self._roles = {role: id(network) for role, network in networks.items()}
         self._networks = {
-            id(network): device.frozen(network).requires_grad_(False) for network in networks.values()
+            id(network): device.prepare_for_inference(network).requires_grad_(False)
+            for network in networks.values()
         }
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:

@@ -12,9 +12,9 @@ from tal_bench.config import DetectorSpec, TrainSpec
 from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import Video
 from tal_bench.data.prefetch import prefetched
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.training.device import Device
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
@@ -30,7 +30,7 @@ def train(
     seed: int,
     device: Device,
     teachers: Mapping[str, nn.Module] | None = None,
-    objective: Objective | None = None,
+    objective: DistillationObjective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
     checkpointer: TrainingCheckpointer | None = None,
 ) -> nn.Module:
@@ -56,7 +56,7 @@ def train(
     torch.manual_seed(seed)
     generator = np.random.default_rng([seed, 0x7A1])
     per_epoch = len(videos) // spec.batch_size
-    step = Step(
+    step = TrainingStep(
         student,
         architecture,
         spec,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tal_bench.errors import TalBenchError
 from tal_bench.system.files import write_atomically
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 
 LOG = logging.getLogger(__name__)
 NOTES = "notes"
@@ -50,7 +50,7 @@ class TrainingCheckpointer:
     restore_caller: Callable[[Notes], None]
     _last: float = field(default_factory=time.monotonic)
 
-    def save(self, epoch: int, step: Step, order: np.random.Generator) -> None:
+    def save(self, epoch: int, step: TrainingStep, order: np.random.Generator) -> None:
         """Write the state after an epoch, if it is time; a disk that is full costs the state alone."""
         if time.monotonic() - self._last < self.every:
             return
@@ -70,7 +70,7 @@ class TrainingCheckpointer:
             LOG.warning("a training cannot be kept between epochs: %s", error)
         self._last = time.monotonic()
 
-    def restore(self, step: Step, order: np.random.Generator) -> int:
+    def restore(self, step: TrainingStep, order: np.random.Generator) -> int:
         """Put the kept state into a training that has just been set up.
 
         Returns:
@@ -97,7 +97,7 @@ class TrainingCheckpointer:
         self.file.unlink(missing_ok=True)
 
 
-def _state(step: Step) -> Iterator[tuple[str, Tensor]]:
+def _state(step: TrainingStep) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that a training changes, by a name of its own."""
     for prefix, module in _modules(step):
         for name, value in module.state_dict().items():
@@ -111,7 +111,7 @@ def _state(step: Step) -> Iterator[tuple[str, Tensor]]:
         yield "random/cuda", torch.cuda.get_rng_state()
 
 
-def _restore(step: Step, tensors: dict[str, Tensor]) -> None:
+def _restore(step: TrainingStep, tensors: dict[str, Tensor]) -> None:
     """The reverse of `_state`."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -132,14 +132,14 @@ def _restore(step: Step, tensors: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(parts["random"]["cuda"])
 
 
-def _modules(step: Step) -> Iterator[tuple[str, nn.Module]]:
+def _modules(step: TrainingStep) -> Iterator[tuple[str, nn.Module]]:
     yield "student", step.student
     yield "average", step.average.module
     if step.objective is not None:
         yield "objective", step.objective
 
 
-def _parameters(step: Step) -> list[nn.Parameter]:
+def _parameters(step: TrainingStep) -> list[nn.Parameter]:
     return [parameter for group in step.optimizer.param_groups for parameter in group["params"]]
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 _allowed = ContextVar("shortcuts_allowed", default=True)
 
 
-def shortcuts() -> bool:
+def shortcuts_allowed() -> bool:
     """Whether sums may be rearranged and weights that are kept ready be used."""
     return _allowed.get()
 

@@ -10,7 +10,7 @@ import torch
 
 from tal_bench.config import DistillSpec, TeacherUse, TrainSpec
 from tal_bench.converters.original_config import train_spec
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.losses import DetectionLoss, detection_loss
@@ -110,7 +110,7 @@ def _distilled(
         temperature=variant.temperature,
         count_padding=True,
     )
-    objective = Objective(spec, net.spec.width, dict.fromkeys(taught, net.spec.width))
+    objective = DistillationObjective(spec, net.spec.width, dict.fromkeys(taught, net.spec.width))
     soft = objective(student, taught)
     theirs = meta["terms"]
     weights = {use.name: use.weight for use in variant.terms}

@@ -14,7 +14,7 @@ from tal_bench.converters.original_config import schedule, train_spec
 from tal_bench.converters.original_keys import from_original
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import build_optimizer, learning_rate
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
 from ..fixtures import Fixture
@@ -75,12 +75,12 @@ class Training:
     spec: TrainSpec
     batches: list[Batch]
     iterations: list[dict[str, Any]]
-    step: Step | None = None
+    step: TrainingStep | None = None
 
     def run(self, start: dict[str, Tensor], tolerance: Tolerance = EXACT) -> list[Compared]:
         """Compare every iteration."""
         self.net.detector.load_state_dict(start)
-        self.step = Step(
+        self.step = TrainingStep(
             self.net.detector,
             self.net.spec,
             self.spec,
@@ -135,7 +135,7 @@ def _decayed(model: nn.Module, spec: TrainSpec, original: list[str]) -> Compared
 
 
 def _iteration(
-    i: int, step: Step, losses: dict[str, Tensor], facts: dict[str, Any], tolerance: Tolerance
+    i: int, step: TrainingStep, losses: dict[str, Tensor], facts: dict[str, Any], tolerance: Tolerance
 ) -> Iterator[Compared]:
     theirs = facts["losses"]
     # the first iteration's learning rate is 0

@@ -90,7 +90,7 @@ def test_operations_of_what_is_ready_are_counted(name: str, precision: Literal["
     model, device = get_model(name), Device("cpu", precision)
     data = tiny_spec({"rgb": ("primary", 1024)}, max_length=2304, size="full")
     architecture = detector_spec(model, data, 20)
-    frozen = device.frozen(model.build(architecture))
+    frozen = device.prepare_for_inference(model.build(architecture))
     with device.autocast():
         counted = count_macs(frozen, random_batch(architecture, 576))
     assert counted == pytest.approx(

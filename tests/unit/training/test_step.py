@@ -14,7 +14,7 @@ from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import assign, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import learning_rate
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
 ARCHITECTURE = DetectorSpec(
@@ -87,7 +87,7 @@ def test_a_step_is_adamw_clipping_and_average(clip: float | None) -> None:
     theirs = copy.deepcopy(ours)
     batches = [batch(seed) for seed in range(5)]
     average = plain(theirs, spec, batches)
-    step = Step(ours, ARCHITECTURE, spec, steps_per_epoch=2, device=Device("cpu"))
+    step = TrainingStep(ours, ARCHITECTURE, spec, steps_per_epoch=2, device=Device("cpu"))
     for b in batches:
         losses = step(b)
         assert not losses["total"].requires_grad
@@ -105,7 +105,9 @@ def test_noise_reaches_the_student_alone() -> None:
     seen: dict[str, torch.Tensor] = {}
     student, b = Detector(ARCHITECTURE), batch(0)
     student.inputs.register_forward_hook(lambda module, given, out: seen.update(student=out.detach()))
-    step = Step(student, ARCHITECTURE, TrainSpec(input_noise=0.5), steps_per_epoch=1, device=Device("cpu"))
+    step = TrainingStep(
+        student, ARCHITECTURE, TrainSpec(input_noise=0.5), steps_per_epoch=1, device=Device("cpu")
+    )
     step(b)
     added = seen["student"] - b.features["rgb"].transpose(1, 2)
     assert 0.4 < float(added.std()) < 0.6

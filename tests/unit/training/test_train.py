@@ -13,7 +13,7 @@ from torch import nn
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.data.dataset import Video, open_dataset
 from tal_bench.data.registry import read_dataset_file
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model
@@ -62,7 +62,7 @@ def trained(
 ) -> nn.Module:
     torch.manual_seed(99)
     spec = distillation().model_copy(update={"precision": precision})
-    objective = Objective(spec, 16, {"modal": 16}) if distilled else None
+    objective = DistillationObjective(spec, 16, {"modal": 16}) if distilled else None
     return train(
         student or net(STUDENT),
         arch(STUDENT),
@@ -102,7 +102,7 @@ def test_teachers_are_frozen_in_evaluation_mode_and_unchanged(videos: list[Video
     teacher, student = net(TEACHER, 5), net(STUDENT)
     modes: list[bool] = []
     teacher.heads.register_forward_hook(lambda module, given, out: modes.append(module.training))
-    objective = Objective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), 16, {"modal": 16})
     train(
         student, arch(STUDENT), videos, FAST, seed=0, device=Device("cpu"),
         teachers={"modal": teacher}, objective=objective,
@@ -125,7 +125,7 @@ def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) ->
         return epoch == 2
 
     spec = FAST.model_copy(update={"epochs": 5})
-    objective = Objective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), 16, {"modal": 16})
     train(
         net(STUDENT), arch(STUDENT), videos, spec, seed=0, device=Device("cpu"),
         teachers={"modal": net(TEACHER)}, objective=objective, after_epoch=after,
