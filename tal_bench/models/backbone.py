@@ -14,7 +14,7 @@ from tal_bench.models.blocks.conv_and_transformer import ConvBlock, TransformerB
 from tal_bench.models.blocks.maxpool import MaxPoolBlock
 from tal_bench.models.blocks.sgp import SgpBlock
 from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, relu, sinusoidal_positions
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 def _transformer(spec: DetectorSpec, index: int) -> nn.Module:
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
         """[length, D], linearly stretched when the input is longer than the table."""
         table = self.positions
         assert table is not None
-        if not written_by_hand():
+        if not use_custom_kernels():
             return _stretched(table, length)
         if length <= table.shape[0]:
             return table[:length]

@@ -69,7 +69,7 @@ class Tower(nn.Module):
         self.out = Conv(widths[-1], outputs, kernel)
 
     @property
-    def in_full(self) -> tuple[nn.Module, ...]:
+    def full_precision_modules(self) -> tuple[nn.Module, ...]:
         """What computes in full precision."""
         return (self.out,)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.layers import Conv, DepthwiseConv, layer_norm
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 class TemporalAttention(nn.Module):
@@ -31,7 +31,7 @@ class TemporalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D] for T >= length."""
         steps = x.mean(dim=2)
-        other = not written_by_hand() or x.shape[1] != self.length  # one graph for all lengths
+        other = not use_custom_kernels() or x.shape[1] != self.length  # one graph for all lengths
         if other:
             steps = nearest(steps, self.length)
         weights = self.excite(F.relu(self.squeeze(steps))).sigmoid()

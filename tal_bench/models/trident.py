@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, start_quiet
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def expected_offsets(bins: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 def _windows(x: Tensor, size: int) -> Tensor:
     """[B, T + size - 1, K] -> [B, T, K, size]: every step with those after it."""
-    if written_by_hand():
+    if use_custom_kernels():
         return x.unfold(1, size, 1)
     # overlapping views tie an exported graph to its length
     offset = torch.arange(size, device=x.device)

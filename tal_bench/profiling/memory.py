@@ -38,8 +38,8 @@ def peak_memory_mb(
         device: that both lie on.
     """
     given = chain(module.parameters(), module.buffers(), batch.features.values(), [batch.mask])
-    ready = sum(part.ready_bytes for part in module.modules() if isinstance(part, Conv))
-    return (tensor_bytes(given) + ready + peak_allocation(call, device)) / MB
+    prepared = sum(part.prepared_bytes for part in module.modules() if isinstance(part, Conv))
+    return (tensor_bytes(given) + prepared + peak_allocation(call, device)) / MB
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.models.layers import Conv, DepthwiseConv, LayerNorm
-from tal_bench.models.ops.blocked_attention import attend_to_pairs, plain_attend_to_pairs
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.blocked_attention import attend_to_pairs
+from tal_bench.models.ops.kernels import use_custom_kernels
+from tal_bench.models.ops.reference import plain_attend_to_pairs
 
 PADDED_KEY = -1e4
 """Added to the scores of padded keys in local attention; a window without real keys stays finite."""
@@ -95,14 +96,14 @@ def local_attention(
     reach = window // 2
     block = 2 * reach  # so that a block's keys are exactly two neighbouring blocks of the padded sequence
     # exporters take a size of 1 for a constant: for them no level is a single block
-    tail = -T % block if written_by_hand() else (T // block + 2) * block - T
+    tail = -T % block if use_custom_kernels() else (T // block + 2) * block - T
     bias = _window_bias(mask, reach, tail)
     if relative is not None:
         bias = bias + _distance_bias(relative, reach)
     after = tail + block  # a block of its own behind every sequence: its keys are nobody's but the margins'
     q = F.pad(q, (0, 0, 0, after)).unflatten(2, (-1, block))
     k, v = (F.pad(x, (0, 0, reach, reach + tail)).unflatten(2, (-1, block)) for x in (k, v))
-    attend = attend_to_pairs if written_by_hand() else plain_attend_to_pairs
+    attend = attend_to_pairs if use_custom_kernels() else plain_attend_to_pairs
     out = attend(q, k, v, bias.expand(q.shape[0], q.shape[1], -1, -1, -1))
     return out.flatten(2, 3)[:, :, :T]
 

@@ -56,7 +56,7 @@ class TransformerBlock(nn.Module):
         x = self.drop_attention(skip, self.attention(self.norm1(x), mask))
         hidden, out = self.mlp[0], self.mlp[2]
         assert isinstance(hidden, Conv)
-        x = self.drop_mlp(x, out(hidden.then_gelu(self.norm2(x))))
+        x = self.drop_mlp(x, out(hidden.forward_gelu(self.norm2(x))))
         return masked(x, mask), mask
 
 
