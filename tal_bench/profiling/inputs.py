@@ -33,7 +33,7 @@ class Place(Protocol):
         """The batch on this device."""
 
     def prepare_for_inference(self, model: nn.Module) -> nn.Module:
-        """The model there, in eval mode."""
+        """Return the model on the device, in eval mode."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products take the precision."""

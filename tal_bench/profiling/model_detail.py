@@ -173,10 +173,10 @@ def _weights(module: nn.Module | None) -> int:
 def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
     """Multiply-accumulates of each step of `Detector.detect`."""
     with counting() as hallucination:
-        x, mask = detector.read(batch.features, batch.mask)
+        x, mask = detector.read_inputs(batch.features, batch.mask)
     with counting() as backbone:
-        stem, mask = detector.start(x, mask)
-        pyramid, masks = detector.backbone.climb(stem, mask)
+        stem, mask = detector.compute_stem(x, mask)
+        pyramid, masks = detector.backbone.compute_pyramid(stem, mask)
     masks = masks[detector.spec.first_level :]
     with counting() as neck:
         levels = detector.neck(pyramid, masks)

@@ -18,7 +18,7 @@ from tal_bench.config import DetectorSpec, parse_spec
 from tal_bench.converters import export as exporting
 from tal_bench.converters.export import difference, example, export, onnx_run, reference
 from tal_bench.inference import export as checking
-from tal_bench.models.backbone import _stretched
+from tal_bench.models.backbone import _interpolated
 from tal_bench.models.checkpoint import CARD, ModelCard, save_model
 from tal_bench.models.detector import Detector
 from tal_bench.models.neck import nearest
@@ -156,4 +156,4 @@ def test_positions_of_a_graph_are_those_of_the_model(length: int) -> None:
     net, _ = model("actionformer")
     table = net.backbone.positions
     assert table is not None
-    torch.testing.assert_close(_stretched(table, length), net.backbone._positions(length))
+    torch.testing.assert_close(_interpolated(table, length), net.backbone._positions(length))

@@ -221,7 +221,7 @@ OURS_TABLE = cases(
     ("header too long", header(b"\xff" * 8 + b"{}"), ("not a .safetensors file",)),
     ("header of another form", header((2).to_bytes(8, "little") + b"[]"), ("not a .safetensors file",)),
     ("cut", lambda folder: header((folder / OURS).read_bytes()[:-9])(folder), (OURS,)),
-    ("no card", header(save({"a": torch.zeros(1)})), ("do not say of which model",)),
+    ("no card", header(save({"a": torch.zeros(1)})), ("no model card",)),
     ("card that is no JSON", header(save({"a": torch.zeros(1)}, {CARD: "{"})), ("model card",)),
     ("card without an architecture", card(lambda value: value.pop("detector")), ("model card", "detector")),
     ("unknown key in the card", card(lambda value: value.update(more=1)), ("model card", "more")),

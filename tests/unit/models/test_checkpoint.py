@@ -56,7 +56,7 @@ def test_paths_that_mean_weights(tmp_path: Path) -> None:
     for path in (file, file.with_suffix(".json"), tmp_path / "runs", tmp_path):
         assert weights_file(path) == file
     save_model(net, tmp_path / "runs" / "def.safetensors", about)
-    with pytest.raises(InputError, match=r"2 models there, for instance abc\.safetensors, def\.safetensors"):
+    with pytest.raises(InputError, match=r"2 models found, for instance abc\.safetensors, def\.safetensors"):
         weights_file(tmp_path / "runs")
 
 
@@ -64,12 +64,12 @@ def test_paths_that_mean_weights(tmp_path: Path) -> None:
     ("what", "expected"),
     [
         ("nothing", "no such weights"),
-        ("a run without weights", r"no such weights \(no weights beside x.json\)"),
-        ("an empty folder", "no .safetensors file there"),
+        ("a run without weights", r"no such weights file \(x.json has no weights file beside it\)"),
+        ("an empty folder", "no .safetensors file found"),
         ("text", "not a .safetensors file"),
-        ("no card", "do not say of which model"),
-        ("another card", "is not one of ours: detector"),
-        ("other weights", "not the weights of this architecture"),
+        ("no card", "no model card"),
+        ("another card", "invalid model card: detector"),
+        ("other weights", "do not fit this architecture"),
         ("a plugin's", "unknown model 'mine'"),
     ],
 )

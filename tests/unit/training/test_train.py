@@ -178,12 +178,12 @@ def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.safetensors: not the weights of this architecture"):
+    with pytest.raises(InputError, match=r"x\.safetensors: the weights do not fit this architecture"):
         load_weights(net(STUDENT), file)
     with pytest.raises(InputError, match="no such weights"):
         load_weights(net(STUDENT), tmp_path / "missing.safetensors")
     save_weights(net("conv"), file)
-    with pytest.raises(InputError, match="not the weights of this architecture"):
+    with pytest.raises(InputError, match="the weights do not fit this architecture"):
         load_weights(net(STUDENT), file)
 
 

@@ -137,7 +137,7 @@ def test_a_damaged_state_starts_the_training_anew(
     with caplog.at_level(logging.WARNING):
         run(job)
     assert len(seen) == 4
-    assert ("starts anew" in caplog.text) == (harm != "another run's")
+    assert ("starts from the beginning" in caplog.text) == (harm != "another run's")
 
 
 def test_a_full_disk_costs_the_state_alone(
