@@ -1,8 +1,8 @@
 """Distillation variants as data: teachers, terms and constants.
 
 The first six are the rows of a 2 x 2 factorial (modalities x structure of the teacher): the student, its
-initial weights and the tuning budget are the same, and only teachers and terms differ. The `c2ms-*` presets keep
-the constants of C2MS-Net's code (J. Vis. Commun. Image R. 116:104734, 2026).
+initial weights and the tuning budget are the same, and only teachers and terms differ. The `c2ms-*` presets
+keep the constants of C2MS-Net's code (J. Vis. Commun. Image R. 116:104734, 2026).
 """
 
 from __future__ import annotations

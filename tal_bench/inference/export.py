@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tal_bench.config import DetectorSpec
 from tal_bench.converters.export import (
-    SHORTEST,
+    MIN_STRIDES,
     SUFFIXES,
     Format,
     check_onnx,
-    coarsest,
-    difference,
-    example,
+    coarsest_stride,
+    example_inputs,
     export,
-    reference,
+    largest_difference,
+    reference_run,
     save_exported,
 )
 from tal_bench.errors import TalBenchError
@@ -75,11 +75,11 @@ def export_run(
         begun()
     with torch_threads(threads):
         exported = export(net, card, form)
-        itself = reference(net, card.detector)
+        itself = reference_run(net, card.detector)
         checked = []
         for length in lengths(card.detector):
-            given = example(card.detector, length, padded=length // 7)
-            worst = difference(itself(*given), exported.run(*given))
+            given = example_inputs(card.detector, length, padded=length // 7)
+            worst = largest_difference(itself(*given), exported.run(*given))
             if not worst <= TOLERANCE:
                 raise TalBenchError(
                     f"at {length} steps the graph differs by {worst:.1e}, allowed are {TOLERANCE:.0e}",
@@ -96,6 +96,6 @@ def export_run(
 
 def lengths(architecture: DetectorSpec) -> tuple[int, int, int]:
     """The shortest, the one that the model is made for, and an uneven multiple between."""
-    unit = coarsest(architecture)
+    unit = coarsest_stride(architecture)
     longest = max(UNEVEN, architecture.max_length // unit)
-    return SHORTEST * unit, (SHORTEST + longest) // 2 * unit, longest * unit
+    return MIN_STRIDES * unit, (MIN_STRIDES + longest) // 2 * unit, longest * unit

@@ -1,7 +1,7 @@
 """Non-maximum suppression of temporal segments: soft (gaussian, linear), hard, and segment voting.
 
-Soft-NMS: Bodla et al., ICCV 2017. The kernels are plain functions that numba compiles at their first use, with one
-signature each, and caches on disk if possible.
+Soft-NMS: Bodla et al., ICCV 2017. The kernels are plain functions that numba compiles at their first use,
+with one signature each, and caches on disk if possible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoints in each original layout, brought in by the command line: they detect what the original did."""
+"""Checkpoints in each original layout, imported by the command line, detect what the original detected."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .checks.networks import Network
 from .conftest import given_fixtures
 from .fixtures import Fixture
 
-SAID_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
-"""Of C2MS-Net: its configuration files do not hold them."""
+SET_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
+"""Arguments that the configuration files of C2MS-Net do not contain."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,7 +47,7 @@ def test_an_imported_checkpoint_detects_what_the_original_did(
     file = write_checkpoint(tmp_path / "epoch_035.pth.tar", state)
     arguments = dict(network.meta["model_kwargs"])
     if name == "c2ms":
-        arguments = {key: value for key, value in arguments.items() if key not in SAID_IN_CODE}
+        arguments = {key: value for key, value in arguments.items() if key not in SET_IN_CODE}
     config = write_configuration(tmp_path / "original.yaml", arguments)
     words = ["checkpoint", "import", file, "--as", name, "--config", config, "--out", tmp_path / "ours"]
     assert main([str(word) for word in words]) == 0
@@ -63,12 +63,12 @@ def test_an_imported_checkpoint_detects_what_the_original_did(
         )
         ours = detect(detector, card, arrays.tensor(f"eval/{case}/feats"), meta)
         assert len(ours.scores) == len(theirs.scores)
-        compared = matched(case, ours, theirs, at_the_end(float(theirs.scores.min())))
+        compared = matched(case, ours, theirs, at_the_lowest_score(float(theirs.scores.min())))
         assert not [one for one in compared if not one.ok]
 
 
-def at_the_end(lowest: float) -> Excuse:
-    """Where a list is full, either of two detections of the lowest score may be in it."""
+def at_the_lowest_score(lowest: float) -> Excuse:
+    """Excuse differences at the lowest score: a truncated list may contain either of two equal detections."""
     return lambda segment, score: score - lowest <= 2e-4 * lowest
 
 
