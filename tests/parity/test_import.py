@@ -18,9 +18,9 @@ from tal_bench.training.prediction import decode
 from tal_bench.types import VideoMeta
 
 from .checks.arrays import Arrays
-from .checks.matching import Excuse, Found, matched
+from .checks.matching import Detections, Excuse, matched
 from .checks.networks import Network
-from .conftest import given_fixtures
+from .conftest import selected_fixtures
 from .fixtures import Fixture
 
 SET_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
@@ -29,7 +29,7 @@ SET_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "network" in metafunc.fixturenames:
-        found = [f for f in given_fixtures(metafunc.config) if {"model_kwargs", "eval"} <= f.meta.keys()]
+        found = [f for f in selected_fixtures(metafunc.config) if {"model_kwargs", "eval"} <= f.meta.keys()]
         metafunc.parametrize("network", found, ids=[fixture.id for fixture in found])
 
 
@@ -57,7 +57,9 @@ def test_an_imported_checkpoint_detects_what_the_original_did(
     detector, card = load_model(tmp_path / "ours")
     assert isinstance(detector, Detector)
     for case, facts in network.meta["eval"].items():
-        theirs = Found(*(arrays(f"eval/{case}/final/{leaf}") for leaf in ("segments", "scores", "labels")))
+        theirs = Detections(
+            *(arrays(f"eval/{case}/final/{leaf}") for leaf in ("segments", "scores", "labels"))
+        )
         meta = VideoMeta(
             case, facts["duration"], facts["fps"], facts["feat_stride"], facts["feat_num_frames"]
         )
@@ -73,8 +75,8 @@ def at_the_lowest_score(lowest: float) -> Excuse:
 
 
 @torch.no_grad()
-def detect(detector: Detector, card: ModelCard, feats: torch.Tensor, video: VideoMeta) -> Found:
+def detect(detector: Detector, card: ModelCard, feats: torch.Tensor, video: VideoMeta) -> Detections:
     spec: DetectorSpec = card.detector
     length = padded_length(feats.shape[1], max_length=spec.max_length, divisor=pyramid_divisor(spec))
     (found,) = decode(Network(detector, {}).run([feats], length), [video], card.decode)
-    return Found(found.segments, found.scores, found.labels)
+    return Detections(found.segments, found.scores, found.labels)

@@ -1,4 +1,4 @@
-"""The objective: coefficients, mixtures of teachers, projections, padding."""
+"""Distillation objective: coefficients, mixtures of teachers, projections, padding."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
     torch.testing.assert_close(soft.parts["stem"].detach(), expected)
 
 
-def test_no_projection_where_none_is_needed() -> None:
+def test_equal_widths_need_no_projection() -> None:
     assert not list(same_width(spec(use("stem", "modal"))).parameters())
     assert not list(
         DistillationObjective(spec(use("offsets", "modal")), D, {"modal": 9, "structure": 9}).parameters()
     )
 
 
-def test_padding_counts_only_where_asked_for() -> None:
+def test_padding_counts_only_with_count_padding() -> None:
     student = made(0)
     masked = same_width(spec(use("stem", "modal")))(student, TEACHERS).total
     counted = same_width(spec(use("stem", "modal"), count_padding=True))(student, TEACHERS).total
@@ -96,7 +96,7 @@ def test_padding_counts_only_where_asked_for() -> None:
     assert float(masked) != pytest.approx(float(counted))
 
 
-def test_teachers_that_no_term_looks_at_do_not_matter() -> None:
+def test_teachers_without_terms_have_no_influence() -> None:
     objective = same_width(spec(use("offsets", "modal")))
     other = {**TEACHERS, "structure": made(9)}
     torch.testing.assert_close(objective(made(0), TEACHERS).total, objective(made(0), other).total)

@@ -1,4 +1,4 @@
-"""Weights that say what they are: the card, finding files, and identity by content."""
+"""Weights files: model card, finding files, and hashes of weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model(name: str = "conv-dw-hallucinated") -> tuple[nn.Module, ModelCard]:
     return get_model(name).build(spec.detector).eval(), card_of_run(spec, ("jump", "run", "throw"))
 
 
-def test_a_file_alone_gives_the_model_back(tmp_path: Path) -> None:
+def test_a_moved_file_is_enough_to_load_the_model(tmp_path: Path) -> None:
     net, written = model()
     save_model(net, tmp_path / "runs" / "abc.safetensors", written)
     moved = tmp_path / "elsewhere.safetensors"
@@ -48,7 +48,7 @@ def test_a_file_alone_gives_the_model_back(tmp_path: Path) -> None:
         torch.testing.assert_close(again(batch).logits, net(batch).logits)
 
 
-def test_paths_that_mean_weights(tmp_path: Path) -> None:
+def test_paths_of_weights_files(tmp_path: Path) -> None:
     net, about = model()
     file = tmp_path / "runs" / "abc.safetensors"
     save_model(net, file, about)
@@ -73,7 +73,7 @@ def test_paths_that_mean_weights(tmp_path: Path) -> None:
         ("a plugin's", "unknown model 'mine'"),
     ],
 )
-def test_what_is_no_model_is_refused(what: str, expected: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(what: str, expected: str, tmp_path: Path) -> None:
     net, about = model()
     path = tmp_path / "x.safetensors"
     if what == "a run without weights":
@@ -94,7 +94,7 @@ def test_what_is_no_model_is_refused(what: str, expected: str, tmp_path: Path) -
         load_model(path)
 
 
-def test_identity_is_of_values_alone(tmp_path: Path) -> None:
+def test_the_hash_depends_on_values_only(tmp_path: Path) -> None:
     net, about = model()
     first = weights_hash(net.state_dict())
     save_model(net, tmp_path / "a.safetensors", about)
@@ -104,7 +104,7 @@ def test_identity_is_of_values_alone(tmp_path: Path) -> None:
     assert weights_hash(net.state_dict()) != first
 
 
-def test_the_card_is_small_and_complete(tmp_path: Path) -> None:
+def test_the_card_describes_features_and_model(tmp_path: Path) -> None:
     net, about = model()
     save_model(net, tmp_path / "a.safetensors", about)
     read = read_card(tmp_path / "a.safetensors")

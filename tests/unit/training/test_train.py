@@ -1,4 +1,4 @@
-"""Training: what it depends on, what it must not touch, and that the same seed is the same training."""
+"""Training loop: reproducibility, frozen teachers, reported losses, and lazy outputs of teachers."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("distilled", [False, True])
-def test_the_same_seed_is_the_same_training_to_the_last_bit(videos: list[Video], distilled: bool) -> None:
+def test_the_same_seed_gives_bitwise_the_same_training(videos: list[Video], distilled: bool) -> None:
     first = trained(videos, distilled=distilled)
-    torch.rand(17)  # what others draw in between does not matter
+    torch.rand(17)  # other random numbers in between have no effect
     assert same(first, trained(videos, distilled=distilled))
     assert not same(first, trained(videos, distilled=distilled, seed=1))
 
@@ -130,7 +130,7 @@ def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) ->
         net(STUDENT), arch(STUDENT), videos, spec, seed=0, device=Device("cpu"),
         teachers={"modal": net(TEACHER)}, objective=objective, after_epoch=after,
     )  # fmt: skip
-    assert [epoch for epoch, _ in seen] == [1, 2], "it stops where it is told to"
+    assert [epoch for epoch, _ in seen] == [1, 2], "training stops when the callback returns True"
     names = {"total", "classification", "regression", "labels", "logits-binary", "hallucination", "stem"}
     for _, losses in seen:
         assert losses.keys() == names
@@ -154,7 +154,7 @@ def test_ema_is_the_running_average() -> None:
     torch.testing.assert_close(ema.module.weight, expected)
 
 
-def test_weights_that_fit_are_copied_from_a_teacher() -> None:
+def test_matching_weights_are_copied_from_a_teacher() -> None:
     student, teacher = net("conv-dw-hallucinated"), net("conv", 5)
     before = {k: v.clone() for k, v in student.state_dict().items()}
     copied = set(initialise_from(student, teacher))
@@ -165,7 +165,7 @@ def test_weights_that_fit_are_copied_from_a_teacher() -> None:
         assert torch.equal(value, theirs[name] if name in copied else before[name]), name
 
 
-def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_weights_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
     first, second = net(STUDENT), net(STUDENT, 1)
     assert not same(first, second)
     save_weights(first, tmp_path / "runs" / "x.safetensors")
@@ -175,7 +175,7 @@ def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\x80\x04."])
-def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> None:
+def test_invalid_weights_files_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.safetensors: the weights do not fit this architecture"):
@@ -187,8 +187,8 @@ def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> N
         load_weights(net(STUDENT), file)
 
 
-def test_teachers_compute_no_further_than_the_terms_read() -> None:
-    """A term on the inputs leaves the network alone, one on the stem leaves branch and heads alone."""
+def test_teachers_compute_only_the_outputs_that_are_read() -> None:
+    """Reading the inputs runs no layer of the network; reading the stem runs neither branch nor heads."""
     torch.manual_seed(0)
     teacher = net(TEACHER, 5)
     reached: list[str] = []
@@ -210,7 +210,7 @@ def test_teachers_compute_no_further_than_the_terms_read() -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_teachers_of_the_same_modalities_read_them_once() -> None:
+def test_teachers_of_the_same_modalities_share_their_inputs() -> None:
     modal, structure, other = net(TEACHER, 5), net("conv", 6), net("actionformer-primary", 7)
     batch = random_batch(arch(TEACHER), 32)
     answers = Teachers({"modal": modal, "structure": structure, "other": other}, Device("cpu"))(batch)
