@@ -12,7 +12,7 @@ from tal_bench.cli.commands.profile import parse_channels
 from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precision, ReportsOption
 
 if TYPE_CHECKING:
-    from tal_bench.converters.checkpoint_import import Imported
+    from tal_bench.converters.checkpoint_import import ImportedCheckpoint
     from tal_bench.inference.export import Comparison
     from tal_bench.models.checkpoint import ModelCard
 
@@ -86,7 +86,7 @@ def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[Mode
     return card.model_copy(update={"detector": detector, "classes": classes}), notes
 
 
-def _print(found: Imported, card: ModelCard, weights: Path) -> None:
+def _print(found: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
     spec = card.detector
     part = f"{found.part}{'' if found.epoch is None else f' of epoch {found.epoch}'}" or "weights alone"
     unused = f", {len(found.unused)} that the original never reads" if found.unused else ""

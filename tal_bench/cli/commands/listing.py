@@ -54,7 +54,7 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
 
         return [(name, variants.get(name).summary) for name in variants]
     if kind == "terms":
-        from tal_bench.distill.terms import terms
+        from tal_bench.distill.terms.registry import terms
 
         return [(name, terms.get(name).summary) for name in terms]
     if kind == "corruptions":
