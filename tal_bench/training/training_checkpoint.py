@@ -7,7 +7,6 @@ continued from it is bitwise what would have come without the interruption (on t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -22,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from tal_bench.errors import TalBenchError
+from tal_bench.results.checksums import verified, with_checksum
 from tal_bench.system.files import write_atomically
 from tal_bench.training.step import Step
 
@@ -65,7 +65,7 @@ class TrainingCheckpointer:
         tensors[NOTES] = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
         content = save(tensors)
         try:
-            write_atomically(self.file, _seal(content), pauses=())
+            write_atomically(self.file, with_checksum(content), pauses=())
         except TalBenchError as error:
             LOG.warning("a training cannot be kept between epochs: %s", error)
         self._last = time.monotonic()
@@ -77,7 +77,7 @@ class TrainingCheckpointer:
             Epochs that are done; 0 where nothing is kept.
         """
         try:
-            tensors = load(_unseal(self.file.read_bytes()))
+            tensors = load(verified(self.file.read_bytes()))
             notes = json.loads(bytes(tensors.pop(NOTES).numpy()))
         except FileNotFoundError:
             return 0
@@ -141,14 +141,3 @@ def _modules(step: Step) -> Iterator[tuple[str, nn.Module]]:
 
 def _parameters(step: Step) -> list[nn.Parameter]:
     return [parameter for group in step.optimizer.param_groups for parameter in group["params"]]
-
-
-def _seal(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-
-
-def _unseal(content: bytes) -> bytes:
-    digest, _, rest = content.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != digest:
-        raise ValueError("its checksum is another")
-    return rest
