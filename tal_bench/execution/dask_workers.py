@@ -82,7 +82,7 @@ class DaskWorkerPool(WorkerPool):
         if self._cluster is not None:
             self._cluster.close()
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """Leave at once; workers of others end the runs that they are at."""
         self.shutdown(wait=False)
 

@@ -22,7 +22,7 @@ class InProcessPool(WorkerPool):
         """One call."""
         return 1
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """Nothing is computed between two calls."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

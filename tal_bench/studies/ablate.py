@@ -248,7 +248,7 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
             shown(row, result, fresh)
             study.tracker.log(result, row)
             if ledger is not None:
-                ledger.ended(row, result)
+                ledger.run_ended(row, result)
 
         executor = make_executor(
             jobs, device, options.plugins, scheduler=options.scheduler, folder=study.folder.path
@@ -259,7 +259,7 @@ def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, 
             members, plans = plan_members(spec, context, rows)
             rows |= drive(plans, executor, executor.size, on_result, study.late)
         except BaseException:
-            executor.abandon()
+            executor.terminate()
             if ledger is not None:
                 ledger.close(wait=False)
             raise

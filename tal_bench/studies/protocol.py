@@ -196,7 +196,9 @@ def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[
         costs = [_costs(row, spec) for spec in specs]
         jobs = context.trials(specs, trials)
         if context.ledger is not None:
-            context.ledger.asked(row.name, space, proposed, [job.spec.hash for job in jobs], costs)
+            context.ledger.generation_started(
+                row.name, space, proposed, [job.spec.hash for job in jobs], costs
+            )
         results = yield jobs
         trials += [Trial(*one) for one in zip(tried, results, costs, strict=True)]
     return trials

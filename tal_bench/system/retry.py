@@ -34,13 +34,13 @@ class RetryQueue:
         self._pause, self._quiet_until = FIRST, 0.0
         self._warned = False
 
-    def do(self, work: Work) -> None:
+    def submit(self, work: Work) -> None:
         """Do it now or, if the server is away, later."""
         self._waiting.append(work)
         if time.monotonic() >= self._quiet_until:
             self._work_off()
 
-    def settle(self, patience: float | None = None) -> bool:
+    def drain(self, patience: float | None = None) -> bool:
         """Do what is left.
 
         Args:

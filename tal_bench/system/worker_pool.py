@@ -37,7 +37,7 @@ class WorkerPool(Executor, ABC):
         """Workers that are there now, at least 1."""
 
     @abstractmethod
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """Give up what is still computed."""
 
 
@@ -63,7 +63,7 @@ class SpawnedProcesses(ProcessPoolExecutor):
         with interrupts_held_back():
             return super().submit(fn, *args, **kwargs)
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """End the processes now, whatever they compute."""
         processes = list((self._processes or {}).values())
         self.shutdown(wait=False, cancel_futures=True)
@@ -86,7 +86,7 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
         super().__init__(jobs, thread_name_prefix="worker")
         self._jobs = jobs
         self._start = (initializer, initargs)
-        self._lock, self._abandoned = threading.Lock(), False
+        self._lock, self._terminated = threading.Lock(), False
         self._every = {SpawnedProcesses(1, *self._start) for _ in range(jobs)}
         self._idle: SimpleQueue[SpawnedProcesses] = SimpleQueue()
         for worker in self._every:
@@ -109,23 +109,23 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
         for worker in self._every:
             worker.shutdown(wait=wait)
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """End the processes now, whatever they compute."""
         with self._lock:
-            self._abandoned = True
+            self._terminated = True
             for worker in self._every:
-                worker.abandon()
+                worker.terminate()
         super().shutdown(wait=False, cancel_futures=True)
 
     def _replace(self, dead: SpawnedProcesses) -> SpawnedProcesses:
-        """A new worker for a dead one; after `abandon` none that works."""
+        """A new worker for a dead one; after `terminate` none that works."""
         dead.shutdown(wait=False)
         with self._lock:
             self._every.discard(dead)
             worker = SpawnedProcesses(1, *self._start)
             self._every.add(worker)
-            if self._abandoned:
-                worker.abandon()
+            if self._terminated:
+                worker.terminate()
         return worker
 
     def _supervise(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

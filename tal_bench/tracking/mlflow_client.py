@@ -33,7 +33,7 @@ ABOUT = {
 
 
 @contextmanager
-def alone(uri: str) -> Iterator[None]:
+def sqlite_lock(uri: str) -> Iterator[None]:
     """Nobody else makes the tables of an SQLite file meanwhile, which would break it for both."""
     if not uri.startswith(SQLITE):
         yield

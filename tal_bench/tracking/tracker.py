@@ -76,7 +76,7 @@ class Tracker:
         self._record: StudyRecord | None = None
         self._files: StudyFolder | None = None
         self._children: dict[tuple[str, str], Child] = {}
-        self._patient = RetryQueue(f"MLflow at {self.uri}", self._forget)
+        self._retry_queue = RetryQueue(f"MLflow at {self.uri}", self._forget)
 
     def study(self, record: StudyRecord, folder: Path) -> None:
         """Open the study's parent run, or resume it, and log what is on disk and not there yet.
@@ -150,7 +150,7 @@ class Tracker:
             self._parent = None
 
         self._spared(work)
-        self._patient.settle()
+        self._retry_queue.drain()
 
     def stop(self, status: Literal["FAILED", "KILLED"], why: str) -> None:
         """End the parent run of a study that does not go on; a server that is away is not waited for."""
@@ -166,7 +166,7 @@ class Tracker:
     def _spared(self, work: Callable[[], None]) -> None:
         """Do it, now or when the server is back; results are safe on disk."""
         if self.uri != "off":
-            self._patient.do(work)
+            self._retry_queue.submit(work)
 
     def _forget(self) -> None:
         """After a failure nothing is known of the server; the next request learns it anew."""
@@ -176,7 +176,7 @@ class Tracker:
         """The study's parent run: the open one, an earlier one resumed, or a new one."""
         if self._parent is not None:
             return self._parent
-        with store.alone(self.uri):
+        with store.sqlite_lock(self.uri):
             self._client = self._client or store.connect(self.uri)
             self._experiment_id = store.experiment_id(self._client, self.uri, self.experiment)
         commit = git_state().get("commit", "")

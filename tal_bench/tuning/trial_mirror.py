@@ -45,11 +45,11 @@ class TrialMirror:
         self._rows: dict[str, Any] = {}
         self._open: dict[tuple[str, str], int] = {}
         self._costs: dict[tuple[str, str], dict[str, float]] = {}
-        self._patient = RetryQueue(f"Optuna storage {_without_password(storage)}", self._forget)
+        self._retry_queue = RetryQueue(f"Optuna storage {_without_password(storage)}", self._forget)
         self._ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
-    def asked(
+    def generation_started(
         self,
         row: str,
         space: Mapping[str, Search],
@@ -70,11 +70,11 @@ class TrialMirror:
         self._names.setdefault(row, f"{self._study}/{row}/{first}")
         if costs:
             self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
-        self._patient.do(lambda: self._enter(row, space, settings, hashes))
+        self._retry_queue.submit(lambda: self._enter(row, space, settings, hashes))
 
-    def ended(self, row: str, result: RunResult) -> None:
+    def run_ended(self, row: str, result: RunResult) -> None:
         """A run has ended; one that is no trial of the row is left out."""
-        self._patient.do(lambda: self._tell(row, result))
+        self._retry_queue.submit(lambda: self._tell(row, result))
 
     def close(self, *, wait: bool) -> None:
         """Give no more signs of life; what still runs is left to those who start the study again.
@@ -84,7 +84,7 @@ class TrialMirror:
         """
         self._ended.set()
         if wait:
-            self._patient.settle()
+            self._retry_queue.drain()
 
     def _enter(
         self, row: str, space: Mapping[str, Search], settings: Sequence[Settings], hashes: Sequence[str]

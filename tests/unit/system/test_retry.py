@@ -43,28 +43,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StepTimer:
 
 def test_what_was_missed_comes_later_in_its_order(clock: StepTimer, caplog: pytest.LogCaptureFixture) -> None:
     server, resets = Server(), list[None]()
-    patient = RetryQueue("the server", lambda: resets.append(None))
-    patient.do(lambda: server.take(0))
+    queue = RetryQueue("the server", lambda: resets.append(None))
+    queue.submit(lambda: server.take(0))
     server.up = False
     with caplog.at_level(logging.WARNING):
         for number in range(1, 9):
-            patient.do(lambda number=number: server.take(number))  # type: ignore[misc]
+            queue.submit(lambda number=number: server.take(number))  # type: ignore[misc]
             clock.now += 0.5
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1, "it warns once"
     assert "connection refused (tried again" in caplog.text
     assert server.asked < 6, "it is left alone for longer each time"
     assert len(resets) == server.asked - 1
     server.up = True
-    assert patient.settle()
+    assert queue.drain()
     assert server.got == list(range(9))
 
 
 def test_pauses_double_up_to_a_minute(clock: StepTimer) -> None:
     server = Server()
     server.up = False
-    patient = RetryQueue("the server")
-    patient.do(lambda: server.take(0))
-    assert not patient.settle(400.0)
+    queue = RetryQueue("the server")
+    queue.submit(lambda: server.take(0))
+    assert not queue.drain(400.0)
     assert clock.slept == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60], "at the end it is asked at once"
 
 
@@ -74,9 +74,9 @@ def test_what_can_never_succeed_holds_up_nothing(clock: StepTimer, caplog: pytes
     def wrong() -> None:
         raise KeyError("mistake")
 
-    patient = RetryQueue("the server")
+    queue = RetryQueue("the server")
     with caplog.at_level(logging.WARNING):
-        patient.do(wrong)
-    patient.do(lambda: server.take(1))
+        queue.submit(wrong)
+    queue.submit(lambda: server.take(1))
     assert server.got == [1]
     assert "did not take something" in caplog.text

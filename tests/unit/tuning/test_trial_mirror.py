@@ -43,14 +43,14 @@ def states(place: str) -> list[str]:
 
 def test_trials_appear_while_they_happen(place: str) -> None:
     ledger = TrialMirror(place, "study")
-    ledger.asked("both", SPACE, SETTINGS, HASHES)
+    ledger.generation_started("both", SPACE, SETTINGS, HASHES)
     assert states(place) == ["RUNNING"] * 4
     assert [trial.params for trial in trials(place)] == SETTINGS
     history = (EpochRecord(epoch=2, losses={}, validation_map=12.0),)
     pruned = result_of(SPECS[1], "pruned").model_copy(update={"history": history})
     for result in (result_of(SPECS[2], score=30.0), pruned, result_of(SPECS[3], "failed")):
-        ledger.ended("both", result)
-    ledger.ended("both", result_of(run_spec(seed=77)))  # a final run is no trial
+        ledger.run_ended("both", result)
+    ledger.run_ended("both", result_of(run_spec(seed=77)))  # a final run is no trial
     ledger.close(wait=True)
     assert states(place) == ["RUNNING", "PRUNED", "COMPLETE", "FAIL"]
     _, stopped, complete, fail = trials(place)
@@ -60,22 +60,22 @@ def test_trials_appear_while_they_happen(place: str) -> None:
 
 
 def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> None:
-    TrialMirror(place, "study").asked("both", SPACE, SETTINGS[:2], HASHES[:2])
+    TrialMirror(place, "study").generation_started("both", SPACE, SETTINGS[:2], HASHES[:2])
     if "://" not in place:
         with Path(place).open("a") as file:
             file.write('{"op_code":4,"work')  # killed while it wrote
     again = TrialMirror(place, "study")
-    again.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
+    again.generation_started("both", SPACE, SETTINGS[:2], HASHES[:2])
     for spec in SPECS[:2]:
-        again.ended("both", result_of(spec))
-    again.asked("both", SPACE, SETTINGS[2:], HASHES[2:])
+        again.run_ended("both", result_of(spec))
+    again.generation_started("both", SPACE, SETTINGS[2:], HASHES[2:])
     again.close(wait=True)
     assert states(place) == ["COMPLETE"] * 2 + ["RUNNING"] * 2
     third = TrialMirror(place, "study")
     for part in (slice(0, 2), slice(2, 4)):
-        third.asked("both", SPACE, SETTINGS[part], HASHES[part])
+        third.generation_started("both", SPACE, SETTINGS[part], HASHES[part])
     for spec in SPECS:
-        third.ended("both", result_of(spec))
+        third.run_ended("both", result_of(spec))
     third.close(wait=True)
     assert [(t.number, t.params, t.state.name) for t in trials(place)] == [
         (number, settings, "COMPLETE") for number, settings in enumerate(SETTINGS)
@@ -84,11 +84,11 @@ def test_a_killed_study_takes_its_trials_up_under_their_numbers(place: str) -> N
 
 def test_a_failed_trial_that_is_done_again_is_a_retry(place: str) -> None:
     first = TrialMirror(place, "study")
-    first.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
-    first.ended("both", result_of(SPECS[0], "failed"))
+    first.generation_started("both", SPACE, SETTINGS[:1], HASHES[:1])
+    first.run_ended("both", result_of(SPECS[0], "failed"))
     again = TrialMirror(place, "study")
-    again.asked("both", SPACE, SETTINGS[:1], HASHES[:1])
-    again.ended("both", result_of(SPECS[0]))
+    again.generation_started("both", SPACE, SETTINGS[:1], HASHES[:1])
+    again.run_ended("both", result_of(SPECS[0]))
     assert states(place) == ["FAIL", "COMPLETE"]
     callback = optuna.storages.RetryHeartbeatStaleTrialCallback
     assert callback.retried_trial_number(trials(place)[1]) == 0
@@ -100,13 +100,13 @@ def test_a_storage_that_was_away_is_filled_when_it_is_back(
 ) -> None:
     monkeypatch.setattr("tal_bench.system.retry.FIRST", 0.05)
     ledger = TrialMirror(place, "study")
-    ledger.asked("both", SPACE, SETTINGS[:2], HASHES[:2])
+    ledger.generation_started("both", SPACE, SETTINGS[:2], HASHES[:2])
     with monkeypatch.context() as patch:
         patch.setattr(type(ledger._storage), "set_trial_state_values", lambda *_: 1 / 0)
         patch.setattr(ledger_module, "open_storage", lambda given: 1 / 0)
-        ledger.ended("both", result_of(SPECS[0]))
-        ledger.asked("both", SPACE, SETTINGS[2:], HASHES[2:])
-        ledger.ended("both", result_of(SPECS[2]))
+        ledger.run_ended("both", result_of(SPECS[0]))
+        ledger.generation_started("both", SPACE, SETTINGS[2:], HASHES[2:])
+        ledger.run_ended("both", result_of(SPECS[2]))
     assert states(place) == ["RUNNING"] * 2
     ledger.close(wait=True)
     assert states(place) == ["COMPLETE", "RUNNING", "COMPLETE", "RUNNING"]
@@ -116,7 +116,7 @@ def test_running_trials_give_signs_of_life(tmp_path: Path) -> None:
     import sqlite3
 
     ledger = TrialMirror(f"sqlite:///{tmp_path / 'x.db'}", "study")
-    ledger.asked("both", SPACE, SETTINGS, HASHES)
+    ledger.generation_started("both", SPACE, SETTINGS, HASHES)
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("select count(*) from trial_heartbeats").fetchall() == [(4,)]
 
