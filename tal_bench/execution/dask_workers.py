@@ -17,7 +17,7 @@ from typing import Any
 
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.worker import prepare_worker
-from tal_bench.system.worker_pool import WorkerLostError, WorkerPool, interrupts_held_back
+from tal_bench.system.worker_pool import WorkerLostError, WorkerPool, interrupts_blocked
 
 LOCAL = "local"
 FLAG = "--scheduler"
@@ -147,7 +147,7 @@ def _local_cluster(jobs: int, device: str) -> Any:
             "silence_logs": "ERROR",
         }
 
-    with interrupts_held_back():  # threads and processes that start here never see Ctrl-C
+    with interrupts_blocked():  # threads and processes that start here never see Ctrl-C
         return SpecCluster(
             scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
             workers={index: {"cls": Nanny, "options": options(index)} for index in range(jobs)},

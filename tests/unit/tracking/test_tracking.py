@@ -16,7 +16,7 @@ from fake_study import ROWS, write_fake_study
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
-from tal_bench.system import retry as patience
+from tal_bench.system import retry
 from tal_bench.tracking import run_data as tracked
 from tal_bench.tracking import stale_runs as sweep
 from tal_bench.tracking.dataframe import load_runs
@@ -333,7 +333,7 @@ def test_a_broken_server_costs_a_warning_and_is_caught_up(
 def test_a_server_that_is_not_there(
     record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "AT_THE_END", 0.0)
+    monkeypatch.setattr(retry, "DRAIN_TIMEOUT", 0.0)
     tracker = Tracker("http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
         tracker.study(record, folder)

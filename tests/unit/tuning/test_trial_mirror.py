@@ -98,7 +98,7 @@ def test_a_failed_trial_that_is_done_again_is_a_retry(place: str) -> None:
 def test_a_storage_that_was_away_is_filled_when_it_is_back(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tal_bench.system.retry.FIRST", 0.05)
+    monkeypatch.setattr("tal_bench.system.retry.MIN_BACKOFF", 0.05)
     ledger = TrialMirror(place, "study")
     ledger.generation_started("both", SPACE, SETTINGS[:2], HASHES[:2])
     with monkeypatch.context() as patch:
