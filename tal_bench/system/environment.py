@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import subprocess
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -78,3 +78,9 @@ def git_state() -> dict[str, str]:
         }
     except (OSError, subprocess.SubprocessError):
         return {}
+
+
+def software_state() -> dict[str, Any]:
+    """Return the state of the source tree and the versions of all installed packages."""
+    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return {"git": git_state(), "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower()))}
