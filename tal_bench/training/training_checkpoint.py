@@ -7,7 +7,6 @@ generators. On the CPU a resumed training is bitwise identical to an uninterrupt
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -22,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from tal_bench.errors import TalBenchError
+from tal_bench.results.checksums import verified, with_checksum
 from tal_bench.system.files import write_atomically
 from tal_bench.training.step import TrainingStep
 
@@ -65,7 +65,7 @@ class TrainingCheckpointer:
         tensors[NOTES] = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
         content = save(tensors)
         try:
-            write_atomically(self.file, _with_checksum(content), pauses=())
+            write_atomically(self.file, with_checksum(content), pauses=())
         except TalBenchError as error:
             LOG.warning("could not write the training checkpoint: %s", error)
         self._last_saved = time.monotonic()
@@ -77,7 +77,7 @@ class TrainingCheckpointer:
             Number of completed epochs; 0 without a usable checkpoint.
         """
         try:
-            tensors = load(_verified_content(self.file.read_bytes()))
+            tensors = load(verified(self.file.read_bytes()))
             notes = json.loads(bytes(tensors.pop(NOTES).numpy()))
         except FileNotFoundError:
             return 0
@@ -141,14 +141,3 @@ def _modules(step: TrainingStep) -> Iterator[tuple[str, nn.Module]]:
 
 def _parameters(step: TrainingStep) -> list[nn.Parameter]:
     return [parameter for group in step.optimizer.param_groups for parameter in group["params"]]
-
-
-def _with_checksum(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-
-
-def _verified_content(content: bytes) -> bytes:
-    digest, _, rest = content.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != digest:
-        raise ValueError("checksum mismatch")
-    return rest
