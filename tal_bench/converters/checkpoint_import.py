@@ -207,10 +207,12 @@ def load_original_weights(detector: Detector, state: Mapping[str, Tensor], path:
         InputError: If names are unknown or missing or shapes differ; the message counts them and names the
             first ones.
     """
-    ours = from_original(state)
+    converted = from_original(state)
     own = {name: tuple(value.shape) for name, value in detector.state_dict().items()}
-    extra, missing = sorted(ours.keys() - own.keys()), sorted(own.keys() - ours.keys())
-    wrong = [name for name in sorted(own.keys() & ours.keys()) if own[name] != tuple(ours[name].shape)]
+    extra, missing = sorted(converted.keys() - own.keys()), sorted(own.keys() - converted.keys())
+    wrong = [
+        name for name in sorted(own.keys() & converted.keys()) if own[name] != tuple(converted[name].shape)
+    ]
     if extra or missing or wrong:
         parts = [
             f"{len(names)} {what} ({', '.join(names[:2])}{', …' if len(names) > 2 else ''})"
@@ -222,10 +224,10 @@ def load_original_weights(detector: Detector, state: Mapping[str, Tensor], path:
             where=path,
             hint="check that the checkpoint is of this program, and of an unchanged network",
         )
-    nonfinite = [name for name, value in ours.items() if not bool(torch.isfinite(value).all())]
+    nonfinite = [name for name, value in converted.items() if not bool(torch.isfinite(value).all())]
     if nonfinite:
         raise InputError(f"{len(nonfinite)} weights are not finite, for instance {nonfinite[0]}", where=path)
-    detector.load_state_dict(ours)
+    detector.load_state_dict(converted)
     return sum(not is_unused(key) for key in state)
 
 

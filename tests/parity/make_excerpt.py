@@ -1,8 +1,8 @@
 """Cut a folder of fixtures down to the committed excerpt: python tests/parity/make_excerpt.py FOLDER.
 
 Fixtures of average precision are cut to a few classes, those of suppression to small inputs, and networks to
-one video and the training batch. Fixtures of distillation and training are left out: their weights are too
-large.
+one video and the training batch. Fixtures of distillation and training are left out, because their weights
+are too large.
 """
 
 from __future__ import annotations
