@@ -201,15 +201,15 @@ def test_another_size_leaves_the_settings_of_networks_out(tmp_path: Path) -> Non
         ("preset: thumos14\ndecoding: {nms_sigma: wide}", "decoding.nms_sigma: .*valid number.*, got 'wide'"),
         ("preset: thumos14\ndetector: {attention_window: wide}", "detector.attention_window.*, got 'wide'"),
         ("preset: thumos14\nmodels: {tridet: {training: {lr: 0}}}", "training.lr: Input should be greater"),
-        ("preset: thumos14\ndetector: {classes: 3}", "detector: 'classes' is no setting of a detector"),
+        ("preset: thumos14\ndetector: {classes: 3}", "detector: 'classes' is not a setting of a detector"),
         ("preset: thumos14\ngroups: 'video'", "groups: 'video' has no capture group"),
         ("preset: thumos14\ngroups: '('", "groups: not a regular expression"),
         ("preset: thumos14\nfolds: 3\nfold: 3", "fold: 3, folds are numbered from 0 to 2"),
         ("preset: thumos14\nfold: 1", "fold: 1, folds are numbered from 0 to 0"),
         ("preset: thumos14\nresize: 4000", "resize: 4000 steps are longer than max_length 2304"),
         ("preset: thumos14\ntiou: []", "tiou: empty"),
-        ("preset: thumos14\nmodalities: {rgb: {suffix: .pkl}}", "suffix: '.pkl' is no file type"),
-        ("preset: thumos14\nmodalities: {rgb: {also: [x]}}", "columns: they say nothing of the files"),
+        ("preset: thumos14\nmodalities: {rgb: {suffix: .pkl}}", "suffix: '.pkl' does not end in .npy"),
+        ("preset: thumos14\nmodalities: {rgb: {also: [x]}}", "columns: cannot be combined with 'also'"),
     ],
 )  # fmt: skip
 def test_bad_dataset_files_are_one_line(tmp_path: Path, text: str, said: str) -> None:
