@@ -128,7 +128,7 @@ def test_layout_mask_and_padding() -> None:
 def test_too_few_videos_is_an_error_before_the_first_batch() -> None:
     videos = [_video(50, [(5, 15)])] * 3
     arguments = {"spec": TrainSpec(batch_size=4), "max_length": 64, "modalities": ["rgb"]}
-    with pytest.raises(InputError, match="3 training videos do not fill a batch of 4"):
+    with pytest.raises(InputError, match="3 training videos are fewer than the batch size 4"):
         training_batches(videos, generator=np.random.default_rng(0), **arguments)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="pad_to 32 is below max_length 64"):
         _epoch(videos * 2, pad_to=32)

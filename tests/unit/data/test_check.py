@@ -156,7 +156,7 @@ def test_display_is_capped_and_json_is_not(tmp_path: Path) -> None:
     assert report.counts == {"missing": 12}
     shown = report.shown(5)
     assert [f.file for f in shown] == [*(f"rgb/v{k:02d}.npy" for k in range(1, 6)), "…"]
-    assert shown[-1].problem == "and 7 more like it"
+    assert shown[-1].problem == "and 7 more"
     value = json.loads(report.to_json())
     assert len(value["findings"]) == 12
     assert value["counts"] == {"missing": 12}

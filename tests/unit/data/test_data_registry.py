@@ -93,7 +93,7 @@ def test_thumos_in_its_usual_layout(tmp_path: Path, below: str, monkeypatch: pyt
 def test_thumos_elsewhere_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DATA_ROOT, raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"data/thumos/annotations/thumos14.json: dataset 'thumos14' is not"):
+    with pytest.raises(DataError, match=r"data/thumos/annotations/thumos14.json: dataset 'thumos14' was not"):
         load_spec("thumos14")
 
 

@@ -75,7 +75,7 @@ def test_limit_cuts_both_splits(tmp_path: Path) -> None:
 
 def test_a_video_must_not_be_in_both_splits(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path).model_copy(update={"test": ("training", "test")})
-    with pytest.raises(DataError, match="9 videos are trained and tested on, 'v00' first"):
+    with pytest.raises(DataError, match="9 videos are in both training and test, first 'v00'"):
         open_dataset(spec, ["rgb"])
 
 

@@ -96,11 +96,11 @@ def test_files_of_several_folders_stand_side_by_side(tmp_path: Path, memory_limi
 
 def test_folders_that_do_not_add_up(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
-    with pytest.raises(DataError, match="6 \\+ 2 channels in its 2 folders, expected 9"):
+    with pytest.raises(DataError, match="6 \\+ 2 channels in 2 folders, expected 9"):
         read_features(also(spec, 9), "v09", ["both"])
     flow = tmp_path / "flow" / "v09.npy"
     np.save(flow, np.load(flow)[:-5])
-    with pytest.raises(DataError, match="streams of different length"):
+    with pytest.raises(DataError, match="streams differ in length"):
         read_features(also(spec, 8), "v09", ["both"])
     flow.unlink()
     with pytest.raises(DataError, match=r"flow/v09.npy: missing feature file"):

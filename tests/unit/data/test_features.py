@@ -80,7 +80,7 @@ def test_streams_are_cut_to_the_shortest_within_two_steps(tmp_path: Path, short:
     flow = np.load(path)
     np.save(path, flow[: len(flow) - short])
     if short > 2:
-        with pytest.raises(DataError, match=r"streams of different length \(rgb \d+, flow \d+ steps\)"):
+        with pytest.raises(DataError, match=r"streams differ in length \(rgb \d+, flow \d+ steps\)"):
             read_features(spec, "v00", ["rgb", "flow"])
         return
     got = read_features(spec, "v00", ["rgb", "flow"])
@@ -151,5 +151,5 @@ def test_an_archive_with_several_arrays_needs_a_telling_name(tmp_path: Path) -> 
     got = read_features(_spec(tmp_path, suffix=".npz"), "v", ["rgb"])["rgb"]
     np.testing.assert_array_equal(got, VALUES)
     np.savez(tmp_path / "v.npz", one=VALUES, two=VALUES)
-    with pytest.raises(DataError, match=r"holds 2 arrays \(one, two\)"):
+    with pytest.raises(DataError, match=r"contains 2 arrays \(one, two\)"):
         read_features(_spec(tmp_path, suffix=".npz"), "v", ["rgb"])

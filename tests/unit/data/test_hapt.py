@@ -65,14 +65,14 @@ BREAKS = {
         f.unlink() for f in raw.glob("*_exp03_*")
     ],
     r"acc_exp01_user01\.txt cannot be read": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2 x\n"),
-    r"is 1 × 2 numbers, not N × 3": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2\n"),
+    r"has 1 × 2 numbers, expected N × 3": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2\n"),
     r"samples of acc and \d+ samples of gyro": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2 3"),
-    r"acc holds a number that is not finite": lambda raw: spoil(raw / "acc_exp04_user03.txt", "nan"),
+    r"acc has a value that is not finite": lambda raw: spoil(raw / "acc_exp04_user03.txt", "nan"),
     r"no labels\.txt": lambda raw: (raw / "labels.txt").unlink(),
-    r"labels\.txt is 1 × 4": lambda raw: (raw / "labels.txt").write_text("1 1 5 20\n"),
-    r"activity 13 of 12": lambda raw: add(raw / "labels.txt", "1 1 13 20 30"),
-    r"segment of samples 31 to 21": lambda raw: add(raw / "labels.txt", "1 1 1 30 20"),
-    r"segment of samples 11 to 100000": lambda raw: add(raw / "labels.txt", "1 1 1 10 99999"),
+    r"labels\.txt has 1 × 4": lambda raw: (raw / "labels.txt").write_text("1 1 5 20\n"),
+    r"unknown activity 13": lambda raw: add(raw / "labels.txt", "1 1 13 20 30"),
+    r"segment from sample 31 to 21": lambda raw: add(raw / "labels.txt", "1 1 1 30 20"),
+    r"segment from sample 11 to 100000": lambda raw: add(raw / "labels.txt", "1 1 1 10 99999"),
     r"acc_exp09_user09\.txt": lambda raw: add(raw / "labels.txt", "9 9 1 10 20"),
     r"activity 1 'RUNNING'": lambda raw: (raw.parent / "activity_labels.txt").write_text("1 RUNNING"),
 }
@@ -307,7 +307,7 @@ def test_prepare_reads_a_source(
     assert "Reyes-Ortiz" in out
     assert "licence" not in out
     assert main(["data", "prepare", "sprites", "--source", str(source)]) == 2
-    assert "takes no source" in capsys.readouterr().err
+    assert "has no source" in capsys.readouterr().err
     assert main(["data", "prepare", "hapt", "--source", str(tmp_path / "none.zip")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -194,7 +194,7 @@ def test_a_pickle_is_refused_and_not_run(make: Callable[[Path, Any], None], file
     assert str(path) in err
     if make is objects:
         assert "refused: a pickle of Python objects, which can run code" in out
-        assert "save the array alone" in out
+        assert "save only the array" in out
     assert not (file.parent / "exploded").exists()
 
 

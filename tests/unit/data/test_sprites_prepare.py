@@ -137,7 +137,7 @@ def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_bad_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="0 jobs"):
+    with pytest.raises(InputError, match="must be at least 1, got 0"):
         prepare(tmp_path, jobs=0)
     monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
     with pytest.raises(DataError, match="pretrained network is missing"):
