@@ -102,7 +102,7 @@ def test_a_folder_without_any_file_is_one_finding(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "flow")
     (finding,) = check(spec).findings
     assert finding.file == str(tmp_path / "flow")
-    assert "none of 13 feature files is here, 'v00.npy' first; there is no such folder" in finding.problem
+    assert "none of 13 feature files found, first 'v00.npy'; the folder does not exist" in finding.problem
     (tmp_path / "flow").mkdir()
     (tmp_path / "flow" / "flow_v00.npy").touch()
     (finding,) = check(spec).findings

@@ -152,7 +152,7 @@ def test_several_arrays_without_a_name(tmp_path: Path) -> None:
     convert(file, ".npz")
     np.savez(bad_file(file), a=np.ones((9, 6)), b=np.ones((9, 6)))
     _, out = refused("data", "check", file)
-    assert "holds 2 arrays (a, b), cannot tell which are the features (name one of them 'rgb')" in out
+    assert "contains 2 arrays (a, b), unclear which has the features (rename one of them to 'rgb')" in out
 
 
 def objects(path: Path, bomb: Any) -> None:
