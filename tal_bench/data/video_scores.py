@@ -87,7 +87,7 @@ def _row(
     width = len(classes) if columns is None else max(columns) + 1
     if not isinstance(value, list) or len(value) < width or (columns is None and len(value) != width):
         count = f"{len(value)} scores" if isinstance(value, list) else f"a {type(value).__name__}"
-        raise DataError(f"{count}, expected {width}", where=where, hint=EXPECTED)
+        raise DataError(f"{count}, expected {width} scores", where=where, hint=EXPECTED)
     try:
         row = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

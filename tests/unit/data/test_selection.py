@@ -1,4 +1,4 @@
-"""Which videos are used: folds, groups, videos that are left out."""
+"""Tests of the selection of videos: folds, groups and skipped videos."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ grouped = st.dictionaries(names, st.sampled_from("uvwxyz"), min_size=2, max_size
 
 
 @given(grouped, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_folds_depend_on_names_alone_and_cut_no_group(
-    groups: dict[str, str], folds: int, random: Any
-) -> None:
+def test_folds_depend_on_names_only_and_keep_groups(groups: dict[str, str], folds: int, random: Any) -> None:
     if len(set(groups.values())) < folds:
         with pytest.raises(DataError, match=f"are too few for {folds} folds"):
             assign_folds(groups, folds)
@@ -46,7 +44,7 @@ def test_folds_of_single_videos_are_even(ids: list[str]) -> None:
 
 
 @given(grouped, st.floats(0.05, 0.95))
-def test_validation_cuts_no_group(groups: dict[str, str], fraction: float) -> None:
+def test_validation_keeps_groups(groups: dict[str, str], fraction: float) -> None:
     if len(set(groups.values())) < 2:
         with pytest.raises(DataError, match="only one group"):
             validation_ids(list(groups), fraction, groups)
@@ -130,7 +128,7 @@ def test_videos_without_features_are_left_out_in_every_row(tmp_path: Path) -> No
         open_dataset(skipping, ["rgb"])
 
 
-def test_excluded_videos_are_not_looked_for(tmp_path: Path) -> None:
+def test_files_of_excluded_videos_are_not_needed(tmp_path: Path) -> None:
     spec = with_(small_dataset(tmp_path), exclude=("v09", "v00", "unknown"))
     for stream in ("rgb", "flow"):
         (tmp_path / stream / "v09.npy").unlink()
