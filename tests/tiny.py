@@ -23,7 +23,7 @@ RGB_FLOW: Streams = {"rgb": ("primary", 8), "flow": ("privileged", 6)}
 
 
 def write_dataset(folder: Path, streams: Streams = RGB_FLOW, train: int = 6, test: int = 4) -> Path:
-    """Write a dataset whose features depend on the active class, in privileged streams more than in primary ones.
+    """Write a dataset whose features depend on the active class, most in privileged streams.
 
     Returns:
         YAML file of the dataset, which has the name of the folder.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from layouts import EXTERNAL_DATASETS, CLASSES, write_layout
+from layouts import CLASSES, EXTERNAL_DATASETS, write_layout
 
 from tal_bench.config import DatasetSpec
 from tal_bench.config.dataset import Settings

@@ -99,7 +99,7 @@ TABLE = cases(
     ("no videos", text('{"database": {}}'), ("no 'database' object",)),
     ("nested deeply", text('{"database":' + "[" * 100_000), ("nested too deeply",)),
     ("video as list", database(lambda videos: videos.update(v00=[1])), ("expected an object, got [1]",)),
-    ("video repeat_video", repeat_video, ("'v00'", "repeated in 'database'")),
+    ("repeated video", repeat_video, ("'v00'", "repeated in 'database'")),
     ("no subset", entry(subset=...), ("'v00'", "'subset' is missing")),
     ("subset as number", entry(subset=3), ("'subset' is 3",)),
     ("another subset", subset("val"), ("'train'" , "training")),

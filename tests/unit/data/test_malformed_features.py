@@ -1,4 +1,4 @@
-"""Tests that `data check` lists malformed feature files, a study does not start, and no pickle is executed."""
+"""Tests that `data check` lists malformed feature files, and that no pickle is executed."""
 
 from __future__ import annotations
 
