@@ -13,11 +13,11 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import (
     CATEGORIES,
-    MULTIPLES,
+    PROFILE_SLICES,
     Diagnosis,
     diagnose,
+    false_positive_profile,
     gains,
-    profile,
     video_ap,
 )
 from tal_bench.evaluation.files import read_detections
@@ -138,8 +138,8 @@ def _frame(parts: Mapping[tuple[str, int | None], pd.DataFrame]) -> pd.DataFrame
 
 
 def _profile_lines(run: Diagnosis) -> pd.DataFrame:
-    table = profile(run)
-    index: list[Sequence[Any]] = [range(1, MULTIPLES + 1), run.matches.thresholds.tolist(), CATEGORIES]
+    table = false_positive_profile(run)
+    index: list[Sequence[Any]] = [range(1, PROFILE_SLICES + 1), run.matches.thresholds.tolist(), CATEGORIES]
     lines = pd.MultiIndex.from_product(index, names=["slice", "tiou", "category"])
     return pd.DataFrame({"detections": table.ravel()}, index=lines).reset_index()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, MULTIPLES
+from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, PROFILE_SLICES
 from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, Diagnosed
 
 TABLES = ("profile", "gains", "groups", "videos")
@@ -63,7 +63,7 @@ def shares(found: Diagnosed, row: str) -> pd.DataFrame:
     table = part.pivot_table("detections", ["seed", "tiou", "slice"], "category", sort=False)
     total = table.sum(axis=1)
     table = 100 * table.div(total.where(total > 0), axis=0)
-    return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, MULTIPLES + 1))
+    return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, PROFILE_SLICES + 1))
 
 
 def gain_table(found: Diagnosed) -> dict[str, dict[str, tuple[float, float]]]:

@@ -207,7 +207,7 @@ def _compare(
         if any(name not in drawn for name in names):
             return []
         shared = sorted(set.intersection(*(set(samples[name]) for name in names)))
-        return [drawn[n].seeds([samples[n][seed] for seed in shared]) for n in names] if shared else []
+        return [drawn[n].select_seeds([samples[n][seed] for seed in shared]) for n in names] if shared else []
 
     def compared(row: Row) -> Row:
         differences: dict[str, Interval] = {}
@@ -218,7 +218,7 @@ def _compare(
             differences[base] = _percent(contrast(pair, DIFFERENCE))
             if base == "none":
                 at_tiou = tuple(
-                    _percent(contrast([sample.at(k) for sample in pair], DIFFERENCE))
+                    _percent(contrast([sample.at_threshold(k) for sample in pair], DIFFERENCE))
                     for k in range(len(record.tiou))
                 )
         return replace(row, differences=differences, at_tiou=at_tiou)

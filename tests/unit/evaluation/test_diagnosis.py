@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import InputError
-from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, diagnose, gains, profile, video_ap
+from tal_bench.evaluation.diagnosis import (
+    CATEGORIES,
+    ERRORS,
+    diagnose,
+    false_positive_profile,
+    gains,
+    video_ap,
+)
 from tal_bench.evaluation.mean_ap import interpolated_ap, match
 from tal_bench.evaluation.sensitivity import (
     COVERAGE,
@@ -175,7 +182,7 @@ def random_case(seed: int = 0, videos: int = 12) -> tuple[pd.DataFrame, pd.DataF
 def test_the_profile_cuts_each_class_by_its_own_ground_truths() -> None:
     detections, truth = random_case()
     found = diagnose(detections, truth, LEVELS)
-    slices = profile(found, multiples=3)
+    slices = false_positive_profile(found, slices=3)
     for k in range(3):
         expected = np.zeros((len(LEVELS), len(CATEGORIES)), dtype=int)
         for label, count in truth["label"].value_counts().items():
@@ -183,7 +190,7 @@ def test_the_profile_cuts_each_class_by_its_own_ground_truths() -> None:
             for place in of_class[k * count : (k + 1) * count]:
                 expected[range(len(LEVELS)), found.category[:, place]] += 1
         assert (slices[k] == expected).all()
-    assert (profile(found, multiples=10_000).sum(axis=0) == found.counts).all()
+    assert (false_positive_profile(found, slices=10_000).sum(axis=0) == found.counts).all()
 
 
 def test_normalised_ap_of_equally_common_classes_is_ap() -> None:

@@ -11,8 +11,8 @@ import pytest
 from tal_bench.cli import main
 from tal_bench.cli.commands.evaluate import column_names
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.files import read_detections, read_names
-from tal_bench.evaluation.mean_ap import written
+from tal_bench.evaluation.files import read_detections, read_video_names
+from tal_bench.evaluation.mean_ap import format_threshold
 
 RUNS = [([0, 10], "run"), ([20, 30], "run"), ([40, 50], "swim")]
 
@@ -206,15 +206,15 @@ def test_ego4d_and_numeric_labels(truth: Path, tmp_path: Path, capsys: pytest.Ca
 def test_lists_of_names(tmp_path: Path) -> None:
     file = tmp_path / "names"
     file.write_text("a\n\n b\r\n")
-    assert read_names(file) == ("a", "b")
+    assert read_video_names(file) == ("a", "b")
     for text in ("", "{}", "[1]", "[]", "["):
         file.write_text(text)
         with pytest.raises(DataError):
-            read_names(file)
+            read_video_names(file)
 
 
 def test_thresholds_are_told_apart() -> None:
-    assert [written(x) for x in (0.5, 0.3 + 0.1, 1.0, 0.125, 0.005)] == [
+    assert [format_threshold(x) for x in (0.5, 0.3 + 0.1, 1.0, 0.125, 0.005)] == [
         "0.50",
         "0.40",
         "1.00",

@@ -90,7 +90,7 @@ def test_a_group_per_video_is_no_group() -> None:
 def test_groups_that_do_not_fit_are_said() -> None:
     a, b = rows()
     people = {f"v{i}": person for i, person in enumerate(PEOPLE)}
-    with pytest.raises(InputError, match="1 videos without a group, 'v5' first"):
+    with pytest.raises(InputError, match="1 videos have no group, for example 'v5'"):
         sample_row(a, groups={k: v for k, v in people.items() if k != "v5"})
     with pytest.raises(InputError, match="1 groups of videos"):
         sample_row(a, groups=dict.fromkeys(people, "ann"))

@@ -71,9 +71,9 @@ def gone(name: str) -> Callable[[Path], None]:
     ("binary", text(b"\x93NUMPY\x01\x00\xff\xfe"), ("not a text file", "UTF-8")),
     ("a list", text("[]"), ("not an object",)),
     ("another key", text('{"result": {}}'), ("no 'results'", "it has result")),
-    ("results as list", text('{"results": []}'), ("results is not an object of videos",)),
+    ("results as list", text('{"results": []}'), ("'results' is not an object that maps videos",)),
     ("video as object", text('{"results": {"a": {}}}'), ("video 'a' are not a list",)),
-    ("video twice", text('{"results": {"a": [], "a": []}}'), ("'a' is there twice",)),
+    ("video twice", text('{"results": {"a": [], "a": []}}'), ("duplicate key 'a'",)),
     (
         "detection as list",
         text('{"results": {"a": [[0, 4]]}}'),
@@ -99,7 +99,7 @@ def gone(name: str) -> Callable[[Path], None]:
         text('{"results": {"z": [{"segment": [0, 1], "label": "run", "score": 1}]}}'),
         ("'z'", "has a, b"),
     ),
-    ("nested deeply", text("[" * 100_000), ("not JSON that can be read",)),
+    ("nested deeply", text("[" * 100_000), ("cannot parse JSON",)),
     (
         "a folder",
         lambda folder: ((folder / "found.json").unlink(), (folder / "found.json").mkdir()),
@@ -162,7 +162,11 @@ def truth(**changed: Any) -> Callable[[Path], None]:
     ("no such file", gone("truth.json"), ("no such file",)),
     ("not JSON", text("video,start,end\n", "truth.json"), ("not valid JSON at line 1",)),
     ("no database", text("{}", "truth.json"), ("no 'database'",)),
-    ("database as list", text('{"database": []}', "truth.json"), ("database is not an object of videos",)),
+    (
+        "database as list",
+        text('{"database": []}', "truth.json"),
+        ("'database' is not an object",),
+    ),
     (
         "another subset",
         text(json.dumps(TRUTH).replace('"test"', '"val"'), "truth.json"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tal_bench.errors import DataError, InputError
 from tal_bench.evaluation.files import read_detections, read_ground_truth
 from tal_bench.evaluation.label_alignment import align_labels
-from tal_bench.evaluation.matching import choose_in_turn
+from tal_bench.evaluation.matching import assign_in_order
 from tal_bench.evaluation.mean_ap import ap_from_matches, interpolated_ap, match, thumos_ap, thumos_match
 from tal_bench.evaluation.recall import average_recall, recall_at_k
 
@@ -136,7 +136,7 @@ def test_rounds_end_where_taking_turns_does(lists: list[list[int]]) -> None:
         free = [one for one in wish if expected[one] == len(lists)]
         if free:
             expected[free[0]] = k
-    np.testing.assert_array_equal(choose_in_turn(chooser, option, len(lists), 6), expected)
+    np.testing.assert_array_equal(assign_in_order(chooser, option, len(lists), 6), expected)
 
 
 def test_a_perfect_run_scores_one_and_an_empty_one_nothing() -> None:
@@ -331,7 +331,7 @@ def test_a_malformed_file_of_detections_is_one_line(tmp_path: Path, name: str, t
 
 BAD_TRUTHS = [
     ("{}", "no 'database'"),
-    ('{"database": []}', "not an object of videos"),
+    ('{"database": []}', "not an object that maps videos"),
     ('{"database": {"v": {"subset": "val"}, "w": {"subset": "train"}}}', "train, val"),
     ('{"database": {"v": {"subset": "test", "annotations": [{"label": "x"}]}}}', "no 'segment'"),
     (

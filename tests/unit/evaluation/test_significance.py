@@ -233,7 +233,7 @@ def test_rows_that_do_not_pair_are_refused() -> None:
         paired_difference(a, b[:1], draws=5)
     with pytest.raises(InputError, match="coefficients"):
         contrast([a, b], [1.0], draws=5)
-    with pytest.raises(InputError, match="without seeds"):
+    with pytest.raises(InputError, match="has no seeds"):
         contrast([a, []], [1.0, -1.0], draws=5)
     with pytest.raises(InputError, match="drawn with"):
         contrast([sample_row(a, draws=5), sample_row(b, draws=6)], [1.0, -1.0])
