@@ -1,4 +1,4 @@
-"""The outcome of `tal-bench robustness` as tables, as data, and in words."""
+"""The outcome of `tal-bench robustness` as tables, as data, and in notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tal_bench.evaluation.robustness import ALL, Robustness
 from tal_bench.evaluation.significance import Interval
-from tal_bench.report.study import notes as words
+from tal_bench.report.study import notes
 
 GROUPS = {"teacher": "Teachers", "reference": "References", "student": "Students", "": "Models"}
 LEVELS = {
@@ -30,7 +30,7 @@ def findings(found: Robustness) -> list[str]:
         verdict = "no clear difference"
         if difference.excludes_zero:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
-        text = words.interval(difference).removeprefix(f"{words.UNCLEAR} ")
+        text = notes.interval(difference).removeprefix(f"{notes.UNCLEAR} ")
         label = f"`{row}`" if kind == "student" else row
         lines.append(f"{label} against `{found.against}`, relative drop: {text} points, {verdict}.")
     return lines
@@ -91,13 +91,13 @@ def _drop_cells(found: Robustness, row: str) -> list[str]:
 
 def _difference_cells(found: Robustness, row: str) -> list[str]:
     lines = [found.line(row, name) for name in found.corruptions]
-    return [words.interval(lines[0].map_difference), *(words.interval(x.drop_difference) for x in lines)]
+    return [notes.interval(lines[0].map_difference), *(notes.interval(x.drop_difference) for x in lines)]
 
 
 def _spread(mean: float, sd: float) -> str:
     if math.isnan(mean):
-        return words.NOTHING
-    return words.spread(mean, None if math.isnan(sd) else sd)
+        return notes.DASH
+    return notes.spread(mean, None if math.isnan(sd) else sd)
 
 
 def _table(found: Robustness, header: Sequence[str], cells: Any, without: str | None = None) -> list[str]:
@@ -120,7 +120,7 @@ def _versions(found: Robustness) -> list[str]:
         if line.severity is not None and line.share is not None:
             means.setdefault((line.corruption, line.severity, line.share), {})[line.row] = line.map
     for (name, severity, share), values in means.items():
-        cells = [words.number(values[row]) for row in rows]
+        cells = [notes.number(values[row]) for row in rows]
         lines.append(_joined([name, str(severity), f"{100 * share:g} %", *cells]))
     return lines
 

@@ -129,7 +129,7 @@ def test_one_group_has_no_interval_and_half_named_groups_are_an_error(tmp_path: 
     give_groups(tmp_path, dict.fromkeys(range(8), "ann"))
     study = collect(tmp_path)
     assert not any(row.differences for row in study.rows)
-    assert any("one group alone" in warning for warning in study.warnings)
+    assert any("only one group" in warning for warning in study.warnings)
     write_fake_study(tmp_path, rows=FEW, seeds=2)
     give_groups(tmp_path, {0: "ann"})
     with pytest.raises(InputError, match="7 videos without a group"):
@@ -176,7 +176,7 @@ def test_the_table_shows_it(tmp_path: Path) -> None:
             more = {**run.metrics, "map_0.50-0.95": run.metrics["map_avg"] / 2}
             files.write_run(run.model_copy(update={"metrics": more}))
     study = collect(tmp_path)
-    assert study.beside == ("map_0.50-0.95",)
+    assert study.additional_averages == ("map_0.50-0.95",)
     assert "Avg @0.50:0.95 ↑" in markdown(study)
     assert "map_0.50-0.95_mean" in csv(study).splitlines()[0]
 

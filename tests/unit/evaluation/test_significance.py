@@ -235,5 +235,5 @@ def test_rows_that_do_not_pair_are_refused() -> None:
         contrast([a, b], [1.0], draws=5)
     with pytest.raises(InputError, match="has no seeds"):
         contrast([a, []], [1.0, -1.0], draws=5)
-    with pytest.raises(InputError, match="drawn with"):
+    with pytest.raises(InputError, match="bootstrapped with"):
         contrast([sample_row(a, draws=5), sample_row(b, draws=6)], [1.0, -1.0])

@@ -21,7 +21,7 @@ from tal_bench.errors import InputError
 from tal_bench.report.common.label_placement import spread
 from tal_bench.report.common.plot_style import rendered
 from tal_bench.report.study import write as report
-from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.cost_scatter import figure
 from tal_bench.report.study.notes import findings, interval, notes, seconds, signed
 from tal_bench.report.study.tables import accuracy, costs, escape, latex, markdown
@@ -37,7 +37,7 @@ FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importance
 @pytest.fixture
 def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws the first figure alone: the others take seconds, and have tests of their own."""
-    makers = {report.FIRST: report.figure_makers()[report.FIRST]}
+    makers = {report.MAIN_FIGURE: report.figure_makers()[report.MAIN_FIGURE]}
     monkeypatch.setattr(report, "figure_makers", lambda: makers)
 
 
@@ -49,11 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(folder: Path) -> Study:
+def study(folder: Path) -> ReportData:
     return collect(folder)
 
 
-def test_means_and_spreads_are_those_of_the_seeds(study: Study, folder: Path) -> None:
+def test_means_and_spreads_are_those_of_the_seeds(study: ReportData, folder: Path) -> None:
     files = StudyFolder(folder)
     for row in study.rows:
         values = [files.read_run(h).metrics["map_avg"] for h in row.record.finals]  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ def test_means_and_spreads_are_those_of_the_seeds(study: Study, folder: Path) ->
         assert row.sd() == pytest.approx(stdev(values))
 
 
-def test_differences_are_those_of_the_means(study: Study) -> None:
+def test_differences_are_those_of_the_means(study: ReportData) -> None:
     by_name = {row.name: row for row in study.rows}
     for name, row in by_name.items():
         for base, found in row.differences.items():
@@ -73,7 +73,7 @@ def test_differences_are_those_of_the_means(study: Study) -> None:
     assert not by_name["none"].differences
 
 
-def test_interaction(study: Study) -> None:
+def test_interaction(study: ReportData) -> None:
     mean = {row.name: row.mean() for row in study.rows}
     expected = mean["both-single"] - mean["cross-modal"] - mean["cross-structure"] + mean["self"]  # type: ignore[operator]
     assert study.interaction is not None
@@ -87,12 +87,12 @@ def test_no_interaction_without_all_four(tmp_path: Path) -> None:
     assert "Δ self" not in markdown(study)
 
 
-def test_groups_come_in_order(study: Study) -> None:
+def test_groups_come_in_order(study: ReportData) -> None:
     kinds = [row.record.kind for row in study.rows]
     assert kinds == sorted(kinds, key=["teacher", "reference", "student"].index)
 
 
-def test_unclear_differences_are_shown_and_said(study: Study) -> None:
+def test_unclear_differences_are_shown_and_said(study: ReportData) -> None:
     row = next(r for r in study.rows if r.name == "cross-structure")
     found = row.differences["none"]
     wide = replace(found, estimate=0.4, low=-1.0, high=1.8)
@@ -133,7 +133,7 @@ def test_a_row_without_any_result(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["complete"] is False
 
 
-def test_best_student_is_bold_and_teachers_are_not(study: Study) -> None:
+def test_best_student_is_bold_and_teachers_are_not(study: ReportData) -> None:
     text = markdown(study)
     best = max(study.students(), key=lambda row: row.mean() or 0)
     top = max(study.rows, key=lambda row: row.mean() or 0)
@@ -142,18 +142,18 @@ def test_best_student_is_bold_and_teachers_are_not(study: Study) -> None:
     assert f"**{top.mean():.1f}" not in text
 
 
-def test_equal_costs_have_no_best(study: Study) -> None:
+def test_equal_costs_have_no_best(study: ReportData) -> None:
     assert all(not column.best(study.rows) for column in costs(study))
 
 
-def test_markdown_tables_are_rectangular(study: Study) -> None:
+def test_markdown_tables_are_rectangular(study: ReportData) -> None:
     blocks = [b for b in markdown(study).split("\n\n") if b.startswith("|")]
     assert len(blocks) == 2
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_provenance(study: Study) -> None:
+def test_provenance(study: ReportData) -> None:
     text = markdown(study)
     for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "8 test videos", "ActivityNet-style AP"):
         assert part in text
@@ -161,26 +161,25 @@ def test_provenance(study: Study) -> None:
         assert part in text
 
 
-def test_thumos_with_other_videos_is_marked(study: Study) -> None:
+def test_thumos_with_other_videos_is_marked(study: ReportData) -> None:
     record = study.record.model_copy(update={"dataset": "THUMOS14", "test_videos": 212})
     assert any("not strictly comparable" in line for line in notes(replace(study, record=record)))
     full = record.model_copy(update={"test_videos": 213})
     assert not any("not strictly comparable" in line for line in notes(replace(study, record=full)))
 
 
-def test_minutes_and_their_alternative(study: Study) -> None:
+def test_minutes_and_their_alternative(study: ReportData) -> None:
     row = next(r for r in study.rows if r.name == "actionformer")
     assert row.minute == pytest.approx(2.1 + 1.2 + 19.0 + 0.14)
     assert row.minute_with("flow_tvl1") == pytest.approx(2.1 + 480.0 + 19.0 + 0.14)
     student = next(r for r in study.rows if r.name == "none")
     assert student.minute_with("flow_tvl1") == student.minute
-    assert (
-        "The totals hold 1.20 s of flow extraction per minute of video; with TV-L1 it would be 480.0 s."
-        in markdown(study)
+    assert "Totals include 1.20 s of flow extraction per minute of video; TV-L1 takes 480.0 s." in markdown(
+        study
     )
 
 
-def test_csv_is_tidy(study: Study) -> None:
+def test_csv_is_tidy(study: ReportData) -> None:
     lines = list(csv.DictReader(io.StringIO(csv_of(study))))
     assert [line["row"] for line in lines] == [row.name for row in study.rows]
     for line, row in zip(lines, study.rows, strict=True):
@@ -190,7 +189,7 @@ def test_csv_is_tidy(study: Study) -> None:
     assert float(both["delta_none_low"]) < float(both["delta_none"]) < float(both["delta_none_high"])
 
 
-def test_latex_escapes_and_closes(study: Study) -> None:
+def test_latex_escapes_and_closes(study: ReportData) -> None:
     assert escape("a_b & 50 % ± −1 \\x") == r"a\_b \& 50 \% $\pm$ $-$1 \textbackslash{}x"
     text = latex(study)
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
@@ -232,7 +231,7 @@ def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) 
     text = (tmp_path / "table.md").read_text()
     assert ("## Cost" in text) == ("costs" not in change and "rows" not in change)
     if "videos" in change:
-        assert "One test video" in text
+        assert "Only one test video" in text
 
 
 def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
@@ -253,7 +252,7 @@ def test_broken_detections_name_their_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_terminal_fits(study: Study, width: int) -> None:
+def test_terminal_fits(study: ReportData, width: int) -> None:
     console = Console(width=width, file=io.StringIO(), record=True, force_terminal=False)
     print_study(study, console)
     lines = console.export_text().splitlines()
@@ -264,7 +263,7 @@ def test_terminal_fits(study: Study, width: int) -> None:
     assert interval(difference) in row
 
 
-def _texts(study: Study) -> list[tuple[float, float, float, float]]:
+def _texts(study: ReportData) -> list[tuple[float, float, float, float]]:
     drawing = figure(study)
     renderer = drawing.canvas.get_renderer()  # type: ignore[attr-defined]
     names = {row.name for row in study.rows}
@@ -289,7 +288,7 @@ def test_labels_do_not_overlap(costs: bool, tmp_path: Path) -> None:
             assert width <= 0 or height <= 2, "label boxes may touch, not cover"
 
 
-def test_labels_stand_in_both_files_where_they_were_placed(study: Study) -> None:
+def test_labels_stand_in_both_files_where_they_were_placed(study: ReportData) -> None:
     drawing = figure(study)
     wanted = {t.get_text(): t.get_position() for t in drawing.axes[0].texts}
     svg = ElementTree.fromstring(rendered(drawing)[".svg"])
