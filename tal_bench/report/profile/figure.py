@@ -1,4 +1,4 @@
-"""A picture of what detectors cost: operations part by part, and time as inputs get longer."""
+"""Figure of the cost of detectors: operations per part, and latency at different input lengths."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ STYLES = {
     "neck": ("#F0E442", ""),
     "heads": ("#56B4E9", "///"),
 }
-"""Okabe and Ito's colours; hatching for grey."""
+"""Okabe and Ito's palette; hatching distinguishes parts in greyscale."""
 MARKERS = ("^", "s", "o", "D", "v", "P")
 SUFFIX = "-small"
 BAR, WIDTH = 0.165, 9.5
 
 
 def profile_figure(records: Sequence[Record], provenance: Sequence[str]) -> Figure:
-    """Left: GMACs at T, stacked; right: median latency at every length, with its percentiles.
+    """Draw GMACs at T as stacked bars (left), and median latency with percentiles at every length (right).
 
-    Networks of the small size stand in panels of their own.
+    Models of the small size have separate panels.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -56,8 +56,8 @@ def profile_figure(records: Sequence[Record], provenance: Sequence[str]) -> Figu
     ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=SMALL)
     note = "Bars on the right: 5th to 95th percentile of the timed passes. Random weights."
-    words = (note, " · ".join((title(records), *provenance)))
-    lines = [line for part in words for line in textwrap.wrap(part, 170)]
+    parts = (note, " · ".join((title(records), *provenance)))
+    lines = [line for part in parts for line in textwrap.wrap(part, 170)]
     drawing.supxlabel("\n".join(lines), fontsize=6.5, color="0.35", x=0.01, ha="left")
     return drawing
 

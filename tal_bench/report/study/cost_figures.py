@@ -56,7 +56,7 @@ def cost_figure(study: ReportData) -> Figure | None:
     if len(panels) > 1:
         lines.append("Panels have different scales.")
     title = f"{notes.title(study)}: cost of a minute of video"
-    caption(drawing, title, lines, notes.source(study), room="\n")
+    caption(drawing, title, lines, notes.source(study), space="\n")
     return drawing
 
 

@@ -244,7 +244,7 @@ def test_models_of_features_are_tested_on_corrupted_features(
         (["--severity", "7"], "--severity: got 7 (give 1 to 3)"),
         (["--share", "0"], "--share: got 0"),
         (["--row", "none"], "--row: rows are a study's"),
-        (["--against", "none"], "--against: no row 'none' (choose from net)"),
+        (["--against", "none"], "--against: no row 'none' (there are net)"),
         (["--dataset", "sprits"], "unknown dataset 'sprits'"),
     ],
 )
