@@ -66,28 +66,28 @@ def _operations(axes: Axes, group: Sequence[Record]) -> None:
     import matplotlib
 
     with matplotlib.rc_context(RC):
-        for place, record in enumerate(group):
+        for index, record in enumerate(group):
             left = 0.0
             for part in PARTS if record["parts"] else ():
                 colour, hatch = STYLES[part]
                 width = record["parts"][part]["gmacs"]
-                axes.barh(place, width, 0.78, left=left, color=colour, hatch=hatch, linewidth=0)
+                axes.barh(index, width, 0.78, left=left, color=colour, hatch=hatch, linewidth=0)
                 left += width
             if not record["parts"]:
-                axes.barh(place, record["gmacs"], 0.78, color="0.6", linewidth=0)
+                axes.barh(index, record["gmacs"], 0.78, color="0.6", linewidth=0)
     axes.set_yticks(range(len(group)), [record["name"] for record in group])
     axes.set_ylim(len(group) - 0.4, -0.6)
     _plain(axes)
 
 
 def _latencies(axes: Axes, group: Sequence[Record]) -> None:
-    for place, record in enumerate(group):
+    for index, record in enumerate(group):
         medians = [at["latency_ms"]["median"] for at in record["lengths"]]
-        axes.plot(medians, [place] * len(medians), color="0.75", linewidth=0.8, zorder=1)
+        axes.plot(medians, [index] * len(medians), color="0.75", linewidth=0.8, zorder=1)
         for marker, at in zip(MARKERS, record["lengths"], strict=False):
             ms = at["latency_ms"]
-            axes.plot([ms["p5"], ms["p95"]], [place, place], color="0.25", linewidth=2.2, alpha=0.4, zorder=2)
-            axes.plot(ms["median"], place, marker=marker, markersize=3.2, color="0.2", zorder=3)
+            axes.plot([ms["p5"], ms["p95"]], [index, index], color="0.25", linewidth=2.2, alpha=0.4, zorder=2)
+            axes.plot(ms["median"], index, marker=marker, markersize=3.2, color="0.2", zorder=3)
     axes.set_xscale("log")
     _plain(axes)
 

@@ -15,7 +15,8 @@ from tal_bench.report.study import notes
 GROUPS = {"teacher": "Teachers", "reference": "References", "student": "Students", "": "Models"}
 LEVELS = {
     "pixels": "pixels are corrupted, and features are extracted from them",
-    "features": "feature level: features are corrupted, because there are no videos; not comparable with corrupted pixels",
+    "features": "feature level: features are corrupted, because there are no videos; not comparable with "
+    "corrupted pixels",
 }
 
 
@@ -63,8 +64,8 @@ def markdown(result: Robustness) -> str:
             "",
             f"## Difference to `{result.against}` [95 % CI]",
             "",
-            "Paired by seed and test video; ≈ marks intervals that include 0. Rows with a negative difference of "
-            "the drop lose a smaller share of their mAP.",
+            "Paired by seed and test video; ≈ marks intervals that include 0. Rows with a negative "
+            "difference of the drop lose a smaller share of their mAP.",
             "",
             *_table(
                 result,

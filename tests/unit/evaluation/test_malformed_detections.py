@@ -43,7 +43,7 @@ def words(folder: Path, found: str) -> list[object]:
 
 
 def detection(**changed: Any) -> Callable[[Path], None]:
-    """The first detection with other values; `...` leaves one out."""
+    """Return a file whose first detection has other values; `...` removes a value."""
 
     def make(folder: Path) -> None:
         item = {"segment": [0, 4], "label": "run", "score": 0.5, **changed}
@@ -146,7 +146,7 @@ def test_tables(case: Case, folder: Path) -> None:
 
 
 def truth(**changed: Any) -> Callable[[Path], None]:
-    """The first annotation with other values."""
+    """Return a file whose first annotation has other values."""
 
     def make(folder: Path) -> None:
         item = {"segment": [0, 4], "label": "run", "label_id": 0, **changed}
@@ -220,14 +220,14 @@ def test_a_pickle_is_not_run(name: str, folder: Path) -> None:
     assert not (folder / "exploded").exists()
 
 
-def test_all_is_well_when_nothing_is_wrong(folder: Path) -> None:
+def test_valid_files_are_accepted(folder: Path) -> None:
     for name in ("found.json", "found.csv"):
         assert call(*words(folder, name))[0] == 0
 
 
 @settings(max_examples=10, deadline=None)
 @given(disturbed(FOUND), disturbed(TRUTH))
-def test_disturbed_files_are_answered(found: Any, truth: Any) -> None:
+def test_perturbed_json_gives_one_line(found: Any, truth: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for what, value in (("found", found), ("truth", TRUTH)), (("found", FOUND), ("truth", truth)):
@@ -239,7 +239,7 @@ def test_disturbed_files_are_answered(found: Any, truth: Any) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(damaged(json.dumps(FOUND).encode()), damaged(TABLE.encode()))
-def test_damaged_files_are_answered(found: bytes, table: bytes) -> None:
+def test_damaged_files_give_one_line(found: bytes, table: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)

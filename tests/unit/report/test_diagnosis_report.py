@@ -1,4 +1,4 @@
-"""A study's diagnosis from its files: tables that agree with its results, figures, and the command."""
+"""Diagnosis of a study: tables, figures, and the command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(folder: Path) -> DiagnosisReport:
     return diagnose_source(study_source(folder))
 
 
-def test_it_agrees_with_the_results_of_the_study(folder: Path, found: DiagnosisReport) -> None:
+def test_average_map_equals_the_results_of_the_study(folder: Path, found: DiagnosisReport) -> None:
     files = StudyFolder(folder)
     gains = found.gains.set_index(["row", "seed", "what"])["points"]
     count = 0
@@ -50,7 +50,7 @@ def test_it_agrees_with_the_results_of_the_study(folder: Path, found: DiagnosisR
     assert found.source.notes == ("`self` has 1 of 2 runs.",)
 
 
-def test_rows_are_compared_with_none_and_the_best(found: DiagnosisReport) -> None:
+def test_baseline_and_compared_row(found: DiagnosisReport) -> None:
     assert (found.against, found.compared) == ("none", "both")
     means = found.videos.groupby(["row", "video"])["ap"].mean()
     change = found.changes()
@@ -61,7 +61,7 @@ def test_rows_are_compared_with_none_and_the_best(found: DiagnosisReport) -> Non
     assert [v for v, points in shown if points > 0] == change[change > 0].index[:2].tolist()
 
 
-def test_the_profile_holds_every_detection_once(found: DiagnosisReport) -> None:
+def test_profile_counts_every_detection_once(found: DiagnosisReport) -> None:
     run = found.runs["none", 0]
     part = found.profile.query("row == 'none' and seed == 0")
     within = part.groupby("tiou")["detections"].sum()
@@ -75,14 +75,14 @@ def test_the_profile_holds_every_detection_once(found: DiagnosisReport) -> None:
 
 @pytest.fixture(scope="module")
 def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command writes for two rows."""
+    """Folder with the files that the command writes for two rows."""
     out = tmp_path_factory.mktemp("out")
     assert main(["diagnose", str(folder), "--row", "none", "--row", "both", "--out", str(out)]) == 0
     assert not (folder / "diagnosis").exists()
     return out
 
 
-def test_files_are_written_and_hold_the_same(folder: Path, written: Path) -> None:
+def test_written_files(folder: Path, written: Path) -> None:
     found = diagnose_source(study_source(folder), rows=["none", "both"])
     drawings = {
         f"{name}{s}" for name in ("profile", "gains", "groups", "timelines") for s in (".png", ".svg")
@@ -128,7 +128,7 @@ def test_the_command_on_files(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "choose from none, self, both" in capsys.readouterr().err
 
 
-def test_a_run_is_shown_of_both_rows(found: DiagnosisReport) -> None:
+def test_timelines_show_both_rows(found: DiagnosisReport) -> None:
     drawing = timelines_figure(found, count=1)
     assert drawing is not None
     labels = [tick.get_text() for tick in drawing.axes[0].get_yticklabels()]

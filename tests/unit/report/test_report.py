@@ -1,4 +1,4 @@
-"""The report says what the files say: numbers, marks, provenance, figure."""
+"""Tables, main figure and files of the report of a study."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importance
 
 
 @pytest.fixture
-def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws the first figure alone: the others take seconds, and have tests of their own."""
+def main_figure_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw only the main figure, because the others take seconds and have their own tests."""
     makers = {report.MAIN_FIGURE: report.figure_makers()[report.MAIN_FIGURE]}
     monkeypatch.setattr(report, "figure_makers", lambda: makers)
 
@@ -53,7 +53,7 @@ def study(folder: Path) -> ReportData:
     return collect(folder)
 
 
-def test_means_and_spreads_are_those_of_the_seeds(study: ReportData, folder: Path) -> None:
+def test_means_and_standard_deviations(study: ReportData, folder: Path) -> None:
     files = StudyFolder(folder)
     for row in study.rows:
         values = [files.read_run(h).metrics["map_avg"] for h in row.record.finals]  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ def test_means_and_spreads_are_those_of_the_seeds(study: ReportData, folder: Pat
         assert row.sd() == pytest.approx(stdev(values))
 
 
-def test_differences_are_those_of_the_means(study: ReportData) -> None:
+def test_differences_equal_those_of_means(study: ReportData) -> None:
     by_name = {row.name: row for row in study.rows}
     for name, row in by_name.items():
         for base, found in row.differences.items():
@@ -92,7 +92,7 @@ def test_groups_come_in_order(study: ReportData) -> None:
     assert kinds == sorted(kinds, key=["teacher", "reference", "student"].index)
 
 
-def test_unclear_differences_are_shown_and_said(study: ReportData) -> None:
+def test_unclear_differences_are_marked(study: ReportData) -> None:
     row = next(r for r in study.rows if r.name == "cross-structure")
     found = row.differences["none"]
     wide = replace(found, estimate=0.4, low=-1.0, high=1.8)
@@ -108,7 +108,7 @@ def test_unclear_differences_are_shown_and_said(study: ReportData) -> None:
     )
 
 
-def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
+def test_failed_seeds(tmp_path: Path) -> None:
     write_fake_study(tmp_path, failing=("both",))
     study = collect(tmp_path)
     text = markdown(study)
@@ -121,8 +121,8 @@ def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert row.differences["none"].estimate == pytest.approx(shared, abs=1e-6)
 
 
-@pytest.mark.usefixtures("one_figure")
-def test_a_row_without_any_result(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("main_figure_only")
+def test_row_without_results(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, finished=False)
     for hash_ in record.rows[-1].finals:
         StudyFolder(tmp_path).run_file(hash_).unlink()
@@ -161,7 +161,7 @@ def test_provenance(study: ReportData) -> None:
         assert part in text
 
 
-def test_thumos_with_other_videos_is_marked(study: ReportData) -> None:
+def test_note_on_thumos_with_other_videos(study: ReportData) -> None:
     record = study.record.model_copy(update={"dataset": "THUMOS14", "test_videos": 212})
     assert any("not strictly comparable" in line for line in notes(replace(study, record=record)))
     full = record.model_copy(update={"test_videos": 213})
@@ -189,7 +189,7 @@ def test_csv_is_tidy(study: ReportData) -> None:
     assert float(both["delta_none_low"]) < float(both["delta_none"]) < float(both["delta_none_high"])
 
 
-def test_latex_escapes_and_closes(study: ReportData) -> None:
+def test_latex(study: ReportData) -> None:
     assert escape("a_b & 50 % ± −1 \\x") == r"a\_b \& 50 \% $\pm$ $-$1 \textbackslash{}x"
     text = latex(study)
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
@@ -209,7 +209,7 @@ def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.M
         report, "figure_makers", lambda: {name: makers[name] for name in ("figure", "tuning")}
     )
     second = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
-    del first[Path("page.html")], second[Path("page.html")]  # it holds the figures
+    del first[Path("page.html")], second[Path("page.html")]  # includes the figures
     figures = {Path("figures", f"{name}.{suffix}") for name in FIGURES for suffix in ("png", "svg")}
     assert set(first) == {Path(name) for name in FILES} - {Path("page.html")} | figures
     assert len(second) == len(FILES) - 1 + 2
@@ -218,13 +218,13 @@ def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.M
     assert not list(folder.glob(".*")), "no temporary files stay"
 
 
-@pytest.mark.usefixtures("one_figure")
+@pytest.mark.usefixtures("main_figure_only")
 @pytest.mark.parametrize(
     "change",
     [{"costs": False}, {"video_costs": False}, {"seeds": 1, "trials": 0}, {"videos": 1}, {"rows": ()}],
     ids=str,
 )
-def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) -> None:
+def test_report_with_missing_data(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"finished": False} | change))  # type: ignore[arg-type]
     written = {file.name for file in write_report(tmp_path) if file.parent == tmp_path}
     assert written == FILES
@@ -234,7 +234,7 @@ def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) 
         assert "Only one test video" in text
 
 
-def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
+def test_no_intervals_without_ground_truth(tmp_path: Path) -> None:
     write_fake_study(tmp_path)
     (tmp_path / "ground_truth.json").unlink()
     study = collect(tmp_path)
@@ -243,7 +243,7 @@ def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
     assert "No ground_truth.json" in markdown(study)
 
 
-def test_broken_detections_name_their_file(tmp_path: Path) -> None:
+def test_malformed_detections_name_the_file(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, rows=ROWS[4:6])
     file = StudyFolder(tmp_path).run_file(record.rows[0].finals[0], ".detections.json")
     file.write_text('{"results": {"video_0": [{"segment": [1]}]}}')
@@ -252,7 +252,7 @@ def test_broken_detections_name_their_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_terminal_fits(study: ReportData, width: int) -> None:
+def test_table_fits_the_terminal(study: ReportData, width: int) -> None:
     console = Console(width=width, file=io.StringIO(), record=True, force_terminal=False)
     print_study(study, console)
     lines = console.export_text().splitlines()
@@ -271,7 +271,7 @@ def _texts(study: ReportData) -> list[tuple[float, float, float, float]]:
     assert {t.get_text() for t in texts} == names
     width, height = drawing.bbox.width, drawing.bbox.height
     boxes = [t.get_window_extent(renderer) for t in texts]
-    # An annotation's extent holds its arrow; the text alone is measured.
+    # The extent of an annotation includes its arrow, that of its text does not.
     boxes = [super(type(t), t).get_window_extent(renderer) for t in texts]
     assert all(b.x0 >= 0 and b.x1 <= width and b.y0 >= 0 and b.y1 <= height for b in boxes)
     return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
@@ -288,7 +288,7 @@ def test_labels_do_not_overlap(costs: bool, tmp_path: Path) -> None:
             assert width <= 0 or height <= 2, "label boxes may touch, not cover"
 
 
-def test_labels_stand_in_both_files_where_they_were_placed(study: ReportData) -> None:
+def test_label_positions_are_equal_in_png_and_svg(study: ReportData) -> None:
     drawing = figure(study)
     wanted = {t.get_text(): t.get_position() for t in drawing.axes[0].texts}
     svg = ElementTree.fromstring(rendered(drawing)[".svg"])
@@ -323,7 +323,7 @@ def test_numbers(function: Callable[[float], str], value: float, text: str) -> N
     assert function(value) == text
 
 
-def test_far_costs_get_a_logarithmic_axis_with_readable_ticks(tmp_path: Path) -> None:
+def test_logarithmic_cost_axis(tmp_path: Path) -> None:
     write_fake_study(tmp_path)
     study = collect(tmp_path)
     slow = []
