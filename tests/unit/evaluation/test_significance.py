@@ -28,8 +28,8 @@ class Simulation:
     """Parameters of a simulation.
 
     `per_video`, `row_on_video`, `seed` and `seed_on_video` are standard deviations of the detection quality
-    in logits. If `skewed`, differences between rows on a video are distributed as the square of an exponential
-    variable, so that most videos lose a little and a few gain much.
+    in logits. If `skewed`, differences between rows on a video are distributed as the square of an
+    exponential variable, so that most videos lose a little and a few gain much.
     """
 
     videos: int = 60
@@ -172,7 +172,7 @@ def test_coverage_on_simulated_studies(name: str, seeds: int) -> None:
     result = coverage(SIMULATIONS[name], seeds, repetitions=500, draws=200)
     print(f"{name}, {seeds} seeds:", {key: round(value, 4) for key, value in result.items()})
     assert 0.92 <= result["coverage"] <= 0.98
-    # The standard error is what it says: counting the interplay twice would make this 1.4 in the first simulation.
+    # Counting the interaction twice would make this 1.4 in the first simulation.
     assert 0.9 <= result["standard_error"] / result["sd"] <= 1.2
 
 
