@@ -15,7 +15,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.report.diagnosis.source import Source
-    from tal_bench.report.diagnosis.summary import Diagnosed
+    from tal_bench.report.diagnosis.summary import DiagnosisReport
 
 DEFAULT_TIOU = "0.3:0.7:0.1"
 HEADINGS = ("mAP", "double", "label", "locat.", "confus.", "backgr.", "all", "missed")
@@ -65,11 +65,11 @@ def diagnose(
     """Error analysis after DETAD: kinds of false positives and their cost, and which segments are missed."""
     thresholds = parse_tiou(tiou) if tiou is not None else None
     source = _source(what, ground_truth, subset, thresholds)
-    from tal_bench.report.diagnosis.summary import diagnosed
+    from tal_bench.report.diagnosis.summary import diagnose_source
     from tal_bench.report.diagnosis.tables import summary
     from tal_bench.report.diagnosis.write import write_diagnosis
 
-    found = diagnosed(source, rows=row or (), against=against, bins=bins)
+    found = diagnose_source(source, rows=row or (), against=against, bins=bins)
     folder = out or (what[0] / "diagnosis" if what[0].is_dir() else None)
     written = write_diagnosis(found, folder) if folder is not None else []
     if as_json:
@@ -103,7 +103,7 @@ def _source(
     )
 
 
-def _print(found: Diagnosed) -> None:
+def _print(found: DiagnosisReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
