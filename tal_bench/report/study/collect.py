@@ -298,7 +298,3 @@ def read_detections(file: Path) -> pd.DataFrame:
 
 def _json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-Study = ReportData
-"""Former name of `ReportData`, still imported by `tal_bench.studies.ablate`."""
