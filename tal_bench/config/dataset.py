@@ -156,7 +156,7 @@ class DatasetSpec(Settings):
         ap_method: AP method: that of ActivityNet's evaluation, or that of the original THUMOS'14 development
             kit.
         tiou: tIoU thresholds of the mAP.
-        tiou_beside: Second set of tIoU thresholds, whose average mAP is reported in addition.
+        extra_tiou: Second set of tIoU thresholds, whose average mAP is reported in addition.
         recall: Multiples k of Recall@kx, reported in addition (Ego4D).
         models: Changes to `detector`, `training` and `decoding` for single structures (`tridet`).
         fingerprint: Content hash of annotations and features, filled in when they are read.
@@ -189,7 +189,7 @@ class DatasetSpec(Settings):
     size: Size = "full"
     ap_method: Literal["activitynet", "thumos"] = "activitynet"
     tiou: tuple[Fraction, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
-    tiou_beside: tuple[Fraction, ...] = ()
+    extra_tiou: tuple[Fraction, ...] = ()
     recall: tuple[Count, ...] = ()
     models: dict[str, Settings] = {}
     fingerprint: str = ""

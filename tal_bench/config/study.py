@@ -179,7 +179,7 @@ class StudySpec(Spec):
         return weights_path(self.teacher)
 
     @property
-    def spending(self) -> Budget:
+    def effective_budget(self) -> Budget:
         """Named budget with the overrides."""
         changes = {k: v for k, v in (("trials", self.trials), ("seeds", self.seeds)) if v is not None}
         budget = BUDGETS[self.budget]

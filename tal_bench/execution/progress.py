@@ -1,4 +1,4 @@
-"""What a person sees while runs come in: a bar on a terminal, a line per run in a log."""
+"""Progress of the runs: a bar on a terminal, a line per run in a log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
     """Yield a function (row, result, fresh) that shows an ended run; one found on disk moves the bar only."""
     done = 0
     with Progress(
-        TextColumn("runs"),
+        TextColumn("results"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 
 from tal_bench.errors import DataError
 from tal_bench.extraction.backbone import SnippetNet, load_weights
+from tal_bench.extraction.flow import step_flow, to_grey
 from tal_bench.extraction.snippet_sampler import SnippetFunction
-from tal_bench.extraction.snippets import (
-    HALF_WINDOW,
-    difference_snippets,
-    flow_snippets,
-    resize_frames,
-    step_flow,
-    to_grey,
-)
+from tal_bench.extraction.snippets import HALF_WINDOW, difference_snippets, flow_snippets, resize_frames
 
 STREAMS = ("rgb", "flow")
 IMAGE_SIZE = 48

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.extraction.snippets import flow_stacks, image_snippets, window_flow
+from tal_bench.extraction.flow import window_flow
+from tal_bench.extraction.snippets import flow_stacks, image_snippets
 
 SnippetFunction = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 """Function that maps step numbers [M] to snippets [M, C, H, W]."""

@@ -11,12 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.extraction.flow import flow_function
-
-FLOW_BOUND = 20.0
-"""Pixels per frame at which two-stream networks clip flow (Wang et al., ECCV 2016; Carreira and Zisserman,
-CVPR 2017)."""
-
 HALF_WINDOW = 3
 """Number of frames on each side of the centre: 7 frames, 6 differences, 3 flow fields of 2 frames each."""
 
@@ -32,13 +26,6 @@ def resize_frames(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     for k, frame in enumerate(frames):
         cv2.resize(frame, (size, size), dst=out[k], interpolation=cv2.INTER_LINEAR)
     return out
-
-
-def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert RGB frames [N, H, W, 3] to grey [N, H, W] (ITU-R BT.601)."""
-    n, height, width, _ = frames.shape
-    grey: NDArray[np.uint8] = cv2.cvtColor(frames.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY)
-    return grey.reshape(n, height, width)
 
 
 def windows(rows: int, stride: int, half: int, length: int) -> NDArray[np.intp]:
@@ -74,32 +61,6 @@ def difference_snippets(
     return out
 
 
-def step_flow(
-    grey: NDArray[np.uint8], stride: int, algorithm: str = "dis", size: int | None = None
-) -> NDArray[np.float32]:
-    """Compute the flow at each step's centre c, from frame c − 1 to frame c + 1.
-
-    Args:
-        grey: Grey frames [N, H, W].
-        stride: Number of frames between two steps.
-        algorithm: Flow algorithm, see ``compute_flow``.
-        size: Side to which the fields are averaged down; values stay in pixels of the input.
-
-    Returns:
-        Flow [T, 2, size, size], u and v.
-    """
-    flow_of_pair = flow_function(algorithm)
-    last = len(grey) - 1
-    height, width = (size, size) if size else grey.shape[1:]
-    out = np.empty((last // stride + 1, 2, height, width), np.float32)
-    for i, c in enumerate(range(0, last + 1, stride)):
-        field = flow_of_pair(grey[max(c - 1, 0)], grey[min(c + 1, last)])
-        if size:
-            field = cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA)
-        out[i] = field.transpose(2, 0, 1)
-    return out
-
-
 def flow_snippets(flow: NDArray[np.float32], steps: NDArray[np.intp]) -> NDArray[np.float32]:
     """Cut flow snippets: u and v of the steps i − 1, i, i + 1.
 
@@ -131,44 +92,6 @@ def image_snippets(
     centred = frames[steps * stride + window // 2].astype(np.float32)
     centred *= np.float32(1.0 / 255.0)
     return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))
-
-
-def scale_flow(
-    flow: NDArray[np.float32], bound: float = FLOW_BOUND, *, levels: bool = False
-) -> NDArray[np.float32]:
-    """Clip flow at ± bound pixels and scale it as two-stream networks expect.
-
-    Args:
-        flow: Flow of any shape, in pixels.
-        bound: Value at which flow is clipped.
-        levels: Whether to scale to the integers 0 to 255 of flow stored as images (no motion is 127.5 and
-            rounds to 128) instead of -1 to 1.
-    """
-    scaled = np.clip(flow, -bound, bound) * np.float32(1.0 / bound)
-    if levels:
-        scaled = np.floor((scaled + np.float32(1.0)) * np.float32(127.5) + np.float32(0.5))
-    return np.asarray(scaled, np.float32)
-
-
-def window_flow(
-    frames: NDArray[np.uint8], stride: int, window: int, algorithm: str
-) -> dict[int, NDArray[np.float32]]:
-    """Compute the flow from frame k to k + 1 for every pair of frames within a step's window.
-
-    Args:
-        frames: RGB frames [N, H, W, 3].
-        stride: Number of frames between two steps.
-        window: Number of frames of a step, at least 2.
-        algorithm: Flow algorithm, see `compute_flow`.
-
-    Returns:
-        (u, v) [2, H, W] by k, clipped and scaled to -1 to 1.
-    """
-    flow_of_pair = flow_function(algorithm)
-    grey = to_grey(frames)
-    steps = max(0, (len(frames) - window) // stride + 1)
-    firsts = sorted({i * stride + k for i in range(steps) for k in range(window - 1)})
-    return {k: scale_flow(flow_of_pair(grey[k], grey[k + 1])).transpose(2, 0, 1) for k in firsts}
 
 
 def flow_stacks(

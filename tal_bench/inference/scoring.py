@@ -58,33 +58,33 @@ def recalls(
     return by_threshold | {f"recall_{k}x_avg": 100.0 * float(means[j]) for j, k in enumerate(result.ks)}
 
 
-def beside(
+def additional_averages(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> dict[str, float]:
     """Return the average mAP in percent over the second tIoU grid as `map_0.50-0.95`, if there is one."""
-    if not spec.tiou_beside:
+    if not spec.extra_tiou:
         return {}
-    second = spec.model_copy(update={"tiou": spec.tiou_beside})
+    second = spec.model_copy(update={"tiou": spec.extra_tiou})
     average = average_precision(second, detections, truth, videos).average
-    return {f"map_{min(spec.tiou_beside):.2f}-{max(spec.tiou_beside):.2f}": 100.0 * average}
+    return {f"map_{min(spec.extra_tiou):.2f}-{max(spec.extra_tiou):.2f}": 100.0 * average}
 
 
 def _covers(scores: Container[str], videos: Sequence[Video]) -> bool:
     return all(video.meta.id in scores for video in videos)
 
 
-def evaluated(data: Dataset, phase: Phase, videos: Sequence[Video]) -> str:
+def describe_run_evaluation(data: Dataset, phase: Phase, videos: Sequence[Video]) -> str:
     """Describe in words how the metrics of a run were computed."""
     spec = data.spec
     if phase == "final":
-        return described(spec)
+        return describe_evaluation(spec)
     parts = [_metric(spec), "on the validation part of the training videos"]
     if data.scores is not None and not _covers(data.scores, videos):
         parts.append("without classes")
     return ", ".join(parts)
 
 
-def described(spec: DatasetSpec) -> str:
+def describe_evaluation(spec: DatasetSpec) -> str:
     """Describe in words the AP method, the tIoU thresholds and the test videos of a dataset."""
     videos = " + ".join(spec.test) if spec.folds is None else f"fold {spec.fold + 1} of {spec.folds}"
     parts = [_metric(spec), f"on {videos}"]

@@ -17,7 +17,7 @@ from tal_bench.errors import TalBenchError
 from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
 from tal_bench.inference.detections import ground_truth_json
-from tal_bench.inference.scoring import described
+from tal_bench.inference.scoring import describe_evaluation
 from tal_bench.plugins import load_plugins
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.tables import markdown
@@ -136,7 +136,7 @@ def open_plan(
     device = choose_device(spec.device)
     dataset = prepare(spec.dataset, options.jobs_on(device), options.data_root, console).at(Path.cwd())
     spec, changed = without_privileged(spec, dataset)
-    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
+    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.effective_budget.videos)
     for line in filter(None, (changed, *data.notes())):
         console.print(line, highlight=False, soft_wrap=True)
     imported = None
@@ -146,7 +146,7 @@ def open_plan(
     run_specs = RunSpecs(
         dataset=dataset,
         classes=len(data.outputs),
-        budget=spec.spending,
+        budget=spec.effective_budget,
         precision=choose_precision(spec.precision, device),
         teacher_precision=spec.teacher_precision,
         imported=imported,
@@ -223,7 +223,7 @@ def _record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
         classes=data.classes,
         test_videos=len(data.videos("test")),
         tiou=dataset.tiou,
-        evaluation=described(dataset),
+        evaluation=describe_evaluation(dataset),
         ap_method=dataset.ap_method,
         skipped=data.selection.skipped,
     )
@@ -248,7 +248,7 @@ def _execute(execution: _Execution) -> Path:
     if table.rows:
         print_study(table)
     if missing:
-        message = f"--timeout is over without {', '.join(missing)}; the same command goes on"
+        message = f"time limit reached, missing rows: {', '.join(missing)}; run the same command to resume"
         console.print(message, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
     if failed:

@@ -1,4 +1,4 @@
-"""What a row does, as straight code: teachers, search on validation, final seeds, one test.
+"""Steps of a row: teachers, search on validation, final seeds, one test.
 
 A row is a generator that yields the jobs it needs next and receives their results; `scheduler` interleaves
 the rows over an executor.
@@ -35,7 +35,7 @@ class GenerationCallback(typing.Protocol):
         hashes: Sequence[str],
         costs: Sequence[Mapping[str, float]],
     ) -> None:
-        """Take note of the trials."""
+        """Record the trials."""
 
 
 @dataclass(frozen=True)

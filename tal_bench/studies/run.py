@@ -33,7 +33,7 @@ from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
 from tal_bench.training.train import initialise_from, train
 from tal_bench.training.training_checkpoint import Notes, TrainingCheckpointer
-from tal_bench.tuning.pruning import Curve, judge
+from tal_bench.tuning.pruning import Curve, pruning_callback
 from tal_bench.tuning.search import Trial
 
 LOG = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class _Attempt:
         self.stop = None
         if job.history is not None:
             schedule = job.spec.train
-            self.stop = judge(
+            self.stop = pruning_callback(
                 job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.position
             )
         self.checkpointer = TrainingCheckpointer(
@@ -273,8 +273,8 @@ class _Attempt:
         predicted = time.perf_counter()
         arguments = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
         self.accuracy = scoring.average_precision(*arguments)
-        self.other_metrics = scoring.recalls(*arguments) | scoring.beside(*arguments)
-        self.evaluation = scoring.evaluated(self.data, spec.phase, self.evaluated)
+        self.other_metrics = scoring.recalls(*arguments) | scoring.additional_averages(*arguments)
+        self.evaluation = scoring.describe_run_evaluation(self.data, spec.phase, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started

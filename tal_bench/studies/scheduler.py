@@ -82,7 +82,7 @@ def run_rows(
             on_result(row.name, results[key], fresh)
 
     def advance(row: _RunningRow) -> None:
-        """Let a row go on as far as known results carry it, and queue the jobs that it yields next."""
+        """Advance a row while its results are known, and queue the jobs that it yields next."""
         while True:
             record = row.advance()
             if record is not None:

@@ -92,10 +92,6 @@ class TrainingCheckpointer:
         self.restore_caller(notes["caller"])
         return int(notes["epoch"])
 
-    def delete(self) -> None:
-        """Delete the checkpoint file."""
-        self.file.unlink(missing_ok=True)
-
 
 def _state(step: TrainingStep) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor that training changes, with a unique name."""

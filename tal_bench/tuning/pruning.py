@@ -21,8 +21,8 @@ REDUCTION_FACTOR = 2
 """Reduction factor of successive halving and Hyperband."""
 
 
-def judge(
-    history: Sequence[Curve], total_epochs: int, pruner: Pruner = "median", every: int = 1, place: int = 0
+def pruning_callback(
+    history: Sequence[Curve], total_epochs: int, pruner: Pruner = "median", every: int = 1, position: int = 0
 ) -> Callable[[int, float], bool]:
     """Return a function (epoch, validation mAP) -> whether to prune the trial.
 
@@ -33,7 +33,7 @@ def judge(
         total_epochs: Number of epochs of a full trial.
         pruner: Name of the pruner.
         every: Number of epochs between two evaluations.
-        place: Position of the trial within its generation. Hyperband assigns trials to brackets by number.
+        position: Position of the trial within its generation. Hyperband assigns trials to brackets by number.
     """
     import optuna
     from optuna.trial import TrialState
@@ -51,7 +51,7 @@ def judge(
             study.tell(past, curve[max(curve)])
         else:
             study.tell(past, state=TrialState.PRUNED if curve else TrialState.FAIL)
-    for _ in range(place):
+    for _ in range(position):
         study.tell(study.ask(), state=TrialState.FAIL)
     trial = study.ask()
 

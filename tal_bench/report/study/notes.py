@@ -89,7 +89,7 @@ def provenance(study: ReportData) -> list[str]:
         }
     )
     trained = sorted({_hardware(e) for e in study.environments} - {""})
-    spending = record.spec.spending
+    spending = record.spec.effective_budget
     return [
         f"Command: `{record.command}`",
         f"Commit: {', '.join(commits(study)) or 'unknown'}",
@@ -194,7 +194,7 @@ def cautions(study: ReportData) -> list[str]:
 
 def notes(study: ReportData) -> list[str]:
     """Return notes that are needed to interpret the numbers."""
-    record, spending = study.record, study.record.spec.spending
+    record, spending = study.record, study.record.spec.effective_budget
     lines = cautions(study)
     if any(row.record.teachers for row in study.rows):
         if spending.paired_teachers:
@@ -252,12 +252,14 @@ def _tuning_notes(study: ReportData) -> list[str]:
     if spec.patience is not None:
         tuned = [*record.searches, *(row.record for row in study.students())]
         stopped = [
-            f"`{row.name}` {len(row.trials)}" for row in tuned if 0 < len(row.trials) < spec.spending.trials
+            f"`{row.name}` {len(row.trials)}"
+            for row in tuned
+            if 0 < len(row.trials) < spec.effective_budget.trials
         ]
         if stopped:
             lines.append(
                 f"Tuning stopped after {spec.patience} generations without improvement: "
-                f"{', '.join(stopped)} of {spec.spending.trials} trials."
+                f"{', '.join(stopped)} of {spec.effective_budget.trials} trials."
             )
     if spec.start:
         lines.append(

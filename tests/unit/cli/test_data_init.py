@@ -40,7 +40,7 @@ def test_every_line_that_is_commented_out_is_a_setting(tmp_path: Path) -> None:
         file.write_text("\n".join([*live("\n".join(lines)), fold + option]), encoding="utf-8")
         assert read_dataset_file(file)
     shown = {option.split(":")[0] for option in options} | set(yaml.safe_load("\n".join(lines)))
-    hidden = {"validation", "validation_fraction", "scores_top", "tiou_beside", "fingerprint"}
+    hidden = {"validation", "validation_fraction", "scores_top", "extra_tiou", "fingerprint"}
     assert set(DatasetSpec.model_fields) - hidden <= shown
     text = "\n".join(lines)
     assert all(f"{name}:" in text for name in (*ModalitySpec.model_fields, *Settings.model_fields))

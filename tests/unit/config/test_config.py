@@ -176,7 +176,9 @@ def test_budgets() -> None:
     assert (quick.trials, quick.seeds, quick.paired_teachers, quick.teacher_lr) == (6, 3, False, ())
     assert (full.trials, full.seeds, full.paired_teachers) == (40, 5, True)
     assert 1.0 in full.teacher_lr
-    assert StudySpec(name="x", budget="full", trials=3).spending == full.model_copy(update={"trials": 3})
+    assert StudySpec(name="x", budget="full", trials=3).effective_budget == full.model_copy(
+        update={"trials": 3}
+    )
 
 
 def test_defaults_are_published_sizes() -> None:

@@ -154,10 +154,10 @@ def dataset(**fields: object) -> DatasetSpec:
 def test_average_over_second_grid() -> None:
     truth, found = tables(3)
     videos = [f"v{i}" for i in range(6)]
-    assert scoring.beside(dataset(), found, truth, videos) == {}
-    spec = dataset(tiou=[0.3], tiou_beside=[0.5, 0.7, 0.9])
+    assert scoring.additional_averages(dataset(), found, truth, videos) == {}
+    spec = dataset(tiou=[0.3], extra_tiou=[0.5, 0.7, 0.9])
     wanted = 100 * interpolated_ap(found, truth, [0.5, 0.7, 0.9], videos=videos).average
-    assert scoring.beside(spec, found, truth, videos) == {"map_0.50-0.90": pytest.approx(wanted)}
+    assert scoring.additional_averages(spec, found, truth, videos) == {"map_0.50-0.90": pytest.approx(wanted)}
 
 
 def test_metric_name_in_mlflow() -> None:

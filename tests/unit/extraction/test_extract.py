@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from tal_bench.extraction import features as module
 from tal_bench.extraction.features import Stream, excerpts, extract
+from tal_bench.extraction.flow import scale_flow, window_flow
 from tal_bench.extraction.shipped_networks import Differences, StepFlow
 from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, SnippetSampler
-from tal_bench.extraction.snippets import flow_stacks, image_snippets, scale_flow, window_flow
+from tal_bench.extraction.snippets import flow_stacks, image_snippets
 from tal_bench.system.step_timer import StepTimer
 
 

@@ -14,7 +14,7 @@ from tiny import tiny_spec
 from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError
 from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
-from tal_bench.inference.scoring import average_precision, described, recalls
+from tal_bench.inference.scoring import average_precision, describe_evaluation, recalls
 from tal_bench.training.score_fusion import fuse_video_scores
 from tal_bench.types import Segments
 
@@ -120,8 +120,10 @@ def test_recall_is_computed_if_configured() -> None:
 
 def test_description_of_the_metrics() -> None:
     spec = tiny_spec()
-    assert described(spec) == "ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test"
+    assert describe_evaluation(spec) == "ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test"
     changes = {"ap_method": "thumos", "exclude": ("a", "b"), "tiou": (0.5, 0.75, 0.95), "folds": 5, "fold": 1}
-    text = described(spec.model_copy(update=changes))
+    text = describe_evaluation(spec.model_copy(update=changes))
     assert text == "original THUMOS'14 AP, tIoU 0.5, 0.75, 0.95, on fold 2 of 5, without a, b"
-    assert "external scores (best 2)" in described(spec.model_copy(update={"scores": Path("x.json")}))
+    assert "external scores (best 2)" in describe_evaluation(
+        spec.model_copy(update={"scores": Path("x.json")})
+    )

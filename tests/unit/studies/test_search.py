@@ -19,7 +19,7 @@ from tal_bench.studies.earlier_study import warm_start
 from tal_bench.studies.plan import StudentRow, make_plan
 from tal_bench.studies.run import Job
 from tal_bench.studies.scheduler import run_rows
-from tal_bench.tuning.pruning import judge
+from tal_bench.tuning.pruning import pruning_callback
 from tal_bench.tuning.search import Trial, Tuning, converged, front, propose
 
 SPACE = {
@@ -117,14 +117,16 @@ def test_a_search_converges_when_generations_bring_nothing() -> None:
 
 def test_halving_ends_the_worse_half() -> None:
     past = [{4: 10.0, 8: 20.0, 10: 30.0}, {4: 12.0, 8: 22.0, 10: 32.0}, {4: 14.0}]
-    assert judge(past, 10, "sha", 4)(4, 1.0)
-    assert not judge(past, 10, "sha", 4)(4, 20.0)
-    assert not judge(past, 10, "none", 4)(4, 0.0)
+    assert pruning_callback(past, 10, "sha", 4)(4, 1.0)
+    assert not pruning_callback(past, 10, "sha", 4)(4, 20.0)
+    assert not pruning_callback(past, 10, "none", 4)(4, 0.0)
 
 
 def test_hyperband_depends_on_the_trials_number_alone() -> None:
     past = [{4: 10.0 + i, 8: 20.0, 10: 30.0} for i in range(4)] + [{}]
-    said = [[judge(past, 10, "hyperband", 4, place)(4, 1.0) for place in range(6)] for _ in range(2)]
+    said = [
+        [pruning_callback(past, 10, "hyperband", 4, place)(4, 1.0) for place in range(6)] for _ in range(2)
+    ]
     assert said[0] == said[1]
 
 
@@ -193,7 +195,7 @@ def played(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any
     def play(job: Job) -> RunResult:
         return result_of(job.spec, score=job.spec.detector.width + job.spec.train.lr)
 
-    played_ = protocol(given_, folder, budget=given_.spending.model_copy(update={"seeds": 2}))
+    played_ = protocol(given_, folder, budget=given_.effective_budget.model_copy(update={"seeds": 2}))
     executor, callback = FakeExecutor(play), RecordingCallback()
     rows = run_rows(played_.rows(), executor, lambda: workers, callback)
     before = len(callback.calls)
@@ -237,7 +239,7 @@ def test_patience_ends_a_search_alike_for_all_workers(tmp_path: Path) -> None:
 
 def _ended(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any], int, int]:
     executor = FakeExecutor(lambda job: result_of(job.spec, score=-abs(job.spec.train.lr)))
-    rows = protocol(given_, folder, budget=given_.spending).rows()
+    rows = protocol(given_, folder, budget=given_.effective_budget).rows()
     return run_rows(rows, executor, lambda: workers, RecordingCallback()), len(executor.jobs), 0
 
 

@@ -12,7 +12,7 @@ from study_parts import result_of, run_spec
 from tal_bench.config import Settings
 from tal_bench.distill.variants import variants
 from tal_bench.results.records import EpochRecord
-from tal_bench.tuning.pruning import judge
+from tal_bench.tuning.pruning import pruning_callback
 from tal_bench.tuning.search import Trial, best, propose
 
 BOTH = variants.get("both")
@@ -83,13 +83,13 @@ def test_best_is_the_highest_and_of_equals_the_earliest() -> None:
 
 def test_pruning_compares_with_the_given_curves_only() -> None:
     curves = [{2: 10.0, 6: 20.0, 10: 30.0}, {2: 12.0, 6: 22.0, 10: 32.0}, {2: 14.0, 6: 24.0, 10: 34.0}]
-    bad = judge(curves, 10)
+    bad = pruning_callback(curves, 10)
     assert not bad(2, 0.0), "not pruned during warm-up"
     assert bad(6, 1.0)
-    good = judge(curves, 10)
+    good = pruning_callback(curves, 10)
     assert not good(6, 23.0)
     assert not good(10, 1.0), "not pruned in the last epoch"
-    assert not judge(curves[:2], 10)(6, 0.0), "too few completed trials"
+    assert not pruning_callback(curves[:2], 10)(6, 0.0), "too few completed trials"
 
 
 def test_a_trials_curve_contains_evaluated_epochs_only() -> None:

@@ -42,7 +42,7 @@ def _spec(folder: Path) -> DatasetSpec:
         groups=r"_user(\d+)$",
         max_length=math.ceil(manifest["longest"] / COARSEST) * COARSEST,
         size="small",
-        tiou_beside=STRICT,
+        extra_tiou=STRICT,
         training={"warmup_epochs": 3, "epochs": 17, "lr": 8e-3, "validate_every": 5},
     )
 

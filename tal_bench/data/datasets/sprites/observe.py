@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 from tal_bench.data.datasets.sprites.render import render
 from tal_bench.data.datasets.sprites.scene import Scene
 from tal_bench.data.datasets.sprites.settings import SpritesSettings
+from tal_bench.extraction.flow import step_flow, to_grey
 from tal_bench.extraction.shipped_networks import FLOW_SIZE
-from tal_bench.extraction.snippets import (
-    difference_snippets,
-    flow_snippets,
-    resize_frames,
-    step_flow,
-    to_grey,
-)
+from tal_bench.extraction.snippets import difference_snippets, flow_snippets, resize_frames
 
 
 @dataclass(frozen=True)
