@@ -10,6 +10,7 @@ import typer
 
 from tal_bench.cli.commands.profile import parse_channels
 from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precision, ReportsOption
+from tal_bench.cli.tables import output_console, print_table
 
 if TYPE_CHECKING:
     from tal_bench.converters.checkpoint_import import Imported
@@ -163,14 +164,10 @@ def export(
 
 
 def _print_checked(checked: Sequence[Checked], form: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     other = {"onnx": "onnxruntime", "torch": "program"}[form]
-    table = Table(box=None, title_justify="left", padding=(0, 2, 0, 0))
-    for name in ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR"):
-        table.add_column(name, justify="right")
+    headings = ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR")
+    rows = []
     for row in checked:
         times = [f"{x:.1f}" for t in (row.ours, row.theirs) for x in (t.median, t.iqr)]
-        table.add_row(str(row.length), f"{row.difference:.1e}", *times)
-    Console().print(table)
+        rows.append((str(row.length), f"{row.difference:.1e}", *times))
+    print_table(output_console(), headings, rows, text_columns=())

@@ -26,7 +26,7 @@ app.command()(init)
 
 @app.command("list")
 def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None) -> None:
-    """Registered datasets, and whether their files are here."""
+    """List the registered datasets and where their files are."""
     from tal_bench.cli.commands.listing import print_names
     from tal_bench.data.registry import datasets, find_folder
     from tal_bench.plugins import load_plugins
@@ -36,16 +36,18 @@ def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None)
     for name in datasets:
         entry = datasets.get(name)
         if entry.source:
-            state = "made from files of yours, see 'data prepare --source'"
+            state = "made from your files"
         elif entry.prepare is not None:
             state = "made when first used"
         else:
             try:
                 state = f"in {find_folder(entry, data_root)}"
             except DataError:
-                state = "not here; bring it, see --data-root"
-        lines.append((name, entry.summary, state))
-    print_names("dataset", lines)
+                state = "not found"
+        lines.append((name, state, entry.summary))
+    print_names("datasets", lines)
+    typer.echo("made from your files: pass them to tal-bench data prepare NAME --source DIR")
+    typer.echo("not found: pass the folder that holds the files with --data-root DIR")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tal_bench.cli.options import Device, JsonOption, PluginOption
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -119,29 +120,19 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _print(found: Found, threshold: float) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
     for name, record in found.videos.items():
         if record.status == "failed":
             continue
         rows: Any = found.table[found.table["video"] == name]
-        table = Table(
-            title=f"{escape(name)}  {record.duration:.1f} s",
-            box=None,
-            title_justify="left",
-            padding=(0, 2, 0, 0),
-        )
-        for heading in ("start", "end", "score"):
-            table.add_column(heading, justify="right")
-        table.add_column("label")
-        for row in rows.head(SHOWN).itertuples():
-            table.add_row(f"{row.start:.2f}", f"{row.end:.2f}", f"{row.score:.3f}", escape(row.label))
+        title = f"{name}  {record.duration:.1f} s"
         if rows.empty:
-            console.print(f"{name}  {record.duration:.1f} s: nothing with a score of {threshold:g} or more")
+            typer.echo(f"{title}: no detection with a score of {threshold:g} or more")
             continue
-        console.print(table)
+        lines = [
+            (f"{row.start:.2f}", f"{row.end:.2f}", f"{row.score:.3f}", row.label)
+            for row in rows.head(SHOWN).itertuples()
+        ]
+        headings = ("start", "end", "score", "label")
+        print_table(output_console(), headings, lines, title=title, text_columns=(3,))
         if len(rows) > SHOWN:
-            console.print(f"and {len(rows) - SHOWN} more", highlight=False)
+            typer.echo(f"and {len(rows) - SHOWN} more")

@@ -11,6 +11,7 @@ import typer
 
 from tal_bench.cli.commands.evaluate import EVERY_SUBSET, column_names, parse_tiou
 from tal_bench.cli.options import JsonOption
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from tal_bench.report.diagnosis.summary import Diagnosed
 
 DEFAULT_TIOU = "0.3:0.7:0.1"
-HEADINGS = ("mAP", "double", "label", "locat.", "confus.", "backgr.", "all", "missed")
-"""Of the columns of a diagnosis, short enough for a terminal."""
+HEADINGS = ("mAP", "double", "label", "localization", "confusion", "background", "all", "missed")
+"""Headings of the mean average precision, of the kinds of errors, of all of them, and of missed segments."""
 
 
 def diagnose(
@@ -104,24 +105,15 @@ def _source(
 
 
 def _print(found: Diagnosed) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
 
     gains = gain_table(found)
     title = f"{found.source.title}: average mAP, and points gained without errors of a kind"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("row", no_wrap=True)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in found.row_names:
-        table.add_row(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS))
-    console = Console()
-    console.print(table)
+    rows = [(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS)) for name in found.row_names]
+    print_table(output_console(), ("row", *HEADINGS), rows, title=title)
     for note in found.source.notes:
-        console.print(note, highlight=False)
+        typer.echo(note)
     changes = found.changes()
     if found.compared is not None:
         count = f"{int((changes > 0).sum())} of {len(changes)} videos, loses in {int((changes < 0).sum())}"
-        console.print(f"{found.compared} gains against {found.against} in {count}.", highlight=False)
+        typer.echo(f"{found.compared} gains against {found.against} in {count}.")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tal_bench.cli.options import JsonOption
-from tal_bench.cli.text import plain
+from tal_bench.cli.tables import output_console, print_table
+from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,28 +179,23 @@ def _evaluate(
 
 
 def _print(evaluated: Sequence[Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:
-    """One file: a column per threshold. Several: a column per file."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print a column per threshold for one file, and a column per file for several."""
+    from rich.text import Text
 
     columns, rows = (
         _by_threshold(evaluated[0], per_class) if len(evaluated) == 1 else _by_file(evaluated, per_class)
     )
-    table = Table(title=plain(title), box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column("mAP in percent", overflow="fold")
-    for name in columns:
-        table.add_column(plain(name), justify="right", overflow="fold")
+    lines = []
     for name, values in rows:
-        style = "bold" if name in ("all classes", "average") else None
-        table.add_row(plain(name), *(f"{100 * value:.2f}" for value in values), style=style)
+        style = "bold" if name in ("all classes", "average") else ""
+        cells = (printable(name), *(f"{100 * value:.2f}" for value in values))
+        lines.append([Text(cell, style=style) for cell in cells])
     if len(evaluated) > 1:
-        table.add_row("detections", *(str(one.detections) for one in evaluated))
+        lines.append([Text("detections"), *(Text(str(one.detections)) for one in evaluated)])
     else:
         counts = {**counts, "detections": evaluated[0].detections}
-    console = Console()
-    console.print(table)
-    shown = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
-    console.print(shown, highlight=False)
+    print_table(output_console(), ["mAP in percent", *columns], lines, title=title)
+    typer.echo(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()))
 
 
 Rows = list[tuple[str, list[float]]]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tal_bench.cli.options import Device, JsonOption, PluginOption, Precision
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from tal_bench.profiling.model_detail import Detail
     from tal_bench.results.records import CostRecord
 
-WIDTH = 150
-"""Of the table, where it goes to a file."""
+PIPED_WIDTH = 150
+"""Width of the table when it is not printed to a terminal."""
 
 
 def profile(
@@ -280,15 +281,6 @@ def _cost_json(record: CostRecord) -> dict[str, Any]:
 
 
 def _print_costs(records: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tal_bench.report.profile.tables import cells, headings, title
 
-    table = Table(title=title(records), box=None, title_justify="left", padding=(0, 1, 0, 0))
-    for k, heading in enumerate(headings(records)):
-        table.add_column(heading, justify="right" if k else "left", no_wrap=not k, overflow="fold")
-    for record in records:
-        table.add_row(*cells(record))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    print_table(output_console(PIPED_WIDTH), headings(records), map(cells, records), title=title(records))

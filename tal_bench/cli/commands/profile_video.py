@@ -12,6 +12,7 @@ import typer
 
 from tal_bench.cli.commands.features import Flow as FlowAlgorithm
 from tal_bench.cli.commands.features import extraction_settings, parse_size
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ MEASURED = ("conv-dw-hallucinated", "actionformer")
 FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
 SPRITES = "sprites"
 SPRITES_FRAMES = 480
-WIDTH = 130
-"""Of the table, where it goes to a file."""
+PIPED_WIDTH = 130
+"""Width of the table when it is not printed to a terminal."""
+HEADINGS = (
+    *("model", "frames", "flow by", "decode", "flow", "RGB net", "flow net", "detector", "NMS", "all"),
+    *("times", "share of flow", "frames/s", "MB"),
+)
 STEPS = ("decode", "flow", "backbone/rgb", "backbone/flow", "detector", "post-processing")
 
 
@@ -120,23 +125,13 @@ def _settings(size: str, backbone: str) -> Extraction:
 
 
 def _print(costs: Sequence[PipelineCost]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     first = costs[0]
     title = f"seconds for a minute of video; {first.device}, threads: {first.threads}, {first.precision}"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("model", overflow="fold")
-    for heading in ("frames", "flow by"):
-        table.add_column(heading)
-    headings = ("decode", "flow", "RGB net", "flow net", "detector", "NMS", "all", "times", "share of flow")
-    for heading in (*headings, "frames/s", "MB"):
-        table.add_column(heading, justify="right")
-    for cost in costs:
-        table.add_row(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    typer.echo("times: what it costs beside the cheapest without flow at that size. MB: peak of the process.")
+    rows = [(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs)) for cost in costs]
+    print_table(output_console(PIPED_WIDTH), HEADINGS, rows, title=title, text_columns=(0, 1, 2))
+    typer.echo(
+        "times: relative to the cheapest model without flow at that size. MB: peak memory of the process."
+    )
 
 
 def _cells(cost: PipelineCost, costs: Sequence[PipelineCost]) -> list[Any]:

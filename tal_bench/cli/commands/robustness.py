@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tal_bench.cli.options import DataRootOption, DatasetOption, Device, JsonOption, PluginOption
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.evaluation.robustness import Robustness
     from tal_bench.inference.retest import Options
 
-WIDTH = 130
-"""Of the table, where it goes to a file."""
+PIPED_WIDTH = 130
+"""Width of the table when it is not printed to a terminal."""
 
 
 def robustness(
@@ -131,22 +132,16 @@ def _check_paths(what: list[Path], out: Path | None) -> Path | None:
 
 
 def _print(found: Robustness) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tal_bench.report.robustness.tables import LEVELS, findings
 
     names = found.corruptions
     title = f"{found.title}: average mAP, and its relative drop in percent ({LEVELS[found.level]})"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("row", no_wrap=True)
-    for heading in ("clean", "under", *names):
-        table.add_column(heading.replace("-", " "), justify="right", overflow="fold")
+    rows = []
     for row in found.kinds:
         first = found.line(row, names[0])
         drops = (f"{found.line(row, name).drop:.1f}" for name in names)
-        table.add_row(row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops)
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+        rows.append((row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops))
+    headings = ("row", "clean", "under", *(name.replace("-", " ") for name in names))
+    print_table(output_console(PIPED_WIDTH), headings, rows, title=title)
     for line in (*found.notes, *findings(found)):
         typer.echo(line.replace("`", ""))
