@@ -1,4 +1,4 @@
-"""Commands about datasets: which there are, making them, finding what is wrong with them."""
+"""The commands `data`: list, create, prepare and check datasets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tal_bench.system.cpu_count import default_jobs
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec
 
-app = typer.Typer(help="Datasets: which there are, making them, checking them.")
+app = typer.Typer(help="List, create, prepare and check datasets.")
 DatasetArgument = Annotated[
-    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or your own.")
+    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or dataset file.")
 ]
 app.command()(init)
 
@@ -54,16 +54,17 @@ def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None)
 def prepare(
     name: DatasetArgument,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+        int | None,
+        typer.Option(min=1, help="Number of worker processes.", show_default="from cores and memory"),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(metavar="DIR|ZIP", help="Your files, for a dataset that is made from them (hapt)."),
+        typer.Option(metavar="DIR|ZIP", help="Your files, for datasets that are made from them (hapt)."),
     ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Make a dataset that the package makes, or find one that you brought; says where it is."""
+    """Prepare a dataset that the package makes, or find your files of a dataset, and print its folder."""
     from tal_bench.data.registry import notices
 
     spec = _spec(name, data_root, plugin, jobs, source)
@@ -77,13 +78,15 @@ def check(
     name: DatasetArgument,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Draw lengths, classes and coverage; or .svg, .pdf."),
+        typer.Option(
+            metavar="FILE.png", help="Figure of lengths, classes and coverage to write (.png, .svg, .pdf)."
+        ),
     ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List everything that is wrong with a dataset, and what is in it; exit code 2 when it cannot be used."""
+    """List all problems of a dataset and its statistics. The exit code is 2 if it cannot be used."""
     from tal_bench.cli.commands.data_findings import picture_file, print_report, save_picture
 
     drawn = None if picture is None else picture_file(picture)
@@ -102,7 +105,7 @@ def check(
         errors = sum(finding.severity == "error" for finding in found.findings)
         kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
         raise DataError(
-            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="mend the files listed"
+            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="fix the files listed"
         )
 
 
@@ -125,7 +128,7 @@ def _spec(
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error for a callback (videos done, videos in all); it appears with the first call."""
+    """Yield a callback (done, total) that shows a progress bar on standard error from its first call."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

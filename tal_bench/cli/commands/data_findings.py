@@ -1,4 +1,4 @@
-"""How `tal-bench data check` shows what it found."""
+"""Output of `data check`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTS = ("videos", "segments", "classes")
 
 
 def print_report(report: CheckReport) -> None:
-    """Statistics of every split, a table of findings, and a line that counts."""
+    """Print the statistics of every split, a table of findings, and the number of videos and files."""
     from rich.text import Text
 
     console = output_console(PIPED_WIDTH)
@@ -40,7 +40,7 @@ def print_report(report: CheckReport) -> None:
         if any(finding.file.startswith(f"{report.folder}/") for finding in report.findings):
             typer.echo(f"in {printable(str(report.folder))}:")
         print_table(console, ("", "kind", "where", "what"), rows, text_columns=range(4))
-    typer.echo(f"{report.videos} videos, {report.files} feature files looked for")
+    typer.echo(f"{report.videos} videos, {report.files} feature files checked")
 
 
 def _print_statistics(name: str, statistics: pd.DataFrame, console: Console) -> None:
@@ -65,25 +65,23 @@ def _number(column: str, value: float) -> str:
 
 
 def picture_file(path: Path) -> Path:
-    """Where the picture goes, checked before the work starts.
+    """Check before the work starts that a figure can be written, and return its path.
 
     Raises:
-        InputError: not an image that can be written, or no such folder.
+        InputError: The format is unknown, or the folder does not exist.
     """
     from tal_bench.data.checks.picture import FORMATS
 
     where = f"--picture {path}"
     if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"unknown type of picture '{path.suffix}'", where=where, hint=f"give {', '.join(FORMATS)}"
-        )
+        raise InputError(f"unknown format '{path.suffix}'", where=where, hint=f"give {', '.join(FORMATS)}")
     if not path.parent.is_dir() or path.is_dir():
         raise InputError("no such folder" if not path.is_dir() else "is a folder", where=where)
     return path
 
 
 def save_picture(report: CheckReport, path: Path) -> None:
-    """Draw the labels of a dataset into a file."""
+    """Write the figure of the labels of a dataset."""
     from tal_bench.data.checks.picture import picture
     from tal_bench.system.files import write_atomically
 

@@ -1,4 +1,4 @@
-"""The command that points a model at video files."""
+"""The command `detect`: detections in video files."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ if TYPE_CHECKING:
     from tal_bench.inference.detect import Found
 
 SHOWN = 20
-"""Rows of a video that the table shows."""
+"""Number of detections per video in the table."""
 THUMBNAILS = 12
 THUMBNAIL = (72, 108)
 
 
 def detect(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files, or folders of them.")],
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.")
+    ],
     model: Annotated[
-        Path, typer.Option(metavar="RUN|FILE", help="Weights, or a run's .json: its features are made.")
+        Path,
+        typer.Option(metavar="RUN|FILE", help="Weights, or the .json of a run; its features are extracted."),
     ],
     as_json: JsonOption = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write a table.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Table to write.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw timelines under thumbnails.")
+        Path | None, typer.Option(metavar="FILE.png", help="Figure to write: timelines and thumbnails.")
     ] = None,
     ground_truth: Annotated[
-        Path | None, typer.Option(metavar="GT.json", help="Shown beneath the detections in the picture.")
+        Path | None, typer.Option(metavar="GT.json", help="Annotations to show in the figure.")
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Lowest score; 0 for all, as an evaluation needs them.")
+        float, typer.Option(min=0.0, max=1.0, help="Lowest score to report; use 0 for evaluation.")
     ] = 0.1,
-    device: Annotated[Device, typer.Option(help="Of the networks.")] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that make features.")] = 1,
+    device: Annotated[Device, typer.Option(help="Device of the networks.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Number of processes that extract features.")] = 1,
     plugin: PluginOption = None,
 ) -> None:
-    """Detect actions in video files; exit code 2 when a file could not be used."""
+    """Detect actions in video files. The exit code is 2 if a file cannot be used."""
     _check_targets(csv, picture, ground_truth)
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.inference.detect import detect as run
@@ -69,13 +72,13 @@ def detect(
 
 
 def _check_targets(csv: Path | None, picture: Path | None, ground_truth: Path | None) -> None:
-    """Find out now whether results can be written, not after an hour."""
+    """Check before the detection whether the results can be written."""
     from tal_bench.report.common.timeline import FORMATS
 
     if picture is not None and picture.suffix not in FORMATS:
         raise InputError(f"got '{picture}'", where="--picture", hint=f"end it in {', '.join(FORMATS)}")
     if ground_truth is not None and picture is None:
-        raise InputError("is only shown in a picture", where="--ground-truth", hint="add --picture FILE.png")
+        raise InputError("is shown only in a figure", where="--ground-truth", hint="add --picture FILE.png")
     for flag, target in (("--csv", csv), ("--picture", picture)):
         if target is not None and not target.absolute().parent.is_dir():
             raise InputError("no such folder", where=f"{flag} {target}")
@@ -88,10 +91,10 @@ def _truth(file: Path) -> pd.DataFrame:
 
 
 def draw(found: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
-    """The picture of all usable videos.
+    """Draw the detections of all usable videos.
 
     Raises:
-        InputError: there is none.
+        InputError: No video is usable.
     """
     from tal_bench.extraction.decoding import thumbnails
     from tal_bench.report.common.timeline import Panel, timeline

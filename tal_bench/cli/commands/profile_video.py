@@ -1,4 +1,4 @@
-"""`tal-bench profile --minute`: what a minute of video costs, from the file to the segments."""
+"""The command `profile --minute`: cost of a minute of video, from the file to the segments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tal_bench.profiling.pipeline import Pipeline, PipelineCost
 
 MEASURED = ("conv-dw-hallucinated", "actionformer")
-"""Models when none is named: the student, and the teacher with each flow algorithm."""
+"""Models that are measured when none is named."""
 FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
 SPRITES = "sprites"
 SPRITES_FRAMES = 480
@@ -48,7 +48,7 @@ def profile_minute(
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure every model at every size, and those that read flow with every algorithm; print a table."""
+    """Measure every model at every size, models that read flow with every algorithm, and print a table."""
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.profiling.pipeline import measure_pipelines
     from tal_bench.report.profile.pipeline_figure import FORMATS, stacked_bars
@@ -67,7 +67,7 @@ def profile_minute(
                 precision=precision,
                 plugins=tuple(plugins),
             )
-            if pipeline not in pipelines:  # a file of weights is the same at every size
+            if pipeline not in pipelines:  # files of weights do not depend on the size
                 pipelines.append(pipeline)
     with progress_bar("measuring") as progress:
         progress(0, len(pipelines))
@@ -94,7 +94,7 @@ def _choose(text: str) -> list[FlowAlgorithm]:
 def _pipelines(
     names: Sequence[str], size: str, flows: Sequence[FlowAlgorithm], backbone: str, frames: int
 ) -> Iterator[Pipeline]:
-    """What is measured at a size; files of weights have a size and networks of their own."""
+    """Return the pipelines at a size; files of weights have their own size and backbones."""
     from tal_bench.config import weights_path
     from tal_bench.models.registry import get_model
     from tal_bench.profiling.pipeline import Pipeline, trained_extraction
@@ -113,7 +113,7 @@ def _pipelines(
 
 
 def _settings(size: str, backbone: str) -> Extraction:
-    """Settings of a size; weights are random, which takes the same time."""
+    """Return the extraction settings of a size, with random weights, which do not affect the time."""
     if size == SPRITES:
         from tal_bench.data.datasets.sprites.prepare import prepared_extraction
 
