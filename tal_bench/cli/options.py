@@ -154,14 +154,14 @@ def seconds(duration: str | None) -> float | None:
     return value
 
 
-def search_space(given: list[str] | None) -> dict[str, Any] | None:
+def search_space(texts: list[str] | None) -> dict[str, Any] | None:
     """Convert `lr=0.5:2` and `temperature=1,2,4` to the field `search` of a study.
 
     Raises:
         InputError: A text is neither a range nor a list of values.
     """
     space: dict[str, Any] = {}
-    for text in given or ():
+    for text in texts or ():
         name, _, values = text.partition("=")
         try:
             if ":" in values:

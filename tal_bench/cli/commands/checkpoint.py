@@ -165,10 +165,10 @@ def export(
     load_plugins(plugin or ())
     from tal_bench.inference.export import export_run
 
-    def begun() -> None:
+    def announce() -> None:
         typer.echo("tracing the graph, a minute or two for published sizes", err=True)
 
-    file, checked = export_run(run, form, out, threads=threads, begun=begun)
+    file, checked = export_run(run, form, out, threads=threads, begun=announce)
     _print_checked(checked, form)
     typer.echo(f"written {file}, {file.stat().st_size / 1e6:.1f} MB")
 

@@ -94,16 +94,16 @@ def check(
     from tal_bench.data.checks.dataset_check import check as check_dataset
 
     with progress_bar("checking") as progress:
-        found = check_dataset(spec, progress=progress)
+        report = check_dataset(spec, progress=progress)
     if as_json:
-        typer.echo(found.to_json())
+        typer.echo(report.to_json())
     else:
-        print_report(found)
-    if drawn is not None and found.parts:
-        save_picture(found, drawn)
-    if not found.ok:
-        errors = sum(finding.severity == "error" for finding in found.findings)
-        kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
+        print_report(report)
+    if drawn is not None and report.parts:
+        save_picture(report, drawn)
+    if not report.ok:
+        errors = sum(finding.severity == "error" for finding in report.findings)
+        kinds = ", ".join(dict.fromkeys(f.kind for f in report.findings if f.severity == "error"))
         raise DataError(
             f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="fix the files listed"
         )

@@ -29,7 +29,7 @@ size: full                            # full: published networks and recipes; sm
 # Files of a stream: <folder>/<prefix><video><suffix>; .npy, .npz and .pt are read, pickles are not.
 #   prefix: v_                        suffix: .npz
 #   columns: [0, 1024]                columns of the stream, if streams share files
-#   also: [more_features]             further folders, whose files of the same name are concatenated by channel
+#   also: [more_features]             further folders, whose files of the same name are concatenated
 #   nonnegative: true                 features after a ReLU, such as I3D
 # Time:
 # fps: 30                             # overrides the annotations

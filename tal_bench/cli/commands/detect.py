@@ -55,20 +55,20 @@ def detect(
     load_plugins(plugin or ())
     truth = None if ground_truth is None else _truth(ground_truth)
     with progress_bar("reading") as progress:
-        found = run(list(videos), model, threshold=threshold, device=device, jobs=jobs, progress=progress)
-    for record in found.videos.values():
+        result = run(list(videos), model, threshold=threshold, device=device, jobs=jobs, progress=progress)
+    for record in result.videos.values():
         if record.message:
             typer.echo(f"{record.status}: {record.file}: {record.message}", err=True)
     if csv is not None:
-        _write(csv, found.table.to_csv(index=False))
+        _write(csv, result.table.to_csv(index=False))
     if picture is not None:
-        _write(picture, draw(found, truth, picture.suffix))
+        _write(picture, draw(result, truth, picture.suffix))
     if as_json:
-        typer.echo(json.dumps(found.json(), indent=1))
+        typer.echo(json.dumps(result.json(), indent=1))
     else:
-        _print(found, threshold)
-    if failed := [record for record in found.videos.values() if record.status == "failed"]:
-        raise DataError(f"{len(failed)} of {len(found.videos)} videos could not be used", where="VIDEO")
+        _print(result, threshold)
+    if failed := [record for record in result.videos.values() if record.status == "failed"]:
+        raise DataError(f"{len(failed)} of {len(result.videos)} videos could not be used", where="VIDEO")
 
 
 def _check_targets(csv: Path | None, picture: Path | None, ground_truth: Path | None) -> None:
@@ -90,7 +90,7 @@ def _truth(file: Path) -> pd.DataFrame:
     return read_ground_truth(file, drop_reversed=True)
 
 
-def draw(found: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
+def draw(result: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
     """Draw the detections of all usable videos.
 
     Raises:
@@ -104,11 +104,11 @@ def draw(found: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
         Panel(
             video=name,
             duration=record.duration,
-            thumbnails=thumbnails(found.files[name], record.duration, THUMBNAILS, THUMBNAIL),
-            detections=found.table[found.table["video"] == name],
+            thumbnails=thumbnails(result.files[name], record.duration, THUMBNAILS, THUMBNAIL),
+            detections=result.table[result.table["video"] == name],
             truth=None if truth is None or name not in known else truth[truth["video"] == name],
         )
-        for name, record in found.videos.items()
+        for name, record in result.videos.items()
         if record.status != "failed"
     ]
     if not panels:
@@ -122,11 +122,11 @@ def _write(path: Path, content: str | bytes) -> None:
     write_atomically(path, content)
 
 
-def _print(found: Found, threshold: float) -> None:
-    for name, record in found.videos.items():
+def _print(result: Found, threshold: float) -> None:
+    for name, record in result.videos.items():
         if record.status == "failed":
             continue
-        rows: Any = found.table[found.table["video"] == name]
+        rows: Any = result.table[result.table["video"] == name]
         title = f"{name}  {record.duration:.1f} s"
         if rows.empty:
             typer.echo(f"{title}: no detection with a score of {threshold:g} or more")

@@ -77,13 +77,13 @@ def diagnose(
     from tal_bench.report.diagnosis.tables import summary
     from tal_bench.report.diagnosis.write import write_diagnosis
 
-    found = diagnosed(source, rows=row or (), against=against, bins=bins)
+    diagnosis = diagnosed(source, rows=row or (), against=against, bins=bins)
     folder = out or (what[0] / "diagnosis" if what[0].is_dir() else None)
-    written = write_diagnosis(found, folder) if folder is not None else []
+    written = write_diagnosis(diagnosis, folder) if folder is not None else []
     if as_json:
-        typer.echo(json.dumps(summary(found), indent=1))
+        typer.echo(json.dumps(summary(diagnosis), indent=1))
         return
-    _print(found)
+    _print(diagnosis)
     if written:
         typer.echo(f"{len(written)} files in {folder}: {', '.join(sorted({f.stem for f in written}))}")
 
@@ -115,16 +115,16 @@ def _source(
     )
 
 
-def _print(found: Diagnosed) -> None:
+def _print(diagnosis: Diagnosed) -> None:
     from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
 
-    gains = gain_table(found)
-    title = f"{found.source.title}: average mAP, and points gained without the errors of a kind"
-    rows = [(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS)) for name in found.row_names]
+    gains = gain_table(diagnosis)
+    title = f"{diagnosis.source.title}: average mAP, and points gained without the errors of a kind"
+    rows = [(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS)) for name in diagnosis.row_names]
     print_table(output_console(), ("row", *HEADINGS), rows, title=title)
-    for note in found.source.notes:
+    for note in diagnosis.source.notes:
         typer.echo(note)
-    changes = found.changes()
-    if found.compared is not None:
+    changes = diagnosis.changes()
+    if diagnosis.compared is not None:
         count = f"{int((changes > 0).sum())} of {len(changes)} videos, loses in {int((changes < 0).sum())}"
-        typer.echo(f"{found.compared} gains over {found.against} in {count}.")
+        typer.echo(f"{diagnosis.compared} gains over {diagnosis.against} in {count}.")

@@ -92,10 +92,10 @@ def extract(
             batch=batch,
         )
     )
-    found = find_videos(videos)
+    files = find_videos(videos)
     with progress_bar("extracting") as progress:
         outcome = extract_files(
-            found,
+            files,
             out,
             settings,
             jobs=jobs or default_jobs(),

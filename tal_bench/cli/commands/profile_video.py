@@ -58,9 +58,9 @@ def profile_minute(
     chosen = _choose(flows)
     pipelines: list[Pipeline] = []
     for size in sizes.split(","):
-        for found in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
+        for base in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
             pipeline = replace(
-                found,
+                base,
                 classes=classes,
                 video=video,
                 device=device,

@@ -112,12 +112,12 @@ def _measure(what: list[Path], options: Options, folder: Path | None, *, as_json
     from tal_bench.report.robustness.write import write_robustness
 
     command = shlex.join(["tal-bench", *sys.argv[1:]])
-    found = measure_robustness(what, options, progress=progress_bar, command=command)
-    written = [] if folder is None else write_robustness(found, folder)
+    result = measure_robustness(what, options, progress=progress_bar, command=command)
+    written = [] if folder is None else write_robustness(result, folder)
     if as_json:
-        typer.echo(json.dumps(summary(found), indent=1))
+        typer.echo(json.dumps(summary(result), indent=1))
         return
-    _print(found)
+    _print(result)
     if written:
         typer.echo(f"{len(written)} files in {folder}: {', '.join(file.name for file in written)}")
 
@@ -139,17 +139,17 @@ def _check_paths(what: list[Path], out: Path | None) -> Path | None:
     return folder
 
 
-def _print(found: Robustness) -> None:
+def _print(result: Robustness) -> None:
     from tal_bench.report.robustness.tables import LEVELS, findings
 
-    names = found.corruptions
-    title = f"{found.title}: average mAP, and its relative drop in percent ({LEVELS[found.level]})"
+    names = result.corruptions
+    title = f"{result.title}: average mAP, and its relative drop in percent ({LEVELS[result.level]})"
     rows = []
-    for row in found.kinds:
-        first = found.line(row, names[0])
-        drops = (f"{found.line(row, name).drop:.1f}" for name in names)
+    for row in result.kinds:
+        first = result.line(row, names[0])
+        drops = (f"{result.line(row, name).drop:.1f}" for name in names)
         rows.append((row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops))
     headings = ("row", "clean", "under", *(name.replace("-", " ") for name in names))
     print_table(output_console(PIPED_WIDTH), headings, rows, title=title)
-    for line in (*found.notes, *findings(found)):
+    for line in (*result.notes, *findings(result)):
         typer.echo(line.replace("`", ""))
