@@ -3,7 +3,9 @@
 The public interface; each name is imported on first use:
 
     ablate          run a study: train, tune and test every row, write its tables
+    dry_run         what `ablate` would do: rows, runs, how many are on disk
     train_one       train and test one model
+    score_checkpoint  test a file of weights on a dataset
     detect          segments of actions in video files
     load_runs       one pandas row per run of a study or of an MLflow experiment
     load_model      a network from a file of weights
@@ -23,7 +25,9 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 _PUBLIC = {
     "ablate": "tal_bench.studies.ablate",
     "ExecutionOptions": "tal_bench.studies.ablate",
+    "dry_run": "tal_bench.studies.dry_run",
     "train_one": "tal_bench.studies.single_run",
+    "score_checkpoint": "tal_bench.studies.single_run",
     "detect": "tal_bench.inference.detect",
     "load_runs": "tal_bench.tracking.dataframe",
     "load_model": "tal_bench.models.checkpoint",

@@ -1,4 +1,4 @@
-"""Small video files, made when they are needed."""
+"""Write small video files for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_clip(
     codec: str = "ffv1",
     rotation: int = 0,
 ) -> Path:
-    """Encode RGB frames [H, W, 3], without loss by default; ``stamps`` are seconds for a variable rate."""
+    """Encode RGB frames [H, W, 3], lossless by default; ``stamps`` are timestamps in seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = frames[0].shape[:2]
@@ -41,19 +41,19 @@ def write_clip(
 
 
 def grey_frames(levels: Sequence[int], height: int = 32, width: int = 32) -> list[np.ndarray]:
-    """Frames of one brightness each."""
+    """Return uniform grey frames."""
     return [np.full((height, width, 3), level, np.uint8) for level in levels]
 
 
 def noise_frames(count: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:
-    """Frames that all differ, smooth enough for flow."""
+    """Return frames that all differ, and are smooth enough for optical flow."""
     random = np.random.default_rng(seed)
     big = np.repeat(np.repeat(random.integers(0, 256, (24, 24 + count, 3), dtype=np.uint8), 4, 0), 4, 1)
     return [big[:size, k : k + size] for k in range(count)]
 
 
 def write_sound(path: Path) -> Path:
-    """A file that holds sound and no picture."""
+    """Write a file with an audio stream only."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         for k in range(10):

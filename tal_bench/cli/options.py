@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,6 +135,33 @@ CheckpointEveryOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def same_options(
+    command: Callable[..., None], leave_out: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command that takes ``**flags`` the options of another one.
+
+    Args:
+        command: Command whose parameters are copied.
+        leave_out: Names of parameters that the new command does not have.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        kept = [p for name, p in signature.parameters.items() if name not in leave_out]
+        function.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        function.__annotations__ = {p.name: p.annotation for p in kept} | {"return": None}
+        return function
+
+    return decorate
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def seconds(duration: str | None) -> float | None:

@@ -13,26 +13,27 @@ from tal_bench.config.base import Count, FolderName, Fraction, Positive, Spec
 from tal_bench.config.run import Pruner, Search, grid_size
 
 WEIGHTS = (".safetensors", ".json", ".tar", ".pth", ".pt", ".ckpt")
-"""What the name of a file with weights may end in; not all of them can be read."""
+"""Suffixes of files of weights, including formats that have to be imported first."""
 
 
 def weights_path(name: str) -> Path | None:
-    """The file or folder that stands in the place of a model's name, or none where it is a name."""
+    """Return the path that is given in place of a model's name, or None where it is a name."""
     is_path = "/" in name or os.sep in name or Path(name).suffix in WEIGHTS
     return Path(name).expanduser() if is_path else None
 
 
 class Budget(Spec):
-    """How much a study spends.
+    """Budget of a study.
 
     Attributes:
-        trials: per student row, the first with default settings.
-        seeds: final runs per row.
-        epochs: replaces the schedule of the models' recipe.
-        videos: use only the first so many videos of each split.
-        generation: trials that share the same knowledge, whatever the number of jobs.
-        paired_teachers: student seed s learns from teacher seed s, not from seed 0.
-        teacher_lr: multiples of the default learning rate tried for teachers on validation.
+        trials: Tuning trials per student row; the first uses the default settings.
+        seeds: Final runs per row.
+        epochs: Number of epochs that replaces the schedule of the models' recipe.
+        videos: Maximum number of videos of each split.
+        generation: Trials per generation; they are proposed from the same earlier results, whatever the
+            number of jobs.
+        paired_teachers: Whether student seed s learns from teacher seed s rather than from seed 0.
+        teacher_lr: Multiples of the default learning rate that are tried for teachers on validation.
     """
 
     trials: Count = 6
@@ -56,7 +57,7 @@ Sampler = Literal["tpe", "random", "grid", "nsga2"]
 Settings = dict[str, float]
 """`lr` (a multiple of the recipe's), `soft_weight`, `temperature`, `weight/<term>`, `student/<size>`."""
 FRONT_TRIALS = 4
-"""A front of several objectives needs so many times the trials of a search for one best point."""
+"""Factor by which a search with several objectives has more trials."""
 
 
 def _names_a_row(value: str) -> str:
@@ -69,14 +70,14 @@ class RowSpec(Spec):
     """A student row that differs from a registered variant.
 
     Attributes:
-        variant: registered variant that it starts from.
-        name: in the table; empty = the variant's.
-        student: in place of the study's.
-        teacher: in place of the study's: a registered name.
-        without: terms left out.
-        shares: role of a teacher to its share in terms that mix teachers.
-        settings: held at these values, not tuned.
-        grid: setting to values: one row for each combination, its values held and told by its name.
+        variant: Registered variant that the row is based on.
+        name: Name in the table; the variant's if empty.
+        student: Registered student that replaces the study's.
+        teacher: Registered teacher that replaces the study's.
+        without: Terms that are removed.
+        shares: Role of a teacher to its weight in terms that mix teachers.
+        settings: Settings with fixed values, which are not tuned.
+        grid: Setting to values; each combination is a row with these values fixed and in its name.
     """
 
     variant: str
@@ -90,11 +91,11 @@ class RowSpec(Spec):
 
     @property
     def title(self) -> str:
-        """The name that its rows begin with."""
+        """Name, or prefix of the names, of its rows."""
         return self.name or self.variant
 
     def expanded(self) -> list[RowSpec]:
-        """One row for each point of the grid; itself without one."""
+        """Return a row for each point of the grid, or the row itself without a grid."""
         points = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
         return [
             self.model_copy(
@@ -109,33 +110,33 @@ class RowSpec(Spec):
 
 
 class StudySpec(Spec):
-    """An ablation: which student, which variants, which references, at what budget.
+    """Definition of an ablation study: student, variants, references and budget.
 
     Attributes:
-        name: folder of its results below the reports directory.
-        description: what question it answers.
-        dataset: registered name or YAML file.
-        student: registered student, the same in every row.
-        teacher: replaces the transformer teacher of the variants: a registered name, or a file of weights.
-        variants: registered variants, or names of `rows`; `none` is added. Where none is named, all rows.
-        rows: student rows that differ from registered variants, in the order of the table.
-        baseline: whether `none` is added.
-        references: registered models trained on labels, shown beside.
-        budget: named budget.
-        trials: overrides the budget.
-        seeds: overrides the budget.
-        seed: of samplers.
-        objective: what tuning looks at on validation; more than one gives a front of students whose sizes are
-            tuned, too: `map` is the best average mAP, `gmacs` and `params` the least cost.
-        sampler: proposes trials.
-        pruner: ends hopeless trials early; with several objectives none is.
-        search: setting to its range, or to the values to choose from, in place of the declared one; with the
-            sampler `grid` all that is varied.
-        patience: a row's search ends after so many generations that brought nothing better; none = never.
-        start: row to settings that are tried before the defaults.
-        device: where runs train; `auto` = a GPU if there is one.
-        precision: of matrix products.
-        teacher_precision: what teachers compute in while they teach.
+        name: Name of the study, and of the folder of its results in the reports directory.
+        description: Question that the study answers.
+        dataset: Registered dataset, or YAML file.
+        student: Registered student, the same in every row.
+        teacher: Registered model, or file of weights, that replaces the transformer teacher of the variants.
+        variants: Registered variants, or names of `rows`; all rows if empty.
+        rows: Student rows that differ from registered variants, in the order of the table.
+        baseline: Whether the row `none` is added.
+        references: Registered models that are trained on labels and shown beside the students.
+        budget: Named budget.
+        trials: Number of trials that overrides the budget's.
+        seeds: Number of seeds that overrides the budget's.
+        seed: Seed of the samplers.
+        objective: Objectives of tuning on validation. `map` is the average mAP; with `gmacs` or `params`
+            tuning also varies the size of the student and gives a Pareto front.
+        sampler: Optuna sampler that proposes trials.
+        pruner: Rule that ends trials early; not used with several objectives.
+        search: Setting to the range or values that replace the declared ones; with the sampler `grid`, the
+            only settings that vary.
+        patience: Number of generations without improvement after which a row's search ends; None = never.
+        start: Row to settings that are tried before the defaults.
+        device: Device of the runs; `auto` is a GPU if there is one.
+        precision: Precision of matrix products.
+        teacher_precision: Precision of the teachers during distillation.
     """
 
     name: FolderName
@@ -174,12 +175,12 @@ class StudySpec(Spec):
 
     @property
     def teacher_file(self) -> Path | None:
-        """Where the teacher's weights are, when it is no registered name."""
+        """Path of the teacher's weights, or None where it is a registered name."""
         return weights_path(self.teacher)
 
     @property
     def spending(self) -> Budget:
-        """The named budget with the overrides."""
+        """Named budget with the overrides."""
         changes = {k: v for k, v in (("trials", self.trials), ("seeds", self.seeds)) if v is not None}
         budget = BUDGETS[self.budget]
         if len(self.objective) > 1:
@@ -190,5 +191,5 @@ class StudySpec(Spec):
 
     @property
     def every_row(self) -> list[RowSpec]:
-        """Rows with their grids expanded, every one with its name."""
+        """Rows with their grids expanded, each with its name."""
         return [r for row in self.rows for r in row.model_copy(update={"name": row.title}).expanded()]

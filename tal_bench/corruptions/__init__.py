@@ -1,6 +1,6 @@
-"""What can happen to a video between the camera and the detector, and features of what is left.
+"""Corruptions of videos, and the features of corrupted videos.
 
-``pixels`` and ``features`` declare corruptions in the registry of ``registry``; ``places`` says which frames
-are hit; ``frames`` corrupts a stream of frames; ``extract`` makes the features that change, on the same path
-as those of the dataset; ``store`` keeps them in the user's cache.
+``pixels`` and ``features`` declare corruptions in the registry of ``registry``. ``action_runs`` selects the
+corrupted frames and the feature steps that depend on them. ``frames`` corrupts a stream of frames,
+``extract`` extracts the features that change, and ``store`` keeps them in the user's cache.
 """

@@ -1,4 +1,4 @@
-"""Which frames are hit, and which feature steps look at them."""
+"""Select the frames to corrupt, and the feature steps that depend on them."""
 
 from __future__ import annotations
 
@@ -10,79 +10,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Run = tuple[int, int]
-"""Frames from the first to before the second."""
+FrameRun = tuple[int, int]
+"""Consecutive frames, as (first, one past the last)."""
 
 
-def action_runs(segments: NDArray[Any], rate: float, *, offset: float = 0.5) -> list[Run]:
-    """Frames, or steps, whose centres lie in each action.
+def action_runs(segments: NDArray[Any], rate: float, *, offset: float = 0.5) -> list[FrameRun]:
+    """Return the frames, or feature steps, whose centres lie in each action.
 
     Args:
-        segments: [N, 2] in seconds.
-        rate: frames a second, or steps.
-        offset: of the centre of the first, in frames.
+        segments: Actions [N, 2] in seconds.
+        rate: Frames, or steps, per second.
+        offset: Position of the centre of the first frame, in frames.
 
     Returns:
-        One run per action, empty for one between two centres.
+        One run per action, empty if the action lies between two centres.
     """
     bounds = np.ceil(np.asarray(segments, np.float64).reshape(-1, 2) * rate - offset - 1e-9).astype(int)
     return [(max(0, first), max(0, first, last)) for first, last in bounds.tolist()]
 
 
-def middles(runs: Sequence[Run], share: float) -> list[Run]:
-    """The middle of every action: `share` of its frames, rounded, and at least one where it has any.
+def middle_runs(runs: Sequence[FrameRun], share: float) -> list[FrameRun]:
+    """Return the middle of every run: `share` of its frames, rounded, and at least one unless it is empty.
 
-    As in THUMOS14-C, whose corrupted frames are consecutive and centred, where they cost detectors most.
-    Larger shares contain the smaller ones.
+    As in THUMOS14-C, corrupted frames are consecutive and centred, where they affect detectors most. The
+    frames of a larger share contain those of a smaller one.
     """
-    found = []
-    for first, after in runs:
-        count = after - first
-        hit = min(count, max(1, math.floor(share * count + 0.5))) if share > 0 else 0
-        start = first + (count - hit) // 2
-        found.append((start, start + hit))
-    return found
+    middles = []
+    for first, end in runs:
+        length = end - first
+        count = min(length, max(1, math.floor(share * length + 0.5))) if share > 0 else 0
+        start = first + (length - count) // 2
+        middles.append((start, start + count))
+    return middles
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Successive steps to be made anew, and the frames that they look at.
+class StepRun:
+    """Consecutive feature steps to extract again, and the frames that they depend on.
 
     Attributes:
-        first: step.
-        after: the step after the last.
-        begin: first frame, a whole number of strides from the video's first.
-        end: the frame after the last; it may lie beyond the video.
+        first_step: First step.
+        end_step: One past the last step.
+        first_frame: First frame, a multiple of the stride.
+        end_frame: One past the last frame; may lie beyond the end of the video.
     """
 
-    first: int
-    after: int
-    begin: int
-    end: int
+    first_step: int
+    end_step: int
+    first_frame: int
+    end_frame: int
 
 
-def stretches(runs: Sequence[Run], *, stride: int, window: int, reach: int, steps: int) -> list[Stretch]:
-    """Steps that see any of the frames.
+def step_runs(
+    runs: Sequence[FrameRun], *, stride: int, window: int, context_frames: int, steps: int
+) -> list[StepRun]:
+    """Return the feature steps that depend on any of the frames.
 
     Args:
-        runs: of frames.
-        stride: frames between two steps.
-        window: frames of a step.
-        reach: frames that a step looks at beyond either end of its window.
-        steps: of the whole video.
+        runs: Runs of frames.
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
+        context_frames: Number of frames that a step depends on beyond either end of its window.
+        steps: Number of steps of the video.
 
     Returns:
-        In rising order, apart from each other.
+        Disjoint runs of steps in increasing order, with at least one step between them.
     """
-    seen = np.zeros(steps + 1, np.bool_)
+    affected = np.zeros(steps + 1, np.bool_)
     for begin, end in runs:
         if end > begin:
-            first = max(0, math.ceil((begin - window + 1 - reach) / stride))
-            seen[first : max(first, min(steps, (end - 1 + reach) // stride + 1))] = True
-    seen[steps] = False
-    edges = np.flatnonzero(np.diff(seen.astype(np.int8), prepend=0)).reshape(-1, 2)
-    margin = math.ceil(reach / stride) * stride
+            first = max(0, math.ceil((begin - window + 1 - context_frames) / stride))
+            affected[first : max(first, min(steps, (end - 1 + context_frames) // stride + 1))] = True
+    affected[steps] = False
+    edges = np.flatnonzero(np.diff(affected.astype(np.int8), prepend=0)).reshape(-1, 2)
+    margin = math.ceil(context_frames / stride) * stride
     return [
-        Stretch(first, after, max(0, first * stride - margin), (after - 1) * stride + window + reach)
-        for first, after in edges.tolist()
+        StepRun(first, end, max(0, first * stride - margin), (end - 1) * stride + window + context_frames)
+        for first, end in edges.tolist()
     ]

@@ -1,4 +1,4 @@
-"""Features of corrupted videos, on the path that made those of the dataset: only steps that see a change."""
+"""Extract the features of corrupted videos, limited to the steps that a corruption changes."""
 
 from __future__ import annotations
 
@@ -9,42 +9,40 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.corruptions.action_runs import Run, Stretch, action_runs, middles, stretches
-from tal_bench.corruptions.frames import corrupted
-from tal_bench.corruptions.registry import WHOLE, Condition, Frame, corruptions
+from tal_bench.corruptions.action_runs import FrameRun, StepRun, action_runs, middle_runs, step_runs
+from tal_bench.corruptions.frames import corrupt_frames
+from tal_bench.corruptions.registry import FULL_SHARE, Condition, Frame, corruptions
 from tal_bench.errors import DataError
 from tal_bench.extraction.features import Stream, extract
 
-VideoReader = Callable[[], Iterable[Frame]]
-"""Gives the frames of a video, from the first on, each time it is called."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
-    """A video as it is corrupted.
+class SourceVideo:
+    """A video to be corrupted.
 
     Attributes:
-        id: of the video.
-        footage: its frames, at the rate and size that its features were made at.
-        segments: [N, 2] actions in seconds.
-        fps: of the frames.
-        steps: T of its features.
+        id: Id of the video.
+        read_frames: Function that returns the frames of the video from the first on, at the rate and size at
+            which its features were extracted.
+        segments: Actions [N, 2] in seconds.
+        fps: Frames per second.
+        steps: Number of feature steps T.
     """
 
     id: str
-    footage: VideoReader
+    read_frames: Callable[[], Iterable[Frame]]
     segments: NDArray[np.float64]
     fps: float
     steps: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Changed:
+class ChangedFeatures:
     """Features that a corruption changes.
 
     Attributes:
-        steps: [M] numbers, rising.
-        values: [M, C] of those steps.
+        steps: Step numbers [M] in increasing order.
+        values: Features [M, C] of these steps.
     """
 
     steps: NDArray[np.int32]
@@ -53,7 +51,13 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How features lie in a video: frames between two, frames under one; and steps that a network takes."""
+    """Feature grid of a video.
+
+    Attributes:
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
+        batch: Number of steps per forward pass.
+    """
 
     stride: int
     window: int
@@ -61,102 +65,110 @@ class Grid:
 
 
 def corrupt_video(
-    shot: Shot, streams: Mapping[str, Stream], grid: Grid, wanted: Sequence[Condition], *, seed: int = 0
-) -> Iterator[tuple[Condition, dict[str, Changed]]]:
-    """Features of a video under several corruptions; its frames are read once for all that hit actions.
+    video: SourceVideo,
+    streams: Mapping[str, Stream],
+    grid: Grid,
+    conditions: Sequence[Condition],
+    *,
+    seed: int = 0,
+) -> Iterator[tuple[Condition, dict[str, ChangedFeatures]]]:
+    """Extract the features of a video under several corruptions.
 
-    Where only some frames are hit, features are made of the steps that see any of them, from pieces of the
-    video that hold all that those steps look at. They are what extracting the whole corrupted video gives,
-    up to the last digits, which depend on how steps share a batch.
+    For corruptions of actions, the frames are read once, and features are extracted only for the steps that
+    depend on a corrupted frame, from excerpts with all frames that those steps depend on. They equal the
+    features of the whole corrupted video up to the last digits, which depend on how steps share a batch.
 
     Args:
-        shot: the video.
-        streams: name to what makes its features.
-        grid: of the features.
-        wanted: corrupted versions.
-        seed: of the random numbers.
+        video: Video to corrupt.
+        streams: Streams by name.
+        grid: Feature grid.
+        conditions: Corrupted versions.
+        seed: Seed of the random numbers.
 
     Yields:
-        Version, and stream to what changes.
+        Condition, and the changed features by stream.
 
     Raises:
-        DataError: the video has not as many steps as its features.
+        DataError: The number of steps of the video differs from that of its features.
     """
-    reach = max(stream.sampler.reach for stream in streams.values())
-    actions = action_runs(shot.segments, shot.fps)
-    plans: list[tuple[Condition, list[Run], list[Stretch]]] = []
-    for condition in wanted:
+    context = max(stream.sampler.context_frames for stream in streams.values())
+    actions = action_runs(video.segments, video.fps)
+    plans: list[tuple[Condition, list[FrameRun], list[StepRun]]] = []
+    for condition in conditions:
         if corruptions.get(condition.corruption).extent == "actions":
-            runs = middles(actions, condition.share) if condition.share < WHOLE else actions
-            places = stretches(runs, stride=grid.stride, window=grid.window, reach=reach, steps=shot.steps)
-            plans.append((condition, runs, places))
-    held = _hold(shot, [place for *_, places in plans for place in places])
-    for condition, runs, places in plans:
-        parts = [(place, _piece(shot, held, place, condition, runs, streams, grid, seed)) for place in places]
-        yield condition, {name: _joined([(at, part[name]) for at, part in parts]) for name in streams}
-    for condition in wanted:
+            runs = middle_runs(actions, condition.share) if condition.share < FULL_SHARE else actions
+            affected = step_runs(
+                runs, stride=grid.stride, window=grid.window, context_frames=context, steps=video.steps
+            )
+            plans.append((condition, runs, affected))
+    frames = _read_needed(video, [run for *_, affected in plans for run in affected])
+    for condition, runs, affected in plans:
+        parts = [
+            (run, _extract_run(video, frames, run, condition, runs, streams, grid, seed)) for run in affected
+        ]
+        yield condition, {name: _join([(run, part[name]) for run, part in parts]) for name in streams}
+    for condition in conditions:
         if corruptions.get(condition.corruption).extent == "video":
-            frames = corrupted(shot.footage(), condition, None, video=shot.id, seed=seed)
-            made = extract(frames, streams, stride=grid.stride, window=grid.window, batch=grid.batch)
-            whole = Stretch(0, shot.steps, 0, 0)
-            _check(shot, len(next(iter(made.values()))) == shot.steps)
-            yield condition, {name: _joined([(whole, values)]) for name, values in made.items()}
+            corrupted = corrupt_frames(video.read_frames(), condition, None, video=video.id, seed=seed)
+            features = extract(corrupted, streams, stride=grid.stride, window=grid.window, batch=grid.batch)
+            _check_length(video, len(next(iter(features.values()))) == video.steps)
+            every = StepRun(0, video.steps, 0, 0)
+            yield condition, {name: _join([(every, values)]) for name, values in features.items()}
 
 
-def _hold(shot: Shot, places: Sequence[Stretch]) -> dict[int, Frame]:
-    """Frames that any of the stretches needs, and the one before each."""
-    if not places:
+def _read_needed(video: SourceVideo, runs: Sequence[StepRun]) -> dict[int, Frame]:
+    """Read the frames that any of the runs depends on, and the one before each run."""
+    if not runs:
         return {}
-    last = max(place.end for place in places)
-    needed = np.zeros(last, np.bool_)
-    for place in places:
-        needed[max(0, place.begin - 1) : place.end] = True
-    held: dict[int, Frame] = {}
-    for k, frame in enumerate(shot.footage()):
-        if k >= last:
+    end = max(run.end_frame for run in runs)
+    needed = np.zeros(end, np.bool_)
+    for run in runs:
+        needed[max(0, run.first_frame - 1) : run.end_frame] = True
+    frames: dict[int, Frame] = {}
+    for k, frame in enumerate(video.read_frames()):
+        if k >= end:
             break
         if needed[k]:
-            held[k] = frame
-    return held
+            frames[k] = frame
+    return frames
 
 
-def _piece(
-    shot: Shot,
-    held: Mapping[int, Frame],
-    place: Stretch,
+def _extract_run(
+    video: SourceVideo,
+    frames: Mapping[int, Frame],
+    run: StepRun,
     condition: Condition,
-    runs: Sequence[Run],
+    frame_runs: Sequence[FrameRun],
     streams: Mapping[str, Stream],
     grid: Grid,
     seed: int,
 ) -> dict[str, NDArray[np.float32]]:
-    """Features of the steps of a stretch."""
-    frames = [held[k] for k in range(place.begin, place.end) if k in held]
-    changed = corrupted(
-        frames,
+    """Extract the features of a run of steps."""
+    corrupted = corrupt_frames(
+        [frames[k] for k in range(run.first_frame, run.end_frame) if k in frames],
         condition,
-        runs,
-        video=shot.id,
+        frame_runs,
+        video=video.id,
         seed=seed,
-        start=place.begin,
-        before=held.get(place.begin - 1),
+        start=run.first_frame,
+        before=frames.get(run.first_frame - 1),
     )
-    made = extract(changed, streams, stride=grid.stride, window=grid.window, batch=grid.batch)
-    first = place.first - place.begin // grid.stride
-    count = place.after - place.first
-    _check(shot, all(len(values) >= first + count for values in made.values()))
-    return {name: values[first : first + count] for name, values in made.items()}
+    features = extract(corrupted, streams, stride=grid.stride, window=grid.window, batch=grid.batch)
+    first = run.first_step - run.first_frame // grid.stride
+    end = first + run.end_step - run.first_step
+    _check_length(video, all(len(values) >= end for values in features.values()))
+    return {name: values[first:end] for name, values in features.items()}
 
 
-def _check(shot: Shot, whole: bool) -> None:
-    if not whole:
-        what = f"the video has not the {shot.steps} steps of its features any more"
-        raise DataError(what, where=f"video '{shot.id}'", hint="extract its features again")
+def _check_length(video: SourceVideo, matches: bool) -> None:
+    if not matches:
+        message = f"the video no longer has the {video.steps} steps of its features"
+        raise DataError(message, where=f"video '{video.id}'", hint="extract its features again")
 
 
-def _joined(parts: Sequence[tuple[Stretch, NDArray[np.float32]]]) -> Changed:
-    assert all(a.after <= b.first for (a, _), (b, _) in pairwise(parts))
+def _join(parts: Sequence[tuple[StepRun, NDArray[np.float32]]]) -> ChangedFeatures:
+    assert all(a.end_step <= b.first_step for (a, _), (b, _) in pairwise(parts))
     if not parts:
-        return Changed(np.empty(0, np.int32), np.empty((0, 0), np.float32))
-    steps = np.concatenate([np.arange(at.first, at.after, dtype=np.int32) for at, _ in parts])
-    return Changed(steps, np.concatenate([values for _, values in parts]))
+        return ChangedFeatures(np.empty(0, np.int32), np.empty((0, 0), np.float32))
+    steps = np.concatenate([np.arange(run.first_step, run.end_step, dtype=np.int32) for run, _ in parts])
+    return ChangedFeatures(steps, np.concatenate([values for _, values in parts]))

@@ -1,10 +1,13 @@
-"""What is done to pixels.
+"""Corruptions of pixels.
 
 The first five are those of THUMOS14-C and ActivityNet-v1.3-C (Zeng et al., "Benchmarking the Robustness of
-Temporal Action Detection Models Against Temporal Corruptions", CVPR 2024). There the severity is the share of
-the frames that are hit; how strongly a frame is hit is one setting for each corruption. Here both vary. The
-last two hit every frame of a video, at the levels 1, 3 and 5 of ImageNet-C (Hendrycks & Dietterich, ICLR
-2019). Sizes are shares of the picture, so that they fit 64 × 64 pixels as well as 340 × 256.
+Temporal Action Detection Models Against Temporal Corruptions", CVPR 2024). There, the severity is the share
+of corrupted frames, and each corruption has one fixed strength. Here both vary. The last two corruptions
+apply to every frame of a video, at the levels 1, 3 and 5 of ImageNet-C (Hendrycks & Dietterich, ICLR 2019).
+Sizes are relative to the picture, so that they fit 64 × 64 as well as 340 × 256 pixels.
+
+The source code of these functions is part of the key of cached features: any edit of it, comments included,
+invalidates the cache.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ from numpy.typing import NDArray
 from tal_bench.corruptions.registry import Corruption, Frame, corruptions
 
 MACROBLOCKS = 8
-"""Rows of macroblocks in a picture: 8 pixels each at 64, 28 at 224."""
+"""Number of rows of macroblocks in a picture: 8 pixels each at a height of 64, 28 at 224."""
 
 
 def as_pixels(values: NDArray[np.floating]) -> Frame:
-    """Round and clip to 0 … 255."""
+    """Round and clip values to 0 … 255."""
     pixels: Frame = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return pixels
 
@@ -104,34 +107,34 @@ def brighten(frame: Frame, level: float, rng: np.random.Generator, before: Frame
 
 
 for _entry in (
-    Corruption("black-frame", "frames go dark: share of the light that is lost", (0.75, 0.9, 1.0), darken),
+    Corruption("black-frame", "darkens frames: share of the light lost", (0.75, 0.9, 1.0), darken),
     Corruption(
         "motion-blur",
-        "blur along a line: its length over the picture's height",
+        "blurs frames along a line: its length relative to the height",
         (0.05, 0.1, 0.2),
         motion_blur,
         steady=True,
     ),
-    Corruption("overexposure", "light added to all channels, 1 = white", (0.2, 0.4, 0.6), overexpose),
+    Corruption("overexposure", "adds light to all channels, 1 = white", (0.2, 0.4, 0.6), overexpose),
     Corruption(
         "occlusion",
-        "a disc before the camera: share of the picture that it covers",
+        "covers frames with a disc: share of the area",
         (0.15, 0.3, 0.6),
         occlude,
         steady=True,
     ),
     Corruption(
-        "packet-loss", "slices shown from an older frame: share of the picture", (0.2, 0.4, 0.7), lose_packets
+        "packet-loss", "replaces slices by an earlier frame: share of the area", (0.2, 0.4, 0.7), lose_packets
     ),
     Corruption(
         "gaussian-noise",
-        "noise on every frame: standard deviation, 1 = white",
+        "adds noise to every frame: standard deviation, 1 = white",
         (0.08, 0.18, 0.38),
         add_noise,
         extent="video",
     ),
     Corruption(
-        "brightness", "every frame brighter: added to its value, 1 = white", (0.1, 0.3, 0.5), brighten,
+        "brightness", "brightens every frame: added to its value, 1 = white", (0.1, 0.3, 0.5), brighten,
         extent="video",
     ),
 ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the frames of a dataset's videos come from: its declaration, or the files that it was made of."""
+"""Frames of the videos of a dataset, from its declaration or from the video files."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from tal_bench.extraction.video_files import MANIFEST
 
 
 def has_footage(dataset: DatasetSpec) -> bool:
-    """Whether the declaration of a dataset gives frames."""
+    """Whether the declaration of a dataset provides frames."""
     return dataset.name in datasets and datasets.get(dataset.name).footage is not None
 
 
-def video_files(dataset: DatasetSpec, streams: Sequence[str], videos: Sequence[str]) -> dict[str, Path]:
-    """Files that `features extract` made a dataset's features of; empty where it did not.
+def find_video_files(dataset: DatasetSpec, streams: Sequence[str], videos: Sequence[str]) -> dict[str, Path]:
+    """Return the video files by id of a dataset of `features extract`; empty for other datasets.
 
     Raises:
-        DataError: a file is not there any more.
+        DataError: The manifest is malformed, or a file is missing.
     """
     manifest = dataset.modalities[streams[0]].folder.parent / MANIFEST
     try:
-        known: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["videos"]
-        files = {video: Path(known[video]["file"]) for video in videos}
+        records: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["videos"]
+        files = {video: Path(records[video]["file"]) for video in videos}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
-        raise DataError("does not say what features were made of", where=manifest) from None
+        raise DataError("does not name the video files of the features", where=manifest) from None
     missing = [file for file in files.values() if not file.is_file()]
     if missing:
         others = f", and {len(missing) - 1} others" if len(missing) > 1 else ""
-        hint = "bring the videos back, or --level features"
-        raise DataError(f"no such video any more{others}", where=missing[0], hint=hint)
+        hint = "restore the videos, or use --level features"
+        raise DataError(f"the video file is missing{others}", where=missing[0], hint=hint)
     return files
 
 
-def frames_of(dataset: str, video: str, file: Path | None, extraction: Extraction) -> Iterable[Frame]:
-    """Frames of a video, at the rate and size that its features were made at.
+def read_frames(dataset: str, video: str, file: Path | None, extraction: Extraction) -> Iterable[Frame]:
+    """Return the frames of a video at the rate and size at which its features were extracted.
 
     Args:
-        dataset: name, whose declaration gives the frames where there is no file.
-        video: its id.
-        file: to decode, or none.
-        extraction: what made the features.
+        dataset: Name of the dataset, whose declaration provides the frames if there is no file.
+        video: Id of the video.
+        file: Video file, or None.
+        extraction: Extraction settings of the features.
     """
     if file is not None:
         return VideoReader(file, fps=extraction.fps, size=extraction.size)
     footage = datasets.get(dataset).footage
     if footage is None:
-        raise InputError(f"dataset '{dataset}' comes without videos", hint="--level features")
+        raise InputError(f"dataset '{dataset}' has no videos", hint="use --level features")
     return footage(video)

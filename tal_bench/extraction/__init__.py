@@ -1,1 +1,1 @@
-"""From frames to features: optical flow, snippets, and the networks that look at them."""
+"""Feature extraction from video: decoding, optical flow, snippets and backbone networks."""

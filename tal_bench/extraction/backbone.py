@@ -1,4 +1,4 @@
-"""Snippets into feature vectors: the small network that comes with the package, and running any network."""
+"""The small snippet network that ships with the package, and inference of any snippet network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GRID_CHANNELS = 16
 class SnippetNet(nn.Module):
     """A small convolutional network for small snippets.
 
-    Its vector is the mean of the last map (what is there) and a 3 × 3 grid of a 16-channel projection of
-    it (where): 128 + 144 = 272 numbers.
+    The output concatenates the spatial mean of the last feature map with a 3 × 3 average-pooled grid of its
+    16-channel projection: 128 + 144 = 272 numbers.
 
     Args:
-        in_chans: channels of a snippet.
-        widths: channels of the five convolutions.
-        strides: their strides; kernels are 5, 3, 3, 3, 3.
+        in_chans: Number of channels of a snippet.
+        widths: Number of channels of each convolution.
+        strides: Stride of each convolution; the kernel sizes are 5, 3, 3, 3, 3.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SnippetNet(nn.Module):
         return torch.cat([maps.mean((2, 3)), grid.flatten(1)], 1)
 
     def fused(self) -> SnippetNet:
-        """Return this network, in evaluation mode, with batch norms folded into the convolutions."""
+        """Fold the batch norms into the convolutions, in place, and return the network in evaluation mode."""
         self.eval()
         folded: list[nn.Module] = []
         for layer in self.layers:
@@ -73,7 +73,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     """Load a safetensors file into a network.
 
     Raises:
-        DataError: missing or unreadable file, or weights of another network.
+        DataError: The file is missing, unreadable, or holds weights of another network.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -84,7 +84,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
         raise DataError(
             f"not the weights of {type(net).__name__}: {error}",
             where=path,
-            hint="reinstall tal-bench or name another weights file",
+            hint="reinstall tal-bench or give another weights file",
         ) from error
 
 
@@ -95,18 +95,18 @@ def embed(
     """Run a network over a video's snippets.
 
     Args:
-        net: maps [M, C, H, W] to [M, D], in evaluation mode, on whatever device.
-        snippets: maps step numbers [M] to snippets [M, C, H, W]; called a batch at a time.
-        steps: number of steps T.
-        batch: steps at once; small ones stay in the processor's cache.
+        net: Network in evaluation mode, on any device; maps [M, C, H, W] to [M, D].
+        snippets: Function that maps step numbers [M] to snippets [M, C, H, W]; called once per batch.
+        steps: Number of steps T.
+        batch: Number of steps per forward pass; small batches stay in the processor's cache.
 
     Returns:
-        [T, D].
+        Vectors [T, D].
     """
     device = next(net.parameters()).device
     parts = []
     for first in range(0, steps, batch):
-        cut = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
-        cut = cut.contiguous(memory_format=torch.channels_last).to(device, non_blocking=True)
-        parts.append(net(cut).float().cpu().numpy())
+        inputs = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
+        inputs = inputs.contiguous(memory_format=torch.channels_last).to(device, non_blocking=True)
+        parts.append(net(inputs).float().cpu().numpy())
     return np.concatenate(parts)

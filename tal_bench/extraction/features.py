@@ -1,4 +1,4 @@
-"""From frames to features: the one path that files, rendered videos and measurements of cost all take."""
+"""Extract features from frames; used for video files, rendered videos and cost measurements alike."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tal_bench.extraction.snippet_sampler import SnippetSampler
 from tal_bench.system.step_timer import StepTimer
 
 EXCERPT_BYTES = 32 * 2**20
-"""Colour frames held at once; flow fields of them take 2.7 times as much again."""
+"""Bytes of colour frames in memory at a time; their flow fields take another 2.7 times as much."""
 
 Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What makes one stream of features.
+    """Sampler, network and projection that produce one stream of features.
 
     Attributes:
-        sight: what the network is shown.
-        net: maps snippets [M, C, H, W] to vectors [M, D], in evaluation mode.
-        project: maps vectors [T, D] to features [T, C].
+        sampler: Sampler of the network's snippets.
+        net: Network in evaluation mode; maps snippets [M, C, H, W] to vectors [M, D].
+        project: Function that maps vectors [T, D] to features [T, C].
     """
 
     sampler: SnippetSampler
@@ -45,28 +45,31 @@ def extract(
     batch: int,
     clock: StepTimer | None = None,
 ) -> dict[str, Features]:
-    """Features of a video, however long; a few dozen megabytes of its frames are held at a time.
+    """Extract the features of a video of any length; only a few dozen megabytes of frames are in memory.
 
     Args:
-        frames: [H, W, 3] each, RGB, all of one size.
-        streams: name to what makes it.
-        stride: frames between two features.
-        window: frames under one feature.
-        batch: steps at once; what a step's neighbours in the batch are does not depend on the length.
-        clock: gets the laps `decode` (frames, resizing), `flow` and `backbone/<stream>`.
+        frames: RGB frames [H, W, 3], all of the same size.
+        streams: Streams by name.
+        stride: Number of frames between two features.
+        window: Number of frames covered by one feature.
+        batch: Number of steps per forward pass. Which steps share a batch does not depend on the length of
+            the video.
+        clock: Timer for the laps `decode` (frames, resizing), `flow` and `backbone/<stream>`.
 
     Returns:
-        Stream to [T, C]; T = (N - window) // stride + 1, and 0 where N < window.
+        Features [T, C] by stream; T = (N - window) // stride + 1, and 0 if N < window.
     """
     clock = clock or StepTimer()
-    reach = max(stream.sampler.reach for stream in streams.values())
+    context = max(stream.sampler.context_frames for stream in streams.values())
     parts: dict[str, list[Features]] = {name: [] for name in streams}
-    for held, first, steps in excerpts(frames, stride=stride, window=window, reach=reach, batch=batch):
+    for excerpt, first, steps in excerpts(
+        frames, stride=stride, window=window, context_frames=context, batch=batch
+    ):
         clock.lap("decode")
         for name, stream in streams.items():
-            cut = stream.sampler.look(held)
-            clock.lap(stream.sampler.work)
-            shifted = lambda at, cut=cut, first=first: cut(at + first)  # noqa: E731
+            snippets = stream.sampler.prepare(excerpt)
+            clock.lap(stream.sampler.cost_step)
+            shifted = lambda numbers, snippets=snippets, first=first: snippets(numbers + first)  # noqa: E731
             parts[name].append(embed(stream.net, shifted, steps, batch))
             clock.lap(f"backbone/{name}")
     clock.lap("decode")
@@ -79,41 +82,42 @@ def extract(
 
 
 def excerpts(
-    frames: Iterable[NDArray[np.uint8]], *, stride: int, window: int, reach: int, batch: int
+    frames: Iterable[NDArray[np.uint8]], *, stride: int, window: int, context_frames: int, batch: int
 ) -> Iterator[tuple[NDArray[np.uint8], int, int]]:
-    """Cut a video into pieces of whole batches of steps, with the frames that those look at.
+    """Split a video into overlapping excerpts, each with the frames that whole batches of steps depend on.
 
-    A piece starts at a step and holds every frame that its new steps look at, or ends where the video does:
-    code that treats it as a whole video gives the right snippets of those steps.
+    An excerpt begins at a step and contains every frame that its new steps depend on, unless the video ends
+    before. Treating it as a video of its own therefore gives the correct snippets for its new steps.
 
     Args:
-        frames: [H, W, 3] each.
-        stride: frames between two steps.
-        window: frames of a step.
-        reach: frames looked at beyond either end of a window.
-        batch: pieces have a multiple of so many steps.
+        frames: Frames [H, W, 3].
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
+        context_frames: Number of frames that a step depends on beyond either end of its window.
+        batch: Divisor of the number of new steps of every excerpt but the last.
 
     Yields:
-        Frames [n, H, W, 3], the first new step counted from the piece's own first, and the number of new
+        Frames [n, H, W, 3], the number of the first new step within the excerpt, and the number of new
         steps.
     """
-    coming = iter(frames)
-    held = list(islice(coming, 1))
-    if not held:
+    remaining = iter(frames)
+    buffer = list(islice(remaining, 1))
+    if not buffer:
         return
-    size = batch * max(1, EXCERPT_BYTES // (batch * stride * held[0].nbytes))  # steps of a piece
-    begin = done = 0  # the first frame held, and steps done
-    left: int | None = None  # steps to do, known once the video has ended
+    size = batch * max(1, EXCERPT_BYTES // (batch * stride * buffer[0].nbytes))  # steps of an excerpt
+    begin = done = 0  # first frame in the buffer, and steps yielded so far
+    left: int | None = None  # steps left, known once the video has ended
     while left is None or left > 0:
-        needed = (done + size - 1) * stride + window + reach - begin
-        held += islice(coming, max(0, needed - len(held)))
-        if len(held) < needed:
-            left = (begin + len(held) - window) // stride + 1 - done
+        needed = (done + size - 1) * stride + window + context_frames - begin
+        buffer += islice(remaining, max(0, needed - len(buffer)))
+        if len(buffer) < needed:
+            left = (begin + len(buffer) - window) // stride + 1 - done
         steps = size if left is None else min(size, left)
         if steps > 0:
-            yield np.stack(held), done - begin // stride, steps
+            yield np.stack(buffer), done - begin // stride, steps
         done += max(0, steps)
         left = None if left is None else left - steps
-        keep = max(0, done - -(-reach // stride)) * stride
-        deque(islice(coming, max(0, keep - begin - len(held))), 0)  # windows may lie further apart
-        held, begin = held[keep - begin :], keep
+        keep = max(0, done - -(-context_frames // stride)) * stride
+        # with stride > window, frames between two windows are skipped
+        deque(islice(remaining, max(0, keep - begin - len(buffer))), 0)
+        buffer, begin = buffer[keep - begin :], keep

@@ -1,6 +1,6 @@
-"""Optical flow of grey frames: DIS, Farneback and TV-L1, as OpenCV has them.
+"""Optical flow of grey frames with OpenCV: DIS, Farneback and TV-L1.
 
-Flow [y, x] = (u, v) in pixels: what is at (x, y) in the first frame is at (x + u, y + v) in the second.
+Flow [y, x] = (u, v) in pixels: the point (x, y) of the first frame is at (x + u, y + v) in the second.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from tal_bench.registry import did_you_mean
 
 FLOW_ALGORITHMS: tuple[str, ...] = get_args(FlowAlgorithm)
 
-Pair = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
+FlowFunction = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def compute_flow(
     grey_frames: NDArray[np.uint8], algorithm: str = "dis", *, step: int = 1, finest_scale: int = 1
 ) -> NDArray[np.float32]:
-    """Optical flow from frame k to frame k + ``step``, for every k = 0, step, 2 · step and so on.
+    """Compute the flow from frame k to frame k + ``step`` for k = 0, step, 2 · step, ….
 
     Args:
-        grey_frames: [N, H, W].
+        grey_frames: Grey frames [N, H, W].
         algorithm: ``dis`` (Kroeger et al., ECCV 2016; the fastest), ``farneback`` (SCIA 2003) or ``tvl1``
-            (Zach et al., DAGM 2007; what the published I3D features used, hundreds of times slower).
-        step: frames between the two of a pair.
-        finest_scale: DIS only; 0 is full resolution, 1 computes at half and resizes.
+            (Zach et al., DAGM 2007; used for the published I3D features, hundreds of times slower).
+        step: Number of frames between the two frames of a pair.
+        finest_scale: Finest scale of DIS: 0 is full resolution, 1 is half resolution, resized.
 
     Returns:
-        [(N − 1) // step, H, W, 2] in pixels a pair.
+        Flow [(N − 1) // step, H, W, 2] in pixels per pair.
 
     Raises:
-        InputError: unknown algorithm, or frames that are not [N, H, W] uint8 with N > step.
+        InputError: The algorithm is unknown, or the frames are not [N, H, W] uint8 with N > step.
     """
     if grey_frames.ndim != 3 or grey_frames.dtype != np.uint8 or step < 1 or len(grey_frames) <= step:
         raise InputError(
-            f"grey frames of shape {grey_frames.shape} and type {grey_frames.dtype}, step {step}",
+            f"got grey frames of shape {grey_frames.shape} and type {grey_frames.dtype}, step {step}",
             where="compute_flow",
             hint="give [N, H, W] uint8 with N > step >= 1",
         )
-    pair = flow_function(algorithm, finest_scale=finest_scale)
+    flow_of_pair = flow_function(algorithm, finest_scale=finest_scale)
     pairs = (len(grey_frames) - 1) // step
     flow = np.empty((pairs, *grey_frames.shape[1:], 2), np.float32)
     for k in range(pairs):
-        flow[k] = pair(grey_frames[k * step], grey_frames[(k + 1) * step])
+        flow[k] = flow_of_pair(grey_frames[k * step], grey_frames[(k + 1) * step])
     return flow
 
 
-def flow_function(algorithm: str, *, finest_scale: int = 1) -> Pair:
+def flow_function(algorithm: str, *, finest_scale: int = 1) -> FlowFunction:
     """Return the function that maps two grey frames [H, W] to their flow [H, W, 2].
 
     Raises:
-        InputError: unknown algorithm.
+        InputError: The algorithm is unknown.
     """
     if algorithm == "dis":
         return _dis(finest_scale)
@@ -72,7 +72,7 @@ def flow_function(algorithm: str, *, finest_scale: int = 1) -> Pair:
     )
 
 
-def _dis(finest_scale: int) -> Pair:
+def _dis(finest_scale: int) -> FlowFunction:
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     dis.setFinestScale(finest_scale)
     dis.setPatchSize(8)
@@ -80,10 +80,10 @@ def _dis(finest_scale: int) -> Pair:
     return lambda a, b: dis.calc(a, b, None)
 
 
-def _tvl1() -> Pair:
+def _tvl1() -> FlowFunction:
     if not hasattr(cv2, "optflow"):
         raise InputError(
-            "this OpenCV has no TV-L1 flow",
+            "the installed OpenCV lacks TV-L1 flow",
             where="--flow tvl1",
             hint="install opencv-contrib-python-headless instead of opencv-python",
         )

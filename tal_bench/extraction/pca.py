@@ -1,4 +1,4 @@
-"""Principal components with partial whitening, accumulated video by video; the result is signed."""
+"""PCA with partial whitening, accumulated video by video, with a deterministic sign."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from tal_bench.errors import InputError
 
 @dataclass(frozen=True)
 class Pca:
-    """z = (x − mean) · matrix: ``mean`` [D], ``matrix`` [D, C]; ``explained`` is the variance kept, 0 … 1."""
+    """Projection z = (x − mean) · matrix.
+
+    Attributes:
+        mean: Mean [D].
+        matrix: Projection matrix [D, C].
+        explained: Share of the variance that the components explain, 0 … 1.
+    """
 
     mean: NDArray[np.float64]
     matrix: NDArray[np.float64]
@@ -30,20 +36,20 @@ class Pca:
 def fit_pca(
     parts: Iterable[NDArray[np.float32]], channels: int, power: float, blocks: tuple[int, ...] = ()
 ) -> Pca:
-    """Fit on the rows of all parts together.
+    """Fit a projection to the rows of all parts together.
 
-    Blocks of inputs are first scaled to the same total variance, so that none drowns the others. Then
-    component k is divided by σ_k^power, and all by one number, so that the mean variance is 1. Each
-    component's sign makes its largest weight positive, so that the fit has one answer.
+    Blocks of inputs are first scaled to the same total variance, so that none dominates. Then component k is
+    divided by σ_k^power, and all components by a common factor, so that the mean variance is 1. The sign of
+    each component is chosen so that its largest weight is positive, which makes the fit unique.
 
     Args:
-        parts: [T_v, D] of every video, always in the same order (sums depend on it in the last bit).
-        channels: components kept, C.
-        power: whitening power, 0 … 1.
-        blocks: widths of the blocks, D in sum; one block if empty.
+        parts: Vectors [T_v, D] of every video, always in the same order (it affects the last bit of sums).
+        channels: Number of components C.
+        power: Whitening power, 0 … 1.
+        blocks: Widths of the blocks, which sum to D; empty means one block.
 
     Raises:
-        InputError: more components asked for than there are inputs, or nothing to fit on.
+        InputError: More components are requested than there are inputs, or there are no vectors.
     """
     count, total, square = 0, None, None
     for part in parts:
@@ -55,7 +61,7 @@ def fit_pca(
         raise InputError(
             f"cannot keep {channels} components of {0 if total is None else len(total)} inputs",
             where="fit_pca",
-            hint="ask for fewer channels",
+            hint="request fewer channels",
         )
     mean = total / count
     covariance = square / count - torch.outer(mean, mean)

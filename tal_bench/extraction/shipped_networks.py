@@ -1,4 +1,4 @@
-"""The two small networks that the package ships, one a stream."""
+"""The two small networks that ship with the package, one per stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tal_bench.errors import DataError
 from tal_bench.extraction.backbone import SnippetNet, load_weights
-from tal_bench.extraction.snippet_sampler import Cut
+from tal_bench.extraction.snippet_sampler import SnippetFunction
 from tal_bench.extraction.snippets import (
     HALF_WINDOW,
     difference_snippets,
@@ -25,25 +25,26 @@ from tal_bench.extraction.snippets import (
 
 STREAMS = ("rgb", "flow")
 IMAGE_SIZE = 48
-"""Pixels of a side of what the `rgb` network is shown."""
+"""Side in pixels of the snippets of the `rgb` network."""
 FLOW_SIZE = 32
-"""Flow is computed on whole frames at half resolution (DIS, finest scale 1); 32 × 32 loses nothing."""
-LEAST = 2 * HALF_WINDOW + 1
-"""Frames that both networks look at."""
+"""Side in pixels of the flow snippets. Flow is computed on whole frames at half resolution (DIS, finest
+scale 1), so 32 × 32 loses no detail."""
+MIN_FRAMES = 2 * HALF_WINDOW + 1
+"""Number of frames that a snippet of either network depends on."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 def build_network(stream: str) -> SnippetNet:
     """Return the untrained network of ``rgb`` (9 channels, 48 × 48) or ``flow`` (6 channels, 32 × 32).
 
-    Flow fields come at half resolution already, so that network halves one time less.
+    Flow fields already have half resolution, hence the smaller input of the ``flow`` network.
     """
     return SnippetNet(9) if stream == "rgb" else SnippetNet(6)
 
 
 @lru_cache(maxsize=1)
 def load_networks() -> dict[str, SnippetNet]:
-    """Return the shipped networks, ready to embed."""
+    """Return the shipped networks in evaluation mode, with batch norms folded in."""
     nets = {}
     for stream in STREAMS:
         net = build_network(stream)
@@ -56,7 +57,7 @@ def weights_hash() -> str:
     """Return a short hash of both networks' weights files.
 
     Raises:
-        DataError: a file is missing.
+        DataError: A file is missing.
     """
     digest = hashlib.sha256()
     for stream in STREAMS:
@@ -74,21 +75,21 @@ def weights_hash() -> str:
 
 @dataclass(frozen=True)
 class Differences:
-    """Grey differences around the centre frame, and that frame in colour.
+    """Sampler of the ``rgb`` network: grey differences around the centre frame, and that frame in colour.
 
     Args:
-        stride: frames between two steps.
-        size: pixels of a side.
+        stride: Number of frames between two steps.
+        size: Side of a snippet in pixels.
     """
 
     stride: int
     size: int = IMAGE_SIZE
-    work = "decode"
-    reach = HALF_WINDOW
-    least = LEAST
+    cost_step = "decode"
+    context_frames = HALF_WINDOW
+    min_frames = MIN_FRAMES
 
-    def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `SnippetSampler.look`; snippets are [M, 9, size, size]."""
+    def prepare(self, frames: NDArray[np.uint8]) -> SnippetFunction:
+        """See `SnippetSampler.prepare`; snippets are [M, 9, size, size]."""
         grey = resize_frames(to_grey(frames), self.size)
         colour = resize_frames(frames[:: self.stride], self.size)
         return lambda steps: difference_snippets(grey, colour, steps, self.stride)
@@ -96,26 +97,26 @@ class Differences:
 
 @dataclass(frozen=True)
 class StepFlow:
-    """The flow across the centres of three steps.
+    """Sampler of the ``flow`` network: flow at the centres of three successive steps.
 
     Args:
-        stride: frames between two steps.
-        algorithm: of the flow.
-        size: pixels of a side.
+        stride: Number of frames between two steps.
+        algorithm: Flow algorithm.
+        size: Side of a snippet in pixels.
     """
 
     stride: int
     algorithm: str = "dis"
     size: int = FLOW_SIZE
-    work = "flow"
-    least = LEAST
+    cost_step = "flow"
+    min_frames = MIN_FRAMES
 
     @property
-    def reach(self) -> int:
-        """The steps on either side, and the frames beside their centres."""
+    def context_frames(self) -> int:
+        """Distance to the neighbouring steps, plus the frames next to their centres."""
         return self.stride + 1
 
-    def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `SnippetSampler.look`; snippets are [M, 6, size, size]."""
+    def prepare(self, frames: NDArray[np.uint8]) -> SnippetFunction:
+        """See `SnippetSampler.prepare`; snippets are [M, 6, size, size]."""
         flow = step_flow(to_grey(frames), self.stride, self.algorithm, self.size)
         return lambda steps: flow_snippets(flow, steps)

@@ -1,4 +1,4 @@
-"""What the networks are shown of a video, piece by piece."""
+"""Samplers that cut the input snippets of networks from video frames."""
 
 from __future__ import annotations
 
@@ -11,83 +11,86 @@ from numpy.typing import NDArray
 
 from tal_bench.extraction.snippets import flow_stacks, image_snippets, window_flow
 
-Cut = Callable[[NDArray[np.intp]], NDArray[np.float32]]
-"""Step numbers [M] to snippets [M, C, H, W]."""
+SnippetFunction = Callable[[NDArray[np.intp]], NDArray[np.float32]]
+"""Function that maps step numbers [M] to snippets [M, C, H, W]."""
 
 
 class SnippetSampler(Protocol):
-    """What one network is shown."""
+    """Cuts the snippets of one network from the frames of a video."""
 
     @property
-    def work(self) -> str:
-        """The step of the cost that looking counts as: `flow`, or `decode` for mere resizing."""
+    def cost_step(self) -> str:
+        """Step that the time of `prepare` counts towards: `flow`, or `decode` for resizing alone."""
 
     @property
-    def reach(self) -> int:
-        """Frames that a snippet looks at beyond either end of its window."""
+    def context_frames(self) -> int:
+        """Number of frames that a snippet depends on beyond either end of its window."""
 
     @property
-    def least(self) -> int:
-        """Frames that a video must have."""
+    def min_frames(self) -> int:
+        """Minimum number of frames of a video."""
 
-    def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """Take in frames [N, H, W, 3]; what is returned cuts snippets of their steps, the first being 0."""
+    def prepare(self, frames: NDArray[np.uint8]) -> SnippetFunction:
+        """Preprocess frames [N, H, W, 3] and return the function that cuts the snippets of their steps.
+
+        Step 0 begins at the first of the frames.
+        """
 
 
 @dataclass(frozen=True)
 class CentreFrame:
-    """The colour frame in the middle of the window.
+    """Sampler of the colour frame in the middle of the window.
 
     Args:
-        stride: frames between two steps.
-        window: frames of a step.
-        mean: of each channel, in 0 to 1.
-        std: likewise.
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
+        mean: Mean of each channel, for values of 0 to 1.
+        std: Standard deviation of each channel.
     """
 
     stride: int
     window: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    work = "decode"
-    reach = 0
+    cost_step = "decode"
+    context_frames = 0
 
     @property
-    def least(self) -> int:
-        """One window."""
+    def min_frames(self) -> int:
+        """Length of one window."""
         return self.window
 
-    def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `SnippetSampler.look`; snippets are [M, 3, H, W], normalised."""
+    def prepare(self, frames: NDArray[np.uint8]) -> SnippetFunction:
+        """See `SnippetSampler.prepare`; snippets are [M, 3, H, W], normalised."""
         mean, std = (np.array(x, np.float32)[:, None, None] for x in (self.mean, self.std))
         return lambda steps: (image_snippets(frames, steps, self.stride, self.window) - mean) / std
 
 
 @dataclass(frozen=True)
 class FlowStack:
-    """The flow fields between the window's frames, as an image network takes them: no motion is mid-grey.
+    """Sampler of the flow fields between the frames of the window, scaled so that no motion is mid-grey.
 
     Args:
-        stride: frames between two steps.
-        window: frames of a step, 2 or more.
-        algorithm: of the flow.
-        std: of the network's images, one number.
+        stride: Number of frames between two steps.
+        window: Number of frames of a step, at least 2.
+        algorithm: Flow algorithm.
+        std: Standard deviation of the network's training images, averaged over channels.
     """
 
     stride: int
     window: int
     algorithm: str
     std: float
-    work = "flow"
-    reach = 0
+    cost_step = "flow"
+    context_frames = 0
 
     @property
-    def least(self) -> int:
-        """One window."""
+    def min_frames(self) -> int:
+        """Length of one window."""
         return self.window
 
-    def look(self, frames: NDArray[np.uint8]) -> Cut:
-        """See `SnippetSampler.look`; snippets are [M, 2 (window - 1), H, W]."""
+    def prepare(self, frames: NDArray[np.uint8]) -> SnippetFunction:
+        """See `SnippetSampler.prepare`; snippets are [M, 2 (window - 1), H, W]."""
         fields = window_flow(frames, self.stride, self.window, self.algorithm)
-        gain = np.float32(0.5 / self.std)  # -1 … 1 is 0 … 1 in an image, whose middle is taken off
+        gain = np.float32(0.5 / self.std)  # flow of -1 … 1 corresponds to pixels of 0 … 1, centred at 0.5
         return lambda steps: gain * flow_stacks(fields, steps, self.stride, self.window)

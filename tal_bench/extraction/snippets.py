@@ -1,8 +1,8 @@
-"""Snippets: what a network sees at one feature step, cut from frames and flow.
+"""Snippets: the network input at one feature step, cut from frames and flow.
 
-Two kinds. Those of image networks show the frames i · stride to i · stride + window - 1 of step i, which all
-lie in the video. Those of the small networks that come with the package are centred on frame c = i · stride:
-their window is the 2h + 1 frames around c, and frames beyond the ends repeat the first or last one.
+There are two kinds. For image networks, the window of step i is the frames i · stride to
+i · stride + window - 1, which all lie in the video. For the small networks that ship with the package, it is
+the 2h + 1 frames around frame c = i · stride, and the first or last frame is repeated beyond the ends.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from tal_bench.extraction.flow import flow_function
 
 FLOW_BOUND = 20.0
-"""Pixels a frame at which two-stream networks clip flow (Wang et al., ECCV 2016; Carreira and Zisserman,
+"""Pixels per frame at which two-stream networks clip flow (Wang et al., ECCV 2016; Carreira and Zisserman,
 CVPR 2017)."""
 
 HALF_WINDOW = 3
-"""Frames on each side of the centre: 7 frames, 6 differences, 3 flow fields of 2 frames each."""
+"""Number of frames on each side of the centre: 7 frames, 6 differences, 3 flow fields of 2 frames each."""
 
 DIFFERENCE_SCALE = 16.0
 COLOUR_SCALE = 64.0
@@ -35,14 +35,14 @@ def resize_frames(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def to_grey(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB frames [N, H, W, 3] to grey [N, H, W] (ITU-R BT.601)."""
+    """Convert RGB frames [N, H, W, 3] to grey [N, H, W] (ITU-R BT.601)."""
     n, height, width, _ = frames.shape
     grey: NDArray[np.uint8] = cv2.cvtColor(frames.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY)
     return grey.reshape(n, height, width)
 
 
 def windows(rows: int, stride: int, half: int, length: int) -> NDArray[np.intp]:
-    """Row numbers, of ``rows``, in every step's window, [length, 2 · half + 1], clamped to the ends."""
+    """Return the row numbers of every step's window, [length, 2 · half + 1], clamped to 0 … rows - 1."""
     centres = np.arange(length)[:, None] * stride
     window: NDArray[np.intp] = np.clip(centres + np.arange(-half, half + 1), 0, rows - 1)
     return window
@@ -51,16 +51,16 @@ def windows(rows: int, stride: int, half: int, length: int) -> NDArray[np.intp]:
 def difference_snippets(
     grey: NDArray[np.uint8], colour: NDArray[np.uint8], steps: NDArray[np.intp], stride: int
 ) -> NDArray[np.float32]:
-    """RGB snippets: 6 successive grey differences / 16 and the centre frame in colour.
+    """Cut RGB snippets: 6 successive grey-level differences / 16 and the centre frame in colour.
 
     Args:
-        grey: all grey frames [N, H, W].
+        grey: All grey frames [N, H, W].
         colour: RGB frames at the steps' centres [T, H, W, 3].
-        steps: step numbers wanted, [M].
-        stride: frames between two steps.
+        steps: Requested step numbers [M].
+        stride: Number of frames between two steps.
 
     Returns:
-        [M, 9, H, W].
+        Snippets [M, 9, H, W].
     """
     frames = windows(len(grey), stride, HALF_WINDOW, len(colour))[steps]
     out = np.empty((len(steps), 2 * HALF_WINDOW + 3, *grey.shape[1:]), np.float32)
@@ -77,23 +77,23 @@ def difference_snippets(
 def step_flow(
     grey: NDArray[np.uint8], stride: int, algorithm: str = "dis", size: int | None = None
 ) -> NDArray[np.float32]:
-    """Flow across each step's centre, from frame c − 1 to frame c + 1.
+    """Compute the flow at each step's centre c, from frame c − 1 to frame c + 1.
 
     Args:
-        grey: [N, H, W].
-        stride: frames between two steps.
-        algorithm: see ``compute_flow``.
-        size: average the fields down to size × size; values stay in pixels of the input.
+        grey: Grey frames [N, H, W].
+        stride: Number of frames between two steps.
+        algorithm: Flow algorithm, see ``compute_flow``.
+        size: Side to which the fields are averaged down; values stay in pixels of the input.
 
     Returns:
-        [T, 2, size, size], u and v.
+        Flow [T, 2, size, size], u and v.
     """
-    pair = flow_function(algorithm)
+    flow_of_pair = flow_function(algorithm)
     last = len(grey) - 1
     height, width = (size, size) if size else grey.shape[1:]
     out = np.empty((last // stride + 1, 2, height, width), np.float32)
     for i, c in enumerate(range(0, last + 1, stride)):
-        field = pair(grey[max(c - 1, 0)], grey[min(c + 1, last)])
+        field = flow_of_pair(grey[max(c - 1, 0)], grey[min(c + 1, last)])
         if size:
             field = cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA)
         out[i] = field.transpose(2, 0, 1)
@@ -101,14 +101,14 @@ def step_flow(
 
 
 def flow_snippets(flow: NDArray[np.float32], steps: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Flow snippets: u, v of steps i − 1, i, i + 1, the RGB snippet's window.
+    """Cut flow snippets: u and v of the steps i − 1, i, i + 1.
 
     Args:
-        flow: one field a step [T, 2, H, W].
-        steps: step numbers wanted, [M].
+        flow: One field per step [T, 2, H, W].
+        steps: Requested step numbers [M].
 
     Returns:
-        [M, 6, H, W], channels u₋ v₋ u v u₊ v₊.
+        Snippets [M, 6, H, W], channels u₋ v₋ u v u₊ v₊.
     """
     stack = flow[windows(len(flow), 1, 1, len(flow))[steps]]
     return stack.reshape(len(steps), 6, *flow.shape[2:])
@@ -117,16 +117,16 @@ def flow_snippets(flow: NDArray[np.float32], steps: NDArray[np.intp]) -> NDArray
 def image_snippets(
     frames: NDArray[np.uint8], steps: NDArray[np.intp], stride: int, window: int
 ) -> NDArray[np.float32]:
-    """The frame in the middle of every step's window.
+    """Return the frame in the middle of every step's window.
 
     Args:
-        frames: RGB [N, H, W, 3].
-        steps: step numbers wanted, [M].
-        stride: frames between two steps.
-        window: frames of a step.
+        frames: RGB frames [N, H, W, 3].
+        steps: Requested step numbers [M].
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
 
     Returns:
-        [M, 3, H, W] in 0 to 1.
+        Snippets [M, 3, H, W] in 0 to 1.
     """
     centred = frames[steps * stride + window // 2].astype(np.float32)
     centred *= np.float32(1.0 / 255.0)
@@ -139,10 +139,10 @@ def scale_flow(
     """Clip flow at ± bound pixels and scale it as two-stream networks expect.
 
     Args:
-        flow: any shape, pixels.
-        bound: where it is clipped.
-        levels: scale to the whole numbers 0 to 255 of flow stored as images (no motion is 127.5 and rounds to
-            128); otherwise to -1 to 1.
+        flow: Flow of any shape, in pixels.
+        bound: Value at which flow is clipped.
+        levels: Whether to scale to the integers 0 to 255 of flow stored as images (no motion is 127.5 and
+            rounds to 128) instead of -1 to 1.
     """
     scaled = np.clip(flow, -bound, bound) * np.float32(1.0 / bound)
     if levels:
@@ -153,37 +153,37 @@ def scale_flow(
 def window_flow(
     frames: NDArray[np.uint8], stride: int, window: int, algorithm: str
 ) -> dict[int, NDArray[np.float32]]:
-    """Flow from frame k to k + 1, for every pair that lies in some step's window.
+    """Compute the flow from frame k to k + 1 for every pair of frames within a step's window.
 
     Args:
-        frames: RGB [N, H, W, 3].
-        stride: frames between two steps.
-        window: frames of a step, 2 or more.
-        algorithm: see `compute_flow`.
+        frames: RGB frames [N, H, W, 3].
+        stride: Number of frames between two steps.
+        window: Number of frames of a step, at least 2.
+        algorithm: Flow algorithm, see `compute_flow`.
 
     Returns:
-        k to (u, v) [2, H, W], clipped and scaled to -1 to 1.
+        (u, v) [2, H, W] by k, clipped and scaled to -1 to 1.
     """
-    pair = flow_function(algorithm)
+    flow_of_pair = flow_function(algorithm)
     grey = to_grey(frames)
     steps = max(0, (len(frames) - window) // stride + 1)
-    wanted = sorted({i * stride + k for i in range(steps) for k in range(window - 1)})
-    return {k: scale_flow(pair(grey[k], grey[k + 1])).transpose(2, 0, 1) for k in wanted}
+    firsts = sorted({i * stride + k for i in range(steps) for k in range(window - 1)})
+    return {k: scale_flow(flow_of_pair(grey[k], grey[k + 1])).transpose(2, 0, 1) for k in firsts}
 
 
 def flow_stacks(
     fields: dict[int, NDArray[np.float32]], steps: NDArray[np.intp], stride: int, window: int
 ) -> NDArray[np.float32]:
-    """Every step's flow fields, one after the other.
+    """Stack the flow fields of every step's window.
 
     Args:
-        fields: see `window_flow`.
-        steps: step numbers wanted, [M].
-        stride: frames between two steps.
-        window: frames of a step.
+        fields: Flow fields, see `window_flow`.
+        steps: Requested step numbers [M].
+        stride: Number of frames between two steps.
+        window: Number of frames of a step.
 
     Returns:
-        [M, 2 (window - 1), H, W], channels u v u v …, in -1 to 1.
+        Snippets [M, 2 (window - 1), H, W], channels u v u v …, in -1 to 1.
     """
     stacks = [np.concatenate([fields[i * stride + k] for k in range(window - 1)]) for i in steps.tolist()]
     return np.stack(stacks)

@@ -1,4 +1,4 @@
-"""Extraction settings to networks that are ready to run."""
+"""Build samplers and networks from extraction settings."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, Snippet
 
 
 def build_streams(extraction: Extraction, device: torch.device | str = "cpu") -> dict[str, Stream]:
-    """Networks of all streams, in evaluation mode on the device.
+    """Build the samplers and networks of all streams, in evaluation mode, on the device.
 
     Raises:
-        InputError: unknown backbone, or weights that are not to be had.
-        DataError: a file of weights is missing, malformed, or not the one that the settings name.
+        InputError: A backbone is unknown, or weights are not available.
+        DataError: A weights file is missing, malformed, or has another hash than the settings record.
     """
     return {name: _stream(name, spec, extraction, device)[0] for name, spec in extraction.streams.items()}
 
 
 def complete(extraction: Extraction) -> Extraction:
-    """Fill in the widths of the features and the hashes of the weights.
+    """Fill in the numbers of channels of the features and the hashes of the weights.
 
     Raises:
-        InputError: see `build_streams`; or a network does not take frames of that size.
-        DataError: see `build_streams`.
+        InputError: See `build_streams`; or a network does not accept frames of that size.
+        DataError: See `build_streams`.
     """
     streams = {}
     for name, spec in extraction.streams.items():
-        stream, content = _stream(name, spec, extraction, "cpu")
+        stream, hash_ = _stream(name, spec, extraction, "cpu")
         width = _width(stream.net, spec, extraction)
-        streams[name] = spec.model_copy(update={"weights_hash": content, "channels": width})
+        streams[name] = spec.model_copy(update={"weights_hash": hash_, "channels": width})
     return extraction.model_copy(update={"streams": streams})
 
 
 def _stream(
     name: str, spec: StreamSpec, extraction: Extraction, device: torch.device | str
 ) -> tuple[Stream, str]:
-    net, content = _network(spec, extraction)
-    if spec.weights_hash not in ("", content):
+    net, hash_ = _network(spec, extraction)
+    if spec.weights_hash not in ("", hash_):
         raise DataError(
-            f"{spec.weights} has changed: hash {content}, the features were made with {spec.weights_hash}",
+            f"{spec.weights} has changed: hash {hash_}, features were extracted with {spec.weights_hash}",
             where=f"weights of '{name}'",
-            hint="bring the old file back",
+            hint="restore the original file",
         )
     net = net.to(device).to(memory_format=torch.channels_last)
-    sight = sampler_of(spec, extraction)
+    sampler = build_sampler(spec, extraction)
     if spec.projection is None:
-        return Stream(sight, net), content
-    return Stream(sight, net, Pca(*spec.projection.arrays(), math.nan)), content
+        return Stream(sampler, net), hash_
+    return Stream(sampler, net, Pca(*spec.projection.arrays(), math.nan)), hash_
 
 
 def _network(spec: StreamSpec, extraction: Extraction) -> tuple[nn.Module, str]:
     if spec.sees in TIMM_SIGHTS:
         return image_network(spec.backbone, snippet_channels(spec, extraction), spec.weights)
     shared = load_networks()[spec.sees.removeprefix("sprites-")]
-    return copy.deepcopy(shared), weights_hash()  # which may go to another device
+    return copy.deepcopy(shared), weights_hash()  # the copy may be moved to another device
 
 
 def snippet_channels(spec: StreamSpec, extraction: Extraction) -> int:
-    """C of an image network's snippets."""
+    """Return the number of channels of an image network's snippets."""
     return 3 if spec.sees == "frame" else 2 * (extraction.window - 1)
 
 
-def sampler_of(spec: StreamSpec, extraction: Extraction) -> SnippetSampler:
-    """What a stream's network is shown."""
+def build_sampler(spec: StreamSpec, extraction: Extraction) -> SnippetSampler:
+    """Build the sampler of a stream's network."""
     stride, window = extraction.stride, extraction.window
     if spec.sees not in TIMM_SIGHTS:
         return Differences(stride) if spec.sees == "sprites-rgb" else StepFlow(stride, spec.flow or "dis")
@@ -85,13 +85,13 @@ def sampler_of(spec: StreamSpec, extraction: Extraction) -> SnippetSampler:
 
 
 def normalisation(spec: StreamSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the images that timm's network of that name was trained on."""
+    """Return mean and standard deviation of the images that a timm network was trained on."""
     settings = _settings(spec.backbone)
     return tuple(settings["mean"]), tuple(settings["std"])
 
 
 def usual_size(backbones: Iterable[str]) -> tuple[int, int]:
-    """(height, width) of the images that the first of the networks was trained on."""
+    """Return (height, width) of the images that the first of the networks was trained on."""
     _, height, width = _settings(next(iter(backbones)))["input_size"]
     return int(height), int(width)
 
@@ -100,23 +100,26 @@ def _settings(backbone: str) -> dict[str, tuple[float, ...]]:
     import timm
 
     if not timm.is_model(backbone):
-        timm_network(backbone, 3)  # says what is wrong
-    found = timm.get_pretrained_cfg(backbone)
-    return {key: getattr(found, key) for key in ("mean", "std", "input_size")}
+        timm_network(backbone, 3)  # raises the InputError for unknown names
+    config = timm.get_pretrained_cfg(backbone)
+    return {key: getattr(config, key) for key in ("mean", "std", "input_size")}
 
 
 @torch.inference_mode()
 def _width(net: nn.Module, spec: StreamSpec, extraction: Extraction) -> int:
-    """C of the features; also finds out whether the network takes such snippets."""
+    """Return the number of channels of the features; check that the network accepts the snippets."""
     if spec.projection is not None:
         return len(spec.projection.arrays()[1].T)
     height, width = extraction.size
     try:
         out = net(torch.zeros(1, snippet_channels(spec, extraction), height, width))
     except (RuntimeError, AssertionError) as error:
-        what = f"{spec.backbone} does not take {width}x{height}: {str(error).splitlines()[0][:150]}"
+        what = f"{spec.backbone} does not accept {width}x{height}: {str(error).splitlines()[0][:150]}"
         usual = "x".join(map(str, reversed(usual_size([spec.backbone]))))
         raise InputError(what, where="--size", hint=f"it was trained on {usual}") from None
     if out.ndim != 2:
-        raise InputError(f"gives {list(out.shape)}, not a vector", where=f"--backbone {spec.backbone}")
+        raise InputError(
+            f"output has shape {list(out.shape)}, expected one vector per snippet",
+            where=f"--backbone {spec.backbone}",
+        )
     return int(out.shape[1])

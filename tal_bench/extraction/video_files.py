@@ -1,4 +1,4 @@
-"""Feature files of many videos: resumable video by video, whatever happens to any of them."""
+"""Extract feature files of many videos, resumable and tolerant of videos that fail."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ from tal_bench.system.step_timer import StepTimer
 
 MANIFEST = "manifest.json"
 JOURNAL = ".finished.jsonl"
-"""Videos that have ended since the manifest was written, one a line."""
+"""Records of the videos completed since the manifest was written, one JSON object per line."""
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """What became of a video.
+    """Result of extracting one video.
 
     Attributes:
-        id: name of its feature files.
-        file: where it was.
-        bytes: size of that file.
-        status: `ok`; `truncated`, whose features end where it does; `failed`, which has none.
-        message: what is wrong, empty when nothing is.
-        frames: decoded and resampled.
-        fps: of those.
-        duration: seconds that they last.
-        steps: T of the features.
-        seconds: wall-clock time that it took.
+        id: Id of the video, the name of its feature files.
+        file: Path of the video file.
+        bytes: Size of the video file.
+        status: `ok`; `truncated` if the file ends early, in which case the features do too; `failed` if
+            there are no features.
+        message: Description of the defect or error, empty if there is none.
+        frames: Number of frames after resampling.
+        fps: Frames per second after resampling.
+        duration: Duration of the frames in seconds.
+        steps: Number of feature steps T.
+        seconds: Wall-clock time of the extraction.
     """
 
     id: str
@@ -61,13 +62,13 @@ class VideoRecord:
 
 @dataclass
 class Outcome:
-    """What an extraction did.
+    """Result of extracting a set of videos.
 
     Attributes:
-        folder: of the features.
-        extraction: with widths and hashes of weights.
-        records: one per video asked for, in their order.
-        skipped: ids that had been finished before.
+        folder: Folder of the features.
+        extraction: Settings, with numbers of channels and hashes of weights.
+        records: One record per requested video, in the same order.
+        skipped: Ids of videos whose features existed already.
     """
 
     folder: Path
@@ -76,32 +77,34 @@ class Outcome:
     skipped: set[str] = field(default_factory=set)
 
     def with_status(self, *status: str) -> list[VideoRecord]:
-        """Records of such videos."""
+        """Return the records that have one of the given statuses."""
         return [record for record in self.records if record.status in status]
 
 
-def find_videos(given: Sequence[Path]) -> dict[str, Path]:
-    """Id to file; of a folder, every file in it that is called as videos are.
+def find_videos(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the video files by id; a folder stands for all files in it with a known video suffix.
 
     Raises:
-        InputError: two files would have the same id, or a folder holds no video.
+        InputError: Two files have the same id, or a folder contains no video.
     """
-    found: dict[str, Path] = {}
-    for path in given:
+    videos: dict[str, Path] = {}
+    for path in paths:
         files = [path]
         if path.is_dir():
             files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
             if not files:
-                raise InputError("no video there", where=path, hint=f"known endings: {' '.join(SUFFIXES)}")
+                raise InputError(
+                    "contains no video", where=path, hint=f"known suffixes: {' '.join(SUFFIXES)}"
+                )
         for file in files:
-            other = found.setdefault(file.stem, file)
+            other = videos.setdefault(file.stem, file)
             if other != file:
                 raise InputError(
-                    f"{other} and {file} would share the feature file {file.stem}.npy",
+                    f"{other} and {file} would both be written to {file.stem}.npy",
                     where="VIDEOS",
-                    hint="rename one, or extract them into two folders",
+                    hint="rename one of them, or extract them into different folders",
                 )
-    return found
+    return videos
 
 
 def extract_files(
@@ -116,20 +119,20 @@ def extract_files(
 ) -> Outcome:
     """Write `<out>/<stream>/<id>.npy` [T, C] of every video, with `extraction.json` and `manifest.json`.
 
-    Videos that have been finished, and whose file has the same size, are not done again; those that failed
-    are tried again. A video that cannot be used is recorded as failed, and the others go on.
+    Videos with existing features are skipped if the size of the video file is unchanged; failed videos are
+    tried again. A video that cannot be used is recorded as failed and does not stop the others.
 
     Args:
-        videos: id to file.
-        out: folder of the features.
-        extraction: complete, see `streams.complete`.
-        jobs: processes; each runs on one thread.
-        device: of the networks.
-        command: for the manifest.
-        progress: called with (videos done, videos in all).
+        videos: Video files by id.
+        out: Folder of the features.
+        extraction: Complete settings, see `streams.complete`.
+        jobs: Number of processes of one thread each.
+        device: Device of the networks.
+        command: Command line recorded in the manifest.
+        progress: Callback for (videos done, total).
 
     Raises:
-        InputError: the folder cannot be written, or holds features of other settings.
+        InputError: The folder is not writable, or contains features extracted with other settings.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,7 @@ def extract_files(
         raise InputError(f"cannot be written: {error.strerror}", where=f"--out {out}") from None
     outcome = Outcome(out, extraction)
     with locked(out / ".lock"):
-        _same_settings(out, extraction)
+        _check_settings(out, extraction)
         write_json(out / FILE, extraction.model_dump(mode="json"))
         records = _read_records(out)
         waiting = []
@@ -149,13 +152,13 @@ def extract_files(
             else:
                 waiting.append((name, path))
         _write_manifest(out, extraction, records, command)
-        work = partial(extract_file, out=out, extraction=extraction, device=device)
+        extract_one = partial(extract_file, out=out, extraction=extraction, device=device)
         done = len(outcome.skipped)
         with (
             (out / JOURNAL).open("a", encoding="utf-8") as journal,
-            contextlib.closing(map_items(work, waiting, jobs, _crashed)) as ended,
+            contextlib.closing(map_items(extract_one, waiting, jobs, _crashed)) as results,
         ):
-            for record in ended:
+            for record in results:
                 records[record.id] = record
                 journal.write(json.dumps(asdict(record)) + "\n")
                 journal.flush()
@@ -168,33 +171,33 @@ def extract_files(
 
 
 def extract_file(video: tuple[str, Path], *, out: Path, extraction: Extraction, device: str) -> VideoRecord:
-    """Write the features of one video; what is wrong with it is in the record.
+    """Write the features of one video and return its record; errors of the video are reported in it.
 
     Raises:
-        InputError: the features cannot be written, which no other video will change.
+        InputError: The features cannot be written, which would also fail for all other videos.
     """
     name, path = video
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
-        features, footage = video_features(path, extraction, device=device)
+        features, reader = video_features(path, extraction, device=device)
     except TalBenchError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        return _failed(video, f"{error.what}{hint}", time.perf_counter() - began)
-    except Exception as error:  # a codec, or memory that is short: no reason to give up the others
-        return _failed(video, f"{type(error).__name__}: {error}", time.perf_counter() - began)
+        return _failed(video, f"{error.what}{hint}", time.perf_counter() - start)
+    except Exception as error:  # for example a codec error or lack of memory; the other videos continue
+        return _failed(video, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     for stream, values in features.items():
         _save(out / stream / f"{name}.npy", values)
     return VideoRecord(
         id=name,
         file=str(path),
         bytes=path.stat().st_size,
-        status="truncated" if footage.truncated else "ok",
-        message=footage.remark,
-        frames=footage.frames,
-        fps=round(footage.fps, 4),
-        duration=round(footage.duration, 3),
+        status="truncated" if reader.truncated else "ok",
+        message=reader.warning,
+        frames=reader.frames,
+        fps=round(reader.fps, 4),
+        duration=round(reader.duration, 3),
         steps=len(next(iter(features.values()))),
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(time.perf_counter() - start, 3),
     )
 
 
@@ -205,37 +208,38 @@ def video_features(
     device: str | torch.device = "cpu",
     clock: StepTimer | None = None,
 ) -> tuple[dict[str, NDArray[np.float32]], VideoReader]:
-    """Features of one video, stream to [T, C], and the footage that they were made of.
+    """Extract the features [T, C] of one video by stream; also return the exhausted reader of the video.
 
     Raises:
-        DataError: no video, or one shorter than a window.
+        DataError: The file is not a video.
+        InputError: The video is shorter than a window.
     """
-    streams = networks(extraction.model_dump_json(), str(device))
-    footage = VideoReader(path, fps=extraction.fps, size=extraction.size)
-    least = max(stream.sampler.least for stream in streams.values())
+    streams = load_streams(extraction.model_dump_json(), str(device))
+    reader = VideoReader(path, fps=extraction.fps, size=extraction.size)
+    min_frames = max(stream.sampler.min_frames for stream in streams.values())
     features = extract(
-        footage,
+        reader,
         streams,
         stride=extraction.stride,
         window=extraction.window,
         batch=extraction.batch,
         clock=clock,
     )
-    if footage.frames < least:
-        count, s = footage.decoded, "s" * (footage.decoded != 1)
-        at = "" if count == footage.frames else f", {footage.frames} at {footage.fps:g} frames a second"
-        raise InputError(f"{count} frame{s}{at}: shorter than a window of {least}", where=path)
-    return features, footage
+    if reader.frames < min_frames:
+        count, s = reader.decoded, "s" * (reader.decoded != 1)
+        resampled = "" if count == reader.frames else f", {reader.frames} at {reader.fps:g} frames per second"
+        raise InputError(f"{count} frame{s}{resampled}: shorter than a window of {min_frames}", where=path)
+    return features, reader
 
 
 @lru_cache(maxsize=2)
-def networks(extraction: str, device: str) -> dict[str, Stream]:
-    """Networks of an extraction, given as JSON, built once per process."""
+def load_streams(extraction: str, device: str) -> dict[str, Stream]:
+    """Build the streams of extraction settings, given as JSON; cached per process."""
     return build_streams(Extraction.model_validate_json(extraction), device)
 
 
 def _crashed(video: tuple[str, Path]) -> VideoRecord:
-    return _failed(video, "the process that read it died: its codec crashed, or memory was short", 0.0)
+    return _failed(video, "the worker process died: the codec crashed, or memory ran out", 0.0)
 
 
 def _failed(video: tuple[str, Path], message: str, seconds: float) -> VideoRecord:
@@ -245,7 +249,7 @@ def _failed(video: tuple[str, Path], message: str, seconds: float) -> VideoRecor
 
 
 def _save(path: Path, values: NDArray[np.float32]) -> None:
-    """Write an array that appears whole or not at all."""
+    """Write an array atomically."""
     partial_file = path.with_name(f".{path.name}.partial")
     try:
         with partial_file.open("wb") as file:
@@ -265,44 +269,49 @@ def _is_done(out: Path, extraction: Extraction, record: VideoRecord | None, path
     )
 
 
-def _same_settings(out: Path, extraction: Extraction) -> None:
-    """The folder is new, or was made with the same settings."""
-    known = read_extraction(out / FILE)
-    if known is None or known.hash == extraction.hash:
+def _check_settings(out: Path, extraction: Extraction) -> None:
+    """Check that the folder has no features of other settings."""
+    existing = read_extraction(out / FILE)
+    if existing is None or existing.hash == extraction.hash:
         return
-    old, new = _flat(known), _flat(extraction)
-    other = [
-        f"{key} {old.get(key)}, now {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
+    old, new = _flat(existing), _flat(extraction)
+    changes = [
+        f"{key} was {old.get(key)}, now {new.get(key)}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
     ]
     raise InputError(
-        f"holds features of other settings: {'; '.join(other[:4])}",
+        f"contains features extracted with other settings: {'; '.join(changes[:4])}",
         where=f"--out {out}",
-        hint="give another folder, or the same settings",
+        hint="give another folder, or the original settings",
     )
 
 
 def _flat(extraction: Extraction) -> dict[str, Any]:
+    """Return the settings as a flat dictionary, those of streams with the stream's name as prefix."""
     value = extraction.model_dump(mode="json")
     streams = value.pop("streams")
     for name, stream in streams.items():
-        value |= {f"{name} {key}": one for key, one in stream.items() if key != "projection"}
+        value |= {f"{name} {key}": setting for key, setting in stream.items() if key != "projection"}
     return value
 
 
 def _read_records(out: Path) -> dict[str, VideoRecord]:
-    """What has ended, by the manifest and the journal."""
+    """Return the records in the manifest and the journal."""
     records: dict[str, VideoRecord] = {}
     try:
-        known = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["videos"]
-        records = {name: VideoRecord(id=name, **value) for name, value in known.items()}
+        videos = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["videos"]
+        records = {name: VideoRecord(id=name, **value) for name, value in videos.items()}
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"not a manifest of features: {error}", where=out / MANIFEST, hint="give another --out"
+            f"not a manifest of extracted features: {error}", where=out / MANIFEST, hint="give another --out"
         ) from None
     for line in _lines(out / JOURNAL):
-        with contextlib.suppress(ValueError, TypeError):  # the last line of a process that was killed
+        with contextlib.suppress(
+            ValueError, TypeError
+        ):  # the last line is incomplete if the process was killed
             record = VideoRecord(**json.loads(line))
             records[record.id] = record
     return records
@@ -316,7 +325,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _write_manifest(
     out: Path, extraction: Extraction, records: Mapping[str, VideoRecord], command: str
 ) -> None:
-    """Write what is known so far; the journal is then done with."""
+    """Write all records to the manifest and delete the journal."""
     import av
     import cv2
     import timm

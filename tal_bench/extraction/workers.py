@@ -1,4 +1,4 @@
-"""Work on many videos: in this process, or in worker processes with one thread each."""
+"""Process many items in this process, or in worker processes of one thread each."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def map_items(
 ) -> Generator[Result]:
     """Yield the result of every item, in the order of completion.
 
-    A worker process that dies (a crash in a codec, lack of memory) costs only the item that it was working
-    on, which is tried again by a new process.
+    If a worker process dies (crash in a codec, lack of memory), only its item is affected, and a new process
+    tries it again.
 
     Args:
-        work: importable function; its arguments and results must be picklable.
-        items: arguments, one per call.
-        jobs: number of processes; 1 is the current process. Others are spawned, so a script needs
+        work: Importable function with picklable arguments and results.
+        items: Arguments, one per call.
+        jobs: Number of processes; 1 is the current process. More are spawned, so a script needs
             ``if __name__ == "__main__":``.
-        crashed: makes the result of an item whose process died at every attempt.
+        crashed: Function that returns the result of an item whose process died at every attempt.
     """
     if jobs == 1 or len(items) < 2:
         with one_thread():

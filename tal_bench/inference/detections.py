@@ -1,4 +1,4 @@
-"""Detections and labels as tables for the evaluation and as JSON for the disk."""
+"""Convert detections and ground truth to tables for the evaluation and to JSON for files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tal_bench.data.dataset import Video
 from tal_bench.types import Segments
 
 SECONDS_DECIMALS, SCORE_DIGITS = 3, 5
-"""Detections are rounded before they are evaluated, so that what is on disk gives the same numbers."""
+"""Detections are rounded before evaluation, so that evaluating the files gives the same numbers."""
 
 
 def detections_table(detections: Sequence[Segments], classes: Sequence[str]) -> pd.DataFrame:
-    """Columns video, start, end, label, score; times in seconds."""
+    """Return detections as a table with columns video, start, end, label, score; times in seconds."""
     names = np.asarray(classes, dtype=object)
     segments = np.concatenate([d.segments for d in detections]).astype(np.float64).round(SECONDS_DECIMALS)
     scores = np.concatenate([d.scores for d in detections]).astype(np.float64)
@@ -34,7 +34,7 @@ def detections_table(detections: Sequence[Segments], classes: Sequence[str]) -> 
 
 
 def ground_truth_table(videos: Sequence[Video], classes: Sequence[str]) -> pd.DataFrame:
-    """Columns video, start, end, label; times in seconds."""
+    """Return the ground truth as a table with columns video, start, end, label; times in seconds."""
     rows = [
         (video.meta.id, start, end, classes[label])
         for video in videos
@@ -44,7 +44,7 @@ def ground_truth_table(videos: Sequence[Video], classes: Sequence[str]) -> pd.Da
 
 
 def detections_json(table: pd.DataFrame) -> dict[str, Any]:
-    """ActivityNet-style `{"results": {video: [{"segment", "label", "score"}]}}`."""
+    """Return detections in ActivityNet format: `{"results": {video: [{"segment", "label", "score"}]}}`."""
     return {
         "results": {
             str(video): [
@@ -65,9 +65,9 @@ def detections_json(table: pd.DataFrame) -> dict[str, Any]:
 def ground_truth_json(
     videos: Sequence[Video], classes: Sequence[str], groups: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """ActivityNet-style `{"database": {video: {"subset", "duration", "annotations"}}}` of the test videos.
+    """Return the test videos in ActivityNet format: `{"database": {video: {"subset", "duration", …}}}`.
 
-    Where videos belong to groups other than themselves (a person's, a camera's), each says its `group`.
+    If videos are grouped, for example by person or camera, each has a `group`.
     """
     grouped = groups is not None and any(groups[video.meta.id] != video.meta.id for video in videos)
     return {

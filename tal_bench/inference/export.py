@@ -1,4 +1,4 @@
-"""A model handed out: exported, compared with itself at several lengths, and timed beside itself."""
+"""Export a model, and compare its outputs and latency with the original at several input lengths."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from tal_bench.profiling.inputs import torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 
 TOLERANCE = 1e-4
-"""Between an exported graph and the detector itself; relative where outputs exceed 1."""
-UNEVEN = 9
-"""Shortest long length of a check, in coarsest strides."""
+"""Allowed difference between the outputs of graph and detector; relative for outputs above 1."""
+MIN_LONGEST = 9
+"""Minimum of the longest length in a comparison, in coarsest strides."""
 
 
 @dataclass(frozen=True)
-class Checked:
-    """An exported graph beside the detector at one length.
+class Comparison:
+    """Comparison of an exported graph with the detector at one input length.
 
     Attributes:
-        length: T.
-        difference: largest of all outputs.
-        ours: time of the detector itself.
-        theirs: time of the graph.
+        length: Number of steps T.
+        difference: Largest difference over all outputs.
+        ours: Latency of the detector.
+        theirs: Latency of the graph.
     """
 
     length: int
@@ -49,53 +49,58 @@ class Checked:
 
 
 def export_run(
-    run: Path, form: Format, out: Path | None, *, threads: int = 1, begun: Callable[[], None] | None = None
-) -> tuple[Path, list[Checked]]:
-    """Export a model, and keep the file if it says what the model says.
+    run: Path,
+    form: Format,
+    out: Path | None,
+    *,
+    threads: int = 1,
+    on_export: Callable[[], None] | None = None,
+) -> tuple[Path, list[Comparison]]:
+    """Export a model, and write the file if its outputs match those of the model.
 
     Args:
-        run: as `load_model` takes it.
-        form: `onnx` or `torch`.
-        out: file; by default beside the weights.
-        threads: CPU threads, of both.
-        begun: called when everything is there and the slow part begins.
+        run: Model, in any form that `load_model` accepts.
+        form: Format, `onnx` or `torch`.
+        out: Output file; by default in the folder of the weights.
+        threads: Number of CPU threads for model and graph.
+        on_export: Callback before the export, after all inputs have been checked.
 
     Returns:
-        The file, and the comparison at three lengths.
+        The file, and the comparisons at three input lengths.
 
     Raises:
-        InputError: no such model.
-        TalBenchError: it cannot be exported, or the graph says something else; nothing is written.
+        InputError: The model does not exist.
+        TalBenchError: The export fails, or the outputs differ; nothing is written.
     """
     net, card = load_model(run)
     file = out or weights_file(run).with_suffix(SUFFIXES[form])
     if form == "onnx":
         check_onnx()
-    if begun is not None:
-        begun()
+    if on_export is not None:
+        on_export()
     with torch_threads(threads):
         exported = export(net, card, form)
-        itself = reference(net, card.detector)
-        checked = []
-        for length in lengths(card.detector):
-            given = example(card.detector, length, padded=length // 7)
-            worst = difference(itself(*given), exported.run(*given))
-            if not worst <= TOLERANCE:
+        original = reference(net, card.detector)
+        comparisons = []
+        for length in input_lengths(card.detector):
+            inputs = example(card.detector, length, padded=length // 7)
+            largest = difference(original(*inputs), exported.run(*inputs))
+            if not largest <= TOLERANCE:
                 raise TalBenchError(
-                    f"at {length} steps the graph differs by {worst:.1e}, allowed are {TOLERANCE:.0e}",
+                    f"at {length} steps the graph differs by {largest:.1e}, tolerance {TOLERANCE:.0e}",
                     where=file,
                 )
             ours, theirs = (
-                measure_latency(partial(call, *given), runs=10, seconds=2.0)
-                for call in (itself, exported.run)
+                measure_latency(partial(call, *inputs), runs=10, seconds=2.0)
+                for call in (original, exported.run)
             )
-            checked.append(Checked(length, worst, ours, theirs))
+            comparisons.append(Comparison(length, largest, ours, theirs))
     save_exported(exported, file)
-    return file, checked
+    return file, comparisons
 
 
-def lengths(architecture: DetectorSpec) -> tuple[int, int, int]:
-    """The shortest, the one that the model is made for, and an uneven multiple between."""
+def input_lengths(architecture: DetectorSpec) -> tuple[int, int, int]:
+    """Return the shortest length, the model's maximum length, and a multiple of the stride in between."""
     unit = coarsest(architecture)
-    longest = max(UNEVEN, architecture.max_length // unit)
+    longest = max(MIN_LONGEST, architecture.max_length // unit)
     return SHORTEST * unit, (SHORTEST + longest) // 2 * unit, longest * unit

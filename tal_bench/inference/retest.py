@@ -1,4 +1,4 @@
-"""Test models that are trained on other versions of their test videos, in processes; outcomes are kept."""
+"""Test trained models on corrupted versions of their test videos, in worker processes, with a cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec, Spec, content_hash
 from tal_bench.corruptions.features import corrupt_features
-from tal_bench.corruptions.registry import PROTOCOL, Condition
+from tal_bench.corruptions.registry import VERSION, Condition
 from tal_bench.corruptions.store import FOLDER, Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import TalBenchError
@@ -26,7 +26,7 @@ from tal_bench.evaluation.robustness import RunScores, Version
 from tal_bench.evaluation.significance import sample_row
 from tal_bench.extraction.workers import map_items
 from tal_bench.inference import scoring
-from tal_bench.inference.trained_models import Subject
+from tal_bench.inference.trained_models import TrainedModel
 from tal_bench.models.checkpoint import load_model
 from tal_bench.plugins import load_plugins
 from tal_bench.system.files import write_atomically
@@ -34,28 +34,28 @@ from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
 
 DRAWS = 300
-"""Of the bootstrap over videos; each is computed for every run on every corrupted version."""
+"""Number of bootstrap draws over videos, computed for every run on every corrupted version."""
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is tested, and how.
+class RobustnessOptions:
+    """Options of a robustness evaluation.
 
     Attributes:
-        rows: of a study; empty = all.
-        corruptions: names; empty = all of the level.
-        severities: empty = all.
-        shares: of the frames of every action; empty = those of THUMOS14-C.
-        level: what is corrupted; `auto` is pixels where there are videos.
-        against: row that others are compared with; none = `none`, or the first.
-        dataset: where models were tested, if they do not say or it has moved.
-        data_root: folder of downloaded datasets.
-        seed: of the corruptions' random numbers.
-        jobs: processes of one thread each.
-        device: of the detectors.
-        plugins: files with declarations.
-        cache: folder of what is made; the user's by default.
+        rows: Names of rows of a study; empty means all.
+        corruptions: Names of corruptions; empty means all of the level.
+        severities: Severities; empty means all.
+        shares: Shares of the frames of every action; empty means those of THUMOS14-C.
+        level: Whether pixels or features are corrupted; `auto` means pixels if videos are available.
+        against: Row with which others are compared; None means `none`, or else the first row.
+        dataset: Dataset of the models, if they do not record it or its files have moved.
+        data_root: Folder of downloaded datasets.
+        seed: Seed of the corruptions' random numbers.
+        jobs: Number of processes of one thread each.
+        device: Device of the detectors.
+        plugins: Plugin files.
+        cache: Cache folder; None means the user's.
     """
 
     rows: tuple[str, ...] = ()
@@ -74,79 +74,81 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Test:
-    """A run on some versions of the test videos; what a worker needs.
+class RetestTask:
+    """Test of one model on several versions of the test videos, run by a worker.
 
     Attributes:
-        subject: the model.
-        dataset: as it lies here.
-        wanted: corrupted versions; none at all stands for the videos as they are.
-        store: of features of corrupted videos; none = features are corrupted.
-        options: see there.
-        file: that the outcome is kept in.
+        model: Trained model.
+        dataset: Dataset with the paths of its files on this machine.
+        conditions: Corrupted versions; empty means the original videos.
+        store: Cache of the features of corrupted videos; None if features are corrupted.
+        options: Options of the evaluation.
+        file: File of the results.
     """
 
-    subject: Subject
+    model: TrainedModel
     dataset: DatasetSpec
-    wanted: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
     store: Store | None
-    options: Options
+    options: RobustnessOptions
     file: Path
 
 
-def crashed(item: Any) -> Any:
-    """Give up: whoever asked runs again and goes on.
+def raise_worker_died(item: Any) -> Any:
+    """Handle the death of a worker process by stopping the evaluation.
 
     Raises:
-        TalBenchError: always.
+        TalBenchError: Always.
     """
-    hint = "free memory or use --jobs 1; what was finished is kept"
-    raise TalBenchError("a worker process died, perhaps for lack of memory", hint=hint)
+    hint = "free memory or use --jobs 1, and run the command again; finished results are kept"
+    raise TalBenchError("a worker process died, possibly because memory ran out", hint=hint)
 
 
-def run_tests(
-    subjects: Sequence[Subject],
+def retest_models(
+    models: Sequence[TrainedModel],
     dataset: DatasetSpec,
-    wanted: Sequence[Condition],
+    conditions: Sequence[Condition],
     store: Store | None,
     root: Path,
-    options: Options,
+    options: RobustnessOptions,
     progress: Progress,
 ) -> list[RunScores]:
-    """Test every model on everything that has not been tested yet."""
+    """Test every model on the original videos and under all conditions, reusing cached results."""
     by_corruption: dict[str, list[Condition]] = {"": []}
-    for condition in wanted:
+    for condition in conditions:
         by_corruption.setdefault(condition.corruption, []).append(condition)
-    made_of = _identity(dataset, store, options.seed)
+    data_identity = _identity(dataset, store, options.seed)
     folder = root / FOLDER / f"{dataset.name}-{dataset.fingerprint}" / "results"
-    tests: list[list[Test]] = []
-    for subject in subjects:
-        weights = hashlib.sha256(subject.file.read_bytes()).hexdigest()[:16]
-        model = [weights, _said(subject.detector), _said(subject.decode)]
-        tests.append([])
+    tasks_by_model: list[list[RetestTask]] = []
+    for model in models:
+        weights = hashlib.sha256(model.file.read_bytes()).hexdigest()[:16]
+        identity = [weights, _non_defaults(model.detector), _non_defaults(model.decode)]
+        tasks = []
         for part in by_corruption.values():
             versions = [condition.folder(options.seed) for condition in part]
-            key = content_hash([PROTOCOL, DRAWS, made_of, model, subject.limit, subject.precision, versions])
-            file = folder / f"{key}.json"
-            tests[-1].append(Test(subject, dataset, tuple(part), store, options, file))
-    every = [test for of_one in tests for test in of_one]
-    waiting = [test for test in every if not test.file.is_file()]
+            key = content_hash(
+                [VERSION, DRAWS, data_identity, identity, model.limit, model.precision, versions]
+            )
+            tasks.append(RetestTask(model, dataset, tuple(part), store, options, folder / f"{key}.json"))
+        tasks_by_model.append(tasks)
+    every = [task for tasks in tasks_by_model for task in tasks]
+    waiting = [task for task in every if not task.file.is_file()]
     done = len(every) - len(waiting)
-    with contextlib.closing(map_items(run_test, waiting, options.jobs, crashed)) as ended:
-        for _ in ended:
+    with contextlib.closing(map_items(run_task, waiting, options.jobs, raise_worker_died)) as results:
+        for _ in results:
             done += 1
             progress(done, len(every))
-    return [_scores(subject, of_one) for subject, of_one in zip(subjects, tests, strict=True)]
+    return [_scores(model, tasks) for model, tasks in zip(models, tasks_by_model, strict=True)]
 
 
-def _said(spec: Spec) -> dict[str, Any]:
-    """What a spec says beyond its defaults; so a setting that comes later does not make old outcomes void."""
+def _non_defaults(spec: Spec) -> dict[str, Any]:
+    """Return the non-default fields of a spec, so that new fields do not invalidate cached results."""
     return spec.model_dump(mode="json", exclude_defaults=True)
 
 
 def _identity(dataset: DatasetSpec, store: Store | None, seed: int) -> list[Any]:
-    """What features and protocol a test sees, wherever the files lie."""
-    value = _said(dataset)
+    """Return everything about the data that affects a result, except the paths of files."""
+    value = _non_defaults(dataset)
     for key in ("annotations", "scores"):
         value.pop(key, None)
     for modality in value["modalities"].values():
@@ -155,33 +157,33 @@ def _identity(dataset: DatasetSpec, store: Store | None, seed: int) -> list[Any]
     return [value, store.extraction.hash if store else "features", seed]
 
 
-def run_test(test: Test) -> None:
-    """Test a model and keep its average mAP, measured and in every draw of videos, in the file."""
-    options, subject = test.options, test.subject
+def run_task(task: RetestTask) -> None:
+    """Test a model and write its average mAP, on all videos and in every bootstrap draw, to the file."""
+    options, model = task.options, task.model
     load_plugins(options.plugins)
-    net, _ = load_model(subject.file, subject.card)
-    device = Device(options.device, subject.precision)
-    data = open_cached(test.dataset, subject.detector.reads, subject.limit)
+    net, _ = load_model(model.file, model.card)
+    device = Device(options.device, model.precision)
+    data = open_cached(task.dataset, model.detector.reads, model.limit)
     videos = data.videos("test")
-    found = []
-    for condition in test.wanted or (None,):
-        seen = videos if condition is None else [_version(video, condition, test) for video in videos]
-        found.append(_average(net, subject, seen, data, device).tolist())
-    write_atomically(test.file, json.dumps(found))
+    averages = []
+    for condition in task.conditions or (None,):
+        inputs = videos if condition is None else [_corrupt(video, condition, task) for video in videos]
+        averages.append(_average_map(net, model, inputs, data, device).tolist())
+    write_atomically(task.file, json.dumps(averages))
 
 
-def _version(video: Video, condition: Condition, test: Test) -> Video:
-    """A video with the features of its corrupted version."""
-    names = test.subject.detector.reads
+def _corrupt(video: Video, condition: Condition, task: RetestTask) -> Video:
+    """Return the video with the features of its corrupted version."""
+    names = task.model.detector.reads
     features: dict[str, NDArray[np.float32]] = {}
-    if test.store is not None:
-        features |= test.store.features(test.dataset, video.meta.id, names, condition)
+    if task.store is not None:
+        features |= task.store.features(task.dataset, video.meta.id, names, condition)
     else:
         for name in names:
-            whole = video.crop(name, 0, video.steps)
+            original = video.crop(name, 0, video.steps)
             key = f"{video.meta.id}/{name}"
             features[name] = corrupt_features(
-                whole, condition, video.segments, video=key, seed=test.options.seed
+                original, condition, video.segments, video=key, seed=task.options.seed
             )
     return Video(
         video.meta,
@@ -194,15 +196,15 @@ def _version(video: Video, condition: Condition, test: Test) -> Video:
     )
 
 
-def _average(
-    net: torch.nn.Module, subject: Subject, videos: Sequence[Video], data: Dataset, device: Device
+def _average_map(
+    net: torch.nn.Module, model: TrainedModel, videos: Sequence[Video], data: Dataset, device: Device
 ) -> Floats:
-    """Average mAP, 0 … 1, measured and then draw by draw `[1 + D]`; without draws for one video."""
-    found = list(predict(net, subject.detector, videos, subject.decode, device))
-    detections, truth = scoring.tables(found, videos, data)
-    compare = thumos_match if data.spec.ap_method == "thumos" else match
+    """Return the average mAP, 0 … 1, on all videos and in every draw [1 + D]; no draws for one group."""
+    segments = list(predict(net, model.detector, videos, model.decode, device))
+    detections, truth = scoring.tables(segments, videos, data)
+    match_method = thumos_match if data.spec.ap_method == "thumos" else match
     ids = [video.meta.id for video in videos]
-    matches = compare(detections, truth, data.spec.tiou, videos=ids)
+    matches = match_method(detections, truth, data.spec.tiou, videos=ids)
     groups = groups_of(data, ids)
     if len(set(groups.values()) if groups else ids) < 2:
         return np.array([np.nanmean(ap_from_matches(matches))])
@@ -211,19 +213,19 @@ def _average(
 
 
 def groups_of(data: Dataset, videos: Sequence[str]) -> dict[str, str] | None:
-    """Group of every video, or none where they stand for themselves."""
+    """Return the group of every video, or None if the videos are not grouped."""
     groups = {video: data.selection.groups[video] for video in videos}
     return groups if any(group != video for video, group in groups.items()) else None
 
 
-def _scores(subject: Subject, tests: Sequence[Test]) -> RunScores:
+def _scores(model: TrainedModel, tasks: Sequence[RetestTask]) -> RunScores:
     clean: Floats | None = None
     corrupted: dict[Version, Floats] = {}
-    for test in tests:
-        values = [np.asarray(one, np.float64) for one in json.loads(test.file.read_text(encoding="utf-8"))]
-        if not test.wanted:
-            clean = values[0]
-        for condition, one in zip(test.wanted, values, strict=False):
-            corrupted[condition.corruption, condition.severity, condition.share] = one
-    assert clean is not None  # the first test of every subject
-    return RunScores(subject.row, subject.seed, clean, corrupted)
+    for task in tasks:
+        averages = [np.asarray(x, np.float64) for x in json.loads(task.file.read_text(encoding="utf-8"))]
+        if not task.conditions:
+            clean = averages[0]
+        for condition, values in zip(task.conditions, averages, strict=False):
+            corrupted[condition.corruption, condition.severity, condition.share] = values
+    assert clean is not None  # every model has a task without conditions
+    return RunScores(model.row, model.seed, clean, corrupted)

@@ -1,4 +1,4 @@
-"""How trained models hold out against corrupted video: corrupt, extract, test; nothing is trained."""
+"""Evaluate the robustness of trained models: corrupt videos, extract their features, and test."""
 
 from __future__ import annotations
 
@@ -15,80 +15,88 @@ import torch
 from tal_bench.config import DatasetSpec
 from tal_bench.config.extraction import find_extraction
 from tal_bench.corruptions.registry import Condition, Level, conditions, corruptions
-from tal_bench.corruptions.source import has_footage, video_files
+from tal_bench.corruptions.source import find_video_files, has_footage
 from tal_bench.corruptions.store import Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import InputError
 from tal_bench.evaluation.robustness import Robustness, RunScores, robustness
 from tal_bench.extraction.workers import map_items
-from tal_bench.inference.retest import DRAWS, Options, Progress, crashed, groups_of, run_tests
-from tal_bench.inference.trained_models import Subject, dataset_of, models_of_files, models_of_study
+from tal_bench.inference.retest import (
+    DRAWS,
+    Progress,
+    RobustnessOptions,
+    groups_of,
+    raise_worker_died,
+    retest_models,
+)
+from tal_bench.inference.trained_models import TrainedModel, models_of_files, models_of_study, resolve_dataset
 from tal_bench.plugins import load_plugins
 from tal_bench.system.cache_folder import default_cache_dir
 from tal_bench.system.environment import environment
 
 BASELINE = "none"
-Display = Callable[[str], AbstractContextManager[Progress]]
+ProgressDisplay = Callable[[str], AbstractContextManager[Progress]]
 
 
 @contextlib.contextmanager
-def silent(what: str) -> Iterator[Progress]:
-    """Show no progress."""
+def no_progress(task: str) -> Iterator[Progress]:
+    """Display no progress."""
     yield lambda done, total: None
 
 
 def measure_robustness(
-    what: Sequence[Path],
-    options: Options,
+    paths: Sequence[Path],
+    options: RobustnessOptions,
     *,
-    progress: Display = silent,
+    progress: ProgressDisplay = no_progress,
     command: str = "",
 ) -> Robustness:
-    """Test models on corrupted versions of the test videos that they were tested on.
+    """Test models on corrupted versions of their test videos.
 
-    Features of corrupted videos and mAP are kept in the user's cache by what they were made of: the same call
-    again computes nothing, and one that was interrupted goes on.
+    Features of corrupted videos and results are kept in the user's cache, so that the same call again
+    computes nothing and an interrupted one continues.
 
     Args:
-        what: the folder of a study, or files of weights.
-        options: what is tested, and how.
-        progress: gives, for what is being done, a callback for (done, in all) for as long as that takes.
-        command: for the tables.
+        paths: Folder of a study, or weights files.
+        options: Options of the evaluation.
+        progress: Function that takes the name of a task and returns a context with a callback for
+            (done, total).
+        command: Command line shown in the tables.
 
     Raises:
-        InputError: no such study, model or corruption, or models that cannot be tested together.
-        DataError: data or videos cannot be read.
+        InputError: A study, model or corruption does not exist, or the models cannot be compared.
+        DataError: Data or videos cannot be read.
     """
-    title, subjects, notes = _subjects(what, options.rows)
-    level, wanted = _wanted(options)
-    dataset = dataset_of(subjects, options.dataset, data_root=options.data_root, jobs=options.jobs)
-    against = _against(subjects, options.against)
-    if len({subject.limit for subject in subjects}) > 1:
-        hint = "give those of one budget"
-        raise InputError("some models were tested on all videos, others on a few", where="RUN", hint=hint)
-    data = open_cached(dataset, _reads(subjects, dataset), subjects[0].limit)
-    found = _level(dataset, data, options, level)
-    wanted = wanted or conditions((), options.severities, options.shares, on=found)
+    title, models, notes = _find_models(paths, options.rows)
+    requested_level, chosen = _parse_conditions(options)
+    dataset = resolve_dataset(models, options.dataset, data_root=options.data_root, jobs=options.jobs)
+    against = _against(models, options.against)
+    if len({model.limit for model in models}) > 1:
+        hint = "give models with the same number of videos"
+        raise InputError("models were tested on different numbers of videos", where="RUN", hint=hint)
+    data = open_cached(dataset, _reads(models, dataset), models[0].limit)
+    level = _choose_level(dataset, data, options, requested_level)
+    chosen = chosen or conditions((), options.severities, options.shares, on=level)
     root = options.cache or default_cache_dir()
-    store = _store(root, dataset, subjects, options.seed) if found == "pixels" else None
+    store = _store(root, dataset, models, options.seed) if level == "pixels" else None
     if store is not None:
         with progress("corrupting") as show:
-            _corrupt(store, data, wanted, options, show)
+            _fill_store(store, data, chosen, options, show)
     with progress("testing") as show:
-        scores = run_tests(subjects, dataset, wanted, store, root, options, show)
+        scores = retest_models(models, dataset, chosen, store, root, options, show)
     videos = [video.meta.id for video in data.videos("test")]
     groups = groups_of(data, videos)
     lines = robustness(scores, against=against, videos=len(videos), groups=len(set((groups or {}).values())))
-    mended = [_run(subject, one) for subject, one in zip(subjects, scores, strict=True)]
-    notes += _doubts(mended)
+    runs = [_run(model, model_scores) for model, model_scores in zip(models, scores, strict=True)]
+    notes += _compare_with_stored(runs)
     facts = environment(torch.device(options.device))
     return Robustness(
         title=f"{title}: {dataset.name}",
-        level=found,
-        kinds={subject.row: subject.kind for subject in subjects},
+        level=level,
+        kinds={model.row: model.kind for model in models},
         against=against,
         lines=lines,
-        runs=mended,
+        runs=runs,
         provenance=(
             f"Command: {command or 'Python'}",
             f"Commit: {facts['commit']}",
@@ -100,85 +108,93 @@ def measure_robustness(
     )
 
 
-def _subjects(what: Sequence[Path], rows: Sequence[str]) -> tuple[str, list[Subject], list[str]]:
-    studies = [path for path in what if (path / "study.json").is_file()]
-    if studies:
-        if len(what) > 1:
-            raise InputError(f"{len(what)} were given", where=what[0], hint="give one study, or files alone")
-        record, found, notes = models_of_study(what[0], rows)
-        return record.spec.name, found, notes
+def _find_models(paths: Sequence[Path], rows: Sequence[str]) -> tuple[str, list[TrainedModel], list[str]]:
+    """Return title, models and notes."""
+    if any((path / "study.json").is_file() for path in paths):
+        if len(paths) > 1:
+            hint = "give one study folder, or only weights files"
+            raise InputError(f"got {len(paths)} paths with a study folder", where=paths[0], hint=hint)
+        record, models, notes = models_of_study(paths[0], rows)
+        return record.spec.name, models, notes
     if rows:
-        raise InputError("rows are a study's", where="--row", hint="give the folder of a study")
-    found = models_of_files(what)
-    return found[0].row if len(found) == 1 else f"{len(found)} models", found, []
+        raise InputError("only studies have rows", where="--row", hint="give the folder of a study")
+    models = models_of_files(paths)
+    return models[0].row if len(models) == 1 else f"{len(models)} models", models, []
 
 
-def _wanted(options: Options) -> tuple[Level | None, list[Condition]]:
-    """Level and versions as far as flags decide them, so that a wrong one is said before anything is read."""
+def _parse_conditions(options: RobustnessOptions) -> tuple[Level | None, list[Condition]]:
+    """Return level and conditions as far as options define them, to report errors before data is read."""
     if not options.corruptions and options.level == "auto":
         conditions((), options.severities, options.shares)
         return None, []
-    named = corruptions.get(options.corruptions[0]).on if options.corruptions else None
-    level: Level = named or "pixels" if options.level == "auto" else options.level
+    implied = corruptions.get(options.corruptions[0]).on if options.corruptions else None
+    level: Level = implied or "pixels" if options.level == "auto" else options.level
     return level, conditions(options.corruptions, options.severities, options.shares, on=level)
 
 
-def _against(subjects: Sequence[Subject], asked: str | None) -> str | None:
-    names = list(dict.fromkeys(subject.row for subject in subjects))
-    if asked is not None:
-        if asked not in names:
-            hint = f"there are {', '.join(names)}"
-            raise InputError(f"no row '{asked}'", where="--against", hint=hint)
-        return asked
+def _against(models: Sequence[TrainedModel], requested: str | None) -> str | None:
+    """Return the row with which others are compared."""
+    names = list(dict.fromkeys(model.row for model in models))
+    if requested is not None:
+        if requested not in names:
+            hint = f"choose from {', '.join(names)}"
+            raise InputError(f"no row '{requested}'", where="--against", hint=hint)
+        return requested
     return None if len(names) == 1 else BASELINE if BASELINE in names else names[0]
 
 
-def _reads(subjects: Sequence[Subject], dataset: DatasetSpec) -> tuple[str, ...]:
-    """Streams that any of the models reads, in the dataset's order."""
-    needed = {name for subject in subjects for name in subject.detector.reads}
+def _reads(models: Sequence[TrainedModel], dataset: DatasetSpec) -> tuple[str, ...]:
+    """Return the streams that any of the models reads, in the order of the dataset."""
+    needed = {name for model in models for name in model.detector.reads}
     for name in sorted(needed - set(dataset.modalities)):
         raise InputError(f"the dataset '{dataset.name}' has no stream '{name}'", where="--dataset")
     return tuple(name for name in dataset.modalities if name in needed)
 
 
-def _level(dataset: DatasetSpec, data: Dataset, options: Options, asked: Level | None) -> Level:
-    """Pixels where something knows how the features are made and there are videos to make them of."""
-    level = asked or (None if options.level == "auto" else options.level)
+def _choose_level(
+    dataset: DatasetSpec, data: Dataset, options: RobustnessOptions, requested: Level | None
+) -> Level:
+    """Choose pixels if videos and extraction settings are available, otherwise features."""
+    level = requested or (None if options.level == "auto" else options.level)
     known = find_extraction(dataset, data.modalities) is not None
     if level is None and not known:
         return "features"
     if level != "features":
         videos = data.ids("test")
-        there = known and (has_footage(dataset) or bool(video_files(dataset, data.modalities, videos)))
-        if not there and level == "pixels":
-            hint = "without them: --level features"
-            raise InputError(f"'{dataset.name}' comes as features, without videos", where="RUN", hint=hint)
-        return "pixels" if there else "features"
+        available = known and (
+            has_footage(dataset) or bool(find_video_files(dataset, data.modalities, videos))
+        )
+        if not available and level == "pixels":
+            hint = "use --level features"
+            raise InputError(f"dataset '{dataset.name}' has no videos", where="RUN", hint=hint)
+        return "pixels" if available else "features"
     return "features"
 
 
-def _store(root: Path, dataset: DatasetSpec, subjects: Sequence[Subject], seed: int) -> Store:
-    extraction = find_extraction(dataset, _reads(subjects, dataset))
-    assert extraction is not None  # `_level` found it
+def _store(root: Path, dataset: DatasetSpec, models: Sequence[TrainedModel], seed: int) -> Store:
+    extraction = find_extraction(dataset, _reads(models, dataset))
+    assert extraction is not None  # checked by `_choose_level`
     return Store(root, dataset, extraction, seed)
 
 
-def _corrupt(
-    store: Store, data: Dataset, wanted: Sequence[Condition], options: Options, progress: Progress
+def _fill_store(
+    store: Store, data: Dataset, chosen: Sequence[Condition], options: RobustnessOptions, progress: Progress
 ) -> None:
-    """Make the features that are not there yet."""
+    """Extract the features of corrupted videos that are not in the cache."""
     videos = {video.meta.id: video for video in data.videos("test")}
-    files = {} if has_footage(store.dataset) else video_files(store.dataset, data.modalities, list(videos))
+    files = (
+        {} if has_footage(store.dataset) else find_video_files(store.dataset, data.modalities, list(videos))
+    )
     waiting = [
         (video, files.get(name), missing)
         for name, video in videos.items()
-        if (missing := store.missing(name, wanted))
+        if (missing := store.missing(name, chosen))
     ]
-    bare = [(_without_features(video), file, missing) for video, file, missing in waiting]
-    done = len(videos) - len(bare)
-    work = partial(_corrupt_one, store=store, plugins=options.plugins)
-    with contextlib.closing(map_items(work, bare, options.jobs, crashed)) as ended:
-        for _ in ended:
+    items = [(_without_features(video), file, missing) for video, file, missing in waiting]
+    done = len(videos) - len(items)
+    corrupt_one = partial(_corrupt_one, store=store, plugins=options.plugins)
+    with contextlib.closing(map_items(corrupt_one, items, options.jobs, raise_worker_died)) as results:
+        for _ in results:
             done += 1
             progress(done, len(videos))
 
@@ -193,15 +209,15 @@ def _corrupt_one(
     item: tuple[Video, Path | None, list[Condition]], store: Store, plugins: Sequence[Path]
 ) -> None:
     load_plugins(plugins)
-    store.make(*item)
+    store.fill(*item)
 
 
-def _run(subject: Subject, scores: RunScores) -> dict[str, Any]:
+def _run(model: TrainedModel, scores: RunScores) -> dict[str, Any]:
     return {
-        "row": subject.row,
-        "seed": subject.seed,
-        "file": subject.file.name,
-        "stored": subject.stored,
+        "row": model.row,
+        "seed": model.seed,
+        "file": model.file.name,
+        "stored": model.stored,
         "clean": 100 * float(scores.clean[0]),
         "versions": [
             {"corruption": name, "severity": severity, "share": share, "map": 100 * float(values[0])}
@@ -210,11 +226,11 @@ def _run(subject: Subject, scores: RunScores) -> dict[str, Any]:
     }
 
 
-def _doubts(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Runs whose mAP on clean videos is not what their study stored."""
-    off = [abs(run["clean"] - run["stored"]) for run in runs if run["stored"] is not None]
-    if not off:
+def _compare_with_stored(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note on whether the mAP on the original videos equals the stored one."""
+    differences = [abs(run["clean"] - run["stored"]) for run in runs if run["stored"] is not None]
+    if not differences:
         return []
-    if max(off) < 1e-6:
-        return [f"Without corruption, all {len(off)} runs give the mAP that their study stored."]
-    return [f"Without corruption, mAP differs from what the study stored by up to {max(off):.2f} points."]
+    if max(differences) < 1e-6:
+        return [f"Without corruption, all {len(differences)} runs reproduce the mAP stored in their study."]
+    return [f"Without corruption, mAP differs from the stored value by up to {max(differences):.2f} points."]

@@ -1,4 +1,4 @@
-"""Detections of a run against the labels, by the protocol of its dataset."""
+"""Evaluate the detections of a run with the metrics of its dataset."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tal_bench.types import Segments
 
 
 def tables(
-    found: Sequence[Segments], videos: Sequence[Video], data: Dataset
+    detections: Sequence[Segments], videos: Sequence[Video], data: Dataset
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detections and labels with the names of classes.
+    """Return the tables of detections and ground truth, with names of classes.
 
-    Where external scores name the classes, they must cover all videos: validation videos, which are cut from
-    the training videos, often have none. Labels then become one class on both sides.
+    If classes come from external scores, these must cover all videos. Validation videos, which are a part of
+    the training videos, often lack them; then all labels become one class in both tables.
     """
     scores = data.scores
     if scores is None:
-        return detections_table(found, data.classes), ground_truth_table(videos, data.classes)
+        return detections_table(detections, data.classes), ground_truth_table(videos, data.classes)
     if not _covers(scores, videos):
         truth = ground_truth_table(videos, data.classes).assign(label=ONE_CLASS[0])
-        return detections_table(found, ONE_CLASS), truth
-    named = [named_by(one, scores[one.video], data.spec.scores_top) for one in found]
+        return detections_table(detections, ONE_CLASS), truth
+    named = [named_by(part, scores[part.video], data.spec.scores_top) for part in detections]
     return detections_table(named, data.classes), ground_truth_table(videos, data.classes)
 
 
 def average_precision(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> MeanAP:
-    """By the dataset's protocol, at its thresholds."""
+    """Compute average precision with the dataset's AP method and tIoU thresholds."""
     compute = thumos_ap if spec.ap_method == "thumos" else interpolated_ap
     return compute(detections, truth, spec.tiou, videos=videos)
 
@@ -45,28 +45,28 @@ def average_precision(
 def recalls(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> dict[str, float]:
-    """Recall@kx in percent, `recall_1x_0.50` and `recall_1x_avg`; empty where the dataset does not ask."""
+    """Return Recall@kx in percent as `recall_1x_0.50`, `recall_1x_avg`, …; empty if not configured."""
     if not spec.recall:
         return {}
-    found = recall_at_k(detections, truth, spec.tiou, spec.recall, videos=videos)
-    named = {
-        f"recall_{k}x_{at:.2f}": 100.0 * float(found.mean[i, j])
-        for j, k in enumerate(found.ks)
-        for i, at in enumerate(found.thresholds)
+    result = recall_at_k(detections, truth, spec.tiou, spec.recall, videos=videos)
+    by_threshold = {
+        f"recall_{k}x_{at:.2f}": 100.0 * float(result.mean[i, j])
+        for j, k in enumerate(result.ks)
+        for i, at in enumerate(result.thresholds)
     }
-    means = found.mean.mean(axis=0)
-    return named | {f"recall_{k}x_avg": 100.0 * float(means[j]) for j, k in enumerate(found.ks)}
+    means = result.mean.mean(axis=0)
+    return by_threshold | {f"recall_{k}x_avg": 100.0 * float(means[j]) for j, k in enumerate(result.ks)}
 
 
 def beside(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> dict[str, float]:
-    """Average mAP in percent over the dataset's second grid, `map_0.50-0.95`; empty where it has none."""
+    """Return the average mAP in percent over the second tIoU grid as `map_0.50-0.95`, if there is one."""
     if not spec.tiou_beside:
         return {}
     second = spec.model_copy(update={"tiou": spec.tiou_beside})
-    found = average_precision(second, detections, truth, videos).average
-    return {f"map_{min(spec.tiou_beside):.2f}-{max(spec.tiou_beside):.2f}": 100.0 * found}
+    average = average_precision(second, detections, truth, videos).average
+    return {f"map_{min(spec.tiou_beside):.2f}-{max(spec.tiou_beside):.2f}": 100.0 * average}
 
 
 def _covers(scores: Container[str], videos: Sequence[Video]) -> bool:
@@ -74,20 +74,20 @@ def _covers(scores: Container[str], videos: Sequence[Video]) -> bool:
 
 
 def evaluated(data: Dataset, phase: Phase, videos: Sequence[Video]) -> str:
-    """How the metrics of a run were computed, in words."""
+    """Describe in words how the metrics of a run were computed."""
     spec = data.spec
     if phase == "final":
         return described(spec)
-    parts = [_measure(spec), "on the validation part of the training videos"]
+    parts = [_metric(spec), "on the validation part of the training videos"]
     if data.scores is not None and not _covers(data.scores, videos):
         parts.append("without classes")
     return ", ".join(parts)
 
 
 def described(spec: DatasetSpec) -> str:
-    """The protocol in words: how precision is computed, at which tIoU, on which videos."""
-    where = " + ".join(spec.test) if spec.folds is None else f"fold {spec.fold + 1} of {spec.folds}"
-    parts = [_measure(spec), f"on {where}"]
+    """Describe in words the AP method, the tIoU thresholds and the test videos of a dataset."""
+    videos = " + ".join(spec.test) if spec.folds is None else f"fold {spec.fold + 1} of {spec.folds}"
+    parts = [_metric(spec), f"on {videos}"]
     if spec.exclude:
         parts.append(f"without {', '.join(spec.exclude)}")
     if spec.scores is not None:
@@ -95,13 +95,13 @@ def described(spec: DatasetSpec) -> str:
     return ", ".join(parts)
 
 
-def _measure(spec: DatasetSpec) -> str:
-    how = "original THUMOS'14 AP" if spec.ap_method == "thumos" else "ActivityNet-style AP"
-    return f"{how}, tIoU {tiou_grid(spec.tiou)}"
+def _metric(spec: DatasetSpec) -> str:
+    method = "original THUMOS'14 AP" if spec.ap_method == "thumos" else "ActivityNet-style AP"
+    return f"{method}, tIoU {tiou_grid(spec.tiou)}"
 
 
 def tiou_grid(tiou: Sequence[float]) -> str:
-    """Thresholds in words: 0.3:0.1:0.7 where they are even, else one by one."""
+    """Format tIoU thresholds as first:step:last if they are evenly spaced, otherwise as a list."""
     steps = {round(b - a, 6) for a, b in pairwise(tiou)}
     if len(steps) == 1 and len(tiou) > 2:
         return f"{tiou[0]:g}:{steps.pop():g}:{tiou[-1]:g}"

@@ -1,4 +1,4 @@
-"""Which models are to be tested again: the final runs of a study, or files of weights; and on what."""
+"""Find trained models, from the final runs of a study or from weights files, and their dataset."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ ORDER = ("teacher", "reference", "student", "")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One trained model.
+class TrainedModel:
+    """A trained model.
 
     Attributes:
-        row: name of its row.
-        kind: of the row; empty for a file.
-        seed: of its training; 0 for a file that does not say.
-        file: its weights.
-        card: what they are, in case the file does not say.
-        detector: architecture.
-        decode: how its output becomes segments.
-        precision: of its matrix products.
-        dataset: that it was tested on, where known.
-        limit: how many videos of each split its run used; none = all.
-        stored: average mAP in percent that its run recorded.
+        row: Name of its row.
+        kind: Kind of the row; empty for a weights file.
+        seed: Seed of its training; 0 if the weights file does not record it.
+        file: Weights file.
+        card: Model card, used if the weights file has none.
+        detector: Architecture.
+        decode: Post-processing settings.
+        precision: Precision of its matrix products.
+        dataset: Dataset on which it was tested, if known.
+        limit: Number of videos of each split that its run used; None means all.
+        stored: Average mAP in percent that its run recorded.
     """
 
     row: str
@@ -52,70 +52,73 @@ class Subject:
     stored: float | None = None
 
 
-def models_of_study(folder: Path, rows: Sequence[str] = ()) -> tuple[StudyRecord, list[Subject], list[str]]:
-    """All finished final runs of a study: its record, the runs, and what a reader has to know about them.
+def models_of_study(
+    folder: Path, rows: Sequence[str] = ()
+) -> tuple[StudyRecord, list[TrainedModel], list[str]]:
+    """Return the record of a study, the models of its finished final runs, and notes on missing weights.
 
     Raises:
-        InputError: it holds no study, no such row, or no run with weights.
+        InputError: The folder contains no study, a row does not exist, or no run has weights.
     """
     files = StudyFolder(folder)
     record = files.read_study()
     names = [row.name for row in record.rows]
     for name in rows:
         if name not in names:
-            raise InputError(f"no row '{name}'", where="--row", hint=f"there are {', '.join(names)}")
-    found: list[Subject] = []
+            raise InputError(f"no row '{name}'", where="--row", hint=f"choose from {', '.join(names)}")
+    models: list[TrainedModel] = []
     notes: list[str] = []
     for kind in ORDER:
         for row in record.rows:
             if row.kind != kind or (rows and row.name not in rows):
                 continue
             runs = [(seed, files.read_run(hash_)) for seed, hash_ in zip(row.seeds, row.finals, strict=False)]
-            tested = [
-                _of_run(row.name, row.kind, seed, files.run_file(run.hash, ".safetensors"), run)
+            finished = [
+                _from_run(row.name, row.kind, seed, files.run_file(run.hash, ".safetensors"), run)
                 for seed, run in runs
                 if run is not None and run.status == "finished"
             ]
-            there = [subject for subject in tested if subject.file.is_file()]
-            if len(there) < len(row.finals):
-                notes.append(f"`{row.name}` has the weights of {len(there)} of {len(row.finals)} runs.")
-            found += there
-    if not found:
-        raise InputError("no final run with its weights there", where=folder, hint="wait for the first")
-    return record, found, notes
+            available = [model for model in finished if model.file.is_file()]
+            if len(available) < len(row.finals):
+                notes.append(f"`{row.name}` has the weights of {len(available)} of {len(row.finals)} runs.")
+            models += available
+    if not models:
+        raise InputError("no final run has weights", where=folder, hint="wait until one has finished")
+    return record, models, notes
 
 
-def models_of_files(paths: Sequence[Path]) -> list[Subject]:
-    """Models in files of weights, a row each.
+def models_of_files(paths: Sequence[Path]) -> list[TrainedModel]:
+    """Return the models of weights files, one row each.
 
     Raises:
-        InputError: no such file, or no model of ours.
+        InputError: A file does not exist, or is not a model of this program.
     """
-    found = [_of_file(path) for path in paths]
-    count = Counter(subject.row for subject in found)
+    models = [_from_file(path) for path in paths]
+    count = Counter(model.row for model in models)
     return [
-        replace(one, row=f"{one.row} {one.file.stem[:8]}") if count[one.row] > 1 else one for one in found
+        replace(model, row=f"{model.row} {model.file.stem[:8]}") if count[model.row] > 1 else model
+        for model in models
     ]
 
 
-def _of_file(path: Path) -> Subject:
+def _from_file(path: Path) -> TrainedModel:
     file = weights_file(path)
     run = StudyFolder(file.parent.parent).read_run(file.stem) if file.parent.name == "runs" else None
     if run is not None:
-        return _of_run(run.spec.model, "", run.spec.seed, file, run)
+        return _from_run(run.spec.model, "", run.spec.seed, file, run)
     card = read_card(file)
-    return Subject(card.name, "", 0, file, card, card.detector, card.decode, dataset=card.dataset)
+    return TrainedModel(card.name, "", 0, file, card, card.detector, card.decode, dataset=card.dataset)
 
 
-def _of_run(
+def _from_run(
     row: str,
     kind: Literal["teacher", "reference", "student", ""],
     seed: int,
     file: Path,
     run: RunResult,
-) -> Subject:
+) -> TrainedModel:
     spec: RunSpec = run.spec
-    return Subject(
+    return TrainedModel(
         row=row,
         kind=kind,
         seed=seed,
@@ -130,70 +133,72 @@ def _of_run(
     )
 
 
-def dataset_of(
-    subjects: Sequence[Subject], given: str | None, *, data_root: Path | None = None, jobs: int = 1
+def resolve_dataset(
+    models: Sequence[TrainedModel], name: str | None, *, data_root: Path | None = None, jobs: int = 1
 ) -> DatasetSpec:
-    """The dataset that all of them were tested on, as it lies on this machine.
+    """Return the dataset on which all models were tested, with the paths of its files on this machine.
 
     Args:
-        subjects: models.
-        given: a registered name or a dataset's file; none = what the models say.
-        data_root: folder of downloaded datasets.
-        jobs: processes, where it has to be prepared.
+        models: Trained models.
+        name: Registered name or file of a dataset; None means the dataset that the models record.
+        data_root: Folder of downloaded datasets.
+        jobs: Number of processes, if the dataset has to be prepared.
 
     Raises:
-        InputError: they were tested on several, nobody knows on what, or the files have changed since.
+        InputError: The models were tested on several datasets or record none, or the files have changed.
     """
-    known = [subject.dataset for subject in subjects if subject.dataset is not None]
-    prints = {(spec.name, spec.fingerprint) for spec in known}
-    if len(prints) > 1:
-        names = ", ".join(sorted(f"{name} {mark}" for name, mark in prints))
-        raise InputError(f"models of several datasets: {names}", where="RUN", hint="give those of one")
-    if not known and given is None:
-        hint = "say on what it is tested: --dataset NAME|FILE.yaml"
-        raise InputError("weights that do not say of which dataset", where=subjects[0].file, hint=hint)
-    if given is not None:
-        found = load_spec(given, data_root=data_root, jobs=jobs)
-    else:
-        found = _where_it_lies(known[0], data_root, jobs)
-    found = with_fingerprint(found)
-    if known and known[0].fingerprint and known[0].fingerprint != found.fingerprint:
+    recorded = [model.dataset for model in models if model.dataset is not None]
+    fingerprints = {(spec.name, spec.fingerprint) for spec in recorded}
+    if len(fingerprints) > 1:
+        names = ", ".join(sorted(f"{name} {fingerprint}" for name, fingerprint in fingerprints))
         raise InputError(
-            f"has changed: fingerprint {found.fingerprint}, the models were tested on {known[0].fingerprint}",
-            where=f"dataset '{found.name}'",
-            hint="bring the old files back, or say where they are with --dataset",
+            f"models of several datasets: {names}", where="RUN", hint="give models of one dataset"
         )
-    if not known:
-        return found
-    places = {"annotations": found.annotations, "scores": found.scores, "fingerprint": found.fingerprint}
+    if not recorded and name is None:
+        hint = "give the dataset with --dataset NAME|FILE.yaml"
+        raise InputError("the weights file records no dataset", where=models[0].file, hint=hint)
+    if name is not None:
+        local = load_spec(name, data_root=data_root, jobs=jobs)
+    else:
+        local = _locate(recorded[0], data_root, jobs)
+    local = with_fingerprint(local)
+    if recorded and recorded[0].fingerprint and recorded[0].fingerprint != local.fingerprint:
+        raise InputError(
+            f"has changed: fingerprint {local.fingerprint}, models were tested on {recorded[0].fingerprint}",
+            where=f"dataset '{local.name}'",
+            hint="restore the original files, or give their location with --dataset",
+        )
+    if not recorded:
+        return local
+    paths = {"annotations": local.annotations, "scores": local.scores, "fingerprint": local.fingerprint}
     modalities = {
         name: modality.model_copy(
-            update={"folder": found.modalities[name].folder, "also": found.modalities[name].also}
+            update={"folder": local.modalities[name].folder, "also": local.modalities[name].also}
         )
-        for name, modality in known[0].modalities.items()
+        for name, modality in recorded[0].modalities.items()
     }
-    return known[0].model_copy(update={**places, "modalities": modalities})
+    return recorded[0].model_copy(update={**paths, "modalities": modalities})
 
 
-def _where_it_lies(spec: DatasetSpec, data_root: Path | None, jobs: int) -> DatasetSpec:
-    """The files that a run names, or those of a registered dataset where they are not there."""
-    made_here = spec.name in datasets and datasets.get(spec.name).prepare is not None
-    if spec.annotations.is_file() and not made_here:
+def _locate(spec: DatasetSpec, data_root: Path | None, jobs: int) -> DatasetSpec:
+    """Return the dataset as recorded if its files exist, otherwise the registered dataset of that name."""
+    is_prepared = spec.name in datasets and datasets.get(spec.name).prepare is not None
+    if spec.annotations.is_file() and not is_prepared:
         return spec
     if spec.name in datasets:
         return load_spec(spec.name, data_root=data_root, jobs=jobs)
-    hint = "say where it is now: --dataset FILE.yaml"
-    raise InputError(f"the dataset '{spec.name}' is not there any more", where=spec.annotations, hint=hint)
+    hint = "give its location with --dataset FILE.yaml"
+    raise InputError(f"the files of dataset '{spec.name}' are missing", where=spec.annotations, hint=hint)
 
 
 def load_trained(hash_: str, folder: StudyFolder) -> tuple[nn.Module, RunSpec]:
-    """A finished run's network with its weights, in eval mode, and what the run was.
+    """Load the network of a finished run in evaluation mode, and its spec.
 
     Raises:
-        InputError: no such run, or its weights are not there.
+        InputError: The run does not exist or has not finished, or its weights are missing.
     """
-    known = folder.read_run(hash_)
-    if known is None or known.status != "finished":
+    run = folder.read_run(hash_)
+    if run is None or run.status != "finished":
         raise InputError(f"run {hash_} has not finished", where=folder.path)
-    folder.check_files(known)
-    return load_model(folder.run_file(hash_, ".safetensors"), plain_card(known.spec))[0], known.spec
+    folder.check_files(run)
+    return load_model(folder.run_file(hash_, ".safetensors"), plain_card(run.spec))[0], run.spec

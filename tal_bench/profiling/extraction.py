@@ -1,25 +1,25 @@
-"""What features of a minute of video cost on the path they take: decoding, flow, each stream's network."""
+"""Measure the cost of extracting the features of a minute of video: decoding, flow, and each network."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-
-import torch
 
 from tal_bench.errors import DataError
 from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.features import Stream, extract
 from tal_bench.extraction.workers import one_thread
+from tal_bench.profiling.latency import clock_of
 from tal_bench.system.step_timer import StepTimer
 
 MINUTE = 60.0
-SAMPLE = {"dis": 10.0, "farneback": 5.0, "tvl1": 1.0}
-"""Seconds of video that flow is measured on, by algorithm: a whole minute of TV-L1 would take minutes."""
+"""Seconds of video to which all costs refer."""
+FLOW_SECONDS = {"dis": 10.0, "farneback": 5.0, "tvl1": 1.0}
+"""Seconds of video on which flow is measured, by algorithm: a minute of video takes TV-L1 several minutes."""
 SECONDS = 10.0
+"""Seconds of video on which the other steps are measured."""
 
 
 def extraction_cost(
@@ -35,83 +35,62 @@ def extraction_cost(
     seconds: float = SECONDS,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Measure the beginning of a video and scale it to a minute.
+    """Measure the extraction of the beginning of a video, scaled to a minute of video.
 
-    On the CPU it is processor time on one thread, the smaller of two runs, the first also warming up. On CUDA
-    it is the wall clock, with the device waited for at every step. TV-L1 is run once on a second of video.
-    Decoding includes scaling and cutting the frames, a network's step its snippets.
+    On the CPU, times are processor time on one thread, the minimum of two runs, of which the first also warms
+    up. On CUDA, times are wall-clock time, synchronised at every step. TV-L1 is run once on a second of
+    video. Decoding includes scaling and cropping the frames; a network's step includes cutting its snippets.
 
     Args:
-        video: the file; one shorter than ``seconds`` is measured as far as it goes.
-        streams: name to what makes it, networks on the device.
-        flows: stream name to algorithm, for those that see flow.
-        fps: see `VideoReader`.
-        size: likewise.
-        stride: frames between two features.
-        window: frames under one feature.
-        batch: steps at once.
-        seconds: of video that is measured; flow on at most `SAMPLE`.
-        device: that the networks are on.
+        video: Video file; if shorter than ``seconds``, all of it is measured.
+        streams: Streams by name, with networks on the device.
+        flows: Flow algorithm by name of the stream, for streams that read flow.
+        fps: Frames per second, see `VideoReader`.
+        size: Size of the frames, see `VideoReader`.
+        stride: Number of frames between two features.
+        window: Number of frames covered by one feature.
+        batch: Number of steps per forward pass.
+        seconds: Seconds of video to measure; flow is measured on at most `FLOW_SECONDS`.
+        device: Device of the networks.
 
     Returns:
-        Seconds: `decode`, `flow` where a stream sees any, `backbone/<stream>`.
+        Seconds of `decode`, of `flow` if a stream reads flow, and of each `backbone/<stream>`.
 
     Raises:
-        DataError: the video cannot be used, or is too short for one feature.
+        DataError: The video cannot be used, or is too short for one feature.
     """
 
     def measure(names: list[str], length: float) -> dict[str, float]:
         clock = StepTimer(now=clock_of(device))
-        footage = VideoReader(video, fps=fps, size=size)
-        frames = islice(footage, max(window, round(length * footage.fps)))
-        chosen = {name: streams[name] for name in names}
-        features = extract(frames, chosen, stride=stride, window=window, batch=batch, clock=clock)
+        reader = VideoReader(video, fps=fps, size=size)
+        frames = islice(reader, max(window, round(length * reader.fps)))
+        selected = {name: streams[name] for name in names}
+        features = extract(frames, selected, stride=stride, window=window, batch=batch, clock=clock)
         steps = len(next(iter(features.values())))
         if not steps:
-            raise DataError(f"{footage.frames} frames: shorter than a window of {window}", where=video)
-        minute = MINUTE * footage.fps
-        scale = {"decode": minute / footage.frames}
-        return {step: s * scale.get(step, minute / stride / steps) for step, s in clock.seconds.items()}
+            raise DataError(f"{reader.frames} frames: shorter than a window of {window}", where=video)
+        frames_per_minute = MINUTE * reader.fps
+        scale = {"decode": frames_per_minute / reader.frames}
+        return {
+            step: s * scale.get(step, frames_per_minute / stride / steps) for step, s in clock.seconds.items()
+        }
 
     with one_thread() if device == "cpu" else contextlib.nullcontext():
         cost: dict[str, float] = {}
         for name in streams:
             algorithm = flows.get(name, "")
-            length = min(seconds, SAMPLE.get(algorithm, seconds))
+            length = min(seconds, FLOW_SECONDS.get(algorithm, seconds))
             runs = [measure([name], length) for _ in range(1 if algorithm == "tvl1" else 2)]
-            least = {step: min(run[step] for run in runs) for step in runs[0]}
+            fastest = {step: min(run[step] for run in runs) for step in runs[0]}
             # frames are decoded once for all streams
-            cost["decode"] = min(cost.get("decode", least["decode"]), least.pop("decode"))
-            cost |= least
+            cost["decode"] = min(cost.get("decode", fastest["decode"]), fastest.pop("decode"))
+            cost |= fastest
     return cost
 
 
-def best_of(work: Callable[[], object], runs: int, device: str = "cpu") -> float:
-    """Seconds of the fastest call."""
-    now = clock_of(device)
-    spent = []
-    for _ in range(runs):
-        began = now()
-        work()
-        spent.append(now() - began)
-    return min(spent)
-
-
-def clock_of(device: str) -> Callable[[], float]:
-    """What time is read from: processor time of this process, or the wall clock once CUDA has finished."""
-    if device == "cpu":
-        return time.process_time
-
-    def settled() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return settled
-
-
 @contextlib.contextmanager
-def made_up_video(size: int, fps: int, seconds: float = SECONDS) -> Iterator[Path]:
-    """A rendered clip as a file (H.264, ``size`` × ``size``), for as long as the context lasts."""
+def synthetic_video(size: int, fps: int, seconds: float = SECONDS) -> Iterator[Path]:
+    """Provide a rendered clip (H.264, ``size`` × ``size``) as a temporary file."""
     import tempfile
 
     from tal_bench.data.datasets.sprites.preview import write_mp4

@@ -1,4 +1,4 @@
-"""Made-up inputs and borrowed settings for a measurement."""
+"""Inputs and settings of measurements."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from tal_bench.types import Batch, VideoMeta
 TorchDevice = torch.device
 
 
-class Place(Protocol):
-    """Where and in which precision to measure; `tal_bench.training.device.Device` is one."""
+class DeviceLike(Protocol):
+    """Device and precision of a measurement, implemented by `tal_bench.training.device.Device`."""
 
     @property
     def torch(self) -> TorchDevice:
-        """The device."""
+        """PyTorch device."""
 
     @property
     def precision(self) -> Any:
-        """`fp32` or `bf16`."""
+        """Precision, `fp32` or `bf16`."""
 
     def move(self, batch: Batch) -> Batch:
-        """The batch on this device."""
+        """Move a batch to this device."""
 
     def frozen(self, model: nn.Module) -> nn.Module:
-        """The model there, in eval mode."""
+        """Move a model to this device and set it to evaluation mode."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Context in which matrix products take the precision."""
+        """Return a context in which matrix products use the precision."""
 
 
 def random_batch(
     architecture: DetectorSpec, frames: int, *, valid: int | None = None, device: str = "cpu"
 ) -> Batch:
-    """One video of noise.
+    """Return a batch of one video of noise.
 
     Args:
-        architecture: which modalities, and how wide.
-        frames: T of the batch.
-        valid: steps that are real, the rest is padding; by default all.
-        device: where to make it.
+        architecture: Architecture, which defines the modalities and their numbers of channels.
+        frames: Number of steps T of the batch.
+        valid: Number of valid steps, the rest is padding; all by default.
+        device: Device of the batch.
     """
     valid = frames if valid is None else valid
     widths = {**architecture.primary, **architecture.privileged}
@@ -57,7 +57,7 @@ def random_batch(
     for name in architecture.reads:
         x = torch.randn(1, frames, widths[name], generator=generator, device=device)
         x[:, valid:] = 0.0
-        features[name] = x.transpose(1, 2)  # as the data room lays it out
+        features[name] = x.transpose(1, 2)  # the memory layout of real batches
     return Batch(
         features=features,
         mask=(torch.arange(frames, device=device) < valid)[None],
@@ -69,7 +69,7 @@ def random_batch(
 
 @contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Compute on so many CPU threads for a while."""
+    """Set the number of CPU threads of torch within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -79,7 +79,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def hardware_name(device: TorchDevice) -> str:
-    """Name of the GPU or of the processor, as results show it."""
+    """Return the name of the GPU or of the processor for results."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -1,4 +1,4 @@
-"""How long a forward pass takes."""
+"""Time measurement: latency of repeated calls, and the fastest of several calls."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Latency:
     """Wall-clock time of repeated calls.
 
     Attributes:
-        median: milliseconds.
-        iqr: interquartile range, milliseconds.
-        runs: number of timed calls.
-        p5: fifth percentile, milliseconds.
-        p95: likewise.
+        median: Median in milliseconds.
+        iqr: Interquartile range in milliseconds.
+        runs: Number of timed calls.
+        p5: 5th percentile in milliseconds.
+        p95: 95th percentile in milliseconds.
     """
 
     median: float
@@ -37,30 +37,53 @@ def measure_latency(
     runs: int = 30,
     seconds: float = 6.0,
 ) -> Latency:
-    """Time a call, again and again, after warming up; CUDA is synchronised around each.
+    """Measure the wall-clock time of repeated calls after a warm-up, synchronising CUDA around each.
 
     Args:
-        call: what to time.
-        device: that it runs on.
-        warmup: calls before the first timed one.
-        runs: timed calls, at most.
-        seconds: no further call begins after so much timed work, once five are done.
+        call: Function to time.
+        device: Device on which it runs.
+        warmup: Number of calls before the first timed one.
+        runs: Maximum number of timed calls.
+        seconds: Total time after which no further call begins, once five calls have been timed.
     """
     device = torch.device(device)
     for _ in range(warmup):
         call()
-    spent: list[float] = []
-    while len(spent) < runs and (len(spent) < min(5, runs) or sum(spent) < seconds):
+    times: list[float] = []
+    while len(times) < runs and (len(times) < min(5, runs) or sum(times) < seconds):
         synchronise(device)
-        began = time.perf_counter()
+        start = time.perf_counter()
         call()
         synchronise(device)
-        spent.append(time.perf_counter() - began)
-    least, low, median, high, most = (float(ms) for ms in np.percentile(spent, [5, 25, 50, 75, 95]) * 1e3)
-    return Latency(median=median, iqr=high - low, runs=len(spent), p5=least, p95=most)
+        times.append(time.perf_counter() - start)
+    p5, p25, median, p75, p95 = (float(ms) for ms in np.percentile(times, [5, 25, 50, 75, 95]) * 1e3)
+    return Latency(median=median, iqr=p75 - p25, runs=len(times), p5=p5, p95=p95)
+
+
+def fastest_call(call: Callable[[], object], runs: int, device: str = "cpu") -> float:
+    """Return the seconds of the fastest of several calls, measured with the clock of the device."""
+    now = clock_of(device)
+    times = []
+    for _ in range(runs):
+        start = now()
+        call()
+        times.append(now() - start)
+    return min(times)
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Return the clock of a device: processor time on the CPU, synchronised wall-clock time on CUDA."""
+    if device == "cpu":
+        return time.process_time
+
+    def synchronised() -> float:
+        synchronise(torch.device(device))
+        return time.perf_counter()
+
+    return synchronised
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait for all work queued on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,10 +1,10 @@
 """Multiply-accumulates of a forward pass.
 
-A MAC is one multiplication with its addition, which others count as two FLOPs; "FLOPs" of fvcore are MACs.
-Counted are the products of matrices and convolutions, on the shapes that the code really computes. So local
-attention, which works block by block, is counted with its margins: 36 keys for each query of a window of 19.
-A convolution counts as its definition says, three products for three taps, also where the CPU needs two.
-Padding counts like any other step; normalisation, activations, masks and NMS do not count.
+A MAC is one multiplication with its addition, elsewhere counted as two FLOPs; the "FLOPs" of fvcore are MACs.
+Matrix products and convolutions are counted, on the shapes that the code computes. Local attention, which is
+computed in blocks, therefore includes their margins: 36 keys per query for a window of 19. A convolution of
+three taps counts as three products, although its CPU implementation may need only two. Padding counts like
+any other step; normalisation, activations, masks and NMS are not counted.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from tal_bench.types import Batch
 
 
 def count_macs(module: nn.Module, batch: Batch) -> int:
-    """Multiply-accumulates of one forward pass.
+    """Count the multiply-accumulates of one forward pass.
 
     Args:
-        module: in evaluation mode; on the meta device nothing is computed.
-        batch: on the same device.
+        module: Module in evaluation mode; on the meta device nothing is computed.
+        batch: Batch on the same device.
     """
-    with torch.inference_mode(), counting() as counter:
+    with torch.inference_mode(), flop_counter() as counter:
         module(batch)
     return int(counter.get_total_flops()) // 2
 
 
 @contextmanager
-def counting() -> Iterator[FlopCounterMode]:
-    """Context whose counter knows the FLOPs of what runs in it."""
+def flop_counter() -> Iterator[FlopCounterMode]:
+    """Count the FLOPs of everything that runs within the context."""
     with without_shortcuts(), FlopCounterMode(display=False, custom_mapping=PRODUCTS) as counter:
         yield counter
 
 
 def _product(_: Any, a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """FLOPs of self += a @ b, from shapes [..., n, k] and [..., k, m]."""
+    """Return the FLOPs of self += a @ b, from shapes [..., n, k] and [..., k, m]."""
     return int(2 * prod(a) * b[-1])
 
 
 PRODUCTS: dict[Any, Any] = {torch.ops.aten.addmm_: _product, torch.ops.aten.baddbmm_: _product}
-"""Products that `FlopCounterMode` does not know."""
+"""FLOP formulas of operations that `FlopCounterMode` lacks."""

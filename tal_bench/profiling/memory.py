@@ -1,8 +1,8 @@
-"""How much memory a forward pass needs at its peak.
+"""Peak memory of a forward pass, and of this process.
 
-Counted are weights (also as they are kept ready), buffers and inputs, and what the pass allocates on top of
-them through PyTorch's allocator: outputs and temporaries while they live. The Python process, the libraries'
-code and scratch that math libraries allocate by themselves are not counted.
+The peak of a forward pass includes weights (and their prepared copies), buffers, inputs, and the outputs and
+temporaries allocated through PyTorch's allocator. It excludes the Python process, the code of libraries, and
+memory that math libraries allocate by themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -29,29 +30,29 @@ MB = 1e6
 def peak_memory_mb(
     module: nn.Module, batch: Batch, call: Callable[[], object], device: torch.device
 ) -> float:
-    """Weights, inputs and activations at the peak of a forward pass, in MB (1e6 bytes).
+    """Return the peak memory of a forward pass in MB (1e6 bytes): weights, inputs and activations.
 
     Args:
-        module: whose weights count.
-        batch: whose features and mask count.
-        call: runs the module on the batch and drops the output.
-        device: that both lie on.
+        module: Module that runs.
+        batch: Input of the module.
+        call: Function that runs the module on the batch and discards the output.
+        device: Device of both.
     """
-    given = chain(module.parameters(), module.buffers(), batch.features.values(), [batch.mask])
-    ready = sum(part.ready_bytes for part in module.modules() if isinstance(part, Conv))
-    return (tensor_bytes(given) + ready + peak_allocation(call, device)) / MB
+    tensors = chain(module.parameters(), module.buffers(), batch.features.values(), [batch.mask])
+    prepared = sum(part.ready_bytes for part in module.modules() if isinstance(part, Conv))
+    return (tensor_bytes(tensors) + prepared + peak_allocation(call, device)) / MB
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the tensors' storages, a shared one once."""
+    """Return the bytes of the tensors' storages, counting shared storages once."""
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}
     return sum(storages.values())
 
 
 def peak_allocation(call: Callable[[], object], device: torch.device) -> int:
-    """Most bytes that a call has allocated, and not freed, at any one time; memory held before is not in it.
+    """Return the peak of the bytes that a call allocates, on top of memory allocated before.
 
-    The call runs once beforehand, so that lasting workspaces are not taken for its own.
+    The call runs once beforehand, so that persistent workspaces are not counted.
     """
     call()
     if device.type == "cuda":
@@ -65,31 +66,31 @@ def peak_allocation(call: Callable[[], object], device: torch.device) -> int:
 
 
 def _cpu_peak(call: Callable[[], object]) -> int:
-    """Replay the CPU allocator's events, which the profiler records."""
-    with _quiet_profiler(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    """Compute the peak from the events of the CPU allocator, which the profiler records."""
+    with _quiet_profiler(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
-        recorded.export_chrome_trace(str(trace))
+        profiler.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     changes = [e for e in events if e.get("name") == "[memory]" and e["args"].get("Device Type") == 0]
     changes.sort(key=lambda e: float(e["ts"]))
-    now = peak = 0
-    held: dict[int, int] = {}
+    current = peak = 0
+    live: dict[int, int] = {}
     for change in changes:
         size, address = int(change["args"]["Bytes"]), int(change["args"]["Addr"])
         if size > 0:
-            held[address] = size
-        elif held.pop(address, None) is None:
-            continue  # freed here, allocated before
-        now += size
-        peak = max(peak, now)
+            live[address] = size
+        elif live.pop(address, None) is None:
+            continue  # allocated before the call
+        current += size
+        peak = max(peak, current)
     return peak
 
 
 @contextlib.contextmanager
 def _quiet_profiler() -> Iterator[None]:
-    """Keep the profiler from telling stderr of its start, its end, and GPUs that are not there."""
+    """Suppress the profiler's log messages on stderr."""
     name = "KINETO_LOG_LEVEL"
     if name in os.environ:
         yield
@@ -99,3 +100,18 @@ def _quiet_profiler() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+def process_peak_memory_mb() -> float:
+    """Return the peak resident memory of this process in MB (1e6 bytes)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    # getrusage would include the memory of the parent at the time of the fork
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) * 1024 / MB if match else 0.0

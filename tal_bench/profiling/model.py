@@ -1,4 +1,4 @@
-"""What an architecture costs: one record of weights, operations, time and memory."""
+"""Measure the cost of an architecture: parameters, operations, latency and memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 from tal_bench.config import DetectorSpec, content_hash
 from tal_bench.models.registry import Model
-from tal_bench.profiling.inputs import Place, hardware_name, random_batch, torch_threads
-from tal_bench.profiling.latency import measure_latency
+from tal_bench.profiling.inputs import DeviceLike, hardware_name, random_batch, torch_threads
+from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.macs import count_macs
 from tal_bench.profiling.memory import peak_memory_mb
 from tal_bench.profiling.parameters import count_parameters, inference_parameters
@@ -19,13 +19,15 @@ from tal_bench.results.records import CostRecord
 from tal_bench.types import Batch
 
 VERSION = 1
-"""Raised when the same architecture would be measured differently."""
+"""Version of the method; increased when the same architecture would be measured differently."""
 
 
-def cost_key(model: Model, architecture: DetectorSpec, *, frames: int, device: Place, threads: int) -> str:
-    """Identity of a measurement: architecture, build function and conditions, the hardware's name included.
+def cost_key(
+    model: Model, architecture: DetectorSpec, *, frames: int, device: DeviceLike, threads: int
+) -> str:
+    """Return the key of a measurement: a hash of architecture, build function, conditions and hardware name.
 
-    Registered names do not count: two names for one architecture share a record.
+    It does not depend on the registered name, so two names of one architecture share a record.
     """
     build = model.build
     while isinstance(build, functools.partial):
@@ -44,26 +46,41 @@ def cost_key(model: Model, architecture: DetectorSpec, *, frames: int, device: P
 
 
 def profile_model(
-    model: Model, architecture: DetectorSpec, *, frames: int, device: Place, threads: int
+    model: Model, architecture: DetectorSpec, *, frames: int, device: DeviceLike, threads: int
 ) -> CostRecord:
-    """Measure a forward pass of batch 1; the record's `minute` stays empty.
+    """Measure a forward pass of batch size 1; `minute` of the record stays empty.
 
-    Weights are random, inputs noise without padding. Latency and memory are of `torch.inference_mode`.
+    Weights are random, and the input is noise without padding. Latency and memory are measured in
+    `torch.inference_mode`.
 
     Args:
-        model: registered detector.
-        architecture: its spec for a dataset.
-        frames: T, the number of feature steps; a multiple of the largest stride.
-        device: where to measure, in which precision.
-        threads: CPU threads.
+        model: Registered detector.
+        architecture: Architecture of the detector for a dataset.
+        frames: Number of feature steps T, a multiple of the largest stride.
+        device: Device and precision of the measurement.
+        threads: Number of CPU threads.
     """
-    params, macs = count(model, architecture, frames)
-    module = built(model, architecture, device)
+    module = build_module(model, architecture, device)
     batch = device.move(random_batch(architecture, frames))
     forward = forward_pass(module, batch, device)
     with torch_threads(threads):
         latency = measure_latency(forward, device.torch)
         memory = peak_memory_mb(module, batch, forward, device.torch)
+    return cost_record(model, architecture, latency, memory, frames=frames, device=device, threads=threads)
+
+
+def cost_record(
+    model: Model,
+    architecture: DetectorSpec,
+    latency: Latency,
+    peak_memory_mb: float,
+    *,
+    frames: int,
+    device: DeviceLike,
+    threads: int,
+) -> CostRecord:
+    """Return the record of a measurement, with the counted parameters and operations."""
+    params, macs = count(model, architecture, frames)
     return CostRecord(
         key=cost_key(model, architecture, frames=frames, device=device, threads=threads),
         model=model.name,
@@ -71,21 +88,21 @@ def profile_model(
         gmacs=macs / 1e9,
         frames=frames,
         latency_ms={"median": latency.median, "iqr": latency.iqr},
-        peak_memory_mb=memory,
+        peak_memory_mb=peak_memory_mb,
         threads=threads,
         device=hardware_name(device.torch),
         precision=device.precision,
     )
 
 
-def built(model: Model, architecture: DetectorSpec, device: Place) -> nn.Module:
-    """A model with random weights where it is measured; whoever measures keeps its random numbers' state."""
+def build_module(model: Model, architecture: DetectorSpec, device: DeviceLike) -> nn.Module:
+    """Build a model with random weights on the device, without changing the state of the random generator."""
     with torch.random.fork_rng(devices=[]):
         return device.frozen(model.build(architecture))
 
 
-def forward_pass(module: nn.Module, batch: Batch, device: Place) -> Callable[[], None]:
-    """The call that is timed."""
+def forward_pass(module: nn.Module, batch: Batch, device: DeviceLike) -> Callable[[], None]:
+    """Return the function that runs one forward pass."""
 
     def forward() -> None:
         with torch.inference_mode(), device.autocast():
@@ -95,10 +112,9 @@ def forward_pass(module: nn.Module, batch: Batch, device: Place) -> Callable[[],
 
 
 def count(model: Model, architecture: DetectorSpec, frames: int) -> tuple[int, int]:
-    """Weights that inference needs, and multiply-accumulates of a forward pass at T = ``frames``.
+    """Count the parameters for inference and the multiply-accumulates of a forward pass at T = ``frames``.
 
-    Counted on the meta device, where nothing is computed; a module that needs real numbers to run is counted
-    on the CPU.
+    Both are counted on the meta device, without computation, or on the CPU if the module needs real values.
     """
     try:
         return _count(model, architecture, frames, "meta")

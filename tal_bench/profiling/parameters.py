@@ -1,4 +1,4 @@
-"""How many weights inference needs."""
+"""Number of weights of a module that inference needs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tal_bench.types import Batch, DetectorOutput
 
 
 def count_parameters(module: nn.Module) -> int:
-    """All weights of a module, a shared one once."""
+    """Count all weights of a module, shared weights once."""
     return sum(p.numel() for p in module.parameters())
 
 
 def inference_parameters(module: nn.Module, batch: Batch) -> int:
-    """Weights that logits or offsets depend on; what serves training alone is left out.
+    """Count the weights on which logits or offsets depend, without those used only in training.
 
-    Found by following the graph of one forward pass back from the detections. Buffers are not weights.
+    They are found by following the autograd graph of one forward pass. Buffers are not counted.
 
     Args:
-        module: in evaluation mode, all its weights requiring a gradient; the meta device will do.
-        batch: what to run it on.
+        module: Module in evaluation mode whose weights all require a gradient; may be on the meta device.
+        batch: Input of the module.
     """
     output: DetectorOutput = module(batch)
     used = _leaves([*output.logits, *output.offsets])
@@ -30,8 +30,8 @@ def inference_parameters(module: nn.Module, batch: Batch) -> int:
 
 
 def _leaves(outputs: Sequence[Tensor]) -> set[int]:
-    """Identities of the leaf tensors that the outputs were computed from."""
-    found: set[int] = set()
+    """Return the ids of the leaf tensors on which the outputs depend."""
+    leaves: set[int] = set()
     seen: set[Node] = set()
     waiting: list[Node] = [x.grad_fn for x in outputs if x.grad_fn is not None]
     while waiting:
@@ -41,6 +41,6 @@ def _leaves(outputs: Sequence[Tensor]) -> set[int]:
         seen.add(node)
         leaf = getattr(node, "variable", None)
         if leaf is not None:
-            found.add(id(leaf))
-        waiting += [before for before, _ in node.next_functions if before is not None]
-    return found
+            leaves.add(id(leaf))
+        waiting += [parent for parent, _ in node.next_functions if parent is not None]
+    return leaves

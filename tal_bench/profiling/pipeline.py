@@ -1,9 +1,8 @@
-"""From the file to the segments: what a minute of video costs with one detector or another, step by step."""
+"""Measure the cost of a minute of video by step, from the file to the detections, for several detectors."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,31 +18,34 @@ from tal_bench.extraction.workers import one_thread
 from tal_bench.models.checkpoint import load_model
 from tal_bench.models.registry import decoding_recipe, detector_spec, get_model
 from tal_bench.plugins import load_plugins
-from tal_bench.profiling.extraction import MINUTE, best_of
+from tal_bench.profiling.extraction import MINUTE
 from tal_bench.profiling.inputs import hardware_name
-from tal_bench.profiling.video_minute import MADE_UP_FPS, detector_calls, stream_seconds
+from tal_bench.profiling.latency import fastest_call
+from tal_bench.profiling.memory import MB, process_peak_memory_mb
+from tal_bench.profiling.video_minute import SYNTHETIC_FPS, detector_calls, stream_seconds
 from tal_bench.system.worker_pool import SpawnedProcesses
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
 
 RUNS = 3
+"""Number of calls of the detector, of which the fastest counts."""
 SMALL_SIDE = 96
-"""Frames up to so many pixels wide are for the small detectors."""
+"""Maximum side in pixels of frames that get the small architectures."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What is measured.
+    """Settings of a measurement.
 
     Attributes:
-        model: registered name, or a file of weights.
-        extraction: complete; the streams that the model does not read are left out.
-        frames: T that the detector's share is measured at, without padding.
-        classes: K, for registered names.
-        video: a file; none = a clip that is made up.
-        device: `cpu` or `cuda`, of the networks; decoding and flow are the CPU's.
-        precision: of the detector's matrix products.
-        plugins: files with declarations.
+        model: Registered name, or weights file.
+        extraction: Complete extraction settings; streams that the model does not read are ignored.
+        frames: Number of steps T at which the detector is measured, without padding.
+        classes: Number of classes K, for registered names.
+        video: Video file; None means a synthetic clip.
+        device: Device of the networks, `cpu` or `cuda`; decoding and flow run on the CPU.
+        precision: Precision of the detector's matrix products.
+        plugins: Plugin files.
     """
 
     model: str
@@ -58,23 +60,23 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class PipelineCost:
-    """What a minute of video costs.
+    """Cost of a minute of video.
 
     Attributes:
-        name: of the model.
-        size: of the frames, `WIDTHxHEIGHT`.
-        flow: algorithm, empty where no flow is read.
-        backbone: names of the networks.
-        seconds: step to seconds per minute of video: `decode`, `flow`, `backbone/<stream>`, `detector`,
+        name: Name of the model.
+        size: Size of the frames, `WIDTHxHEIGHT`.
+        flow: Flow algorithm, empty if no flow is read.
+        backbone: Names of the backbone networks.
+        seconds: Seconds per minute of video by step: `decode`, `flow`, `backbone/<stream>`, `detector`,
             `post-processing`.
-        frames_per_second: of the video, worked through in a second.
-        flow_share: of `flow` in all, 0 to 1.
-        peak_memory_mb: of the process that measured, libraries included.
-        peak_cuda_mb: of the GPU's memory, 0 on the CPU.
-        threads: of the CPU.
-        device: name of the hardware.
-        precision: of the detector.
-        total: seconds of all steps.
+        frames_per_second: Number of video frames processed per second.
+        flow_share: Share of `flow` in the total, 0 to 1.
+        peak_memory_mb: Peak memory of the measuring process, including libraries.
+        peak_cuda_mb: Peak GPU memory, 0 on the CPU.
+        threads: Number of CPU threads.
+        device: Name of the hardware.
+        precision: Precision of the detector.
+        total: Seconds of all steps.
     """
 
     name: str
@@ -92,7 +94,7 @@ class PipelineCost:
     total: float = 0.0
 
     def with_seconds(self, seconds: dict[str, float]) -> PipelineCost:
-        """The same with other times, and what follows from them."""
+        """Return a copy with other times and the values derived from them."""
         total = sum(seconds.values())
         rate = self.frames_per_second * self.total
         return replace(
@@ -107,58 +109,58 @@ class PipelineCost:
 def measure_pipelines(
     pipelines: Sequence[Pipeline], progress: Callable[[int, int], None] | None = None
 ) -> list[PipelineCost]:
-    """Measure one after the other, each in a process of its own, whose memory is then known.
+    """Measure pipelines one after the other, each in its own process so that its peak memory is known.
 
-    What several of them do alike, such as decoding, costs the same in all: the least that was measured.
+    A step that several pipelines share, such as decoding, gets its minimum time in all of them.
 
     Args:
-        pipelines: what is measured.
-        progress: called with (done, in all).
+        pipelines: Pipelines to measure.
+        progress: Callback for (pipelines done, total).
 
     Raises:
-        InputError: unknown model, or a video that cannot be used.
+        InputError: A model is unknown, or the video cannot be used.
     """
     costs: list[PipelineCost] = []
     for pipeline in pipelines:
-        with SpawnedProcesses(1) as alone:
-            costs.append(alone.submit(measure, pipeline).result())
+        with SpawnedProcesses(1) as process:
+            costs.append(process.submit(measure, pipeline).result())
         if progress:
             progress(len(costs), len(pipelines))
-    return share_least(pipelines, costs)
+    return share_fastest_steps(pipelines, costs)
 
 
-def share_least(pipelines: Sequence[Pipeline], costs: Sequence[PipelineCost]) -> list[PipelineCost]:
-    """Give steps that are the same work the least of their times: rows then differ in what they do alone."""
-    least: dict[Hashable, float] = {}
+def share_fastest_steps(pipelines: Sequence[Pipeline], costs: Sequence[PipelineCost]) -> list[PipelineCost]:
+    """Replace the times of identical steps by their minimum, so that pipelines differ only in other steps."""
+    fastest: dict[Hashable, float] = {}
     for pipeline, cost in zip(pipelines, costs, strict=True):
         for step, seconds in cost.seconds.items():
-            work = _work(step, pipeline)
-            least[work] = min(seconds, least.get(work, seconds))
+            key = _step_key(step, pipeline)
+            fastest[key] = min(seconds, fastest.get(key, seconds))
     return [
-        cost.with_seconds({step: least[_work(step, pipeline)] for step in cost.seconds})
+        cost.with_seconds({step: fastest[_step_key(step, pipeline)] for step in cost.seconds})
         for pipeline, cost in zip(pipelines, costs, strict=True)
     ]
 
 
-def _work(step: str, pipeline: Pipeline) -> Hashable:
-    """What a step does, as far as its time goes."""
-    made = pipeline.extraction
+def _step_key(step: str, pipeline: Pipeline) -> Hashable:
+    """Return all settings on which the time of a step depends."""
+    settings = pipeline.extraction
     if step == "decode":
-        return step, made.fps, made.size
-    grid = (made.fps, made.size, made.stride, made.window)
+        return step, settings.fps, settings.size
+    grid = (settings.fps, settings.size, settings.stride, settings.window)
     if step == "flow":
-        return step, grid, tuple((spec.sees, spec.flow) for spec in made.streams.values() if spec.flow)
+        return step, grid, tuple((spec.sees, spec.flow) for spec in settings.streams.values() if spec.flow)
     _, _, stream = step.partition("/")
     if stream:
-        return step, grid, made.batch, made.streams[stream].sees, made.streams[stream].backbone
+        return step, grid, settings.batch, settings.streams[stream].sees, settings.streams[stream].backbone
     return step, grid, pipeline.model, pipeline.frames
 
 
 def measure(pipeline: Pipeline) -> PipelineCost:
-    """Measure in this process, on one thread of the CPU.
+    """Measure a pipeline in this process, on one CPU thread.
 
-    The detector's share is that of a video of `frames` steps, divided by its minutes. With a registered name
-    its weights are random, and nearly every candidate reaches the NMS: the worst case of post-processing.
+    The detector is measured on a video of `frames` steps, scaled to a minute. For registered names, weights
+    are random, so nearly every candidate reaches the NMS, which is the worst case of post-processing.
     """
     load_plugins(pipeline.plugins)
     device = Device(pipeline.device, pipeline.precision)
@@ -170,15 +172,15 @@ def measure(pipeline: Pipeline) -> PipelineCost:
         seconds = stream_seconds(extraction, pipeline.video, device=pipeline.device)
         rate = extraction.fps or _rate(pipeline.video)
         minutes = pipeline.frames * extraction.stride / rate / MINUTE
-        finishing = partial(decode, settings=settings)
+        bound_decode = partial(decode, settings=settings)
         frames = pipeline.frames
-        forward, finish = detector_calls(net, architecture, finishing, frames, frames, device)
+        forward, postprocess = detector_calls(net, architecture, bound_decode, frames, frames, device)
         forward()
-        finish()
-        seconds["detector"] = best_of(forward, RUNS, pipeline.device) / minutes
-        seconds["post-processing"] = best_of(finish, RUNS, pipeline.device) / minutes
+        postprocess()
+        seconds["detector"] = fastest_call(forward, RUNS, pipeline.device) / minutes
+        seconds["post-processing"] = fastest_call(postprocess, RUNS, pipeline.device) / minutes
     total = sum(seconds.values())
-    cuda = torch.cuda.max_memory_allocated() / 1e6 if pipeline.device == "cuda" else 0.0
+    cuda = torch.cuda.max_memory_allocated() / MB if pipeline.device == "cuda" else 0.0
     return PipelineCost(
         name=pipeline.model,
         size="x".join(map(str, reversed(extraction.size))),
@@ -187,7 +189,7 @@ def measure(pipeline: Pipeline) -> PipelineCost:
         seconds=seconds,
         frames_per_second=MINUTE * rate / total,
         flow_share=seconds.get("flow", 0.0) / total,
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=process_peak_memory_mb(),
         peak_cuda_mb=cuda,
         device=hardware_name(device.torch),
         precision=pipeline.precision,
@@ -196,20 +198,20 @@ def measure(pipeline: Pipeline) -> PipelineCost:
 
 
 def _detector(pipeline: Pipeline) -> tuple[torch.nn.Module, DetectorSpec, DecodeSpec]:
-    """The network, its architecture and its post-processing."""
+    """Return the network, its architecture and its post-processing settings."""
     file = weights_path(pipeline.model)
     if file is not None:
         net, card = load_model(file)
         return net, card.detector, card.decode
-    model, data = get_model(pipeline.model), made_up_dataset(pipeline.extraction, pipeline.frames)
+    model, data = get_model(pipeline.model), synthetic_dataset(pipeline.extraction, pipeline.frames)
     architecture = detector_spec(model, data, pipeline.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return model.build(architecture).eval(), architecture, decoding_recipe(model, data)
 
 
-def made_up_dataset(extraction: Extraction, frames: int) -> DatasetSpec:
-    """A dataset as far as an architecture needs one; streams that see flow are privileged."""
+def synthetic_dataset(extraction: Extraction, frames: int) -> DatasetSpec:
+    """Return a dataset without files for building an architecture; streams that read flow are privileged."""
     nowhere = Path(os.devnull)
     return DatasetSpec(
         name="--minute",
@@ -231,35 +233,19 @@ def made_up_dataset(extraction: Extraction, frames: int) -> DatasetSpec:
 def _rate(video: Path | None) -> float:
     from tal_bench.extraction.decoding import VideoReader
 
-    return MADE_UP_FPS if video is None else VideoReader(video).fps
+    return SYNTHETIC_FPS if video is None else VideoReader(video).fps
 
 
 def trained_extraction(file: Path) -> Extraction:
-    """What makes the features of a file of weights.
+    """Read the extraction settings of the features of a weights file.
 
     Raises:
-        InputError: nobody knows.
+        InputError: The file has no extraction settings.
     """
     from tal_bench.models.checkpoint import read_card, weights_file
 
     card = read_card(weights_file(file))
     if card.extraction is None:
-        hint = "registered names are measured on any video, see tal-bench list"
-        raise InputError("nobody knows how to make its features of a video", where=file, hint=hint)
+        hint = "give a registered name instead, see tal-bench list models"
+        raise InputError("has no extraction settings for its features", where=file, hint=hint)
     return card.extraction
-
-
-def peak_memory_mb() -> float:
-    """Most memory that this process has had, in 1e6 bytes."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        import resource
-        import sys
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most / (1e6 if sys.platform == "darwin" else 1e3)
-    found = re.search(
-        r"VmHWM:\s+(\d+) kB", status
-    )  # getrusage would count what the parent had when it forked
-    return int(found[1]) * 1024 / 1e6 if found else 0.0

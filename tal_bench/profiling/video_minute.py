@@ -1,7 +1,7 @@
-"""Seconds of work for a minute of video, from the file to the segments.
+"""Cost of a minute of video, from the file to the detections, in seconds.
 
-Extraction is the dataset's, measured once per study; the detector's share is measured per model; combining
-them is arithmetic.
+The cost of feature extraction is measured once per study for its dataset, the cost of the detector once per
+model; `minute_of_video` combines them.
 """
 
 from __future__ import annotations
@@ -24,46 +24,47 @@ from tal_bench.errors import InputError
 from tal_bench.extraction.streams import build_streams
 from tal_bench.extraction.workers import one_thread
 from tal_bench.models.backbone import pyramid_divisor
-from tal_bench.profiling.extraction import best_of, extraction_cost, made_up_video
-from tal_bench.profiling.inputs import Place, random_batch, torch_threads
-from tal_bench.profiling.latency import measure_latency
+from tal_bench.profiling.extraction import MINUTE, extraction_cost, synthetic_video
+from tal_bench.profiling.inputs import DeviceLike, random_batch, torch_threads
+from tal_bench.profiling.latency import fastest_call, measure_latency
 from tal_bench.types import DetectorOutput, VideoMeta
 
 Decode = Callable[[DetectorOutput, Sequence[VideoMeta]], Iterable[object]]
-"""From a detector's output to the segments of every video: decoding and NMS, their settings bound."""
+"""Post-processing with bound settings: maps the output of a detector to the segments of every video."""
 
-MINUTE = 60.0
-MADE_UP_FPS = 25.0
+SYNTHETIC_FPS = 25.0
+"""Frames per second of the synthetic clip if the settings keep the rate of each video."""
 RUNS = 5
-"""Calls of a dataset's own work, of which the fastest counts."""
+"""Number of calls of a dataset's `minute_work`, of which the fastest counts."""
 
 
 def extraction_seconds(dataset: DatasetSpec) -> dict[str, float]:
-    """CPU seconds on one thread, by step, that extracting features of a minute of video takes.
+    """Measure the feature extraction of a minute of video, in CPU seconds on one thread by step.
 
-    Measured, so slow; do it once per study. Where the features are this program's making, a clip that is made
-    up goes the way that their videos went.
+    This is slow and should be done once per study. Features that this program extracted are measured on a
+    synthetic clip with the same settings.
 
     Args:
-        dataset: registered, or of a file.
+        dataset: Registered dataset, or one read from a file.
 
     Returns:
-        `decode`, `flow`, `backbone/<modality>` and alternatives such as `flow_tvl1`; empty when the dataset
-        comes as features and there is nothing to measure.
+        Seconds of `decode`, `flow`, `backbone/<modality>` and alternatives such as `flow_tvl1`; empty if the
+        features were not extracted by this program.
     """
     work = datasets.get(dataset.name).minute_work if dataset.name in datasets else None
     if work is not None:
         with one_thread():
-            measured = {step: best_of(call, RUNS) for step, call in work().items()}
+            measured = {step: fastest_call(call, RUNS) for step, call in work().items()}
         return {"decode": 0.0, "flow": 0.0} | measured
     extraction = find_extraction(dataset, tuple(dataset.modalities))
     return {} if extraction is None else _costs_with_alternatives(extraction)
 
 
 def _costs_with_alternatives(extraction: Extraction) -> dict[str, float]:
+    """Measure the extraction, and TV-L1 as an alternative flow algorithm."""
     cost = stream_seconds(extraction)
-    seen = {stream.flow for stream in extraction.streams.values() if stream.flow}
-    if seen and "tvl1" not in seen:
+    algorithms = {stream.flow for stream in extraction.streams.values() if stream.flow}
+    if algorithms and "tvl1" not in algorithms:
         cost["flow_tvl1"] = stream_seconds(extraction.with_flow("tvl1").only_flow())["flow"]
     return cost
 
@@ -71,18 +72,18 @@ def _costs_with_alternatives(extraction: Extraction) -> dict[str, float]:
 def stream_seconds(
     extraction: Extraction, video: Path | None = None, *, device: str = "cpu"
 ) -> dict[str, float]:
-    """Seconds of a minute of video, by step, up to its features.
+    """Measure the feature extraction of a minute of video in seconds by step.
 
     Args:
-        extraction: what is measured.
-        video: a file; none = a clip that is made up.
-        device: of the networks.
+        extraction: Extraction settings.
+        video: Video file; None means a synthetic clip.
+        device: Device of the networks.
 
     Returns:
-        `decode`, `flow` where a stream sees any, `backbone/<stream>`.
+        Seconds of `decode`, of `flow` if a stream reads flow, and of each `backbone/<stream>`.
     """
-    rate = round(extraction.fps or MADE_UP_FPS)
-    clip = nullcontext(video) if video else made_up_video(min(extraction.size), rate)
+    rate = round(extraction.fps or SYNTHETIC_FPS)
+    clip = nullcontext(video) if video else synthetic_video(min(extraction.size), rate)
     flows = {name: spec.flow for name, spec in extraction.streams.items() if spec.flow}
     with clip as file:
         return extraction_cost(
@@ -99,10 +100,10 @@ def stream_seconds(
 
 
 def steps_per_minute(dataset: DatasetSpec) -> int:
-    """Feature steps of a minute of video; where videos differ in frame rate, of the median one.
+    """Return the number of feature steps of a minute of video, at the median frame rate if it varies.
 
     Raises:
-        DataError: the frame rate stands in the annotation file, and that cannot be read.
+        DataError: The frame rates are in the annotation file, which cannot be read.
     """
     fps = dataset.fps
     if fps is None:
@@ -116,45 +117,47 @@ def detector_seconds_per_minute(
     decode: Decode,
     *,
     steps: int,
-    device: Place,
+    device: DeviceLike,
     threads: int = 1,
 ) -> float:
-    """Seconds of forward pass, decoding and NMS for one minute of video, padded as evaluation pads it.
+    """Measure forward pass, decoding and NMS for a minute of video, padded as in evaluation, in seconds.
 
-    The features are noise. With random weights nearly every point passes the score threshold, so that NMS is
-    at its worst case; trained weights make it cheaper.
+    The features are noise. With random weights, nearly every point passes the score threshold, which is the
+    worst case of NMS; with trained weights it is faster.
 
     Args:
-        module: the detector.
-        architecture: its spec.
-        decode: what follows the forward pass.
-        steps: of a minute, see `steps_per_minute`.
-        device: where to measure.
-        threads: CPU threads; extraction is measured on one.
+        module: Detector.
+        architecture: Architecture of the detector.
+        decode: Post-processing of the output.
+        steps: Number of feature steps of a minute, see `steps_per_minute`.
+        device: Device and precision of the measurement.
+        threads: Number of CPU threads; extraction is measured on one.
     """
     length = padded_length(steps, max_length=architecture.max_length, divisor=pyramid_divisor(architecture))
-    forward, finish = detector_calls(module, architecture, decode, length, steps, device)
+    forward, postprocess = detector_calls(module, architecture, decode, length, steps, device)
 
     def detect() -> None:
         forward()
-        finish()
+        postprocess()
 
     with torch_threads(threads):
         return measure_latency(detect, device.torch, warmup=2, runs=9, seconds=3.0).median / 1e3
 
 
 def detector_calls(
-    module: nn.Module, architecture: DetectorSpec, decode: Decode, length: int, steps: int, device: Place
+    module: nn.Module, architecture: DetectorSpec, decode: Decode, length: int, steps: int, device: DeviceLike
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The forward pass of one video of noise, and what follows it, as calls to be timed.
+    """Return functions that run the forward pass for a video of noise, and its post-processing.
+
+    The post-processing needs the output of a forward pass.
 
     Args:
-        module: the detector.
-        architecture: its spec.
-        decode: what follows the forward pass; it needs one such pass before.
-        length: T, padding included.
-        steps: that are real.
-        device: where.
+        module: Detector.
+        architecture: Architecture of the detector.
+        decode: Post-processing of the output.
+        length: Number of steps T, including padding.
+        steps: Number of valid steps.
+        device: Device and precision of the measurement.
     """
     module = device.frozen(module)
     batch = device.move(random_batch(architecture, length, valid=steps))
@@ -164,31 +167,31 @@ def detector_calls(
         with torch.inference_mode(), device.autocast():
             outputs[:] = [module(batch)]
 
-    def finish() -> None:
+    def postprocess() -> None:
         with torch.inference_mode():
             for _ in decode(outputs[0], batch.videos):
                 pass
 
-    return forward, finish
+    return forward, postprocess
 
 
 def minute_of_video(
     architecture: DetectorSpec, extraction: Mapping[str, float], detector: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """What a model pays for a minute of video, by step, and what other privileged extractors would cost it.
+    """Combine the costs of extraction and detector for a model, in seconds per minute of video by step.
 
     Args:
-        architecture: which modalities the model reads.
-        extraction: see `extraction_seconds`; empty gives empty results.
-        detector: see `detector_seconds_per_minute`.
+        architecture: Architecture, which defines the modalities that the model reads.
+        extraction: Result of `extraction_seconds`; if empty, the results are empty.
+        detector: Result of `detector_seconds_per_minute`.
 
     Returns:
-        `CostRecord.minute`: `decode`, `flow` where a privileged modality is read, both unless they are 0,
-        `backbone` summed over the streams read, `detector`; and `CostRecord.minute_alternatives`: name to
-        seconds that would replace `flow`, empty for models that read primary modalities alone.
+        `CostRecord.minute`, with `decode` and, if a privileged modality is read, `flow`, both unless 0;
+        `backbone`, summed over the streams read; and `detector`. `CostRecord.minute_alternatives`, with the
+        seconds that would replace `flow` by name; empty for models that read only primary modalities.
 
     Raises:
-        InputError: the dataset's costs lack a step that the model needs.
+        InputError: The dataset's costs lack a step that the model needs.
     """
     if not extraction:
         return {}, {}
@@ -203,11 +206,11 @@ def minute_of_video(
         raise InputError(
             f"lacks {', '.join(missing)}",
             where="minute_work of the dataset",
-            hint="have it return every step",
+            hint="return every step that models need",
         )
     steps = ("decode", "flow") if privileged else ("decode",)
     minute = {step: extraction[step] for step in steps if extraction[step] > 0}
     minute["backbone"] = sum(extraction[f"backbone/{name}"] for name in architecture.reads)
     minute["detector"] = detector
-    others = {name: seconds for name, seconds in extraction.items() if name.startswith("flow_")}
-    return minute, others if privileged else {}
+    alternatives = {name: seconds for name, seconds in extraction.items() if name.startswith("flow_")}
+    return minute, alternatives if privileged else {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tal_bench.config import StudySpec
 from tal_bench.data.dataset import Dataset, open_dataset
 from tal_bench.errors import TalBenchError
 from tal_bench.execution.executors import make_executor
+from tal_bench.execution.progress import run_progress
 from tal_bench.inference.detections import ground_truth_json
 from tal_bench.inference.scoring import described
 from tal_bench.plugins import load_plugins
@@ -25,42 +26,43 @@ from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
 from tal_bench.results.study_lock import study_lock, termination_as_interrupt
-from tal_bench.studies.adaptation import fitted
 from tal_bench.studies.costs import measure_costs
-from tal_bench.studies.earlier_study import with_earlier_rows
-from tal_bench.studies.imported_teacher import bring, check_teaches
-from tal_bench.studies.progress import run_progress
-from tal_bench.studies.rows import check_names, expected_runs, plan_members, plan_rows
-from tal_bench.studies.run import CHECKPOINT_EVERY
-from tal_bench.studies.run_specs import Context
-from tal_bench.studies.scheduler import drive
+from tal_bench.studies.definition import check_names
+from tal_bench.studies.earlier_study import warm_start, with_earlier_rows
+from tal_bench.studies.imported_teacher import check_teaches, import_teacher
+from tal_bench.studies.plan import StudyPlan, make_plan
+from tal_bench.studies.protocol import Protocol
+from tal_bench.studies.rows import with_references, without_privileged
+from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
+from tal_bench.studies.run_specs import RunSpecs
+from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare, read_through, study_name
 from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
 from tal_bench.tracking.tracker import Tracker
 from tal_bench.training.device import choose_device, choose_precision
-from tal_bench.tuning.search import Tuning
 from tal_bench.tuning.storage import JOURNAL, OFF, database_url
 from tal_bench.tuning.trial_mirror import TrialMirror
 
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How a study is carried out; nothing here changes its table.
+    """How a study is carried out; except for `warm_start`, nothing here changes its table.
 
     Attributes:
-        reports: directory of all studies.
-        jobs: worker processes; none = as many as cores and memory allow on the CPU, one on a GPU.
-        tracking_uri: of MLflow; none = `sqlite:///mlflow.db` in the working directory.
-        plugins: files that declare variants, students, datasets.
-        command: as it was typed, for the record.
-        data_root: where datasets that the person brings lie.
-        scheduler: address of a Dask scheduler, `local` for one of our own; none for processes of our own.
-        storage: where Optuna shows the trials; none for a journal in the study's folder.
-        checkpoint_every: seconds between two writings of a training's state.
-        timeout: seconds after which no new run is begun; none = no end.
-        register: whether the best student becomes a version of a registered model in MLflow.
-        system_metrics: whether the machine's load is logged to MLflow.
+        reports: Directory of all studies.
+        jobs: Number of worker processes; None = as many as cores and memory allow on the CPU, one on a GPU.
+        tracking_uri: URI of the MLflow store; None = `sqlite:///mlflow.db` in the working directory.
+        plugins: Files that declare variants, students or datasets.
+        command: Command line as it was typed, for the record.
+        data_root: Directory of the datasets that the package does not make itself.
+        scheduler: Address of a Dask scheduler, `local` for one started here; None for local processes.
+        storage: Optuna storage that shows the trials; None for a journal in the study's folder.
+        checkpoint_every: Seconds between two checkpoints of a training.
+        timeout: Seconds after which no new run begins; None = no limit.
+        warm_start: Folder of an earlier study whose best settings are tried first.
+        register: Whether the best student becomes a version of a registered model in MLflow.
+        system_metrics: Whether the load of the machine is logged to MLflow.
     """
 
     reports: Path = Path("reports")
@@ -73,104 +75,149 @@ class ExecutionOptions:
     storage: str | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
     timeout: float | None = None
+    warm_start: Path | None = None
     register: bool = True
     system_metrics: bool = False
 
+    def jobs_on(self, device: str) -> int:
+        """Return the number of worker processes on a device."""
+        return self.jobs or (default_jobs() if device == "cpu" else 1)
+
 
 @dataclass
-class _Study:
-    """A study under way.
+class _Execution:
+    """A study in progress.
 
     Attributes:
-        options: how it is carried out.
-        context: what its rows share.
-        data: opened.
-        record: as far as it is known.
-        folder: of the study.
-        tracker: of MLflow.
-        console: where progress is shown.
-        order: names of the rows, as in the table; a row with a front stands for its members.
-        late: whether the time is over.
+        plan: Rows and runs.
+        options: How the plan is carried out.
+        device: `cpu` or `cuda`.
+        data: Opened dataset.
+        record: Study record, as far as it is known.
+        folder: Folder of the study.
+        tracker: Mirror of the folder in MLflow.
+        console: Where progress is shown.
+        timed_out: Whether the time limit has passed.
     """
 
+    plan: StudyPlan
     options: ExecutionOptions
-    context: Context
+    device: str
     data: Dataset
     record: StudyRecord
     folder: StudyFolder
     tracker: Tracker
     console: Console
-    order: list[str]
-    late: Callable[[], bool]
+    timed_out: Callable[[], bool]
 
 
-def ablate(spec: StudySpec, options: ExecutionOptions) -> Path:
+def open_plan(
+    spec: StudySpec,
+    options: ExecutionOptions,
+    console: Console,
+    places: Mapping[str, str] | None = None,
+) -> tuple[StudyPlan, Dataset]:
+    """Check every name of a study once, open its dataset and resolve its plan; nothing is trained.
+
+    Args:
+        spec: Study as it was asked for.
+        options: How it is carried out.
+        console: Where preparation of the dataset and notes are shown.
+        places: Field of the study to the flag, or file and key, that it comes from, for messages.
+
+    Raises:
+        InputError: A name, a row or a file cannot be used.
+    """
+    load_plugins(options.plugins)
+    check_names(spec, places)
+    if options.warm_start is not None:
+        spec = warm_start(spec, options.warm_start)
+    spec = with_references(spec)
+    device = choose_device(spec.device)
+    dataset = prepare(spec.dataset, options.jobs_on(device), options.data_root, console).at(Path.cwd())
+    spec, changed = without_privileged(spec, dataset)
+    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
+    for line in filter(None, (changed, *data.notes())):
+        console.print(line, highlight=False, soft_wrap=True)
+    imported = None
+    if spec.teacher_file is not None:
+        imported = import_teacher(spec.teacher_file, dataset, data.outputs)
+        spec = spec.model_copy(update={"teacher": imported.name})
+    run_specs = RunSpecs(
+        dataset=dataset,
+        classes=len(data.outputs),
+        budget=spec.spending,
+        precision=choose_precision(spec.precision, device),
+        teacher_precision=spec.teacher_precision,
+        imported=imported,
+    )
+    plan = make_plan(spec, run_specs)
+    if imported is not None:
+        check_teaches(imported, [row.name for row in plan.rows])
+    return plan, data
+
+
+def study_folder(plan: StudyPlan, options: ExecutionOptions) -> StudyFolder:
+    """Return the folder of a planned study."""
+    return StudyFolder(options.reports / study_name(plan.spec, plan.run_specs.dataset))
+
+
+def ablate(
+    spec: StudySpec,
+    options: ExecutionOptions | None = None,
+    places: Mapping[str, str] | None = None,
+) -> Path:
     """Carry out a study, or what is missing of it, and report it.
 
     Runs that ended are on disk under the hash of their spec and are not repeated.
+
+    Args:
+        spec: Study.
+        options: How it is carried out.
+        places: Field of the study to the flag, or file and key, that it comes from, for messages.
 
     Returns:
         The study's folder.
 
     Raises:
-        InputError: a name, a file or the reports directory is not usable; nothing has been written then.
-        TalBenchError: rows failed; the report of the others has been written.
+        InputError: A name, a file or the reports directory cannot be used; nothing has been written then.
+        TalBenchError: Rows failed; the report of the others has been written.
     """
-    console, late = Console(stderr=True), _clock(options.timeout)
-    load_plugins(options.plugins)
-    check_names(spec)
-    device = choose_device(spec.device)
-    jobs = options.jobs or (default_jobs() if device == "cpu" else 1)
+    options = options or ExecutionOptions()
+    console, timed_out = Console(stderr=True), _time_limit(options.timeout)
     tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
     if options.storage is not None:
         database_url(options.storage)
     check_writable(options.reports)
-    dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
-    folder = StudyFolder(options.reports / study_name(spec, dataset))
-    spec, changed = fitted(spec, dataset)
-    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.spending.videos)
-    for line in filter(None, (changed, *data.notes())):
-        console.print(line, highlight=False, soft_wrap=True)
-    brought = None
-    if spec.teacher_file is not None:
-        brought = bring(spec.teacher_file, dataset, data.outputs)
-        spec = spec.model_copy(update={"teacher": brought.name})
-    context = Context(
-        dataset=dataset,
-        classes=len(data.outputs),
-        student=spec.student,
-        teacher=spec.teacher,
-        budget=spec.spending,
-        seed=spec.seed,
-        folder=folder.path.resolve(),
-        device=device,
-        precision=choose_precision(spec.precision, device),
-        teacher_precision=spec.teacher_precision,
-        brought=brought,
-        checkpoint_every=options.checkpoint_every,
-        tuning=Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start),
-    )
-    order, _ = plan_rows(spec, context)
+    plan, data = open_plan(spec, options, console, places)
     read_through(data)
-    if brought is not None:
-        check_teaches(brought, order)
-    record = _record(spec, options, context, data)
+    folder = study_folder(plan, options)
+    execution = _Execution(
+        plan=plan,
+        options=options,
+        device=choose_device(plan.spec.device),
+        data=data,
+        record=_record(plan, options.command, data),
+        folder=folder,
+        tracker=tracker,
+        console=console,
+        timed_out=timed_out,
+    )
     with study_lock(folder.path), termination_as_interrupt():
-        study = _Study(options, context, data, record, folder, tracker, console, order, late)
         try:
-            return _carry_out(study, jobs)
+            return _execute(execution)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
             raise
 
 
-def _record(spec: StudySpec, options: ExecutionOptions, context: Context, data: Dataset) -> StudyRecord:
-    """The study as it is known before its runs."""
-    dataset = context.dataset
+def _record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
+    """Return the study record as it is known before the runs."""
+    dataset = plan.run_specs.dataset
     return StudyRecord(
-        spec=spec,
-        command=options.command,
+        spec=plan.spec,
+        command=command,
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=data.classes,
@@ -182,99 +229,125 @@ def _record(spec: StudySpec, options: ExecutionOptions, context: Context, data: 
     )
 
 
-def _carry_out(study: _Study, jobs: int) -> Path:
-    """Do the runs, measure the costs, report; whatever ends it, MLflow hears of it."""
-    folder, data, console = study.folder, study.data, study.console
-    if brought := study.context.brought:
-        run = study.context.run(brought.name, "final", 0, {}).hash
-        brought.keep(folder.run_file(run, ".safetensors"), run)
-        for note in brought.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
-    write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
-    folder.write_study(with_earlier_rows(study.record, folder))
-    study.tracker.study(study.record, folder.path)
-    rows, members = _do_runs(study, jobs)
-    wanted = [name for row in study.order for name in members.get(row, [row])]
-    missing = [name for name in wanted if name not in rows]
-    costed = measure_costs(study.context, [rows[name] for name in wanted if name in rows], console)
-    searches = [x for x in rows.values() if isinstance(x, SearchRecord)]
-    record = study.record.model_copy(
-        update={
-            "rows": tuple(costed),
-            "searches": tuple(x.model_copy(update={"members": tuple(members[x.name])}) for x in searches),
-            "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-    )
-    record = with_earlier_rows(record, folder)
+def _execute(execution: _Execution) -> Path:
+    """Do the runs, measure the costs, write the report."""
+    folder, console = execution.folder, execution.console
+    _write_inputs(execution)
+    execution.tracker.study(execution.record, folder.path)
+    rows, members = _do_runs(execution)
+    names = [name for row in execution.plan.rows for name in members.get(row.name, [row.name])]
+    missing = [name for name in names if name not in rows]
+    record = with_earlier_rows(_finished_record(execution, rows, members, names, missing), folder)
     folder.write_study(record)
     table = collect(folder.path)
     files = write_report(folder.path, table)
-    lacking = failed_rows(table)
-    study.tracker.finish(
-        record, markdown(table), files, "KILLED" if missing else "FAILED" if lacking else "FINISHED"
+    failed = failed_rows(table)
+    execution.tracker.finish(
+        record, markdown(table), files, "KILLED" if missing else "FAILED" if failed else "FINISHED"
     )
     if table.rows:
         print_study(table)
     if missing:
-        told = f"--timeout is over without {', '.join(missing)}; the same command goes on"
-        console.print(told, highlight=False, soft_wrap=True)
+        message = f"--timeout is over without {', '.join(missing)}; the same command goes on"
+        console.print(message, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
-    if lacking:
-        what = f"{len(lacking)} row{'s' * (len(lacking) > 1)} failed: {', '.join(lacking)}"
+    if failed:
+        what = f"{len(failed)} row{'s' * (len(failed) > 1)} failed: {', '.join(failed)}"
         raise TalBenchError(what, hint="run the same command again to try them again")
     return folder.path
 
 
-def _clock(timeout: float | None) -> Callable[[], bool]:
-    """Says whether so many seconds have gone by since now."""
+def _write_inputs(execution: _Execution) -> None:
+    """Write what the study starts from: the imported teacher, the ground truth, the record."""
+    folder, data = execution.folder, execution.data
+    run_specs = execution.plan.run_specs
+    if imported := run_specs.imported:
+        run = run_specs.on_labels(imported.name, "final", 0, {}).hash
+        imported.save(folder.run_file(run, ".safetensors"), run)
+        for note in imported.notes:
+            execution.console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
+    write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
+    folder.write_study(with_earlier_rows(execution.record, folder))
+
+
+def _finished_record(
+    execution: _Execution,
+    rows: Mapping[str, RowRecord],
+    members: Mapping[str, list[str]],
+    names: list[str],
+    missing: list[str],
+) -> StudyRecord:
+    """Return the study record with its rows, whose costs are measured now."""
+    jobs = _job_factory(execution)
+    finished = [rows[name] for name in names if name in rows]
+    searches = [row for row in rows.values() if isinstance(row, SearchRecord)]
+    return execution.record.model_copy(
+        update={
+            "rows": tuple(measure_costs(execution.plan.run_specs, jobs, finished, execution.console)),
+            "searches": tuple(
+                row.model_copy(update={"members": tuple(members[row.name])}) for row in searches
+            ),
+            "finished": None if missing else datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def _time_limit(timeout: float | None) -> Callable[[], bool]:
+    """Return a function that says whether the time since now exceeds the limit, in seconds."""
     started = time.monotonic()
     return lambda: timeout is not None and time.monotonic() - started >= timeout
 
 
-def _do_runs(study: _Study, jobs: int) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
-    """Name to row, when all runs have ended, and the rows of fronts by the row that was searched."""
-    spec, options, device = study.record.spec, study.options, study.context.device
-    ledger = None
+def _job_factory(execution: _Execution) -> JobFactory:
+    return JobFactory(execution.folder.path.resolve(), execution.device, execution.options.checkpoint_every)
+
+
+def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
+    """Return the finished rows by name, and the names of the members of every front by its search row."""
+    options, plan, folder = execution.options, execution.plan, execution.folder
+    mirror = None
     if options.storage != OFF:
-        ledger = TrialMirror(options.storage or str(study.folder.path / JOURNAL), study.folder.path.name)
-    context = replace(study.context, ledger=ledger)
-    total = expected_runs(spec, context)
-    begun = f"[0/{total}] {jobs} at a time; what is on disk is not repeated"
-    study.console.print(begun, markup=False, highlight=False, soft_wrap=True)
-    with run_progress(study.console, total) as shown:
+        mirror = TrialMirror(options.storage or str(folder.path / JOURNAL), folder.path.name)
+    protocol = Protocol(plan, _job_factory(execution), None if mirror is None else mirror.asked)
+    jobs = options.jobs_on(execution.device)
+    first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
+    execution.console.print(first_line, markup=False, highlight=False, soft_wrap=True)
+    members: dict[str, list[str]] = {}
+    with run_progress(execution.console, plan.results) as show:
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
-            shown(row, result, fresh)
-            study.tracker.log(result, row)
-            if ledger is not None:
-                ledger.ended(row, result)
+            show(row, result, fresh)
+            execution.tracker.log(result, row)
+            if mirror is not None:
+                mirror.ended(row, result)
 
         executor = make_executor(
-            jobs, device, options.plugins, scheduler=options.scheduler, folder=study.folder.path
+            jobs, execution.device, options.plugins, scheduler=options.scheduler, folder=folder.path
         )
         try:
-            plans = plan_rows(spec, context)[1]
-            rows = drive(plans, executor, executor.size, on_result, study.late)
-            members, plans = plan_members(spec, context, rows)
-            rows |= drive(plans, executor, executor.size, on_result, study.late)
+            rows = run_rows(protocol.rows(), executor, executor.size, on_result, execution.timed_out)
+            fronts = protocol.front_rows(rows)
+            members = {search: [name for name, _ in steps] for search, steps in fronts.items()}
+            steps = [member for front in fronts.values() for member in front]
+            rows |= run_rows(steps, executor, executor.size, on_result, execution.timed_out)
         except BaseException:
             executor.abandon()
-            if ledger is not None:
-                ledger.close(wait=False)
+            if mirror is not None:
+                mirror.close(wait=False)
             raise
         executor.shutdown()
-    if ledger is not None:
-        ledger.close(wait=True)
+    if mirror is not None:
+        mirror.close(wait=True)
     return rows, members
 
 
 def failed_rows(study: Study) -> list[str]:
-    """Rows that lack some of their final runs: which, and why."""
-    lacking = []
+    """Return the rows that lack some of their final runs, with the reasons."""
+    failed = []
     for row in study.rows:
-        have = {result.spec.seed for result in row.results}
-        why = {seed: row.failures.get(seed, "no result") for seed in row.record.seeds if seed not in have}
-        if why:
-            lacking.append(f"{row.record.name} ({'; '.join(f'seed {s}: {e}' for s, e in why.items())})")
-    return lacking
+        seeds = {result.spec.seed for result in row.results}
+        reasons = {s: row.failures.get(s, "no result") for s in row.record.seeds if s not in seeds}
+        if reasons:
+            failed.append(f"{row.record.name} ({'; '.join(f'seed {s}: {e}' for s, e in reasons.items())})")
+    return failed

@@ -1,10 +1,11 @@
-"""Cost of every row's architecture, measured once, after training has ended and the machine is quiet."""
+"""Costs of the rows' architectures, measured once, after the last training."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
@@ -20,18 +21,21 @@ from tal_bench.profiling.video_minute import (
 )
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord
-from tal_bench.studies.run_specs import Context
+from tal_bench.studies.run import JobFactory
+from tal_bench.studies.run_specs import RunSpecs
 from tal_bench.system.files import write_atomically
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
 
 THREADS = 1
-"""As in training, and as the extraction is measured."""
+"""CPU threads, as in training and in the measurement of the extraction."""
 
 
-def measure_costs(context: Context, rows: Sequence[RowRecord], console: Console) -> list[RowRecord]:
-    """Return the rows with the keys of their costs, which are on disk then; none where every run failed."""
-    folder = StudyFolder(context.folder)
+def measure_costs(
+    run_specs: RunSpecs, jobs: JobFactory, rows: Sequence[RowRecord], console: Console
+) -> list[RowRecord]:
+    """Write the cost of every row that has a finished run; return the rows with the keys of their costs."""
+    folder = StudyFolder(jobs.folder)
 
     def finished(row: RowRecord) -> tuple[str, ...]:
         results = (folder.read_run(hash_) for hash_ in row.finals)
@@ -39,37 +43,37 @@ def measure_costs(context: Context, rows: Sequence[RowRecord], console: Console)
 
     runs = [finished(row) for row in rows]
     return [
-        row.model_copy(update={"cost": _cost(context, row, ended[0], console).key}) if ended else row
+        row.model_copy(update={"cost": _cost(run_specs, jobs, row, ended[0], console).key}) if ended else row
         for row, ended in zip(rows, runs, strict=True)
     ]
 
 
-def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostRecord:
-    """The record of a row's architecture, measured unless it is on disk, with the weights of a run."""
-    folder = StudyFolder(context.folder)
-    device = Device(context.device, context.precision)
+def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> CostRecord:
+    """Return the cost of a row's architecture, measured with the weights of a run unless it is on disk."""
+    folder = StudyFolder(jobs.folder)
+    device = Device(jobs.device, run_specs.precision)
     ended = folder.read_run(run)
-    model = context.model(row.model)
-    architecture = ended.spec.detector if ended else context.architecture(row.model)  # sizes may be tuned
-    frames = context.dataset.max_length
+    model = run_specs.model(row.model)
+    architecture = ended.spec.detector if ended else run_specs.architecture(row.model)  # sizes may be tuned
+    frames = run_specs.dataset.max_length
     key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
     try:
         known = folder.read_cost(key)
     except InputError as error:
         known = None
-        console.print(f"{error.where} is {error.what}: it is measured again", highlight=False, soft_wrap=True)
+        console.print(f"{error.where}: {error.what}; measured again", highlight=False, soft_wrap=True)
     if known is not None:
         return known
     console.print(f"measuring the cost of {row.name}", highlight=False)
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
-    extraction = _extraction(context, console)
+    extraction = _extraction(run_specs, jobs.folder, console)
     if extraction:
         net = load_trained(run, folder)[0]
         detector = detector_seconds_per_minute(
             net,
             architecture,
-            partial(decode, settings=decoding_recipe(model, context.dataset)),
-            steps=steps_per_minute(context.dataset),
+            partial(decode, settings=decoding_recipe(model, run_specs.dataset)),
+            steps=steps_per_minute(run_specs.dataset),
             device=device,
             threads=THREADS,
         )
@@ -79,13 +83,13 @@ def _cost(context: Context, row: RowRecord, run: str, console: Console) -> CostR
     return cost
 
 
-def _extraction(context: Context, console: Console) -> dict[str, float]:
-    """Seconds per minute of video before the detector; measured once per study, kept in `extraction.json`."""
-    file = context.folder / "costs" / "extraction.json"
+def _extraction(run_specs: RunSpecs, folder: Path, console: Console) -> dict[str, float]:
+    """Return the seconds of extraction per minute of video, measured once per study (`extraction.json`)."""
+    file = folder / "costs" / "extraction.json"
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known
     console.print("measuring what a minute of video costs", highlight=False)
-    measured = extraction_seconds(context.dataset)
+    measured = extraction_seconds(run_specs.dataset)
     write_atomically(file, json.dumps(measured, indent=1))
     return measured

@@ -1,4 +1,4 @@
-"""What an earlier study left: rows of the same table, and settings to try first."""
+"""Results of an earlier study: rows of the same table, and settings to try first."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tal_bench.results.records import RowRecord, StudyRecord
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows
 
 ROWS = frozenset({"variants", "references", "description"})
-"""What two commands for the same table may differ in."""
+"""Fields in which two commands that fill one table may differ."""
 KINDS = ("teacher", "reference", "student")
 
 
 def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
-    """The record with the rows that earlier commands finished, unless it has them itself."""
+    """Add the rows that earlier commands finished and that the record does not have."""
     try:
         earlier = folder.read_study()
     except InputError:
@@ -27,7 +27,7 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
     fields = [name for name in StudySpec.model_fields if name not in ROWS]
     same = all(getattr(earlier.spec, name) == getattr(record.spec, name) for name in fields)
     own = {row.name for row in record.rows}
-    kept = [row for row in earlier.rows if row.name not in own and _is_here(row, folder)]
+    kept = [row for row in earlier.rows if row.name not in own and _has_runs(row, folder)]
     if not (same and kept and earlier.fingerprint == record.fingerprint):
         return record
     commands = [c for c in earlier.command.split("; ") if c != record.command]
@@ -40,32 +40,34 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
     )
 
 
-def _is_here(row: RowRecord, folder: StudyFolder) -> bool:
-    """Whether the row's final runs are on disk; a copied table alone is no result."""
+def _has_runs(row: RowRecord, folder: StudyFolder) -> bool:
+    """Whether all final runs of the row are on disk."""
     return all(folder.run_file(hash_).is_file() for hash_ in row.finals)
 
 
 def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:
-    """Teachers, references, students; models by what they read, variants as declared."""
+    """Sort by teachers, references, students; models by their inputs, variants as declared."""
     declared = [*variants.names(), *(row.name for row in rows if row.name not in variants)]
     known = set(model_names())
 
-    def place(row: RowRecord) -> tuple[int, int]:
+    def position(row: RowRecord) -> tuple[int, int]:
         if row.kind == "student":
             return KINDS.index(row.kind), declared.index(row.name) if row.name in declared else len(declared)
-        inputs = get_model(row.model).inputs if row.model in known else "all"  # one that was brought is not
+        inputs = (
+            get_model(row.model).inputs if row.model in known else "all"
+        )  # an imported teacher is not registered
         return KINDS.index(row.kind), INPUTS_ORDER.index(inputs)
 
-    return tuple(sorted(rows, key=place))
+    return tuple(sorted(rows, key=position))
 
 
 def warm_start(spec: StudySpec, folder: Path, where: str = "--warm-start") -> StudySpec:
-    """The study with the best settings of an earlier one's rows of the same names to try first.
+    """Add the best settings of an earlier study's rows of the same names, which are then tried first.
 
-    Of a search for a front the trial with the highest mAP counts as the best.
+    The best trial of a search for a front is the one with the highest mAP.
 
     Raises:
-        InputError: there is no study, or it tuned none of the rows.
+        InputError: There is no study, or it tuned none of the rows.
     """
     record = StudyFolder(folder).read_study()
     found: dict[str, Settings] = {

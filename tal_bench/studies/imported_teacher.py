@@ -1,4 +1,4 @@
-"""Teachers that a person brings as files of weights: not trained, but tested like every other row."""
+"""Teachers from files of weights: not trained, but tested like every other row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tal_bench.models.checkpoint import ModelCard, build, read_card, save_model,
 from tal_bench.models.registry import Model
 
 HASH_DIGITS = 6
-"""Of the weights' hash in the name of the row."""
+"""Digits of the weights' hash in the name of the row."""
 Streams = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class ImportedTeacher:
-    """A file's model as a study uses it.
+    """A model from a file, fitted to the dataset of a study.
 
     Attributes:
-        model: under the name of its row, which says `imported`.
-        card: what it is, with the names of the dataset's streams.
-        file: with the weights.
-        weights: their hash.
-        serves: for which inputs of a teacher it can stand.
-        notes: what a person should know about how it fits.
+        model: Model under the name of its row, which contains `imported`.
+        card: Model card, with the names of the dataset's streams.
+        file: File of the weights.
+        weights: Hash of the weights.
+        serves: Inputs of the teachers that it can replace.
+        notes: Differences between model and dataset that the user should know.
     """
 
     model: Model
@@ -41,70 +41,70 @@ class ImportedTeacher:
 
     @property
     def name(self) -> str:
-        """Of its row."""
+        """Name of its row."""
         return self.model.name
 
-    def keep(self, file: Path, run: str) -> None:
-        """Put the weights where a study keeps those of a run, unless they are there."""
+    def save(self, file: Path, run: str) -> None:
+        """Write the weights to the file of a run, unless it exists."""
         if not file.is_file():
             save_model(build(self.card, self.file), file, self.card.model_copy(update={"run": run}))
 
 
-def bring(
+def import_teacher(
     path: Path, dataset: DatasetSpec, classes: Sequence[str], where: str = "--teacher"
 ) -> ImportedTeacher:
-    """Fit a file's model to a dataset.
+    """Load a model from a file and fit it to a dataset.
 
     Args:
-        path: as `load_model` takes it.
-        dataset: that it is to teach on.
-        classes: names of what a detector tells apart there.
-        where: flag that the path comes from.
+        path: Path as in `load_model`.
+        dataset: Dataset of the study.
+        classes: Names of the dataset's classes.
+        where: Flag that the path comes from, for messages.
 
     Raises:
-        InputError: no model of ours, or it does not fit the dataset.
+        InputError: The file holds no model of this package, or one that does not fit the dataset.
     """
     file = weights_file(path)
     card = read_card(file)
     detector, notes = fit(card, dataset, classes, where=f"{where} {path}")
-    build(card, file)  # whatever is wrong with the file is said now
+    build(card, file)  # raises now if the file is damaged
     weights = weights_hash(load_file(file))
     name = f"{card.name}-imported-{weights[:HASH_DIGITS]}"
     card = card.model_copy(update={"name": name, "detector": detector})
-    return ImportedTeacher(card.as_model(), card, file, weights, _serves(detector, dataset), notes)
+    return ImportedTeacher(card.as_model(), card, file, weights, _replaceable(detector, dataset), notes)
 
 
-def check_teaches(brought: ImportedTeacher, rows: Sequence[str]) -> None:
-    """Some row learns from it.
+def check_teaches(imported: ImportedTeacher, rows: Sequence[str]) -> None:
+    """Check that some row learns from the imported teacher.
 
     Raises:
-        InputError: none does; training another teacher in its place would be a surprise.
+        InputError: No row does.
     """
-    if brought.name not in rows:
+    if imported.name not in rows:
         raise InputError(
-            f"no row learns from it: it stands for teachers that read {' or '.join(sorted(brought.serves))}",
-            where=f"--teacher {brought.file}",
-            hint="cross-modal and both want all streams, cross-structure primary ones alone",
+            f"no row learns from it: it replaces teachers that read {' or '.join(sorted(imported.serves))}",
+            where=f"--teacher {imported.file}",
+            hint="cross-modal and both need all streams, cross-structure only the primary ones",
         )
 
 
 def fit(
     card: ModelCard, dataset: DatasetSpec, classes: Sequence[str], where: str
 ) -> tuple[DetectorSpec, tuple[str, ...]]:
-    """The architecture with the names of a dataset's streams, and in what else the two differ.
+    """Return the architecture with the names of the dataset's streams, and notes on other differences.
 
     Raises:
-        InputError: classes, streams or length do not fit.
+        InputError: Classes, streams or length do not fit.
     """
     spec = card.detector
     if spec.classes != len(classes):
         raise InputError(
-            f"it knows {spec.classes} classes, dataset '{dataset.name}' has {len(classes)}", where=where
+            f"it has {spec.classes} classes, dataset '{dataset.name}' has {len(classes)}", where=where
         )
     if card.classes and card.classes != tuple(classes):
         own, other = next((a, b) for a, b in zip(card.classes, classes, strict=True) if a != b)
         raise InputError(
-            f"its classes are others, or in another order: '{own}' for '{other}' of dataset '{dataset.name}'",
+            f"its classes differ, or are in another order: '{own}' for '{other}' of dataset '{dataset.name}'",
             where=where,
         )
     if spec.temporal_attention and dataset.max_length < spec.max_length:
@@ -122,30 +122,30 @@ def fit(
 
 
 def _inputs(spec: DetectorSpec, dataset: DatasetSpec, where: str) -> Inputs:
-    """Which of the dataset's streams it reads: those of its own names, or as wide as its own.
+    """Return which of the dataset's streams it reads: those of the same names, or of the same widths.
 
     Raises:
-        InputError: none are as wide.
+        InputError: No streams have these widths.
     """
-    offered = _offered(dataset)
+    available = _available(dataset)
     if spec.inputs == "hallucinated":
         widths = (spec.primary_channels, spec.privileged_channels)
-        if widths == (_total(offered["primary"]), _total(offered["privileged"])):
+        if widths == (_total(available["primary"]), _total(available["privileged"])):
             return "hallucinated"
     else:
         reads = _reads(spec)
         for same in (_same_streams, _same_widths if spec.projection else _same_total):
-            for inputs, streams in offered.items():
+            for inputs, streams in available.items():
                 if streams and same(reads, streams):
                     return inputs
     raise InputError(
-        f"it reads {_text(_reads(spec))}, dataset '{dataset.name}' has {_text(offered['all'])}",
+        f"it reads {_text(_reads(spec))}, dataset '{dataset.name}' has {_text(available['all'])}",
         where=where,
         hint="the widths must agree",
     )
 
 
-def _offered(dataset: DatasetSpec) -> dict[Inputs, dict[str, int]]:
+def _available(dataset: DatasetSpec) -> dict[Inputs, dict[str, int]]:
     primary, privileged = dataset.channels("primary"), dataset.channels("privileged")
     return {"all": {**primary, **privileged}, "primary": primary, "privileged": privileged}
 
@@ -175,22 +175,22 @@ def _text(streams: Streams) -> str:
     return " + ".join(f"{name} {width}" for name, width in streams.items())
 
 
-def _serves(spec: DetectorSpec, dataset: DatasetSpec) -> frozenset[str]:
-    """A teacher's `inputs` that it has; where a dataset has primary streams alone, also `all` of them."""
-    offered = _offered(dataset)
-    own = offered["primary"] if spec.inputs == "hallucinated" else offered[spec.inputs]
-    return frozenset(inputs for inputs in get_args(Inputs) if offered.get(inputs) == own)
+def _replaceable(spec: DetectorSpec, dataset: DatasetSpec) -> frozenset[str]:
+    """Return the inputs of teachers that it can replace; also `all` if all streams are primary."""
+    available = _available(dataset)
+    own = available["primary"] if spec.inputs == "hallucinated" else available[spec.inputs]
+    return frozenset(inputs for inputs in get_args(Inputs) if available.get(inputs) == own)
 
 
 def _differences(card: ModelCard, fitted: DetectorSpec, dataset: DatasetSpec) -> tuple[str, ...]:
-    """What a person should know: other names, another length, another grid of features."""
+    """Return notes on other stream names, another length, or another grid of features."""
     notes = []
     before, after = _reads(card.detector), _reads(fitted)
     if before != after:
-        notes.append(f"{card.name}: what it knows as {_text(before)} is {_text(after)} here")
+        notes.append(f"{card.name}: its streams {_text(before)} are {_text(after)} here")
     if fitted.max_length != dataset.max_length:
         notes.append(
-            f"{card.name}: it is tested at {fitted.max_length} steps, for which it was made; dataset "
+            f"{card.name}: it is tested at {fitted.max_length} steps, its own length; dataset "
             f"'{dataset.name}' pads to {dataset.max_length}"
         )
     grid = card.features

@@ -1,271 +1,239 @@
-"""Student rows as plans: a search on validation, then training and testing with the final seeds.
+"""What a row does, as straight code: teachers, search on validation, final seeds, one test.
 
-A row is a registered variant, or one that a study declares: another student or teacher, terms left out,
-shares of teachers, settings that are held. With several objectives a search gives a front, and every member
-of the front is a row.
+A row is a generator that yields the jobs it needs next and receives their results; `scheduler` interleaves
+the rows over an executor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-from tal_bench.config import (
-    DetectorSpec,
-    DistillSpec,
-    Phase,
-    RunSpec,
-    Search,
-    Settings,
-    TeacherUse,
-    grid_size,
-)
-from tal_bench.distill.variants import Variant
+from tal_bench.config import DetectorSpec, Phase, RunSpec, Search, Settings
 from tal_bench.models.registry import get_model
-from tal_bench.models.size_space import size_space, sizes
 from tal_bench.profiling.model import count
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord
-from tal_bench.studies.run import Job
-from tal_bench.studies.run_specs import TUNING_SEED, Context, modalities, teacher_model, tuned_teacher
-from tal_bench.studies.scheduler import Plan
+from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
+from tal_bench.studies.run import Job, JobFactory
+from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
 from tal_bench.tuning.search import Trial, best, converged, front, propose
 
-TeachersOf = Callable[[Phase, int], dict[str, RunSpec]]
-"""Protocol and seed to the runs of a row's teachers by role."""
+RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
+"""Yields jobs, receives their results, returns the finished row."""
+
+
+class GenerationCallback(typing.Protocol):
+    """Called when a generation of trials begins; see `TrialMirror.asked`."""
+
+    def __call__(
+        self,
+        row: str,
+        space: Mapping[str, Search],
+        settings: Sequence[Settings],
+        hashes: Sequence[str],
+        costs: Sequence[Mapping[str, float]],
+    ) -> None:
+        """Take note of the trials."""
 
 
 @dataclass(frozen=True)
-class StudentRow:
-    """A student row as it was asked for.
+class Protocol:
+    """How the rows of a plan are carried out.
 
     Attributes:
-        name: in the table.
-        variant: with the terms and shares of this row.
-        context: with its student and teacher.
-        held: settings that are not tuned.
+        plan: Plan of the study.
+        jobs: Makes jobs of run specs.
+        on_generation: Called when a generation of trials begins.
     """
 
-    name: str
-    variant: Variant
-    context: Context
-    held: Settings = field(default_factory=dict)
+    plan: StudyPlan
+    jobs: JobFactory
+    on_generation: GenerationCallback | None = None
 
     @property
-    def space(self) -> dict[str, Search]:
-        """Settings that are searched."""
-        tuning, declared = self.context.tuning, self._declared()
-        if len(tuning.objective) > 1:
-            declared |= self._sizes()
-        if tuning.sampler == "grid":
-            declared = {}
-        for name, values in tuning.search.items():
-            if name in self.known:
-                declared[name] = values
-        return {name: values for name, values in declared.items() if name not in self.held}
+    def run_specs(self) -> RunSpecs:
+        """Builder of the plan's run specs."""
+        return self.plan.run_specs
 
-    @property
-    def defaults(self) -> Settings:
-        """What the searched settings are without a search."""
-        every = self.variant.defaults() | sizes(
-            self.context.architecture(self.context.student), self._sizes()
+    def rows(self) -> list[tuple[str, RowSteps]]:
+        """Return the steps of every row by its name, the most urgent first."""
+        search = self.search_row if len(self.plan.tuning.objective) > 1 else self.student_row
+        return [
+            (row.name, self.labels_row(row) if isinstance(row, LabelsRow) else search(row))
+            for row in self.plan.order
+        ]
+
+    def front_rows(self, found: Mapping[str, RowRecord]) -> dict[str, list[tuple[str, RowSteps]]]:
+        """Return the steps of the members of every front, by the name of the row that was searched."""
+        return {
+            name: [(row.name, self.front_member(row, settings, chosen)) for row, settings, chosen in members]
+            for name, members in self.plan.front_members(found).items()
+        }
+
+    def labels_row(self, row: LabelsRow) -> RowSteps:
+        """Train a model on labels with all final seeds."""
+        settings = yield from self._teacher_settings(row.model, row.rates)
+        specs = [self.run_specs.on_labels(row.model, "final", seed, settings) for seed in row.seeds]
+        yield self._jobs(specs)
+        return RowRecord(
+            name=row.name,
+            kind=row.kind,
+            model=row.model,
+            modalities=self.run_specs.modalities(row.model),
+            settings=settings,
+            finals=tuple(spec.hash for spec in specs),
+            seeds=row.seeds,
         )
-        return {name: every[name] for name in self.space}
 
-    @property
-    def trials(self) -> int:
-        """How many a search has: the budget's, at most the points of a grid, none without a search."""
-        tuning = self.context.tuning
-        if not self.space:
-            return 0
-        if tuning.sampler == "grid":
-            return min(grid_size(self.space), self.context.budget.trials)
-        return self.context.budget.trials
-
-    def _declared(self) -> dict[str, Search]:
-        return dict(self.variant.search_space())
-
-    def _sizes(self) -> dict[str, Search]:
-        context = self.context
-        model = get_model(context.student)
-        architecture = context.architecture(context.student)
-        return dict(size_space(model, architecture, model.size or context.dataset.size))
-
-    @property
-    def known(self) -> dict[str, Search]:
-        """Settings that can be searched or held, with their declared ranges."""
-        return self._declared() | self._sizes()
-
-
-@dataclass(frozen=True)
-class Taught:
-    """A row's teachers.
-
-    Attributes:
-        models: role to registered model.
-        runs: their runs.
-    """
-
-    models: dict[str, str]
-    runs: TeachersOf
-
-
-def student_row(row: StudentRow) -> Plan:
-    """Tune on validation, then train and test with all final seeds."""
-    taught = yield from _taught(row)
-    trials = yield from _searched(row, taught)
-    found = best(trials)
-    settings = found.settings if found else row.held | row.defaults
-    return (
-        yield from _tested(
-            row,
-            taught,
-            settings,
-            trials=tuple(dict.fromkeys(t.result.hash for t in trials)),
-            chosen=found.result.hash if found else "",
+    def student_row(self, row: StudentRow) -> RowSteps:
+        """Tune on validation, then train and test with all final seeds."""
+        rates = yield from self._teacher_rates(row)
+        trials = yield from self._search(row, rates)
+        found = best(trials)
+        return (
+            yield from self._final(
+                row,
+                rates,
+                found.settings if found else row.held | row.defaults,
+                trials=tuple(dict.fromkeys(trial.result.hash for trial in trials)),
+                chosen=found.result.hash if found else "",
+            )
         )
-    )
 
-
-def student_search(row: StudentRow) -> Plan:
-    """Search for a front on validation; its members are tested by `member_row`."""
-    taught = yield from _taught(row)
-    trials = yield from _searched(row, taught)
-    context = row.context
-    distinct = list({t.result.hash: t for t in trials}.values())
-    return SearchRecord(
-        name=row.name,
-        kind="student",
-        model=context.student,
-        modalities=modalities(context.student, context),
-        teachers=taught.models,
-        trials=tuple(t.result.hash for t in distinct),
-        objective=context.tuning.objective,
-        tried=tuple(t.settings for t in distinct),
-        values=tuple(tuple(t.values(context.tuning.objective)) if t.finished else () for t in distinct),
-        front=tuple(t.result.hash for t in front(distinct, context.tuning.objective)),
-    )
-
-
-def member_row(row: StudentRow, settings: Settings, chosen: str) -> Plan:
-    """Train and test a member of a front with all final seeds."""
-    taught = yield from _taught(row)
-    return (yield from _tested(row, taught, settings, chosen=chosen))
-
-
-def _taught(row: StudentRow) -> Generator[Sequence[Job], list[RunResult], Taught]:
-    """The settings of the row's teachers."""
-    context = row.context
-    models = {role: teacher_model(ref, context) for role, ref in row.variant.teachers.items()}
-    rates: dict[str, Settings] = {}
-    for model in dict.fromkeys(models.values()):
-        rates[model] = yield from tuned_teacher(context, model)
-
-    def runs(phase: Phase, seed: int) -> dict[str, RunSpec]:
-        return {role: context.run(model, phase, seed, rates[model]) for role, model in models.items()}
-
-    return Taught(models, runs)
-
-
-def _searched(row: StudentRow, taught: Taught) -> Generator[Sequence[Job], list[RunResult], list[Trial]]:
-    """The trials of a row, its teachers' tuning runs before them."""
-    context, space, tuning = row.context, row.space, row.context.tuning
-    if not row.trials:
-        return []
-    used = taught.runs("tuning", TUNING_SEED)
-    if used:
-        yield [context.job(spec) for spec in used.values()]
-    begun = [row.defaults]
-    if row.name in tuning.start:
-        begun.insert(0, row.defaults | {k: v for k, v in tuning.start[row.name].items() if k in space})
-    trials: list[Trial] = []
-    generation = context.budget.generation
-    while len(trials) < row.trials and not converged(trials, tuning, generation):
-        proposed = propose(
-            trials,
-            space,
-            begun,
-            count=min(generation, row.trials - len(trials)),
-            seed=context.seed,
-            row=row.name,
-            tuning=tuning,
-            generation=generation,
+    def search_row(self, row: StudentRow) -> RowSteps:
+        """Search for a front on validation; `front_member` tests its members."""
+        rates = yield from self._teacher_rates(row)
+        trials = yield from self._search(row, rates)
+        objective = self.plan.tuning.objective
+        distinct = list({trial.result.hash: trial for trial in trials}.values())
+        return SearchRecord(
+            name=row.name,
+            kind="student",
+            model=row.student,
+            modalities=self.run_specs.modalities(row.student),
+            teachers=row.teachers,
+            trials=tuple(t.result.hash for t in distinct),
+            objective=objective,
+            tried=tuple(t.settings for t in distinct),
+            values=tuple(tuple(t.values(objective)) if t.finished else () for t in distinct),
+            front=tuple(t.result.hash for t in front(distinct, objective)),
         )
-        tried = [row.held | row.defaults | settings for settings in proposed]
-        specs = [distilled(row, settings, "tuning", TUNING_SEED, used) for settings in tried]
-        costs = [_costs(row, spec) for spec in specs]
-        jobs = context.trials(specs, trials)
-        if context.ledger is not None:
-            context.ledger.asked(row.name, space, proposed, [job.spec.hash for job in jobs], costs)
-        results = yield jobs
-        trials += [Trial(*one) for one in zip(tried, results, costs, strict=True)]
-    return trials
+
+    def front_member(self, row: StudentRow, settings: Settings, chosen: str) -> RowSteps:
+        """Train and test a member of a front with all final seeds."""
+        rates = yield from self._teacher_rates(row)
+        return (yield from self._final(row, rates, settings, chosen=chosen))
+
+    def _teacher_settings(
+        self, model: str, rates: Sequence[float]
+    ) -> Generator[Sequence[Job], list[RunResult], Settings]:
+        """Choose a teacher's learning rate: the default, or the best of the tried multiples on validation."""
+        if not rates or self.run_specs.is_imported(model):
+            return {}
+        specs = [self.run_specs.on_labels(model, "tuning", TUNING_SEED, {"lr": rate}) for rate in rates]
+        results = yield self._jobs(specs)
+        trials = [Trial({"lr": rate}, result) for rate, result in zip(rates, results, strict=True)]
+        found = best(trials)
+        return found.settings if found else {"lr": 1.0}
+
+    def _teacher_rates(
+        self, row: StudentRow
+    ) -> Generator[Sequence[Job], list[RunResult], dict[str, Settings]]:
+        """Choose the settings of every teacher of a row."""
+        rates: dict[str, Settings] = {}
+        for model in dict.fromkeys(row.teachers.values()):
+            rates[model] = yield from self._teacher_settings(model, row.rates)
+        return rates
+
+    def _search(
+        self, row: StudentRow, rates: Mapping[str, Settings]
+    ) -> Generator[Sequence[Job], list[RunResult], list[Trial]]:
+        """Run the trials of a row, generation by generation, after its teachers' tuning runs."""
+        if not row.trials:
+            return []
+        plan, tuning = self.plan, self.plan.tuning
+        teachers = self._teacher_runs(row, rates, "tuning", TUNING_SEED)
+        if teachers:
+            yield self._jobs(list(teachers.values()))
+        trials: list[Trial] = []
+        size = self.run_specs.budget.generation
+        while len(trials) < row.trials and not converged(trials, tuning, size):
+            proposed = propose(
+                trials,
+                row.space,
+                row.first,
+                count=min(size, row.trials - len(trials)),
+                seed=plan.spec.seed,
+                row=row.name,
+                tuning=tuning,
+                generation=size,
+            )
+            settings = [row.held | row.defaults | values for values in proposed]
+            specs = [
+                self.run_specs.distilled(row.student, row.variant, "tuning", TUNING_SEED, values, teachers)
+                for values in settings
+            ]
+            costs = [_architecture_costs(spec, tuning.objective) for spec in specs]
+            jobs = self.jobs.trials(specs, trials, tuning.rule)
+            if self.on_generation is not None:
+                self.on_generation(row.name, row.space, proposed, [job.spec.hash for job in jobs], costs)
+            results = yield jobs
+            trials += [Trial(*values) for values in zip(settings, results, costs, strict=True)]
+        return trials
+
+    def _final(
+        self,
+        row: StudentRow,
+        rates: Mapping[str, Settings],
+        settings: Settings,
+        trials: tuple[str, ...] = (),
+        chosen: str = "",
+    ) -> RowSteps:
+        """Train and test with all final seeds, after the final runs of the teachers."""
+        teachers = [self._teacher_runs(row, rates, "final", seed) for seed in row.teacher_seeds]
+        if row.teachers:
+            yield self._jobs([spec for runs in teachers for spec in runs.values()])
+        specs = [
+            self.run_specs.distilled(row.student, row.variant, "final", seed, settings, runs)
+            for seed, runs in zip(row.seeds, teachers, strict=True)
+        ]
+        yield self._jobs(specs)
+        return RowRecord(
+            name=row.name,
+            kind="student",
+            model=row.student,
+            modalities=self.run_specs.modalities(row.student),
+            teachers=row.teachers,
+            settings=settings,
+            trials=trials,
+            chosen=chosen,
+            finals=tuple(spec.hash for spec in specs),
+            seeds=row.seeds,
+        )
+
+    def _teacher_runs(
+        self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
+    ) -> dict[str, RunSpec]:
+        """Return the run of every teacher, by its role."""
+        return {
+            role: self.run_specs.on_labels(model, phase, seed, rates[model])
+            for role, model in row.teachers.items()
+        }
+
+    def _jobs(self, specs: Sequence[RunSpec]) -> list[Job]:
+        return [self.jobs.job(spec) for spec in specs]
 
 
-def _tested(
-    row: StudentRow, taught: Taught, settings: Settings, trials: tuple[str, ...] = (), chosen: str = ""
-) -> Plan:
-    """Final runs with these settings, after those of the teachers."""
-    context = row.context
-    seeds = tuple(range(context.budget.seeds))
-    per_seed = [taught.runs("final", seed if context.budget.paired_teachers else 0) for seed in seeds]
-    if taught.models:
-        yield [context.job(spec) for used in per_seed for spec in used.values()]
-    finals = [
-        distilled(row, settings, "final", seed, used) for seed, used in zip(seeds, per_seed, strict=True)
-    ]
-    yield [context.job(spec) for spec in finals]
-    return RowRecord(
-        name=row.name,
-        kind="student",
-        model=context.student,
-        modalities=modalities(context.student, context),
-        teachers=taught.models,
-        settings=settings,
-        trials=trials,
-        chosen=chosen,
-        finals=tuple(spec.hash for spec in finals),
-        seeds=seeds,
-    )
-
-
-def distilled(
-    row: StudentRow,
-    settings: Settings,
-    phase: Phase,
-    seed: int,
-    teachers: dict[str, RunSpec],
-) -> RunSpec:
-    """The student's run with these settings."""
-    context, variant = row.context, row.variant
-    base = context.run(context.student, phase, seed, settings)
-    if not variant.terms:
-        return base
-    spec = DistillSpec(
-        teachers={
-            role: TeacherUse(run=run.hash, model=run.model, weight=variant.teachers[role].weight)
-            for role, run in teachers.items()
-        },
-        terms=tuple(
-            use.model_copy(update={"weight": settings.get(f"weight/{use.name}", use.weight)})
-            for use in variant.terms
-        ),
-        soft_weight=settings.get("soft_weight", variant.soft_weight),
-        temperature=settings.get("temperature", variant.temperature),
-        student_init=variant.student_init,
-        precision=context.teacher_precision,
-    )
-    return base.model_copy(update={"distill": spec})
-
-
-def _costs(row: StudentRow, spec: RunSpec) -> dict[str, float]:
-    """What the objectives besides the mAP say of a run's architecture; nothing is measured, only counted."""
-    wanted = [name for name in row.context.tuning.objective if name != "map"]
-    if not wanted:
+def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, float]:
+    """Count what the objectives other than the mAP need; nothing is measured."""
+    names = [name for name in objective if name != "map"]
+    if not names:
         return {}
     params, macs = _counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
     known = {"params": float(params), "gmacs": macs / 1e9}
-    return {name: known[name] for name in wanted}
+    return {name: known[name] for name in names}
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""One `RunSpec` -> one `RunResult`, on disk."""
+"""Do one run: from a `RunSpec` to a `RunResult` on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tal_bench.config import RunSpec
+from tal_bench.config import Pruner, RunSpec
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
 from tal_bench.distill.objective import Objective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
@@ -33,46 +34,84 @@ from tal_bench.training.prediction import predict
 from tal_bench.training.train import initialise_from, train
 from tal_bench.training.training_checkpoint import Notes, TrainingCheckpointer
 from tal_bench.tuning.pruning import Curve, judge
+from tal_bench.tuning.search import Trial
 
 LOG = logging.getLogger(__name__)
 CHECKPOINT_EVERY = 30.0
-"""Seconds of training that an interruption may cost; shorter trainings are never kept between epochs."""
+"""Default seconds between two checkpoints of a training; shorter trainings write none."""
 PARTS: dict[str, tuple[Part, Part]] = {
     "tuning": ("train", "validation"),
     "final": ("train+validation", "test"),
 }
-"""Phase to the parts trained on and evaluated on."""
+"""Phase to the parts of the dataset that a run trains on and is evaluated on."""
 PROJECTION_STREAM = 7919
-"""Separates the random numbers of the projection from those of the student's initial weights."""
+"""Offset of the seed of the projection, so that it does not share the student's random numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to do a run.
+    """Everything that a worker needs for a run.
 
     Attributes:
-        spec: the run.
-        folder: of the study.
+        spec: Spec of the run.
+        folder: Folder of the study.
         device: `cpu` or `cuda`.
-        history: curves to prune by; none = never prune.
-        place: of the run in its generation of trials.
-        checkpoint_every: seconds between two writings of a training's state.
+        history: Validation curves of earlier trials, by which to prune; None = do not prune.
+        position: Position of the trial within its generation.
+        checkpoint_every: Seconds between two checkpoints of the training.
     """
 
     spec: RunSpec
     folder: Path
     device: str = "cpu"
     history: tuple[Curve, ...] | None = None
-    place: int = 0
+    position: int = 0
     checkpoint_every: float = CHECKPOINT_EVERY
 
 
+@dataclass(frozen=True, slots=True)
+class JobFactory:
+    """Makes jobs of run specs: where and how they are computed, which changes no result.
+
+    Attributes:
+        folder: Folder of the study.
+        device: `cpu` or `cuda`.
+        checkpoint_every: Seconds between two checkpoints of a training.
+    """
+
+    folder: Path
+    device: str
+    checkpoint_every: float = CHECKPOINT_EVERY
+
+    def job(self, spec: RunSpec) -> Job:
+        """Return the job of a run."""
+        return Job(spec, self.folder, self.device, checkpoint_every=self.checkpoint_every)
+
+    def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial], pruner: Pruner) -> list[Job]:
+        """Return the jobs of a generation of trials, with the curves by which they may be pruned.
+
+        Args:
+            specs: Run specs of the generation.
+            past: Trials of all completed generations.
+            pruner: Rule that may end a trial early.
+        """
+        pruned = [spec.model_copy(update={"pruner": pruner}) for spec in specs]
+        if pruner == "none":
+            return [self.job(spec) for spec in pruned]
+        used = [trial for trial in past if trial.finished] if pruner == "median" else past
+        history = tuple(trial.curve for trial in used)
+        return [
+            Job(spec, self.folder, self.device, history, position, self.checkpoint_every)
+            for position, spec in enumerate(pruned)
+        ]
+
+
 class _PrunedError(Exception):
-    """The trial is not worth going on with."""
+    """Raised to end a pruned trial."""
 
 
-def recall(job: Job) -> RunResult | None:
-    """What a run gave before, or none; failures and damaged files are tried again."""
+def load_result(job: Job) -> RunResult | None:
+    """Return the result of a run that has ended, or None; failures and damaged files are tried again."""
     folder = StudyFolder(job.folder)
     try:
         known = folder.read_run(job.spec.hash)
@@ -80,18 +119,18 @@ def recall(job: Job) -> RunResult | None:
             return None
         folder.check_files(known)
     except InputError as error:
-        LOG.warning("%s is %s: the run is done again", error.where, error.what)
+        LOG.warning("%s: %s; the run is repeated", error.where, error.what)
         return None
     return known
 
 
 def run(job: Job) -> RunResult:
-    """Do a run; failures are results too.
+    """Do a run and write its result; a failure is a result too.
 
-    Nothing is recorded as ended before weights and detections are on disk.
+    The result is written last, after weights and detections.
 
     Raises:
-        InputError: data or teachers cannot be read; other failures are in the result's `error`.
+        InputError: Data or teachers cannot be read; other failures are in the result's `error`.
     """
     folder = StudyFolder(job.folder)
     attempt = _Attempt(job, folder, Device(job.device, job.spec.precision))
@@ -112,7 +151,7 @@ def run(job: Job) -> RunResult:
 
 
 class _Attempt:
-    """A run in progress: what it has measured so far."""
+    """A run in progress, with its measurements so far."""
 
     def __init__(self, job: Job, folder: StudyFolder, device: Device) -> None:
         self.spec, self.folder, self.device = job.spec, folder, device
@@ -121,25 +160,25 @@ class _Attempt:
         self.data: Dataset | None = None
         self.evaluated: list[Video] = []
         self.accuracy: MeanAP | None = None
-        self.further: dict[str, float] = {}
+        self.other_metrics: dict[str, float] = {}
         self.evaluation = ""
         self.started = self.before = 0.0
         self.stop = None
         if job.history is not None:
             schedule = job.spec.train
             self.stop = judge(
-                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.place
+                job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.position
             )
         self.checkpointer = TrainingCheckpointer(
             folder.run_file(job.spec.hash, ".resume"),
             job.spec.hash,
             job.checkpoint_every,
-            self._remember,
-            self._remind,
+            self._checkpoint_state,
+            self._restore_state,
         )
 
     def finish(self) -> RunResult:
-        """Train, unless the weights were brought; evaluate, write weights and detections."""
+        """Train, unless the weights are imported; evaluate; write weights and detections."""
         spec, file = self.spec, self.folder.run_file(self.spec.hash, ".safetensors")
         networks = _networks(spec, self.folder) if spec.weights is None else None
         self.data = open_cached(spec.dataset, _reads(spec, self.folder), spec.videos)
@@ -167,7 +206,7 @@ class _Attempt:
         objective: Objective | None,
         videos: list[Video],
     ) -> nn.Module:
-        """The weights' moving average after the last epoch."""
+        """Train, and return the moving average of the weights after the last epoch."""
         spec = self.spec
         self.started = time.perf_counter()
         average = train(
@@ -182,22 +221,22 @@ class _Attempt:
             after_epoch=self._after_epoch,
             checkpointer=self.checkpointer,
         )
-        self.timings["train"] = self._trained_for()
+        self.timings["train"] = self._training_seconds()
         return average
 
-    def _trained_for(self) -> float:
-        """Seconds of training until now, those before an interruption included."""
+    def _training_seconds(self) -> float:
+        """Return the seconds of training so far, those before an interruption included."""
         return time.perf_counter() - self.started + self.before - self.timings.get("evaluate", 0.0)
 
-    def _remember(self) -> Notes:
-        """What an interrupted training needs besides the state of its networks."""
+    def _checkpoint_state(self) -> Notes:
+        """Return the state of the run that a checkpoint stores beside that of the training."""
         return {
             "history": [record.model_dump() for record in self.history],
-            "timings": self.timings | {"train": self._trained_for()},
+            "timings": self.timings | {"train": self._training_seconds()},
         }
 
-    def _remind(self, notes: Notes) -> None:
-        """Go on with what was remembered; the pruner hears again what it heard."""
+    def _restore_state(self, notes: Notes) -> None:
+        """Restore that state, and report the earlier scores to the pruner again."""
         self.history = [EpochRecord(**record) for record in notes["history"]]
         self.timings = notes["timings"]
         self.before = self.timings["train"] + self.timings.get("evaluate", 0.0)
@@ -206,7 +245,7 @@ class _Attempt:
                 self.stop(record.epoch, record.validation_map)
 
     def _after_epoch(self, epoch: int, losses: dict[str, float], average: nn.Module) -> bool:
-        """Record the losses; on validation also the mAP, which may prune."""
+        """Record the losses and, in tuning runs, the validation mAP, by which the trial may be pruned."""
         if not all(math.isfinite(value) for value in losses.values()):
             raise TalBenchError(
                 f"training diverged: the loss is not finite in epoch {epoch}", hint="lower the lr"
@@ -225,16 +264,16 @@ class _Attempt:
         return False
 
     def _evaluate(self, model: nn.Module) -> float:
-        """Average mAP in percent on the evaluated part."""
+        """Return the average mAP in percent on the evaluated part."""
         started = time.perf_counter()
         spec = self.spec
         assert self.data is not None
         found = list(predict(model, spec.detector, self.evaluated, spec.decode, self.device))
         self.detections, truth = scoring.tables(found, self.evaluated, self.data)
         predicted = time.perf_counter()
-        judged = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
-        self.accuracy = scoring.average_precision(*judged)
-        self.further = scoring.recalls(*judged) | scoring.beside(*judged)
+        arguments = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
+        self.accuracy = scoring.average_precision(*arguments)
+        self.other_metrics = scoring.recalls(*arguments) | scoring.beside(*arguments)
         self.evaluation = scoring.evaluated(self.data, spec.phase, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
@@ -242,12 +281,12 @@ class _Attempt:
         return 100.0 * self.accuracy.average
 
     def result(self, status: Any, error: str | None = None) -> RunResult:
-        """What is known now."""
+        """Return the result as far as it is known."""
         metrics, per_class = {}, {}
         if self.accuracy is not None and status != "failed":
             pairs = zip(self.accuracy.thresholds, self.accuracy.map, strict=True)
             metrics = {f"map_{t:.2f}": 100.0 * float(value) for t, value in pairs}
-            metrics |= {"map_avg": 100.0 * self.accuracy.average, **self.further}
+            metrics |= {"map_avg": 100.0 * self.accuracy.average, **self.other_metrics}
             means = self.accuracy.ap.mean(axis=0)
             per_class = {str(c): 100.0 * float(x) for c, x in zip(self.accuracy.classes, means, strict=True)}
         return RunResult(
@@ -268,13 +307,13 @@ class _Attempt:
 
 
 def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
-    """Student with its initial weights, teachers, objective.
+    """Return the student with its initial weights, the teachers, and the objective.
 
-    The initial weights depend on the seed and the architecture alone: the same in every row of a study.
+    The initial weights depend only on the seed and the architecture, so they are the same in every row.
 
     Raises:
-        TalBenchError: a teacher's own training failed.
-        InputError: a teacher's run or weights are not there.
+        TalBenchError: The training of a teacher failed.
+        InputError: A teacher's run or weights are missing.
     """
     torch.manual_seed(spec.seed)
     student = get_model(spec.model).build(spec.detector)
@@ -282,7 +321,7 @@ def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, 
         return student, {}, None
     for use in spec.distill.teachers.values():
         known = folder.read_run(use.run)
-        if known is not None and known.status == "failed":  # this run fails too, and the study goes on
+        if known is not None and known.status == "failed":  # this run fails too; the study goes on
             raise TalBenchError(f"its teacher {use.model} failed: {known.error}")
     loaded = {role: load_trained(use.run, folder) for role, use in spec.distill.teachers.items()}
     teachers = {role: net for role, (net, _) in loaded.items()}
@@ -295,7 +334,7 @@ def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, 
 
 
 def _reads(spec: RunSpec, folder: StudyFolder) -> tuple[str, ...]:
-    """Modalities that the student and its teachers need, in the dataset's order."""
+    """Return the modalities that the student and its teachers read, in the order of the dataset."""
     needed = set(spec.detector.reads)
     for use in spec.distill.teachers.values() if spec.distill else ():
         taught = folder.read_run(use.run)

@@ -1,13 +1,9 @@
-"""Carry out plans: generators that ask for runs and go on when they have the results.
-
-A plan is written as straight code (`results = yield jobs`); the driver interleaves many plans over one
-executor, does a run that several plans ask for once, and keeps every worker busy.
-"""
+"""Carry out rows over an executor: a run that several rows need is done once, and no worker is idle."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,127 +12,146 @@ from tal_bench.errors import DiskFullError
 from tal_bench.execution.failure import lost
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
-from tal_bench.studies.run import Job, recall, run
+from tal_bench.studies.protocol import RowSteps
+from tal_bench.studies.run import Job, load_result, run
 from tal_bench.system.worker_pool import WorkerLostError
 
-Plan = Generator[Sequence[Job], list[RunResult], RowRecord]
 OnResult = Callable[[str, RunResult, bool], None]
 """(row, result, whether it was computed now rather than found on disk)."""
-LOOK_AROUND = 2.0
-"""Seconds after which a driver that waits asks how many workers there are now."""
+POLL_SECONDS = 2.0
+"""Seconds after which the scheduler asks again for the number of workers."""
 
 
 @dataclass
-class _Step:
-    """A plan that waits for its jobs."""
+class _RunningRow:
+    """A row that waits for the results of its jobs."""
 
     name: str
-    plan: Plan
+    steps: RowSteps
     priority: int
     jobs: Sequence[Job] = ()
-    done: dict[str, RunResult] = field(default_factory=dict)
+    results: dict[str, RunResult] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
-        return all(job.spec.hash in self.done for job in self.jobs)
+        return all(job.spec.hash in self.results for job in self.jobs)
 
     def advance(self) -> RowRecord | None:
-        """Hand the results over; the finished row, or none when more jobs are asked for."""
-        results = [self.done[job.spec.hash] for job in self.jobs]
+        """Send the results; return the finished row, or None when it yields more jobs."""
+        results = [self.results[job.spec.hash] for job in self.jobs]
         try:
-            self.jobs = self.plan.send(results) if self.jobs else next(self.plan)
+            self.jobs = self.steps.send(results) if self.jobs else next(self.steps)
             return None
         except StopIteration as stop:
             row: RowRecord = stop.value
             return row
 
 
-def drive(
-    plans: Sequence[tuple[str, Plan]],
+def run_rows(
+    rows: Sequence[tuple[str, RowSteps]],
     executor: Executor,
     workers: Callable[[], int],
     on_result: OnResult,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, RowRecord]:
-    """Run all plans to their end.
+    """Run all rows to their end.
 
     A run that failed, or whose workers died, is a result too; the others go on.
 
     Args:
-        plans: names and plans, the most urgent first.
-        executor: computes jobs.
-        workers: says how many jobs it computes at a time, now.
-        on_result: called in this process for every result that a plan gets.
-        stop: whether no further job is to be begun; those that run are waited for.
+        rows: Names and steps, the most urgent first.
+        executor: Computes jobs.
+        workers: Returns the number of jobs that are computed at a time, now.
+        on_result: Called in this process for every result that a row receives.
+        stop: Whether to begin no further job; running jobs are waited for.
 
     Returns:
-        Name to finished row; plans that were stopped have none.
+        Name to finished row; rows that were stopped are missing.
     """
-    rows: dict[str, RowRecord] = {}
+    finished: dict[str, RowRecord] = {}
     results: dict[str, RunResult] = {}
     queue: list[tuple[int, int, str]] = []
-    wanted: dict[str, Job] = {}
-    flying: dict[Future[RunResult], str] = {}
-    waiting: list[_Step] = []
+    queued: dict[str, Job] = {}
+    running: dict[Future[RunResult], str] = {}
+    waiting: list[_RunningRow] = []
 
-    def receive(step: _Step, key: str, *, fresh: bool) -> None:
-        """Give a plan a result that it waits for, once."""
-        if key not in step.done:
-            step.done[key] = results[key]
-            on_result(step.name, results[key], fresh)
+    def receive(row: _RunningRow, key: str, *, fresh: bool) -> None:
+        """Give a row a result that it waits for, once."""
+        if key not in row.results:
+            row.results[key] = results[key]
+            on_result(row.name, results[key], fresh)
 
-    def advance(step: _Step) -> None:
-        """Let a plan go on as far as known results carry it, and queue what it asks for next."""
+    def advance(row: _RunningRow) -> None:
+        """Let a row go on as far as known results carry it, and queue the jobs that it yields next."""
         while True:
-            row = step.advance()
-            if row is not None:
-                rows[step.name] = row
+            record = row.advance()
+            if record is not None:
+                finished[row.name] = record
                 return
-            for job in step.jobs:
+            for job in row.jobs:
                 key = job.spec.hash
-                known = results.get(key) or (None if key in wanted else recall(job))
+                known = results.get(key) or (None if key in queued else load_result(job))
                 if known is not None:
                     results[key] = known
-                    receive(step, key, fresh=False)
-                elif key not in wanted:
-                    wanted[key] = job
-                    heapq.heappush(queue, (step.priority, len(wanted), key))
-            if not step.ready:
-                waiting.append(step)
+                    receive(row, key, fresh=False)
+                elif key not in queued:
+                    queued[key] = job
+                    heapq.heappush(queue, (row.priority, len(queued), key))
+            if not row.ready:
+                waiting.append(row)
                 return
 
     try:
-        for priority, (name, plan) in enumerate(plans):
-            advance(_Step(name, plan, priority))
-        while queue or flying:
+        for priority, (name, steps) in enumerate(rows):
+            advance(_RunningRow(name, steps, priority))
+        while queue or running:
             if stop():
                 queue.clear()
-            while queue and len(flying) < workers():
+            while queue and len(running) < workers():
                 key = heapq.heappop(queue)[2]
-                flying[executor.submit(run, wanted[key])] = key
-            done, _ = wait(flying, LOOK_AROUND, return_when=FIRST_COMPLETED)
+                running[executor.submit(run, queued[key])] = key
+            done, _ = wait(running, POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
-                key = flying.pop(future)
-                results[key] = _outcome(future, wanted[key])
-                for step in list(waiting):
-                    if any(job.spec.hash == key for job in step.jobs):
-                        receive(step, key, fresh=True)
-                    if step.ready:
-                        waiting.remove(step)
-                        advance(step)
+                key = running.pop(future)
+                results[key] = _result(future, queued[key])
+                for row in list(waiting):
+                    if any(job.spec.hash == key for job in row.jobs):
+                        receive(row, key, fresh=True)
+                    if row.ready:
+                        waiting.remove(row)
+                        advance(row)
     except BaseException:
-        for future in flying:
+        for future in running:
             future.cancel()
         raise
-    return rows
+    return finished
 
 
-def _outcome(future: Future[RunResult], job: Job) -> RunResult:
-    """What a run gave; where its workers died, a failure that says so, recorded like others."""
+def _result(future: Future[RunResult], job: Job) -> RunResult:
+    """Return the result of a run; where its workers died, a recorded failure that says so."""
     try:
         return future.result()
     except WorkerLostError as error:
         result = lost(job.spec, error)
-    with suppress(DiskFullError):  # it is tried again without a record, too
+    with suppress(DiskFullError):  # the run is tried again without a record, too
         StudyFolder(job.folder).write_run(result)
     return result
+
+
+def results_on_disk(rows: Sequence[tuple[str, RowSteps]]) -> dict[str, dict[str, RunResult]]:
+    """Return the results that `run_rows` would find on disk; nothing is computed.
+
+    Args:
+        rows: Names and steps; a row is followed until it needs a result that is not there.
+
+    Returns:
+        Row name to hash to result.
+    """
+    found: dict[str, dict[str, RunResult]] = {}
+    for name, steps in rows:
+        row = _RunningRow(name, steps, 0)
+        while row.ready and row.advance() is None:
+            known = ((job.spec.hash, load_result(job)) for job in row.jobs)
+            row.results |= {key: result for key, result in known if result is not None}
+        found[name] = row.results
+    return found

@@ -1,4 +1,4 @@
-"""Before a study starts: a dataset that is ready, and a directory that can be written."""
+"""Preparation of a study: its name, and a dataset that is ready to be read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tal_bench.data.splits import with_fingerprint
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
-    """Folder of a study: its name and dataset; student, teacher, objectives, budget if not the default."""
+    """Return the folder name of a study: name, dataset, and what differs from the defaults."""
     parts = [spec.name, dataset.name]
-    chosen = [("student", spec.student), ("teacher", spec.teacher if spec.teacher_file is None else None)]
-    parts += [name for field, name in chosen if name and name != StudySpec.model_fields[field].default]
+    fields = [("student", spec.student), ("teacher", spec.teacher if spec.teacher_file is None else None)]
+    parts += [name for field, name in fields if name and name != StudySpec.model_fields[field].default]
     if len(spec.objective) > 1:
         parts.append("-".join(spec.objective))
     if spec.budget != "quick":
@@ -26,10 +26,10 @@ def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
 
 
 def read_through(data: Dataset) -> None:
-    """Read every feature once, where they fit into memory, so that what is broken is said before training.
+    """Read every feature once where all fit into memory, so that damaged files are found before training.
 
     Raises:
-        DataError: names the file.
+        DataError: A file is damaged or missing.
     """
     if data.in_memory:
         data.videos("train+validation")
@@ -37,7 +37,7 @@ def read_through(data: Dataset) -> None:
 
 
 def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> DatasetSpec:
-    """A dataset ready to be read, with its fingerprint; shows progress where it has to be made."""
+    """Return a dataset that is ready to be read, with its fingerprint; show progress while it is made."""
     with Progress(
         TextColumn("preparing {task.fields[dataset]}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""One training outside a study: a model on labels, or a student under a variant with default settings."""
+"""Single runs outside a study: train one model, or test one file of weights."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Literal
 
 from rich.console import Console
 
-from tal_bench.config import BUDGETS
+from tal_bench.config import BUDGETS, Budget
 from tal_bench.data.dataset import open_dataset
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.executors import make_executor
+from tal_bench.execution.progress import run_progress
 from tal_bench.models.registry import get_model, students
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
-from tal_bench.studies.progress import run_progress
-from tal_bench.studies.protocol import StudentRow, distilled
+from tal_bench.studies.imported_teacher import import_teacher
+from tal_bench.studies.protocol import RowSteps
 from tal_bench.studies.rows import BASELINE
-from tal_bench.studies.run_specs import Context, check_teachers, teacher_model
-from tal_bench.studies.scheduler import Plan, drive
+from tal_bench.studies.run import JobFactory, load_result, run
+from tal_bench.studies.run_specs import RunSpecs
+from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare
 from tal_bench.system.files import check_writable
 from tal_bench.training.device import choose_device, choose_precision
@@ -40,11 +42,11 @@ def train_one(
 ) -> RunResult:
     """Train on all training videos and test once; the variant's teachers are trained first.
 
-    Everything lands in `<reports>/train-<dataset>/runs`, where a finished run is found again.
+    Everything is written to `<reports>/train-<dataset>/runs`, where a finished run is found again.
 
     Raises:
-        InputError: unknown model, variant or dataset, or a variant for a model that is no student.
-        TalBenchError: the training failed.
+        InputError: The model, variant or dataset is unknown, or the model is not a student.
+        TalBenchError: The training failed.
     """
     console = Console(stderr=True)
     get_model(model)
@@ -56,46 +58,91 @@ def train_one(
             hint="choose a student, see tal-bench list students",
         )
     check_writable(reports)
-    where = choose_device(device)
+    device_name = choose_device(device)
     spec = prepare(dataset, 1, data_root, console)
     limits = BUDGETS[budget]
     data = open_dataset(spec, tuple(spec.modalities), limit=limits.videos)
     for line in data.notes():
         console.print(line, highlight=False, soft_wrap=True)
-    context = Context(
+    run_specs = RunSpecs(
         dataset=spec,
         classes=len(data.outputs),
-        student=model,
-        teacher=teacher,
         budget=limits,
-        seed=0,
-        folder=reports / f"train-{spec.name}",
-        device=where,
-        precision=choose_precision(precision, where),
+        precision=choose_precision(precision, device_name),
     )
-    check_teachers(chosen, context)
-    with run_progress(console, 1 + len(chosen.teachers)) as shown:
-        executor = make_executor(1, where, ())
-        rows = drive([(variant, _plan(context, chosen, seed))], executor, executor.size, shown)
-    result = StudyFolder(context.folder).read_run(rows[variant].finals[0])
+    teachers = {role: run_specs.teacher_of(ref, model, teacher) for role, ref in chosen.teachers.items()}
+    run_specs.check_teachers(chosen, model, teachers)
+    jobs = JobFactory(reports / f"train-{spec.name}", device_name)
+    steps = _steps(run_specs, jobs, model, chosen, teachers, seed)
+    with run_progress(console, 1 + len(teachers)) as show:
+        executor = make_executor(1, device_name, ())
+        rows = run_rows([(variant, steps)], executor, executor.size, show)
+    result = StudyFolder(jobs.folder).read_run(rows[variant].finals[0])
     if result is None or result.status != "finished":
         raise TalBenchError(f"training failed: {result.error if result else 'no result'}")
     return result
 
 
-def _plan(context: Context, variant: Variant, seed: int) -> Plan:
-    """Teachers, then the model."""
-    models = {role: teacher_model(ref, context) for role, ref in variant.teachers.items()}
-    taught = {role: context.run(name, "final", 0, {}) for role, name in models.items()}
-    if taught:
-        yield [context.job(spec) for spec in taught.values()]
-    spec = distilled(StudentRow(variant.name, variant, context), variant.defaults(), "final", seed, taught)
-    yield [context.job(spec)]
+def _steps(
+    run_specs: RunSpecs, jobs: JobFactory, model: str, variant: Variant, teachers: dict[str, str], seed: int
+) -> RowSteps:
+    """Train the teachers, then the model."""
+    runs = {role: run_specs.on_labels(name, "final", 0, {}) for role, name in teachers.items()}
+    if runs:
+        yield [jobs.job(spec) for spec in runs.values()]
+    spec = run_specs.distilled(model, variant, "final", seed, variant.defaults(), runs)
+    yield [jobs.job(spec)]
     return RowRecord(
         name=variant.name,
         kind="student",
-        model=context.student,
+        model=model,
         modalities=" + ".join(spec.detector.reads),
         finals=(spec.hash,),
         seeds=(seed,),
     )
+
+
+def score_checkpoint(
+    path: Path,
+    dataset: str,
+    *,
+    reports: Path = Path("reports"),
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    data_root: Path | None = None,
+) -> tuple[RunResult, Path]:
+    """Detect in the test videos of a dataset, with the post-processing that the file names, and score that.
+
+    Everything is written to `<reports>/test-<dataset>/runs`, where a finished test is found again.
+
+    Returns:
+        The result, and the file of the detections.
+
+    Raises:
+        InputError: The file holds no model of this package, or one that does not fit the dataset.
+    """
+    console = Console(stderr=True)
+    check_writable(reports)
+    device_name = choose_device(device)
+    spec = prepare(dataset, 1, data_root, console)
+    data = open_dataset(spec, tuple(spec.modalities))
+    imported = import_teacher(path, spec, data.outputs, where="FILE")
+    for note in (*data.notes(), *imported.notes):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    run_specs = RunSpecs(
+        dataset=spec,
+        classes=len(data.outputs),
+        budget=Budget(),
+        precision=choose_precision(precision, device_name),
+        imported=imported,
+    )
+    run_spec = run_specs.on_labels(imported.name, "final", 0, {})
+    job = JobFactory(reports / f"test-{spec.name}", device_name).job(
+        run_spec.model_copy(update={"decode": imported.card.decode})
+    )
+    folder = StudyFolder(job.folder)
+    imported.save(folder.run_file(job.spec.hash, ".safetensors"), job.spec.hash)
+    result = load_result(job) or run(job)
+    if result.status != "finished":
+        raise TalBenchError(f"test failed: {result.error}", where=path)
+    return result, folder.run_file(result.hash, ".detections.json")

@@ -1,8 +1,8 @@
-"""Detectors at the published size, and what a dense matrix product of the same run gives.
+"""Detectors at the published size, measured relative to dense matrix products.
 
 Efficiency = 2 · multiply-accumulates / seconds / dense fp32 throughput, so that results compare between
-machines. A training step counts as three forward passes, whatever else it does (clipping, AdamW, weight
-average).
+machines. A training step counts as three forward passes; its other work (clipping, AdamW, weight average) is
+not counted.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Of one operation on one device.
+class Measurement:
+    """Measurement of one operation on one device.
 
     Attributes:
-        seconds: median.
-        efficiency: see above.
-        dense: fp32 throughput beside it, FLOP/s.
+        seconds: Median time.
+        efficiency: Efficiency as defined above.
+        dense: Dense fp32 throughput in FLOP/s, measured alternately with the operation.
     """
 
     seconds: float
@@ -55,7 +55,7 @@ class Measured:
     dense: float
 
     def record(self, benchmark: Any) -> None:
-        """Keep it with the benchmark's own results."""
+        """Add the measurement to the results of the benchmark."""
         benchmark.extra_info.update(
             efficiency=round(self.efficiency, 3),
             ms=round(1e3 * self.seconds, 1),
@@ -64,7 +64,7 @@ class Measured:
 
 
 def dataset() -> DatasetSpec:
-    """THUMOS14's streams."""
+    """Return a dataset with the streams of THUMOS14."""
     return DatasetSpec(
         name="published",
         annotations=Path("none"),
@@ -79,7 +79,7 @@ def dataset() -> DatasetSpec:
 
 
 def network(name: str) -> tuple[DetectorSpec, nn.Module]:
-    """A registered detector with random weights, and its architecture."""
+    """Return the architecture of a registered detector, and the detector with random weights."""
     torch.manual_seed(0)
     model = get_model(name)
     spec = detector_spec(model, dataset(), CLASSES)
@@ -87,13 +87,13 @@ def network(name: str) -> tuple[DetectorSpec, nn.Module]:
 
 
 def operations(name: str) -> float:
-    """Floating-point operations of a forward pass of one video."""
+    """Count the floating-point operations of a forward pass of one video."""
     spec, _ = network(name)
     return 2.0 * count(get_model(name), spec, FRAMES)[1]
 
 
 def batch(videos: int) -> Batch:
-    """Noise as long as the maximum, with fifteen labelled segments a video."""
+    """Return a batch of noise of maximum length, with fifteen segments per video."""
     torch.manual_seed(1)
     starts = torch.rand(videos, 15) * (FRAMES - 60)
     segments = torch.stack([starts, starts + 5 + 50 * torch.rand(videos, 15)], dim=2)
@@ -107,7 +107,7 @@ def batch(videos: int) -> Batch:
 
 
 def both(precision: Literal["student", "bf16"]) -> DistillSpec:
-    """The terms of `both`, against two teachers."""
+    """Return the distillation settings of the variant `both`, with two teachers."""
     return DistillSpec(
         teachers={
             "modal": TeacherUse(run="0", model="actionformer", weight=0.8),
@@ -124,7 +124,7 @@ def both(precision: Literal["student", "bf16"]) -> DistillSpec:
 
 
 def training_step(name: str, device: Device, teachers: Literal["none", "student", "bf16"] = "none") -> Step:
-    """A step of training; with both teachers where their precision is named."""
+    """Return a training step, with both teachers if their precision is given."""
     spec, student = network(name)
     if teachers == "none":
         return Step(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
@@ -137,7 +137,7 @@ def training_step(name: str, device: Device, teachers: Literal["none", "student"
 
 
 class DenseProducts:
-    """Ten products of [2304, 2048] and [2048, 2048] in fp32, without TF32: what efficiency is a share of."""
+    """Ten products of [2304, 2048] and [2048, 2048] in fp32 without TF32, the reference for efficiency."""
 
     flop = 10 * 2.0 * FRAMES * 2048 * 2048
 
@@ -151,26 +151,26 @@ class DenseProducts:
 
 
 def times(benchmark: Any, work: Any, other: Any, device: Device, *, rounds: int) -> list[tuple[float, float]]:
-    """Seconds of both in each round, `other` first: they share what else happens on the machine."""
+    """Time both alternately, `other` first, so that other load on the machine affects both; in seconds."""
 
     def timed(call: Any) -> float:
         return measure_latency(call, device.torch, warmup=0, runs=1).median / 1e3
 
-    seconds, beside = list[float](), list[float]()
+    seconds, other_seconds = list[float](), list[float]()
     for call in (work, other):
         timed(call), timed(call)
     benchmark.pedantic(
-        lambda: seconds.append(timed(work)), setup=lambda: beside.append(timed(other)), rounds=rounds
+        lambda: seconds.append(timed(work)), setup=lambda: other_seconds.append(timed(other)), rounds=rounds
     )
-    return list(zip(seconds, beside, strict=True))
+    return list(zip(seconds, other_seconds, strict=True))
 
 
-def measure(benchmark: Any, work: Any, flop: float, device: Device, *, rounds: int) -> Measured:
-    """Time work by the benchmark, dense products beside it; efficiency is the median over rounds."""
+def measure(benchmark: Any, work: Any, flop: float, device: Device, *, rounds: int) -> Measurement:
+    """Time work and dense products alternately; the efficiency is the median over rounds."""
     products = DenseProducts(device.torch)
     measured = times(benchmark, work, products, device, rounds=rounds)
     efficiency = statistics.median(flop / s / (products.flop / d) for s, d in measured)
     seconds, dense = (statistics.median(column) for column in zip(*measured, strict=True))
-    result = Measured(seconds, efficiency, products.flop / dense)
+    result = Measurement(seconds, efficiency, products.flop / dense)
     result.record(benchmark)
     return result

@@ -1,7 +1,7 @@
-"""Forward pass and training step at the published size, as shares of dense fp32 throughput.
+"""Forward pass and training step at the published size, relative to dense fp32 throughput.
 
-The bounds are for a CPU with matrix units for bf16 (AMX) and two threads; `extra_info` holds what was
-measured.
+The bounds are for a CPU with matrix units for bf16 (AMX) and two threads; `extra_info` contains the
+measurements.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tal_bench.training.device import Device
 
 AMX = "amx" in torch.backends.cpu.get_cpu_capability().lower() or torch.cpu._is_amx_tile_supported()
 ACTIONFORMER = {"fp32": (0.75, 0.70), "bf16": (2.4, 2.0)}
-"""Precision to the least efficiency of a forward pass and of a training step."""
+"""Minimum efficiency of a forward pass and of a training step, by precision."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +81,12 @@ def test_training_step(benchmark: Any, place: str, name: str, precision: Precisi
 def test_step_with_both_teachers(
     benchmark: Any, place: str, student: Precision, teachers: Any, most: float
 ) -> None:
-    """How much longer than the student's step on labels alone."""
+    """Bound the time of a step relative to one without distillation."""
     device = Device(place, student)
     name, videos = "conv-dw-hallucinated-ta", batch(BATCH)
-    alone = training_step(name, device)
-    taught = training_step(name, device, teachers)
-    seconds = times(benchmark, lambda: taught(videos), lambda: alone(videos), device, rounds=15)
+    baseline = training_step(name, device)
+    distilled = training_step(name, device, teachers)
+    seconds = times(benchmark, lambda: distilled(videos), lambda: baseline(videos), device, rounds=15)
     ratio = statistics.median(with_teachers / without for with_teachers, without in seconds)
     benchmark.extra_info["ratio"] = round(ratio, 3)
     if place == "cpu" and AMX:

@@ -1,4 +1,4 @@
-"""Time of evaluating a test set of the size of THUMOS14, and of a bootstrap over its videos."""
+"""Time of the evaluation of a test set of the size of THUMOS14, and of a bootstrap over its videos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THRESHOLDS = [0.3, 0.4, 0.5, 0.6, 0.7]
 
 
 def tables(videos: int, per_video: int, classes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fifteen segments a video, each detected several times over and in the wrong places."""
+    """Return detections and ground truth: fifteen segments per video, detected several times with errors."""
     rng = np.random.default_rng(0)
     video = np.repeat(np.arange(videos), 15)
     start = rng.uniform(0, 200, len(video))

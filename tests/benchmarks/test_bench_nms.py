@@ -1,4 +1,4 @@
-"""Time of suppressing one video: 2000 candidates in each of 20 classes."""
+"""Time of NMS for one video: 2000 candidates in each of 20 classes."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import torch
 from processes import run
 
 from tal_bench.cli import main
-from tal_bench.cli.definitions import shipped_studies
 from tal_bench.results.folder import StudyFolder
+from tal_bench.studies.definition import shipped_studies
 from tal_bench.studies.rows import chosen_rows
 
 QUIETLY = ("--budget", "smoke", "--device", "cpu", "--jobs", "1", "--tracking-uri", "off", "--storage", "off")

@@ -98,7 +98,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     capsys.readouterr()
     for teacher, expected in (
         ("checkpoints/narrow.safetensors", "it reads rgb 5 + flow 5, dataset 'tiny' has rgb 8 + flow 6"),
-        ("checkpoints/many.safetensors", "it knows 4 classes, dataset 'tiny' has 3"),
+        ("checkpoints/many.safetensors", "it has 4 classes, dataset 'tiny' has 3"),
         ("checkpoints/deep.safetensors", "5 levels, its teacher"),
         ("checkpoints", "3 models there"),
         ("epoch_035.pth.tar", "tal-bench checkpoint import epoch_035.pth.tar --as PROGRAM"),

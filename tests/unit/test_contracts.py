@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_parts import context
+from study_parts import run_specs
 from test_terms import made
 from tiny import FAST, tiny_spec
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from tal_bench.distill.terms import terms
 from tal_bench.distill.variants import variants
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
-from tal_bench.studies.run_specs import teacher_model
 from tal_bench.training.device import Device
 from tal_bench.training.step import Step
 from tal_bench.types import Batch, DetectorOutput
@@ -134,11 +133,14 @@ def test_students_never_read_privileged_modalities(student: str) -> None:
 def test_variants_train(variant: str) -> None:
     """Two steps with real networks: losses are finite, the student moves, its teachers do not."""
     declared = variants.get(variant)
-    given = context(Path())
-    models = {role: teacher_model(ref, given) for role, ref in declared.teachers.items()}
+    student_name = "conv-dw-hallucinated"
+    models = {
+        role: run_specs().teacher_of(ref, student_name, "actionformer")
+        for role, ref in declared.teachers.items()
+    }
     nets = {role: build(name, seed=3) for role, name in models.items()}
     before = copy.deepcopy(nets)
-    student = build(given.student)
+    student = build(student_name)
     start = [p.detach().clone() for p in student.parameters()]
     objective = None
     if declared.terms:
@@ -152,10 +154,10 @@ def test_variants_train(variant: str) -> None:
             temperature=declared.temperature,
         )
         objective = Objective(
-            spec, narrow(given.student).width, {r: narrow(m).width for r, m in models.items()}
+            spec, narrow(student_name).width, {r: narrow(m).width for r, m in models.items()}
         )
     step = Step(
-        student, narrow(given.student), FAST, steps_per_epoch=2, device=Device("cpu"),
+        student, narrow(student_name), FAST, steps_per_epoch=2, device=Device("cpu"),
         teachers=nets, objective=objective,
     )  # fmt: skip
     for seed in range(2):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tal_bench.cli.definitions import DEFAULT_STUDY, shipped_studies
 from tal_bench.config import StudySpec, parse_spec
+from tal_bench.studies.definition import DEFAULT_STUDY, shipped_studies
 
 ROOT = Path(__file__).parents[2]
 OWN = Path(__file__).name

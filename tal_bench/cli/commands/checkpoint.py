@@ -14,7 +14,7 @@ from tal_bench.cli.tables import output_console, print_table
 
 if TYPE_CHECKING:
     from tal_bench.converters.checkpoint_import import Imported
-    from tal_bench.inference.export import Checked
+    from tal_bench.inference.export import Comparison
     from tal_bench.models.checkpoint import ModelCard
 
 FormatName = Literal["onnx", "torch"]
@@ -134,9 +134,9 @@ def test(
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
-    from tal_bench.studies.checkpoint_test import score_file
+    from tal_bench.studies.single_run import score_checkpoint
 
-    result, detections = score_file(
+    result, detections = score_checkpoint(
         file, dataset, reports=reports, device=device, precision=precision, data_root=data_root
     )
     for name, value in result.metrics.items():
@@ -168,12 +168,12 @@ def export(
     def announce() -> None:
         typer.echo("tracing the graph, a minute or two for published sizes", err=True)
 
-    file, checked = export_run(run, form, out, threads=threads, begun=announce)
+    file, checked = export_run(run, form, out, threads=threads, on_export=announce)
     _print_checked(checked, form)
     typer.echo(f"written {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
-def _print_checked(checked: Sequence[Checked], form: str) -> None:
+def _print_checked(checked: Sequence[Comparison], form: str) -> None:
     other = {"onnx": "onnxruntime", "torch": "program"}[form]
     headings = ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR")
     rows = []

@@ -15,7 +15,7 @@ from tal_bench.errors import DataError, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tal_bench.inference.detect import Found
+    from tal_bench.inference.detect import DetectionResult
 
 SHOWN = 20
 """Number of detections per video in the table."""
@@ -90,7 +90,7 @@ def _truth(file: Path) -> pd.DataFrame:
     return read_ground_truth(file, drop_reversed=True)
 
 
-def draw(result: Found, truth: pd.DataFrame | None, suffix: str) -> bytes:
+def draw(result: DetectionResult, truth: pd.DataFrame | None, suffix: str) -> bytes:
     """Draw the detections of all usable videos.
 
     Raises:
@@ -122,7 +122,7 @@ def _write(path: Path, content: str | bytes) -> None:
     write_atomically(path, content)
 
 
-def _print(result: Found, threshold: float) -> None:
+def _print(result: DetectionResult, threshold: float) -> None:
     for name, record in result.videos.items():
         if record.status == "failed":
             continue

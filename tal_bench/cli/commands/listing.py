@@ -56,8 +56,8 @@ def print_settings() -> None:
 def summaries(kind: Registered) -> list[tuple[str, str]]:
     """Return the name and the summary of every registered entry of a kind other than models."""
     if kind == "studies":
-        from tal_bench.cli.definitions import shipped_studies
         from tal_bench.config import read_yaml
+        from tal_bench.studies.definition import shipped_studies
 
         return [(name, str(read_yaml(file)["description"])) for name, file in shipped_studies().items()]
     if kind == "datasets":

@@ -21,7 +21,7 @@ from tal_bench.errors import InputError
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec, DetectorSpec
     from tal_bench.models.registry import Model
-    from tal_bench.profiling.model_detail import Detail
+    from tal_bench.profiling.model_detail import DetailedCost
     from tal_bench.results.records import CostRecord
 
 PIPED_WIDTH = 150
@@ -162,7 +162,7 @@ def _detailed(
     from tal_bench.profiling.model_detail import detail_model, lengths_of
 
     coarsest = max(2**shape.branch_blocks for _, shape in models)
-    details: list[Detail] = []
+    details: list[DetailedCost] = []
     with progress_bar("measuring") as progress:
         for model, shape in models:
             progress(len(details), len(models))
@@ -188,7 +188,7 @@ def _detailed(
         typer.echo(f"{len(files)} files in {out}: {', '.join(file.name for file in files)}", err=as_json)
 
 
-def _record(detail: Detail) -> dict[str, Any]:
+def _record(detail: DetailedCost) -> dict[str, Any]:
     """Return the fields of `--json` and the detailed measurements."""
     return {
         **_cost_json(detail.cost),

@@ -16,7 +16,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.evaluation.robustness import Robustness
-    from tal_bench.inference.retest import Options
+    from tal_bench.inference.retest import RobustnessOptions
 
 PIPED_WIDTH = 130
 """Width of the table when it is not printed to a terminal."""
@@ -80,14 +80,14 @@ def robustness(
 ) -> None:
     """Test trained models on corrupted videos, without training. Run again to resume."""
     folder = _check_paths(what, out)
-    from tal_bench.inference.retest import Options
+    from tal_bench.inference.retest import RobustnessOptions
     from tal_bench.plugins import load_plugins
     from tal_bench.system.cpu_count import default_jobs
     from tal_bench.training.device import choose_device
 
     load_plugins(plugin or ())
     where = choose_device(device)
-    options = Options(
+    options = RobustnessOptions(
         rows=tuple(row or ()),
         corruptions=tuple(corruption or ()),
         severities=tuple(severity or ()),
@@ -104,7 +104,7 @@ def robustness(
     _measure(what, options, folder, as_json=as_json)
 
 
-def _measure(what: list[Path], options: Options, folder: Path | None, *, as_json: bool) -> None:
+def _measure(what: list[Path], options: RobustnessOptions, folder: Path | None, *, as_json: bool) -> None:
     """Test the models, write the files, and print the table or JSON."""
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.inference.robustness import measure_robustness

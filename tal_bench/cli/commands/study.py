@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shlex
 import socket
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tal_bench.cli.definitions import check_dataset, study_spec, tuning_spec
 from tal_bench.cli.options import (
     BudgetName,
     BudgetOption,
@@ -39,6 +41,8 @@ from tal_bench.cli.options import (
     TimeoutOption,
     TrackingOption,
     WarmStartOption,
+    duration,
+    same_options,
     search_space,
     seconds,
 )
@@ -46,7 +50,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec
-    from tal_bench.studies.ablate import ExecutionOptions
+    from tal_bench.studies.dry_run import PlanSummary
 
 LOCAL = "127.0.0.1"
 SQLITE = "sqlite:///"
@@ -66,83 +70,38 @@ def ablate(
         ),
     ] = None,
     dataset: DatasetOption = None,
-    student: Annotated[str | None, typer.Option(metavar="NAME", help="The same in every row.")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Registered student, the same in every row.")
+    ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="In place of the transformer teacher; FILE: its weights."),
-    ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Tuning trials per student row.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
-    jobs: JobsOption = None,
-    scheduler: SchedulerOption = None,
-    storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
-    checkpoint_every: CheckpointEveryOption = 30.0,
-    reports: ReportsOption = Path("reports"),
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    teacher_precision: TeacherPrecisionOption = None,
-    budget: BudgetOption = None,
-    data_root: DataRootOption = None,
-    plugin: PluginOption = None,
-    objective: ObjectiveOption = None,
-    sampler: SamplerOption = None,
-    pruner: PrunerOption = None,
-    search: SearchOption = None,
-    patience: PatienceOption = None,
-    warm_start: WarmStartOption = None,
-    timeout: TimeoutOption = None,
-    register: RegisterOption = True,
-    system_metrics: SystemMetricsOption = False,
-) -> None:
-    """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
-    plugins = _plugins(plugin)
-    flags = {
-        "variants": tuple(variant or ()),
-        "dataset": dataset,
-        "student": student,
-        "teacher": teacher,
-        "trials": trials,
-        "seeds": seeds,
-        "device": device,
-        "precision": precision,
-        "teacher_precision": teacher_precision,
-        "budget": budget,
-        **_tuning(objective, sampler, pruner, search, patience),
-    }
-    options = _options(
-        reports=reports,
-        jobs=jobs,
-        scheduler=scheduler,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        checkpoint_every=checkpoint_every,
-        plugins=plugins,
-        data_root=data_root,
-        timeout=seconds(timeout),
-        register=register,
-        system_metrics=system_metrics,
-    )
-    _carry_out(study_spec(study, flags), warm_start, options)
-
-
-def tune(
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="What to tune; repeatable.", show_default="both"),
-    ] = None,
-    objective: ObjectiveOption = None,
-    dataset: DatasetOption = None,
-    student: Annotated[str | None, typer.Option(metavar="NAME", help="What is tuned.")] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="In place of the transformer teacher; FILE: its weights."),
+        typer.Option(metavar="NAME|FILE", help="Replaces the transformer teacher; FILE holds its weights."),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Per variant.", show_default="the budget's; 4 times that for a front"),
+        typer.Option(
+            min=1,
+            help="Tuning trials per student row.",
+            show_default="the budget's; 4 times that for several objectives",
+        ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Final runs of what was found.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Final runs per row.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan: rows, runs, how many are on disk.")
+    ] = False,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    checkpoint_every: CheckpointEveryOption = 30.0,
+    reports: ReportsOption = Path("reports"),
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    teacher_precision: TeacherPrecisionOption = None,
+    budget: BudgetOption = None,
+    data_root: DataRootOption = None,
+    plugin: PluginOption = None,
+    objective: ObjectiveOption = None,
     sampler: SamplerOption = None,
     pruner: PrunerOption = None,
     search: SearchOption = None,
@@ -151,107 +110,117 @@ def tune(
     timeout: TimeoutOption = None,
     register: RegisterOption = True,
     system_metrics: SystemMetricsOption = False,
-    jobs: JobsOption = None,
-    scheduler: SchedulerOption = None,
-    storage: StorageOption = None,
-    checkpoint_every: CheckpointEveryOption = 30.0,
-    tracking_uri: TrackingOption = None,
-    reports: ReportsOption = Path("reports"),
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    teacher_precision: TeacherPrecisionOption = None,
-    budget: BudgetOption = None,
-    data_root: DataRootOption = None,
-    plugin: PluginOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan of --dry-run as JSON.")] = False,
 ) -> None:
+    """Run an ablation: tune, train and test every row, and print the table. Run again to go on."""
+    flags = locals()
+    from tal_bench.studies.definition import study_spec
+
+    _run_study(lambda fields: study_spec(study, fields), flags)
+
+
+@same_options(ablate, leave_out=("study",))
+def tune(**flags: Any) -> None:
     """Search on validation, and test what was found: the best settings, or a front of students' sizes."""
-    plugins = _plugins(plugin)
-    flags = {
-        "variants": tuple(variant or ()),
-        "dataset": dataset,
-        "student": student,
-        "teacher": teacher,
-        "trials": trials,
-        "seeds": seeds,
-        "device": device,
-        "precision": precision,
-        "teacher_precision": teacher_precision,
-        "budget": budget,
-        **_tuning(objective, sampler, pruner, search, patience),
-    }
-    options = _options(
-        reports=reports,
-        jobs=jobs,
-        scheduler=scheduler,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        checkpoint_every=checkpoint_every,
-        plugins=plugins,
-        data_root=data_root,
-        timeout=seconds(timeout),
-        register=register,
-        system_metrics=system_metrics,
+    from tal_bench.studies.definition import tuning_spec
+
+    _run_study(tuning_spec, flags)
+
+
+SPEC_FLAGS = (
+    *("dataset", "student", "teacher", "trials", "seeds", "device", "precision", "teacher_precision"),
+    *("budget", "sampler", "pruner", "patience"),
+)
+"""Flags that are fields of a study under the same name."""
+EXECUTION_FLAGS = (
+    *("reports", "jobs", "scheduler", "storage", "tracking_uri", "checkpoint_every", "data_root"),
+    *("warm_start", "register", "system_metrics"),
+)
+"""Flags that are fields of `ExecutionOptions` under the same name."""
+
+
+def _run_study(
+    spec_of: Callable[[Mapping[str, Any]], tuple[StudySpec, Mapping[str, str]]], flags: Mapping[str, Any]
+) -> None:
+    """Turn flags into a study and its options; carry it out, or print its plan."""
+    import tal_bench
+
+    if flags["as_json"] and not flags["dry_run"]:
+        raise InputError("prints a plan", where="--json", hint="add --dry-run")
+    options = tal_bench.ExecutionOptions(
+        command=shlex.join(["tal-bench", *sys.argv[1:]]),
+        plugins=_plugins(flags["plugin"]),
+        timeout=seconds(flags["timeout"]),
+        **{name: flags[name] for name in EXECUTION_FLAGS},
     )
-    _carry_out(tuning_spec(flags), warm_start, options)
+    objective = (flags["objective"] or "").replace(" ", "").split(",")
+    spec, places = spec_of(
+        {
+            "variants": tuple(flags["variant"] or ()),
+            "objective": tuple(filter(None, objective)),
+            "search": search_space(flags["search"]),
+            **{name: flags[name] for name in SPEC_FLAGS},
+        }
+    )
+    if not flags["dry_run"]:
+        tal_bench.ablate(spec, options, places)
+        return
+    plan = tal_bench.dry_run(spec, options, places)
+    if flags["as_json"]:
+        typer.echo(json.dumps(asdict(plan), indent=1))
+    else:
+        _print_plan(plan)
 
 
-def _tuning(
-    objective: str | None,
-    sampler: str | None,
-    pruner: str | None,
-    search: list[str] | None,
-    patience: int | None,
-) -> dict[str, Any]:
-    """Flags of the search as fields of a study."""
-    names = tuple(filter(None, (objective or "").replace(" ", "").split(",")))
-    return {
-        "objective": names,
-        "sampler": sampler,
-        "pruner": pruner,
-        "search": search_space(search),
-        "patience": patience,
-    }
+def _print_plan(plan: PlanSummary) -> None:
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _options(**given: Any) -> ExecutionOptions:
-    """How a study is carried out, with the command line as it was typed."""
-    from tal_bench.studies.ablate import ExecutionOptions
-
-    return ExecutionOptions(command=shlex.join(["tal-bench", *sys.argv[1:]]), **given)
-
-
-def _carry_out(spec: StudySpec, earlier: Path | None, options: ExecutionOptions) -> None:
-    from tal_bench.studies.ablate import ablate as run_study
-
-    if earlier is not None:
-        from tal_bench.studies.earlier_study import warm_start
-
-        spec = warm_start(spec, earlier)
-    run_study(spec, options)
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), title=f"{plan.study} on {plan.dataset}", title_justify="left"
+    )
+    for header in ("row", "kind", "teachers"):
+        table.add_column(header, overflow="fold")
+    for header in ("trials", "seeds", "runs", "on disk"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in plan.rows:
+        teachers = ", ".join(dict.fromkeys(row.teachers)) or "-"
+        counts = (str(n) if n else "-" for n in (row.trials, row.seeds, row.runs, row.on_disk))
+        table.add_row(row.name, row.kind, teachers, *counts)
+    Console().print(table)
+    typer.echo(f"{plan.runs} different runs (rows share teachers), {plan.on_disk} on disk in {plan.folder}")
+    if plan.seconds is None:
+        typer.echo("no run on disk to estimate the time from")
+    elif plan.runs > plan.on_disk:
+        jobs = f"{plan.jobs} job{'s' * (plan.jobs > 1)}"
+        typer.echo(f"about {duration(plan.seconds)} left with {jobs}, from the runs on disk")
 
 
 def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered student or teacher.")],
     dataset: Annotated[
-        str, typer.Option(metavar="NAME|FILE.yaml", help="What to train and test on.")
+        str, typer.Option(metavar="NAME|FILE.yaml", help="Dataset to train and test on.")
     ] = "sprites",
     variant: Annotated[
-        str, typer.Option(metavar="NAME", help="How to distil; its teachers are trained first.")
+        str, typer.Option(metavar="NAME", help="Distillation variant; its teachers are trained first.")
     ] = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights, order and crops.")] = 0,
-    budget: Annotated[BudgetName, typer.Option(help="smoke stops after 2 epochs on 12 videos.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights, order and crops.")] = 0,
+    budget: Annotated[
+        BudgetName, typer.Option(help="Budget; smoke stops after 2 epochs on 12 videos.")
+    ] = "quick",
     reports: ReportsOption = Path("reports"),
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Train one model with default settings and test it."""
-    check_dataset(dataset)
     _plugins(plugin)
-    from tal_bench.studies.single_run import train_one
+    import tal_bench
+    from tal_bench.studies.definition import check_dataset
 
-    result = train_one(
+    check_dataset(dataset)
+    result = tal_bench.train_one(
         model,
         dataset,
         variant=variant,
@@ -267,9 +236,12 @@ def train(
 
 
 def report(
-    study_dir: Annotated[Path, typer.Argument(metavar="STUDY_DIR", help="For instance reports/two-by-two.")],
+    study_dir: Annotated[
+        Path,
+        typer.Argument(metavar="STUDY_DIR", help="Folder of a study, such as reports/two-by-two-sprites."),
+    ],
 ) -> None:
-    """Write a study's page, tables and figures anew from its results, and print the table."""
+    """Rewrite the page, tables and figures of a study from its results, and print the table."""
     from tal_bench.report.study.collect import collect
     from tal_bench.report.study.terminal import print_study
     from tal_bench.report.study.write import write_report
@@ -284,17 +256,15 @@ def report(
 
 def ui(
     tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On this machine alone.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Look at every run in MLflow's pages, served to this machine alone."""
+    """Start the MLflow UI on 127.0.0.1."""
     uri = tracking_uri or f"{SQLITE}mlflow.db"
     if uri.startswith(("http://", "https://")):
-        raise InputError(
-            "that is a server already", where=f"--tracking-uri {uri}", hint="open it in a browser"
-        )
+        raise InputError("is a server", where=f"--tracking-uri {uri}", hint="open it in a browser")
     if not uri.startswith(SQLITE):
         hint = "give sqlite:///FILE"
-        raise InputError("not a store that can be shown", where=f"--tracking-uri {uri}", hint=hint)
+        raise InputError("cannot be shown", where=f"--tracking-uri {uri}", hint=hint)
     file = Path(uri.removeprefix(SQLITE))
     if not file.is_file():
         raise InputError("no such file", where=file, hint="run a study here first, or give --tracking-uri")
@@ -321,10 +291,10 @@ def ui(
 
 
 def check_port(port: int) -> None:
-    """A server can listen on the port.
+    """Check that a server can listen on the port.
 
     Raises:
-        InputError: another program does, or it is reserved.
+        InputError: The port is in use or reserved.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

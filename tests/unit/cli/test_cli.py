@@ -17,9 +17,10 @@ from tal_bench.cli.app import app
 from tal_bench.cli.commands.evaluate import parse_tiou
 from tal_bench.cli.commands.profile import parse_channels
 from tal_bench.cli.commands.study import check_port
-from tal_bench.cli.definitions import study_spec
 from tal_bench.config import StudySpec
 from tal_bench.errors import DataError, InputError
+from tal_bench.studies.definition import check_names, study_spec
+from tal_bench.studies.rows import with_references
 
 PROMISED = {
     "ablate": "--variant --dataset --student --teacher --trials --seeds --jobs --tracking-uri --reports "
@@ -56,7 +57,9 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def merged(study: str | None = None, **flags: Any) -> StudySpec:
-    return study_spec(study, flags)
+    spec, places = study_spec(study, flags)
+    check_names(spec, places)
+    return with_references(spec)
 
 
 def test_the_bare_command_is_the_main_comparison() -> None:
@@ -109,7 +112,7 @@ def test_ablate_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     calls: list[tuple[StudySpec, Any]] = []
     stub = types.ModuleType("tal_bench.studies.ablate")
     stub.ExecutionOptions = types.SimpleNamespace  # type: ignore[attr-defined]
-    stub.ablate = lambda spec, options: calls.append((spec, options))  # type: ignore[attr-defined]
+    stub.ablate = lambda spec, options, places: calls.append((spec, options))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tal_bench.studies.ablate", stub)
     words = "--variant self --variant both --trials 2 --seeds 1 --jobs 2 --device cpu --precision fp32"
     code = main(

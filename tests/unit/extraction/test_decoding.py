@@ -20,16 +20,16 @@ def levels(path: Path, **given: object) -> list[int]:
     return [int(frame[0, 0, 0]) for frame in VideoReader(path, **given)]  # type: ignore[arg-type]
 
 
-def test_frames_come_back_unchanged(tmp_path: Path) -> None:
+def test_frames_are_unchanged(tmp_path: Path) -> None:
     frames = noise_frames(12)
-    footage = VideoReader(write_clip(tmp_path / "a.mkv", frames))
-    np.testing.assert_array_equal(list(footage), frames)
-    assert (footage.frames, footage.decoded, footage.truncated, footage.remark) == (12, 12, False, "")
-    assert footage.fps == 30
-    assert footage.duration == pytest.approx(0.4)
+    reader = VideoReader(write_clip(tmp_path / "a.mkv", frames))
+    np.testing.assert_array_equal(list(reader), frames)
+    assert (reader.frames, reader.decoded, reader.truncated, reader.warning) == (12, 12, False, "")
+    assert reader.fps == 30
+    assert reader.duration == pytest.approx(0.4)
 
 
-def test_resampling_takes_what_is_shown_at_the_middle_of_each_frame(tmp_path: Path) -> None:
+def test_resampling_uses_the_middle_of_each_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", grey_frames(range(0, 120, 4)))
     assert levels(path) == list(range(0, 120, 4))
     assert levels(path, fps=10) == list(range(4, 120, 12)), "the second of every three"
@@ -61,13 +61,13 @@ def test_any_timestamps(tmp_path_factory: pytest.TempPathFactory, gaps: list[int
         assert level in (expected, expected + 5 * any(abs(s - moment) < 2e-3 for s in stamps)), moment
 
 
-def test_a_jump_in_the_timestamps_is_not_filmed(tmp_path: Path) -> None:
+def test_jumps_in_the_timestamps_are_skipped(tmp_path: Path) -> None:
     stamps = [0.0, 0.1, 0.2, 50_000.3, 50_000.4]
     path = write_clip(tmp_path / "a.mkv", grey_frames(range(10, 60, 10)), stamps=stamps)
     assert len(levels(path, fps=10)) < 20
 
 
-def test_frames_cover_the_size_and_are_cut_from_the_middle(tmp_path: Path) -> None:
+def test_frames_are_scaled_and_centre_cropped(tmp_path: Path) -> None:
     frame = np.zeros((60, 120, 3), np.uint8)
     frame[:, :30, 0] = frame[:, 90:, 1] = 255  # red and green quarters on the sides
     frame[:, 30:90] = 100
@@ -83,11 +83,11 @@ def test_frames_cover_the_size_and_are_cut_from_the_middle(tmp_path: Path) -> No
     assert wide[16, -3, 1] > 200 > wide[16, -3, 0]
 
 
-@pytest.mark.parametrize("turned", [-90, 90, 180])
-def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turned: int) -> None:
+@pytest.mark.parametrize("angle", [-90, 90, 180])
+def test_rotation_in_the_metadata_is_applied(tmp_path: Path, angle: int) -> None:
     frame = np.zeros((32, 64, 3), np.uint8)
     frame[:16, :32, 0] = 250  # red at the top left
-    path = write_clip(tmp_path / "a.mp4", [frame] * 3, codec="libx264", rotation=turned)
+    path = write_clip(tmp_path / "a.mp4", [frame] * 3, codec="libx264", rotation=angle)
     matrix = path.read_bytes().partition(b"tkhd")[2][40:76]
     first = [int.from_bytes(matrix[k : k + 4], "big", signed=True) >> 16 for k in (0, 4, 12, 16)]
     shown = {  # x' = a x + c y, y' = b x + d y with y downwards: where the top left corner comes to lie
@@ -97,7 +97,7 @@ def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turned: int) -> Non
     }[(first[0], first[1], first[2], first[3])]
     upright = next(iter(VideoReader(path)))
     height, width = upright.shape[:2]
-    assert (height, width) == ((32, 64) if turned == 180 else (64, 32))
+    assert (height, width) == ((32, 64) if angle == 180 else (64, 32))
     y, x = height // 4 + height // 2 * ("bottom" in shown), width // 4 + width // 2 * ("right" in shown)
     assert upright[y, x, 0] > 180
     assert upright[height - 1 - y, width - 1 - x, 0] < 80
@@ -106,17 +106,17 @@ def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turned: int) -> Non
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "ffv1"), (".avi", "mpeg4")])
-def test_a_truncated_file_gives_what_it_has(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_truncated_files_are_decoded_to_their_end(tmp_path: Path, suffix: str, codec: str) -> None:
     random = np.random.default_rng(0)
     frames = [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(90)]
     whole = write_clip(tmp_path / f"whole{suffix}", frames, codec=codec)
     part = tmp_path / f"part{suffix}"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    footage = VideoReader(part)
-    count = len(list(footage))
+    reader = VideoReader(part)
+    count = len(list(reader))
     assert 20 < count < 60
-    assert footage.truncated
-    assert "before its header says" in footage.remark
+    assert reader.truncated
+    assert "earlier than its header declares" in reader.warning
 
 
 def test_thumbnails_are_spread_evenly(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_thumbnails_are_spread_evenly(tmp_path: Path) -> None:
     assert [int(p[0, 0, 0]) // 20 for p in pictures] in ([0, 3, 5], [1, 3, 5])
 
 
-def test_metadata_need_not_be_text(tmp_path: Path) -> None:
+def test_metadata_may_be_invalid_text(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", noise_frames(3))
     content = path.read_bytes()
     assert b"Lavf" in content
@@ -134,15 +134,15 @@ def test_metadata_need_not_be_text(tmp_path: Path) -> None:
     assert len(list(VideoReader(path))) == 3
 
 
-def test_what_is_no_video_says_so(tmp_path: Path) -> None:
+def test_files_that_are_not_videos_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video at all\n" * 40)
     (tmp_path / "noise.mkv").write_bytes(np.random.default_rng(0).bytes(4000))
     write_sound(tmp_path / "sound.mp4")
     for name, message in (
         ("empty.mp4", "empty file, 0 bytes"),
-        ("text.mp4", "not a video"),
-        ("noise.mkv", "not a video"),
+        ("text.mp4", "not a readable video"),
+        ("noise.mkv", "not a readable video"),
         ("sound.mp4", "no video stream, only audio"),
         ("nowhere.mp4", "no such file"),
         (".", "not a file"),

@@ -1,4 +1,4 @@
-"""Frames to features: pieces make no difference, snippets hold what they should."""
+"""Feature extraction: excerpts do not change the result, and snippets have the right content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tal_bench.system.step_timer import StepTimer
 
 
 class Flat(nn.Module):
-    """Gives back what it is shown."""
+    """Returns its input, flattened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,43 +32,45 @@ class Flat(nn.Module):
     count=st.integers(0, 60),
     stride=st.integers(1, 9),
     window=st.integers(1, 7),
-    reach=st.integers(0, 5),
+    context_frames=st.integers(0, 5),
     batch=st.integers(1, 4),
 )
 @settings(max_examples=150, deadline=None)
-def test_pieces_hold_every_frame_that_their_steps_look_at(
-    count: int, stride: int, window: int, reach: int, batch: int
+def test_excerpts_contain_every_frame_that_their_steps_depend_on(
+    count: int, stride: int, window: int, context_frames: int, batch: int
 ) -> None:
     frames = [np.full((2, 2, 3), k, np.uint8) for k in range(count)]
     seen = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "EXCERPT_BYTES", 5 * 12 * stride)
-        for held, first, steps in excerpts(frames, stride=stride, window=window, reach=reach, batch=batch):
-            begin = int(held[0, 0, 0, 0])
+        for excerpt, first, steps in excerpts(
+            frames, stride=stride, window=window, context_frames=context_frames, batch=batch
+        ):
+            begin = int(excerpt[0, 0, 0, 0])
             assert begin % stride == 0
-            np.testing.assert_array_equal(held[:, 0, 0, 0], np.arange(begin, begin + len(held)))
+            np.testing.assert_array_equal(excerpt[:, 0, 0, 0], np.arange(begin, begin + len(excerpt)))
             for local in range(first, first + steps):
                 at = begin // stride + local
-                assert begin <= max(0, at * stride - reach)
-                assert begin + len(held) >= min(count, at * stride + window + reach)
+                assert begin <= max(0, at * stride - context_frames)
+                assert begin + len(excerpt) >= min(count, at * stride + window + context_frames)
                 seen.append(at)
     assert seen == list(range(max(0, (count - window) // stride + 1)))
 
 
 @pytest.mark.parametrize(
-    "sight",
+    "sampler",
     [
         CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3),
         FlowStack(2, 3, "dis", 0.5),
         Differences(2, 16),
         StepFlow(2, size=16),
     ],
-    ids=lambda sight: type(sight).__name__,
+    ids=lambda sampler: type(sampler).__name__,
 )
-def test_pieces_change_nothing(sight: SnippetSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_excerpts(sampler: SnippetSampler, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = noise_frames(41)
-    streams = {"one": Stream(sight, Flat())}
-    window = getattr(sight, "window", 1)
+    streams = {"one": Stream(sampler, Flat())}
+    window = getattr(sampler, "window", 1)
 
     def run() -> np.ndarray:
         return extract(frames, streams, stride=2, window=window, batch=3)["one"]
@@ -79,7 +81,7 @@ def test_pieces_change_nothing(sight: SnippetSampler, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(run(), whole)
 
 
-def test_laps_tell_steps_apart() -> None:
+def test_laps_of_the_timer() -> None:
     clock = StepTimer()
     streams = {
         "rgb": Stream(CentreFrame(2, 3, (0.5,) * 3, (0.2,) * 3), Flat()),
@@ -93,7 +95,7 @@ def test_laps_tell_steps_apart() -> None:
     }
 
 
-def test_too_short_a_video_has_no_features() -> None:
+def test_short_videos_have_no_features() -> None:
     streams = {"rgb": Stream(CentreFrame(2, 5, (0.5,) * 3, (0.2,) * 3), Flat())}
     assert extract(noise_frames(4), streams, stride=2, window=5, batch=4)["rgb"].shape == (0, 0)
 
@@ -123,5 +125,5 @@ def test_flow_stacks_run_through_the_window() -> None:
 
 def test_no_motion_is_mid_grey_for_an_image_network() -> None:
     still = np.stack(noise_frames(1) * 5)
-    cut = FlowStack(2, 3, "dis", 0.25).look(still)
+    cut = FlowStack(2, 3, "dis", 0.25).prepare(still)
     assert abs(cut(np.arange(2))).max() < 0.1 * 0.5 / 0.25

@@ -1,4 +1,4 @@
-"""Optical flow and snippets: known motions come back, windows are centred."""
+"""Optical flow and snippets: known motions are recovered, and windows are centred."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tal_bench.extraction.snippets import (
 
 
 def drifting(u: float, v: float, frames: int = 3, size: int = 64) -> np.ndarray:
-    """A smooth random texture that moves by (u, v) pixels a frame."""
+    """A smooth random texture that moves by (u, v) pixels per frame."""
     rng = np.random.default_rng(3)
     texture = cv2.GaussianBlur(rng.standard_normal((size * 3, size * 3)).astype(np.float32), (0, 0), 2.5)
     texture = np.clip(128 + 45 * texture / texture.std(), 0, 255).astype(np.float32)
     middle = 1.5 * size
-    shots = [
+    images = [
         cv2.getRectSubPix(texture, (size, size), (middle - k * u, middle - k * v)) for k in range(frames)
     ]
-    return np.stack(shots).astype(np.uint8)
+    return np.stack(images).astype(np.uint8)
 
 
 @pytest.mark.parametrize("algorithm", FLOW_ALGORITHMS)
@@ -47,7 +47,7 @@ def test_step_skips_frames() -> None:
     np.testing.assert_allclose(np.median(flow[:, 10:-10, 10:-10], axis=(0, 1, 2)), (2.0, 1.0), atol=0.2)
 
 
-def test_bad_input_says_what_and_how() -> None:
+def test_invalid_input_is_rejected() -> None:
     frames = drifting(0, 0)
     with pytest.raises(InputError, match=r"farnebak.*did you mean 'farneback'"):
         compute_flow(frames, "farnebak")

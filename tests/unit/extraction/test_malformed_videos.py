@@ -1,4 +1,4 @@
-"""Commands that read videos and models, given what cannot be: one line, exit code 2, nothing written."""
+"""Commands on invalid videos, models and flags: one line on stderr, exit code 2, nothing written."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tal_bench.cli import main
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a clip, and files that are not what they are called."""
-    folder = tmp_path / "here"
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a clip, and files whose content does not match their name."""
+    folder = tmp_path / "folder"
     folder.mkdir()
     write_clip(folder / "clip.mkv", noise_frames(12), fps=25)
     (folder / "text.safetensors").write_text("not weights at all\n")
@@ -43,7 +43,7 @@ MODELS = [
 EXTRACT = [
     (["--backbone", "efficientnet_lite99"], "--backbone: timm has no model 'efficientnet_lite99'"),
     (["--weights", "mine.pth"], "--weights mine.pth: no such file"),
-    (["--weights", "text.safetensors"], "text.safetensors: not a file of weights"),
+    (["--weights", "text.safetensors"], "text.safetensors: not a weights file"),
     (["--size", "big"], "--size: got 'big'"),
     (["--size", "4"], "--size"),
     (["--fps", "fast"], "--fps: got 'fast'"),
@@ -56,57 +56,57 @@ EXTRACT = [
 ]
 
 
-def refused(words: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {f: f.stat().st_mtime_ns for f in here.rglob("*")}
-    assert main(words) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: ") and told.err.count("\n") == 1, told.err
-    assert message in told.err, told.err
-    assert {f: f.stat().st_mtime_ns for f in here.rglob("*")} == before
-    assert not (here.parent / "cache").exists()
+def check_rejected(args: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*")}
+    assert main(args) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
+    assert message in captured.err, captured.err
+    assert {f: f.stat().st_mtime_ns for f in folder.rglob("*")} == before
+    assert not (folder.parent / "cache").exists()
 
 
 @pytest.mark.parametrize(("model", "message"), MODELS)
-def test_detect_with_what_is_no_model(
-    model: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+def test_detect_with_invalid_model(
+    model: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(["detect", "clip.mkv", "--model", model, "--csv", "a.csv"], message, here, capsys)
+    check_rejected(["detect", "clip.mkv", "--model", model, "--csv", "a.csv"], message, folder, capsys)
 
 
 @pytest.mark.parametrize(("model", "message"), [*MODELS, ("study", "study.json: not a StudyRecord")])
-def test_robustness_of_what_is_no_model(
-    model: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+def test_robustness_of_invalid_model(
+    model: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = message.replace("no such weights (no weights beside run.json)", "no such weights")
-    refused(["robustness", model, "--out", "out"], message, here, capsys)
+    check_rejected(["robustness", model, "--out", "out"], message, folder, capsys)
 
 
-def test_robustness_cannot_be_written_into_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["robustness", "others.safetensors", "--out", "file"]
-    refused(words, "--out file: is a file", here, capsys)
+def test_robustness_cannot_be_written_into_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["robustness", "others.safetensors", "--out", "file"]
+    check_rejected(args, "--out file: is a file", folder, capsys)
 
 
-@pytest.mark.parametrize(("words", "message"), EXTRACT)
-def test_extract_with_flags_that_cannot_be(
-    words: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("args", "message"), EXTRACT)
+def test_extract_with_invalid_flags(
+    args: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usual = {"--backbone": NET, "--weights": "random", "--size": "32"}
-    usual.pop(words[0], None)
-    rest = [word for pair in usual.items() for word in pair]
-    refused(["features", "extract", "clip.mkv", "--out", "out", *rest, *words], message, here, capsys)
+    defaults = {"--backbone": NET, "--weights": "random", "--size": "32"}
+    defaults.pop(args[0], None)
+    rest = [arg for pair in defaults.items() for arg in pair]
+    check_rejected(["features", "extract", "clip.mkv", "--out", "out", *rest, *args], message, folder, capsys)
 
 
 @pytest.mark.parametrize(
     ("videos", "out", "message"),
     [
-        (["void"], "out", "void: no video there"),
-        (["clip.mkv", "study/../clip.mkv"], "out", "would share the feature file clip.npy"),
+        (["void"], "out", "void: contains no video"),
+        (["clip.mkv", "study/../clip.mkv"], "out", "would both be written to clip.npy"),
         (["clip.mkv"], "file", "--out file: cannot be written"),
     ],
 )
-def test_extract_what_and_where_it_cannot_be(
-    videos: list[str], out: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+def test_extract_with_invalid_paths(
+    videos: list[str], out: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["features", "extract", *videos, "--out", out, "--backbone", NET, "--weights", "random"]
-    refused([*words, "--size", "32"], message, here, capsys)
+    args = ["features", "extract", *videos, "--out", out, "--backbone", NET, "--weights", "random"]
+    check_rejected([*args, "--size", "32"], message, folder, capsys)

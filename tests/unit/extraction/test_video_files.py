@@ -21,12 +21,12 @@ from tal_bench.extraction.streams import complete
 from tal_bench.extraction.video_files import JOURNAL, MANIFEST, extract_files, find_videos
 from tal_bench.extraction.workers import map_items
 
-WORDS = ["--backbone", NET, "--weights", "random", "--size", "32"]
+ARGS = ["--backbone", NET, "--weights", "random", "--size", "32"]
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two good clips and everything that goes wrong."""
+    """Two valid clips, and files with every kind of defect."""
     folder = tmp_path_factory.mktemp("videos")
     for k, count in enumerate((40, 25)):
         write_clip(folder / f"good_{k}.mkv", noise_frames(count, seed=k), fps=25)
@@ -51,24 +51,24 @@ def manifest(out: Path) -> dict[str, dict[str, object]]:
     return videos
 
 
-def test_a_batch_goes_on_whatever_its_videos_are(
+def test_failed_videos_do_not_stop_the_others(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "features"
-    words = ["features", "extract", str(videos), "--out", str(out), *WORDS, "--jobs", "1"]
-    assert main(words) == 2
-    told = capsys.readouterr()
+    args = ["features", "extract", str(videos), "--out", str(out), *ARGS, "--jobs", "1"]
+    assert main(args) == 2
+    captured = capsys.readouterr()
     for line in (
         "empty.mp4: empty file, 0 bytes",
-        "text.mp4: not a video",
+        "text.mp4: not a readable video",
         "sound.mp4: no video stream, only audio",
         "three.mkv: 3 frames: shorter than a window of 6",
         "cut.mkv: ends after",
         "4 of 7 videos could not be used",
     ):
-        assert line in told.err
-    assert "Traceback" not in told.err
-    assert f"{out}: 3 videos" in told.out
+        assert line in captured.err
+    assert "Traceback" not in captured.err
+    assert f"{out}: 3 videos" in captured.out
     status = {name: record["status"] for name, record in manifest(out).items()}
     assert status == {
         "cut": "truncated",
@@ -90,7 +90,7 @@ def test_a_batch_goes_on_whatever_its_videos_are(
     assert sorted(p.name for p in out.iterdir()) == [".lock", FILE, "flow", MANIFEST, "rgb"]
 
 
-def test_finished_videos_are_not_done_again(videos: Path, tmp_path: Path, settings: Extraction) -> None:
+def test_finished_videos_are_skipped(videos: Path, tmp_path: Path, settings: Extraction) -> None:
     files = {"a": tmp_path / "a.mkv", "three": videos / "three.mkv"}
     write_clip(files["a"], noise_frames(20), fps=25)
     first = extract_files(files, tmp_path / "out", settings)
@@ -109,7 +109,7 @@ def test_finished_videos_are_not_done_again(videos: Path, tmp_path: Path, settin
 def test_other_settings_need_another_folder(videos: Path, tmp_path: Path, settings: Extraction) -> None:
     files = {"good": videos / "good_0.mkv"}
     extract_files(files, tmp_path, settings)
-    with pytest.raises(InputError, match=r"other settings: stride 4, now 8"):
+    with pytest.raises(InputError, match=r"other settings: stride was 4, now 8"):
         extract_files(files, tmp_path, settings.model_copy(update={"stride": 8}))
     (tmp_path / FILE).unlink()
     (tmp_path / MANIFEST).write_text("[]")
@@ -129,76 +129,74 @@ def test_the_journal_of_a_killed_process_is_read(videos: Path, tmp_path: Path, s
     assert not (tmp_path / JOURNAL).exists()
 
 
-def test_a_killed_extraction_goes_on_where_it_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_extraction_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for k in range(6):
         write_clip(tmp_path / f"v{k}.mkv", noise_frames(400, seed=k), fps=25)
     out = tmp_path / "out"
     files = [tmp_path / f"v{k}.mkv" for k in range(6)]
-    words = ["features", "extract", *map(str, files), "--out", str(out), *WORDS, "--jobs"]
-    process = start([*words, "2"], tmp_path)
+    args = ["features", "extract", *map(str, files), "--out", str(out), *ARGS, "--jobs"]
+    process = start([*args, "2"], tmp_path)
 
-    def ended() -> int:
+    def completed() -> int:
         return (out / JOURNAL).read_text().count("\n") if (out / JOURNAL).exists() else 0
 
-    wait_until(process, lambda: ended() >= 1)
-    below = workers(process)
+    wait_until(process, lambda: completed() >= 1)
+    children = workers(process)
     process.kill()
     finished(process)
-    assert not still_alive(below), "workers follow their parent"
+    assert not still_alive(children), "workers follow their parent"
     kept = [json.loads(line)["id"] for line in (out / JOURNAL).read_text().splitlines()]
     assert 1 <= len(kept) < 6
     written = {name: (out / "rgb" / f"{name}.npy").stat().st_mtime_ns for name in kept}
-    assert main([*words, "1"]) == 0
-    assert f"{len(kept)} of them before" in capsys.readouterr().out
+    assert main([*args, "1"]) == 0
+    assert f"{len(kept)} of them extracted earlier" in capsys.readouterr().out
     assert {name: (out / "rgb" / f"{name}.npy").stat().st_mtime_ns for name in kept} == written
     assert {r["status"] for r in manifest(out).values()} == {"ok"}
     assert len(manifest(out)) == len(list((out / "flow").iterdir())) == 6
     alone = tmp_path / "alone"
-    assert main(["features", "extract", str(tmp_path / f"{kept[0]}.mkv"), "--out", str(alone), *WORDS]) == 0
+    assert main(["features", "extract", str(tmp_path / f"{kept[0]}.mkv"), "--out", str(alone), *ARGS]) == 0
     for stream in ("rgb", "flow"):
         one, two = (np.load(folder / stream / f"{kept[0]}.npy") for folder in (alone, out))
         np.testing.assert_array_equal(one, two, err_msg="a worker's features are this process's")
 
 
 def work(item: int) -> int:
-    """Dies of 3, as a codec might."""
+    """Kill the process for item 3, as a crash in a codec would."""
     if item == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
-def test_a_process_that_dies_takes_nothing_with_it() -> None:
+def test_a_worker_that_dies_fails_only_its_item() -> None:
     results = list(map_items(work, [1, 3, 2], 2, lambda item: -item))
     assert sorted(results) == [-3, 1, 2]
 
 
-def test_what_cannot_be_written_ends_the_batch(
+def test_unwritable_features_stop_the_extraction(
     videos: Path, tmp_path: Path, settings: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
+    def no_space(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.np, "save", full)
+    monkeypatch.setattr(module.np, "save", no_space)
     with pytest.raises(InputError, match=r"good\.npy: cannot be written: No space left"):
         extract_files({"good": videos / "good_0.mkv"}, tmp_path, settings)
 
 
-def test_names_of_videos(tmp_path: Path) -> None:
+def test_ids_of_videos(tmp_path: Path) -> None:
     for name in ("b.mp4", "a.MKV", "notes.txt"):
         (tmp_path / name).touch()
     assert list(find_videos([tmp_path])) == ["a", "b"]
     assert list(find_videos([tmp_path / "notes.txt"])) == ["notes"], "what is named is taken"
-    with pytest.raises(InputError, match=r"would share the feature file a\.npy"):
+    with pytest.raises(InputError, match=r"would both be written to a\.npy"):
         find_videos([tmp_path / "a.MKV", tmp_path / "a.mp4"])
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="no video there"):
+    with pytest.raises(InputError, match="contains no video"):
         find_videos([tmp_path / "none"])
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--size", "5"], "--size: got '5'"),
         (["--size", "64x"], "--size: got '64x'"),
@@ -210,10 +208,10 @@ def test_names_of_videos(tmp_path: Path) -> None:
         (["--window", "1"], "flow is between 2 frames"),
     ],
 )
-def test_flags_that_cannot_be(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_flags(
+    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(["features", "extract", "v.mp4", "--out", str(out), *WORDS, *words]) == 2
+    assert main(["features", "extract", "v.mp4", "--out", str(out), *ARGS, *args]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()

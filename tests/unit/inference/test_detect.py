@@ -1,4 +1,4 @@
-"""Raw video in, detections out."""
+"""Detection of actions in video files."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return folder
 
 
-def test_three_lines_of_python(model: Path, clips: Path) -> None:
-    found = detect([clips], model)
-    assert list(found.table.columns) == ["video", "start", "end", "label", "score"]
-    assert set(found.table["video"]) == {"clip_0", "clip_1"}
-    assert set(found.table["label"]) <= set(CLASSES)
-    for name, part in found.table.groupby("video"):
+def test_python_interface(model: Path, clips: Path) -> None:
+    result = detect([clips], model)
+    assert list(result.table.columns) == ["video", "start", "end", "label", "score"]
+    assert set(result.table["video"]) == {"clip_0", "clip_1"}
+    assert set(result.table["label"]) <= set(CLASSES)
+    for name, part in result.table.groupby("video"):
         assert (part["start"] <= part["end"]).all()
-        assert part["end"].max() <= found.videos[str(name)].duration
+        assert part["end"].max() <= result.videos[str(name)].duration
         assert part["score"].is_monotonic_decreasing
-    best = found.table["score"].max()
-    assert len(detect([clips], model, threshold=best).table) < len(found.table)
+    best = result.table["score"].max()
+    assert len(detect([clips], model, threshold=best).table) < len(result.table)
     nothing = detect([clips / "clip_1.mkv"], model, threshold=1.0)
     assert nothing.table.empty
     assert nothing.json() == {"results": {"clip_1": []}}
@@ -82,7 +82,7 @@ def test_the_command(model: Path, clips: Path, tmp_path: Path, capsys: pytest.Ca
     truth = {"segment": [0.5, 1.5], "label": "run"}
     database = {"clip_0": {"subset": "test", "duration": 3.6, "annotations": [truth]}}
     (tmp_path / "gt.json").write_text(json.dumps({"database": database}))
-    words = ["detect", str(clips), str(tmp_path / "empty.mp4"), "--model", str(model), "--threshold", "0"]
+    args = ["detect", str(clips), str(tmp_path / "empty.mp4"), "--model", str(model), "--threshold", "0"]
     csv, picture = tmp_path / "found.csv", tmp_path / "found.png"
     more = [
         "--json",
@@ -93,26 +93,26 @@ def test_the_command(model: Path, clips: Path, tmp_path: Path, capsys: pytest.Ca
         "--ground-truth",
         str(tmp_path / "gt.json"),
     ]
-    assert main([*words, *more]) == 2
-    told = capsys.readouterr()
-    assert "empty.mp4: empty file, 0 bytes" in told.err
-    assert told.err.splitlines()[-1].endswith("1 of 3 videos could not be used")
-    results = json.loads(told.out)["results"]
+    assert main([*args, *more]) == 2
+    captured = capsys.readouterr()
+    assert "empty.mp4: empty file, 0 bytes" in captured.err
+    assert captured.err.splitlines()[-1].endswith("1 of 3 videos could not be used")
+    results = json.loads(captured.out)["results"]
     assert list(results) == ["clip_0", "clip_1"]
     assert set(results["clip_0"][0]) == {"segment", "label", "score"}
-    (tmp_path / "found.json").write_text(told.out)
+    (tmp_path / "found.json").write_text(captured.out)
     as_json, as_csv = (read_detections(tmp_path / f"found.{kind}") for kind in ("json", "csv"))
     order = ["video", "score", "start", "end", "label"]
     pd.testing.assert_frame_equal(*(t.sort_values(order, ignore_index=True) for t in (as_json, as_csv)))
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert main([*words[:1], str(clips), *words[3:]]) == 0
+    assert main([*args[:1], str(clips), *args[3:]]) == 0
     shown = capsys.readouterr().out
     assert "clip_1" in shown
     assert "[bold]throw" in shown
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--picture", "a.gif"], "--picture: got 'a.gif'"),
         (["--ground-truth", "gt.json"], "--ground-truth: is shown only in a figure"),
@@ -120,22 +120,22 @@ def test_the_command(model: Path, clips: Path, tmp_path: Path, capsys: pytest.Ca
         (["--threshold", "2"], "--threshold"),
     ],
 )
-def test_flags_that_cannot_be(
-    words: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_flags(
+    args: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["detect", "v.mp4", "--model", str(model), *words]) == 2
+    assert main(["detect", "v.mp4", "--model", str(model), *args]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_features_of_others_cannot_be_made(tmp_path: Path) -> None:
+def test_models_without_extraction_settings_are_rejected(tmp_path: Path) -> None:
     spec = detector_spec(get_model(NAME), dataset(tmp_path, max_length=64, size="small"), 3)
     card = ModelCard(name="i3d", program="actionformer", detector=spec)
     save_model(get_model(NAME).build(spec), tmp_path / "i3d.safetensors", card)
-    with pytest.raises(InputError, match=r"nobody knows how to make its features \(actionformer\)"):
+    with pytest.raises(InputError, match=r"has no extraction settings for its features \(actionformer\)"):
         detect([tmp_path / "v.mp4"], tmp_path / "i3d.safetensors")
 
 
-def test_the_picture_shows_the_best_labels_and_all_of_the_truth() -> None:
+def test_picture_shows_the_best_labels_and_all_ground_truth() -> None:
     rows = [(k, k + 1.0, f"label {k}", 0.9 - 0.05 * k) for k in range(12)]
     detections = pd.DataFrame(rows, columns=["start", "end", "label", "score"])
     truth = pd.DataFrame([(1.0, 2.0, "label 11"), (2.0, 3.0, "missed")], columns=["start", "end", "label"])

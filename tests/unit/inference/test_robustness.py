@@ -1,4 +1,4 @@
-"""Robustness of trained models: its arithmetic, its tables, and the command on small data."""
+"""Robustness of trained models: statistics, tables, and the command on small data."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ DRAWS = 40
 
 def scores(row: str, seed: int, clean: float, *under: float, noise: float = 0.02) -> RunScores:
     random = np.random.default_rng([seed, len(row)])
-    luck = random.normal(0.0, noise, DRAWS)
+    spread = random.normal(0.0, noise, DRAWS)
 
     def drawn(value: float) -> np.ndarray:
-        return np.concatenate([[value], value + luck])
+        return np.concatenate([[value], value + spread])
 
     return RunScores(row, seed, drawn(clean), dict(zip(VERSIONS, map(drawn, under), strict=True)))
 
@@ -63,7 +63,7 @@ def test_means_are_over_versions_and_then_over_corruptions() -> None:
     assert line("none", "fog", 2).map == pytest.approx(20.0)
 
 
-def test_differences_are_of_drops_and_paired() -> None:
+def test_differences_are_paired() -> None:
     fog = line("both", "fog")
     assert fog.drop_difference is not None and fog.map_difference is not None
     assert fog.drop_difference.estimate == pytest.approx(fog.drop - line("none", "fog").drop)
@@ -74,7 +74,7 @@ def test_differences_are_of_drops_and_paired() -> None:
     assert line("none", "fog").drop_difference is None
 
 
-def test_rows_without_anything_in_common() -> None:
+def test_rows_without_common_seeds() -> None:
     runs = [scores("none", 0, 0.4, 0.3, 0.2, 0.4), scores("both", 1, 0.5, 0.4, 0.3, 0.5)]
     assert all(x.map_difference is None for x in robustness(runs, against="none", videos=9))
     assert all(x.map_difference is None for x in lines(videos=1)), "one video has no spread"
@@ -86,7 +86,7 @@ def test_rows_without_anything_in_common() -> None:
         robustness([runs[0], other], against=None, videos=9)
 
 
-def test_nothing_found_has_no_relative_drop() -> None:
+def test_relative_drop_of_zero_map_is_nan() -> None:
     assert np.isnan(relative_drop(np.array([0.0]), np.array([0.0])))[0]
     assert relative_drop(np.array([0.5]), np.array([0.4]))[0] == pytest.approx(0.2)
     (first, *_) = robustness([scores("none", 0, 0.0, 0.0, 0.0, 0.0, noise=0)], against=None, videos=9)
@@ -107,7 +107,7 @@ def outcome() -> Robustness:
     )
 
 
-def test_the_files_of_a_report(outcome: Robustness, tmp_path: Path) -> None:
+def test_report_files(outcome: Robustness, tmp_path: Path) -> None:
     files = write_robustness(outcome, tmp_path)
     assert {f.name for f in files} == {f"robustness{end}" for end in (".md", ".csv", ".json", ".png", ".svg")}
     again = {f.name: f.read_bytes() for f in write_robustness(outcome, tmp_path)}
@@ -121,14 +121,14 @@ def test_the_files_of_a_report(outcome: Robustness, tmp_path: Path) -> None:
     assert "Robustness (feature level)" in (tmp_path / "robustness.svg").read_text()
 
 
-def test_a_sentence_for_every_row_that_is_compared(outcome: Robustness) -> None:
+def test_findings_have_a_sentence_per_row(outcome: Robustness) -> None:
     (sentence,) = findings(outcome)
     assert sentence.startswith("`both` against `none`, relative drop: −")
     assert sentence.endswith("loses less.")
 
 
 def save(folder: Path, spec: DatasetSpec, name: str) -> Path:
-    """An untrained model of a dataset's, as training would leave it."""
+    """Save an untrained model for a dataset, with the card that training writes."""
     detector = detector_spec(get_model(MODEL), spec, 2)
     torch.manual_seed(0)
     card = ModelCard(
@@ -145,8 +145,8 @@ def save(folder: Path, spec: DatasetSpec, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips, features that this program made of them, annotations, and a model."""
+def study_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four clips, their extracted features, annotations, and a model."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "videos").mkdir()
     database = {}
@@ -160,8 +160,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "annotations": [{"segment": list(at), "label": label} for at, label in actions],
         }
     (folder / "annotations.json").write_text(json.dumps({"database": database}))
-    words = ["features", "extract", str(folder / "videos"), "--out", str(folder / "features"), "--jobs", "1"]
-    assert main([*words, "--backbone", NET, "--weights", "random", "--size", "32"]) == 0
+    args = ["features", "extract", str(folder / "videos"), "--out", str(folder / "features"), "--jobs", "1"]
+    assert main([*args, "--backbone", NET, "--weights", "random", "--size", "32"]) == 0
     spec = with_fingerprint(
         DatasetSpec(
             name="clips",
@@ -188,40 +188,40 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-FEW = ["--jobs", "1", "--severity", "3", "--share", "0.1", "--json"]
+ONE_VERSION = ["--jobs", "1", "--severity", "3", "--share", "0.1", "--json"]
 
 
-def test_models_of_videos_are_tested_on_corrupted_pixels(
-    world: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_pixels_are_corrupted_if_videos_are_available(
+    study_data: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = ["robustness", str(world / "net.safetensors"), *FEW, "--corruption", "black-frame"]
-    assert main([*words, "--corruption", "brightness", "--out", str(out)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["level"] == "pixels"
-    (run,) = told["runs"]
+    args = ["robustness", str(study_data / "net.safetensors"), *ONE_VERSION, "--corruption", "black-frame"]
+    assert main([*args, "--corruption", "brightness", "--out", str(out)]) == 0
+    captured = json.loads(capsys.readouterr().out)
+    assert captured["level"] == "pixels"
+    (run,) = captured["runs"]
     assert [v["corruption"] for v in run["versions"]] == ["black-frame", "brightness"]
     assert (out / "robustness.png").read_bytes().startswith(b"\x89PNG")
     made = {f: f.stat().st_mtime_ns for f in cache.rglob("*") if f.is_file()}
     assert len([f for f in made if f.suffix == ".npz"]) == 2 * 2, "test videos, the stream that is read"
-    assert main([*words, "--corruption", "brightness"]) == 0
-    assert json.loads(capsys.readouterr().out)["runs"] == told["runs"]
+    assert main([*args, "--corruption", "brightness"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == captured["runs"]
     assert {f: f.stat().st_mtime_ns for f in cache.rglob("*") if f.is_file()} == made, "nothing is done again"
 
 
-def test_two_models_are_two_rows(world: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(world / "net.safetensors", world / "other.safetensors")
-    models = [str(world / f"{name}.safetensors") for name in ("net", "other")]
-    assert main(["robustness", *models, *FEW, "--corruption", "occlusion"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [run["row"] for run in told["runs"]] == ["net net", "net other"]
-    assert told["against"] == "net net"
-    assert told["findings"] == [
+def test_two_models_are_two_rows(study_data: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(study_data / "net.safetensors", study_data / "other.safetensors")
+    models = [str(study_data / f"{name}.safetensors") for name in ("net", "other")]
+    assert main(["robustness", *models, *ONE_VERSION, "--corruption", "occlusion"]) == 0
+    captured = json.loads(capsys.readouterr().out)
+    assert [run["row"] for run in captured["runs"]] == ["net net", "net other"]
+    assert captured["against"] == "net net"
+    assert captured["findings"] == [
         "net other against `net net`, relative drop: 0.0 [0.0, 0.0] points, no clear difference."
     ]
 
 
-def test_models_of_features_are_tested_on_corrupted_features(
+def test_features_are_corrupted_without_videos(
     dataset_file: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = with_fingerprint(read_dataset_file(dataset_file))
@@ -234,7 +234,7 @@ def test_models_of_features_are_tested_on_corrupted_features(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--corruption", "fog"], "unknown corruption 'fog'"),
         (
@@ -243,37 +243,37 @@ def test_models_of_features_are_tested_on_corrupted_features(
         ),
         (["--severity", "7"], "--severity: got 7 (give 1 to 3)"),
         (["--share", "0"], "--share: got 0"),
-        (["--row", "none"], "--row: rows are a study's"),
-        (["--against", "none"], "--against: no row 'none' (there are net)"),
+        (["--row", "none"], "--row: only studies have rows"),
+        (["--against", "none"], "--against: no row 'none' (choose from net)"),
         (["--dataset", "sprits"], "unknown dataset 'sprits'"),
     ],
 )
-def test_flags_that_cannot_be(
-    words: list[str], message: str, world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_flags(
+    args: list[str], message: str, study_data: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["robustness", str(world / "net.safetensors"), "--jobs", "1", *words]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and message in told.err, told.err
-    assert not told.out and not cache.exists()
+    assert main(["robustness", str(study_data / "net.safetensors"), "--jobs", "1", *args]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and message in captured.err, captured.err
+    assert not captured.out and not cache.exists()
 
 
-def test_data_that_has_changed_or_gone(
-    world: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_changed_or_missing_data(
+    study_data: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(world, copy)
-    words = ["robustness", str(world / "net.safetensors"), *FEW]
-    (world / "videos").rename(world / "away")
+    shutil.copytree(study_data, copy)
+    args = ["robustness", str(study_data / "net.safetensors"), *ONE_VERSION]
+    (study_data / "videos").rename(study_data / "away")
     try:
-        assert main(words) == 2
-        assert "no such video any more, and 1 others" in capsys.readouterr().err
+        assert main(args) == 2
+        assert "the video file is missing, and 1 others" in capsys.readouterr().err
     finally:
-        (world / "away").rename(world / "videos")
-    text = (world / "annotations.json").read_text()
-    (world / "annotations.json").write_text(text.replace("1.6", "1.7"))
+        (study_data / "away").rename(study_data / "videos")
+    text = (study_data / "annotations.json").read_text()
+    (study_data / "annotations.json").write_text(text.replace("1.6", "1.7"))
     try:
-        assert main(words) == 2
+        assert main(args) == 2
         assert "has changed: fingerprint" in capsys.readouterr().err
     finally:
-        (world / "annotations.json").write_text(text)
+        (study_data / "annotations.json").write_text(text)
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""External scores of videos, and the protocols by which runs are judged."""
+"""External scores of videos, and the metrics of runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_scores_are_read_in_the_order_of_the_classes(tmp_path: Path, value: Any)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("{", "not valid JSON"),
         ([], "no scores of videos"),
@@ -65,9 +65,9 @@ def test_scores_are_read_in_the_order_of_the_classes(tmp_path: Path, value: Any)
         ({"v": {"jump": 1}}, "video 'v': no scores of 2 classes"),
     ],
 )
-def test_bad_scores_are_one_line(tmp_path: Path, value: Any, said: str) -> None:
+def test_invalid_scores_are_rejected(tmp_path: Path, value: Any, message: str) -> None:
     path = written(tmp_path, value)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_scores(path, CLASSES)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -100,7 +100,7 @@ FOUND = pd.DataFrame(
 )
 
 
-def test_the_protocol_is_the_datasets() -> None:
+def test_ap_method_of_the_dataset() -> None:
     spec = tiny_spec()
     one = average_precision(spec, FOUND, TRUTH, ["v", "w"])
     other = average_precision(spec.model_copy(update={"ap_method": "thumos"}), FOUND, TRUTH, ["v", "w"])
@@ -109,7 +109,7 @@ def test_the_protocol_is_the_datasets() -> None:
     assert one.average != other.average
 
 
-def test_recall_is_reported_where_the_dataset_asks() -> None:
+def test_recall_is_computed_if_configured() -> None:
     assert recalls(tiny_spec(), FOUND, TRUTH, ["v", "w"]) == {}
     spec = tiny_spec().model_copy(update={"recall": (1, 5), "tiou": (0.5, 0.8)})
     found = recalls(spec, FOUND, TRUTH, ["v", "w"])
@@ -118,10 +118,10 @@ def test_recall_is_reported_where_the_dataset_asks() -> None:
     assert set(found) == {f"recall_{k}x_{at}" for k in (1, 5) for at in ("0.50", "0.80", "avg")}
 
 
-def test_the_protocol_in_words() -> None:
+def test_description_of_the_metrics() -> None:
     spec = tiny_spec()
     assert described(spec) == "ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test"
     changes = {"ap_method": "thumos", "exclude": ("a", "b"), "tiou": (0.5, 0.75, 0.95), "folds": 5, "fold": 1}
-    told = described(spec.model_copy(update=changes))
-    assert told == "original THUMOS'14 AP, tIoU 0.5, 0.75, 0.95, on fold 2 of 5, without a, b"
+    text = described(spec.model_copy(update=changes))
+    assert text == "original THUMOS'14 AP, tIoU 0.5, 0.75, 0.95, on fold 2 of 5, without a, b"
     assert "external scores (best 2)" in described(spec.model_copy(update={"scores": Path("x.json")}))

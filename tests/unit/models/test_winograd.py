@@ -17,7 +17,7 @@ from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.models.ops.winograd import WinogradConv3
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
-from tal_bench.profiling.macs import PRODUCTS, counting
+from tal_bench.profiling.macs import PRODUCTS, flop_counter
 
 
 def library(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,7 +91,7 @@ def test_a_published_detector_answers_as_with_direct_sums(name: str) -> None:
 
 def test_operations_are_counted_as_the_definition_says() -> None:
     x, weight, bias = tensors(1, winograd.LONG, winograd.WIDE, winograd.WIDE, torch.float32)
-    with counting() as counter:
+    with flop_counter() as counter:
         dense_conv3(x, weight, bias)
     assert (
         counter.get_total_flops() == 2 * 3 * winograd.LONG * winograd.WIDE**2 - 4 * winograd.WIDE**2

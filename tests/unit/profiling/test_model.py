@@ -17,7 +17,7 @@ from tal_bench.errors import InputError
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
 from tal_bench.models.registry import Model, detector_spec, get_model
-from tal_bench.profiling import video_minute as room
+from tal_bench.profiling import video_minute as module
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.profiling.latency import measure_latency
 from tal_bench.profiling.macs import count_macs
@@ -36,7 +36,7 @@ from tal_bench.types import Batch, DetectorOutput
 
 CPU = torch.device("cpu")
 
-PUBLISHED = {  # weights, GMACs at 2048 channels x 2304 steps, as counted by fvcore on the original programs
+PUBLISHED = {  # parameters, GMACs at 2048 channels x 2304 steps, counted by fvcore on the original programs
     "actionformer": (29251612, 45.250),
     "conv": (30468124, 45.584),
     "conv-dw": (13223452, 25.250),
@@ -46,8 +46,8 @@ PUBLISHED = {  # weights, GMACs at 2048 channels x 2304 steps, as counted by fvc
 }
 
 
-class Place:
-    """A stand-in for the engine's device."""
+class FakeDevice:
+    """CPU device without preparation."""
 
     torch = CPU
     precision = "fp32"
@@ -84,7 +84,7 @@ def small(name: str) -> tuple[Model, DetectorSpec]:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_models_cost_what_was_published(name: str) -> None:
+def test_cost_of_published_models(name: str) -> None:
     model = get_model(name)
     params, macs = count(model, detector_spec(model, dataset(size="full"), 20), 2304)
     assert params == PUBLISHED[name][0]
@@ -132,13 +132,13 @@ def test_macs_are_counted_once() -> None:
     assert macs == T * (4 * 8 * 3 + 8 * 3 + 8 * 100)
 
 
-def test_what_training_alone_needs_is_no_parameter() -> None:
+def test_parameters_used_only_in_training_are_not_counted() -> None:
     toy = Toy().eval()
     used = sum(p.numel() for layer in (toy.conv, toy.depthwise, toy.norm) for p in layer.parameters())
     assert inference_parameters(toy, random_batch(TOY, 16)) == used
 
 
-def test_modules_that_need_numbers_are_counted_on_the_cpu() -> None:
+def test_modules_that_need_real_values_are_counted_on_the_cpu() -> None:
     plain = Model("toy", "conv", "primary", build=lambda _: Toy())
     needy = Model("toy", "conv", "primary", build=lambda _: Toy(needs_numbers=True))
     assert count(plain, TOY, 16) == count(needy, TOY, 16)
@@ -152,7 +152,7 @@ def test_operations_grow_linearly_with_time(name: str) -> None:
     assert two == pytest.approx(2 * one, rel=0.002)
 
 
-def test_latency_is_a_median_of_what_was_timed() -> None:
+def test_latency_is_the_median_of_the_timed_calls() -> None:
     calls: list[float] = []
 
     def call() -> None:
@@ -165,7 +165,7 @@ def test_latency_is_a_median_of_what_was_timed() -> None:
     assert measure_latency(lambda: time.sleep(0.01), warmup=0, runs=99, seconds=0.0).runs == 5
 
 
-def test_peak_is_of_what_lives_at_once() -> None:
+def test_peak_of_live_tensors() -> None:
     n = 100_000
     x = torch.zeros(n)
 
@@ -175,12 +175,12 @@ def test_peak_is_of_what_lives_at_once() -> None:
             y = y + 1  # old and new live together, older ones are gone
         return y
 
-    def hoard() -> list[Tensor]:
+    def keep_all() -> list[Tensor]:
         return [x + k for k in range(5)]
 
     for steps in (1, 6):
         assert peak_allocation(partial(chain, steps), CPU) == pytest.approx(8 * n, rel=0.01)
-    assert peak_allocation(hoard, CPU) == pytest.approx(20 * n, rel=0.01)
+    assert peak_allocation(keep_all, CPU) == pytest.approx(20 * n, rel=0.01)
     assert peak_allocation(lambda: x.add_(1), CPU) < 0.01 * n
 
 
@@ -202,28 +202,28 @@ def test_shared_storage_counts_once() -> None:
 
 def test_profile_record_is_complete_and_keyed_by_conditions() -> None:
     model, spec = small("conv-dw-hallucinated")
-    record = profile_model(model, spec, frames=64, device=Place(), threads=1)
+    record = profile_model(model, spec, frames=64, device=FakeDevice(), threads=1)
     weights = sum(p.numel() for p in Detector(spec).parameters())
     assert record.params == weights and record.frames == 64 and record.threads == 1
     assert record.latency_ms["median"] > 0 and record.latency_ms["iqr"] >= 0
     least = 4 * (weights + 64 * (1024 + 2048)) / 1e6  # weights, input, and the input with the hallucination
     assert least < record.peak_memory_mb < 3 * least
     assert record.minute == {} and record.minute_alternatives == {}
-    key = partial(cost_key, model, device=Place())
+    key = partial(cost_key, model, device=FakeDevice())
     assert record.key == key(spec, frames=64, threads=1)
     wider = spec.model_copy(update={"width": 128})
     assert len({record.key, key(spec, frames=32, threads=1), key(spec, frames=64, threads=2),
                 key(wider, frames=64, threads=1)}) == 4  # fmt: skip
 
 
-def test_key_knows_the_build_function_and_not_the_name() -> None:
-    key = partial(cost_key, architecture=TOY, frames=64, device=Place(), threads=1)
+def test_key_depends_on_the_build_function_and_not_on_the_name() -> None:
+    key = partial(cost_key, architecture=TOY, frames=64, device=FakeDevice(), threads=1)
     one, renamed = (Model(n, "conv", "primary") for n in ("a", "b"))
     assert key(one) == key(renamed) != key(Model("a", "conv", "primary", build=lambda _: Toy()))
     assert key(Model("c", "conv", "primary", build=partial(Detector))) == key(one)
 
 
-def test_detector_minute_runs_padded_and_decodes_every_step() -> None:
+def test_detector_is_measured_with_padding_and_decoding() -> None:
     model, spec = small("conv-primary")
     seen: list[tuple[int, int]] = []
 
@@ -231,10 +231,10 @@ def test_detector_minute_runs_padded_and_decodes_every_step() -> None:
         seen.append((output.mask[0].shape[1], int(output.mask[0].sum())))
         return decode(output, videos, DecodeSpec())
 
-    seconds = detector_seconds_per_minute(model.build(spec), spec, decoder, steps=40, device=Place())
+    seconds = detector_seconds_per_minute(model.build(spec), spec, decoder, steps=40, device=FakeDevice())
     assert seconds > 0 and set(seen) == {(64, 40)}
     seen.clear()
-    detector_seconds_per_minute(model.build(spec), spec, decoder, steps=230, device=Place())
+    detector_seconds_per_minute(model.build(spec), spec, decoder, steps=230, device=FakeDevice())
     divisor = pyramid_divisor(spec)
     assert set(seen) == {(-(-230 // divisor) * divisor, 230)} != {(230, 230)}
 
@@ -251,7 +251,7 @@ EXTRACTION = {"decode": 1.0, "flow": 2.0, "flow_tvl1": 50.0, "backbone/rgb": 4.0
         ("conv-dw-hallucinated-ta", {"decode": 1, "backbone": 4, "detector": 0.5}, {}),
     ],
 )
-def test_models_pay_for_what_they_read(
+def test_cost_depends_on_the_modalities_read(
     name: str, minute: dict[str, float], alternatives: dict[str, float]
 ) -> None:
     spec = small(name)[1]
@@ -266,7 +266,7 @@ def test_missing_steps_are_named() -> None:
     minute_of_video(small("conv-primary")[1], lacking, 0.5)
 
 
-def test_features_alone_have_no_extraction_cost() -> None:
+def test_datasets_of_features_have_no_extraction_cost() -> None:
     def named(name: str) -> DatasetSpec:
         return dataset().model_copy(update={"name": name})
 
@@ -274,7 +274,7 @@ def test_features_alone_have_no_extraction_cost() -> None:
     assert extraction_seconds(named("mine")) == {}
 
 
-def test_a_datasets_own_work_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minute_work_of_a_dataset_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     entry = replace(
         datasets.get("thumos14"),
@@ -300,5 +300,5 @@ def test_steps_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     class File:
         videos = tuple(Video(fps) for fps in (10.0, 20.0, 90.0))
 
-    monkeypatch.setattr(room, "read_annotations", lambda path: File())
+    monkeypatch.setattr(module, "read_annotations", lambda path: File())
     assert steps_per_minute(dataset(fps=None)) == 600

@@ -1,4 +1,4 @@
-"""What a minute of video costs, from the file to the segments."""
+"""Cost of a minute of video, from the file to the detections."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tal_bench.config.extraction import FILE
 from tal_bench.errors import DataError
 from tal_bench.extraction.decoding import VideoReader
 from tal_bench.extraction.streams import complete
-from tal_bench.profiling import pipeline as minute
-from tal_bench.profiling.extraction import made_up_video
-from tal_bench.profiling.pipeline import Pipeline, PipelineCost, measure, share_least
+from tal_bench.profiling import pipeline as module
+from tal_bench.profiling.extraction import synthetic_video
+from tal_bench.profiling.pipeline import Pipeline, PipelineCost, measure, share_fastest_steps
 from tal_bench.profiling.video_minute import extraction_seconds, stream_seconds
 from tal_bench.report.profile.pipeline_figure import stacked_bars
 
@@ -26,7 +26,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "a.mkv", noise_frames(60, size=64), fps=25)
 
 
-def test_rgb_alone_pays_for_no_flow(clip: Path) -> None:
+def test_rgb_models_have_no_flow_cost(clip: Path) -> None:
     both = complete(extraction(size=(64, 64)))
     student, teacher = (
         measure(Pipeline(name, both, frames=64, classes=3, video=clip))
@@ -44,7 +44,7 @@ def test_rgb_alone_pays_for_no_flow(clip: Path) -> None:
     assert teacher.flow_share == pytest.approx(teacher.seconds["flow"] / teacher.total)
 
 
-def test_the_same_work_has_one_price() -> None:
+def test_identical_steps_get_the_same_time() -> None:
     both = extraction(size=(64, 64))
     pipelines = [
         Pipeline("student", both),
@@ -60,21 +60,21 @@ def test_the_same_work_has_one_price() -> None:
             "teacher", "64x64", "tvl1", NET, {"backbone/rgb": 3.0, "flow": 9.0}, 10.0, 0.75, 1.0, total=12.0
         ),
     ]
-    student, dis, tvl1 = share_least(pipelines, costs)
+    student, dis, tvl1 = share_fastest_steps(pipelines, costs)
     assert student.seconds == {"decode": 1.0, "backbone/rgb": 3.0}
     assert (student.total, student.frames_per_second) == (4.0, 15.0)
     assert dis.seconds == {"decode": 1.0, "flow": 1.0}
     assert tvl1 == costs[2]
 
 
-def test_tvl1_is_the_dear_one(clip: Path) -> None:
+def test_tvl1_is_slower_than_dis(clip: Path) -> None:
     both = complete(extraction(size=(64, 64))).only_flow()
     dis, tvl1 = (stream_seconds(both.with_flow(name), clip)["flow"] for name in ("dis", "tvl1"))
     assert tvl1 > 10 * dis
 
 
-def test_features_of_our_making_have_a_cost(tmp_path: Path, clip: Path) -> None:
-    from test_video_weights import dataset
+def test_extracted_features_have_a_cost(tmp_path: Path, clip: Path) -> None:
+    from test_backbone_weights import dataset
 
     data = dataset(tmp_path)
     assert extraction_seconds(data) == {}
@@ -90,8 +90,8 @@ def test_a_video_must_be_long_enough(tmp_path: Path) -> None:
         stream_seconds(complete(extraction()), short)
 
 
-def test_made_up_clips_are_of_the_size() -> None:
-    with made_up_video(32, 8, 1.0) as path:
+def test_synthetic_video_has_the_requested_size() -> None:
+    with synthetic_video(32, 8, 1.0) as path:
         frames = list(VideoReader(path))
     assert len(frames) == 8
     assert frames[0].shape == (32, 32, 3)
@@ -101,12 +101,12 @@ def test_the_command(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        minute, "measure_pipelines", lambda pipelines, progress: [measure(p) for p in pipelines]
+        module, "measure_pipelines", lambda pipelines, progress: [measure(p) for p in pipelines]
     )
-    words = ["profile", "conv-primary-small", "conv-small", "--video", str(clip), "--size", "32,48x32"]
-    words += ["--backbone", NET, "--flow", "dis,farneback", "--frames", "64", "--device", "cpu"]
+    args = ["profile", "conv-primary-small", "conv-small", "--video", str(clip), "--size", "32,48x32"]
+    args += ["--backbone", NET, "--flow", "dis,farneback", "--frames", "64", "--device", "cpu"]
     picture = tmp_path / "a.png"
-    assert main([*words, "--json", "--picture", str(picture)]) == 0
+    assert main([*args, "--json", "--picture", str(picture)]) == 0
     records = json.loads(capsys.readouterr().out)
     shown = [(r["name"], r["size"], r["flow"]) for r in records]
     assert shown == [
@@ -115,12 +115,12 @@ def test_the_command(
         for name, flow in (("conv-primary-small", ""), ("conv-small", "dis"), ("conv-small", "farneback"))
     ]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert main([*words[:3], *words[3:5], "--size", "32", *words[7:]]) == 0
+    assert main([*args[:3], *args[3:5], "--size", "32", *args[7:]]) == 0
     assert "conv-primary-small" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--flow", "dsi"], "--flow: got 'dsi'"),
         (["--size", "big"], "--size: got 'big'"),
@@ -128,8 +128,8 @@ def test_the_command(
         (["conv-primry"], "unknown model 'conv-primry'"),
     ],
 )
-def test_flags_that_cannot_be(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "--minute", "--size", "32", "--backbone", NET, *words]) == 2
+def test_invalid_flags(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "--minute", "--size", "32", "--backbone", NET, *args]) == 2
     assert message in capsys.readouterr().err
 
 

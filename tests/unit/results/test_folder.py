@@ -17,7 +17,7 @@ from tal_bench.errors import DataError, DiskFullError
 from tal_bench.results.checksums import seal, unseal
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult
-from tal_bench.studies.run import Job, recall, run
+from tal_bench.studies.run import Job, load_result, run
 from tal_bench.system import files as results
 from tal_bench.system.files import write_atomically
 
@@ -55,24 +55,24 @@ def test_a_damaged_record_or_file_is_done_again(
 ) -> None:
     folder, result = kept
     job = Job(result.spec, folder.path)
-    assert recall(job) == result
+    assert load_result(job) == result
     for suffix in (".safetensors", ".json"):
         file = folder.run_file(result.hash, suffix)
         whole = file.read_bytes()
         file.write_bytes(whole.replace(b"10.0", b"90.0").replace(b"weights", b"weighty"))
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert recall(job) is None
+            assert load_result(job) is None
         assert f"{result.hash}{suffix} is damaged" in caplog.text
         assert "done again" in caplog.text
         file.write_bytes(whole)
-    assert recall(job) == result
+    assert load_result(job) == result
 
 
 def test_weights_that_were_removed_are_no_damage(kept: tuple[StudyFolder, RunResult]) -> None:
     folder, result = kept
     folder.run_file(result.hash, ".safetensors").unlink()
-    assert recall(Job(result.spec, folder.path)) == result
+    assert load_result(Job(result.spec, folder.path)) == result
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Specs, results and contexts of studies that never train."""
+"""Specs, results, plans and executors of studies that never train."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 from tiny import FAST, tiny_spec
 
-from tal_bench.config import Budget, RunSpec
+from tal_bench.config import Budget, RunSpec, StudySpec
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult
-from tal_bench.studies.run import Job
-from tal_bench.studies.run_specs import Context
+from tal_bench.studies.plan import make_plan
+from tal_bench.studies.protocol import Protocol
+from tal_bench.studies.run import Job, JobFactory
+from tal_bench.studies.run_specs import RunSpecs
 
 
 def run_spec(model: str = "conv-dw-hallucinated", folder: Path = Path(), **changes: Any) -> RunSpec:
@@ -30,19 +32,19 @@ def result_of(spec: RunSpec, status: Any = "finished", score: float = 10.0) -> R
     return RunResult(hash=spec.hash, spec=spec, status=status, metrics=metrics, error=error)
 
 
-def context(folder: Path, **changes: Any) -> Context:
+def run_specs(**changes: Any) -> RunSpecs:
     value: dict[str, Any] = {
         "dataset": tiny_spec(),
         "classes": 3,
-        "student": "conv-dw-hallucinated",
-        "teacher": "actionformer",
         "budget": Budget(trials=1, seeds=2),
-        "seed": 0,
-        "folder": folder,
-        "device": "cpu",
         "precision": "fp32",
     }
-    return Context(**{**value, **changes})
+    return RunSpecs(**{**value, **changes})
+
+
+def protocol(spec: StudySpec, folder: Path, **changes: Any) -> Protocol:
+    """The protocol of a study on ten small videos; changes are those of `run_specs`."""
+    return Protocol(make_plan(spec, run_specs(**changes)), JobFactory(folder, "cpu"))
 
 
 Behaviour = Callable[[Job], RunResult]

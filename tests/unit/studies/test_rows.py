@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_parts import FakeExecutor, RecordingCallback, context, result_of
+from study_parts import FakeExecutor, RecordingCallback, protocol, result_of, run_specs
 from tiny import tiny_spec
 
 from tal_bench.config import Budget, RunSpec, StudySpec
@@ -14,32 +14,31 @@ from tal_bench.distill.variants import TeacherRef, variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model
 from tal_bench.results.records import RowRecord
-from tal_bench.studies.rows import (
-    FACTORIAL,
-    check_names,
-    chosen_rows,
-    expected_runs,
-    plan_rows,
-    without_branch,
-)
+from tal_bench.studies.definition import check_names
+from tal_bench.studies.plan import make_plan
+from tal_bench.studies.rows import FACTORIAL, chosen_rows, without_branch
 from tal_bench.studies.run import Job
-from tal_bench.studies.run_specs import TUNING_SEED, Context, teacher_model
-from tal_bench.studies.scheduler import drive
+from tal_bench.studies.run_specs import TUNING_SEED
+from tal_bench.studies.scheduler import run_rows
 
 LAVISH = Budget(trials=3, seeds=2, generation=2, paired_teachers=True, teacher_lr=(0.5, 1.0))
 
 
 def played(
-    spec: StudySpec, given: Context, workers: int = 1
+    spec: StudySpec, folder: Path, workers: int = 1, **changes: Any
 ) -> tuple[dict[str, RowRecord], list[RunSpec], RecordingCallback]:
-    """Rows, runs in the order of their computation, and what was heard."""
+    """Rows, runs in the order of their computation, and the calls of the callback."""
 
     def play(job: Job) -> Any:
         return result_of(job.spec, score=10 * job.spec.train.lr)
 
-    stage, heard = FakeExecutor(play), RecordingCallback()
-    rows = drive(plan_rows(spec, given)[1], stage, lambda: workers, heard)
-    return rows, [job.spec for job in stage.jobs], heard
+    executor, callback = FakeExecutor(play), RecordingCallback()
+    rows = run_rows(protocol(spec, folder, **changes).rows(), executor, lambda: workers, callback)
+    return rows, [job.spec for job in executor.jobs], callback
+
+
+def names_of(spec: StudySpec, **changes: Any) -> list[str]:
+    return [row.name for row in make_plan(spec, run_specs(**changes)).rows]
 
 
 def study(*names: str, **changes: Any) -> StudySpec:
@@ -62,7 +61,7 @@ def test_the_baseline_is_always_there() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"student": "actionformer"}, "reads privileged modalities"),
+        ({"student": "actionformer"}, "student: .actionformer. reads privileged modalities"),
         ({"student": "conv-dw-halucinated"}, "did you mean"),
         ({"teacher": "actionfromer"}, "did you mean"),
         ({"references": ("nothing",)}, "unknown model"),
@@ -73,10 +72,10 @@ def test_unknown_names_are_refused(changes: dict[str, Any], said: str) -> None:
         check_names(study("both", **changes))
 
 
-def test_rows_of_the_main_comparison(tmp_path: Path) -> None:
-    order, _ = plan_rows(study("both"), context(tmp_path))
+def test_rows_of_the_main_comparison() -> None:
+    order = names_of(study("both"))
     assert order == ["actionformer", "conv", "conv-dw-primary", "none", "both"]
-    order, _ = plan_rows(study("all", references=("actionformer-privileged",)), context(tmp_path))
+    order = names_of(study("all", references=("actionformer-privileged",)))
     assert order[-6:] == list(FACTORIAL)
     labelled = order[:-6]
     assert set(labelled) == {
@@ -97,13 +96,13 @@ def test_rows_of_the_main_comparison(tmp_path: Path) -> None:
         (TeacherRef("conv", "primary"), "conv-primary"),
     ],
 )
-def test_teachers_follow_student_and_teacher(ref: TeacherRef, name: str, tmp_path: Path) -> None:
-    assert teacher_model(ref, context(tmp_path)) == name
+def test_teachers_follow_student_and_teacher(ref: TeacherRef, name: str) -> None:
+    assert run_specs().teacher_of(ref, "conv-dw-hallucinated", "actionformer") == name
 
 
-def test_teachers_follow_temporal_attention_and_size(tmp_path: Path) -> None:
-    given = context(tmp_path, student="conv-hallucinated-ta-small")
-    assert teacher_model(TeacherRef("student", "all"), given) == "conv-ta-small"
+def test_teachers_follow_temporal_attention_and_size() -> None:
+    ref, student = TeacherRef("student", "all"), "conv-hallucinated-ta-small"
+    assert run_specs().teacher_of(ref, student, "actionformer") == "conv-ta-small"
 
 
 def test_counterpart_without_the_branch() -> None:
@@ -115,23 +114,24 @@ def test_counterpart_without_the_branch() -> None:
 @pytest.mark.parametrize("budget", [Budget(trials=1, seeds=1), Budget(trials=5, seeds=3), LAVISH])
 @pytest.mark.parametrize("names", [("none",), ("self",), ("both",), ("all", "c2ms-both")])
 def test_the_progress_bar_ends_where_it_says(tmp_path: Path, budget: Budget, names: tuple[str, ...]) -> None:
-    given = context(tmp_path, budget=budget)
     spec = study(*names, references=("actionformer-privileged",))
-    _, _, heard = played(spec, given)
-    assert len(heard.calls) == expected_runs(spec, given)
+    _, computed, callback = played(spec, tmp_path, budget=budget)
+    plan = make_plan(spec, run_specs(budget=budget))
+    assert len(callback.calls) == plan.results
+    assert len(computed) <= len(plan.runs)
 
 
 def test_rows_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     spec = study("all")
-    alone, one, _ = played(spec, context(tmp_path / "1", budget=LAVISH), 1)
-    together, many, _ = played(spec, context(tmp_path / "2", budget=LAVISH), 5)
+    alone, one, _ = played(spec, tmp_path / "1", 1, budget=LAVISH)
+    together, many, _ = played(spec, tmp_path / "2", 5, budget=LAVISH)
     assert alone == together
     assert {r.hash for r in one} == {r.hash for r in many}
     assert len(one) == len({r.hash for r in one}), "nothing is computed twice"
 
 
 def test_rows_differ_in_teachers_and_terms_alone(tmp_path: Path) -> None:
-    rows, computed, _ = played(study("all"), context(tmp_path, budget=Budget(trials=2, seeds=2)))
+    rows, computed, _ = played(study("all"), tmp_path, budget=Budget(trials=2, seeds=2))
     by_hash = {r.hash: r for r in computed}
     base = [by_hash[h] for h in rows["none"].finals]
     for name in FACTORIAL:
@@ -149,20 +149,20 @@ def test_rows_differ_in_teachers_and_terms_alone(tmp_path: Path) -> None:
 
 
 def test_the_first_trial_has_the_default_settings(tmp_path: Path) -> None:
-    rows, computed, _ = played(study("both"), context(tmp_path))
+    rows, computed, _ = played(study("both"), tmp_path)
     by_hash = {r.hash: r for r in computed}
     (spec,) = (by_hash[h] for h in rows["both"].trials)
     assert spec.distill is not None
     both = variants.get("both")
     assert {t.name: t.weight for t in spec.distill.terms} == {t.name: t.weight for t in both.terms}
     assert (spec.distill.soft_weight, spec.distill.temperature) == (both.soft_weight, both.temperature)
-    assert spec.train == context(tmp_path).schedule(spec.model)
+    assert spec.train == run_specs().schedule(spec.model)
 
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_who_teaches_whom(tmp_path: Path, paired: bool) -> None:
     budget = Budget(trials=1, seeds=2, paired_teachers=paired)
-    rows, computed, _ = played(study("both"), context(tmp_path, budget=budget))
+    rows, computed, _ = played(study("both"), tmp_path, budget=budget)
     by_hash = {r.hash: r for r in computed}
     for hash_, seed in zip(rows["both"].finals, (0, 1), strict=True):
         distill = by_hash[hash_].distill
@@ -181,29 +181,28 @@ def test_who_teaches_whom(tmp_path: Path, paired: bool) -> None:
 def test_teachers_take_the_best_of_the_budgets_rates(tmp_path: Path) -> None:
     """The played score grows with the rate, so the largest wins, for the row and for its students."""
     budget = Budget(trials=1, seeds=1, teacher_lr=(0.5, 1.0, 2.0))
-    given = context(tmp_path, budget=budget)
-    rows, computed, _ = played(study("both"), given)
+    rows, computed, _ = played(study("both"), tmp_path, budget=budget)
     by_hash = {r.hash: r for r in computed}
     assert rows["actionformer"].settings == {"lr": 2.0}
     assert by_hash[rows["actionformer"].finals[0]].train.lr == pytest.approx(
-        2 * given.schedule("actionformer").lr
+        2 * run_specs().schedule("actionformer").lr
     )
     distill = by_hash[rows["both"].finals[0]].distill
     assert distill is not None
     assert distill.teachers["modal"].run == rows["actionformer"].finals[0]
 
 
-def test_budgets_shorten_the_schedule(tmp_path: Path) -> None:
-    recipe = context(tmp_path).schedule("conv")
+def test_budgets_shorten_the_schedule() -> None:
+    recipe = run_specs().schedule("conv")
     for epochs in (1, 2, 5):
-        schedule = context(tmp_path, budget=Budget(epochs=epochs)).schedule("conv")
+        schedule = run_specs(budget=Budget(epochs=epochs)).schedule("conv")
         assert schedule.total_epochs == epochs
         assert schedule.epochs >= 1
         assert schedule.warmup_epochs <= recipe.warmup_epochs
 
 
 def test_modalities_are_shown_by_their_own_names(tmp_path: Path) -> None:
-    rows, _, _ = played(study("both"), context(tmp_path))
+    rows, _, _ = played(study("both"), tmp_path)
     assert rows["actionformer"].modalities == "rgb + flow"
     assert rows["both"].modalities == "rgb"
     assert {get_model(rows[name].model).is_student for name in ("none", "both")} == {True}
@@ -218,14 +217,14 @@ def test_modalities_are_shown_by_their_own_names(tmp_path: Path) -> None:
     ],
 )
 def test_students_that_cannot_learn_from_a_teacher_are_refused_at_once(
-    tmp_path: Path, student: str, variant: str, said: str
+    student: str, variant: str, said: str
 ) -> None:
     dataset = tiny_spec().model_copy(update={"size": "full"})
     with pytest.raises(InputError, match=said):
-        plan_rows(study(variant), context(tmp_path, student=student, dataset=dataset))
+        names_of(study(variant, student=student), dataset=dataset)
 
 
 @pytest.mark.parametrize("variant", ["self", "cross-structure"])
-def test_students_without_a_branch_learn_from_teachers_that_see_no_more(tmp_path: Path, variant: str) -> None:
-    order, _ = plan_rows(study(variant), context(tmp_path, student="conv-dw-primary"))
+def test_students_without_a_branch_learn_from_teachers_that_see_no_more(variant: str) -> None:
+    order = names_of(study(variant, student="conv-dw-primary"))
     assert order[-2:] == ["none", variant]

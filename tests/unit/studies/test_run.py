@@ -24,7 +24,7 @@ from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.results.folder import StudyFolder
 from tal_bench.studies import run as runs
-from tal_bench.studies.run import Job, _networks, recall, run
+from tal_bench.studies.run import Job, _networks, load_result, run
 from tal_bench.training import step
 
 STUDENT = "conv-dw-hallucinated"
@@ -55,14 +55,14 @@ def taught(dataset: DatasetSpec, teacher: RunSpec, **changes: Any) -> RunSpec:
 
 def test_a_run_leaves_result_weights_and_detections(dataset: DatasetSpec, tmp_path: Path) -> None:
     job = Job(spec_of(dataset), tmp_path)
-    assert recall(job) is None
+    assert load_result(job) is None
     result = run(job)
     assert (result.status, result.error, result.hash) == ("finished", None, job.spec.hash)
     assert set(result.metrics) == {"map_0.30", "map_0.40", "map_0.50", "map_0.60", "map_0.70", "map_avg"}
     grid = [v for k, v in result.metrics.items() if k != "map_avg"]
     assert result.metrics["map_avg"] == pytest.approx(float(np.mean(grid)))
     assert np.mean(list(result.per_class.values())) == pytest.approx(result.metrics["map_avg"])
-    assert recall(job) == result
+    assert load_result(job) == result
     assert {f.name for f in (tmp_path / "runs").iterdir()} == {
         f"{result.hash}{suffix}" for suffix in (".json", ".safetensors", ".detections.json")
     }
@@ -163,7 +163,7 @@ def test_a_student_of_a_failed_teacher_fails_and_says_why(
         patched.setattr(runs, "train", broken)
         failed = run(Job(teacher, tmp_path))
     assert (failed.status, failed.error) == ("failed", "FloatingPointError: no good")
-    assert recall(Job(teacher, tmp_path)) is None, "it is tried again"
+    assert load_result(Job(teacher, tmp_path)) is None, "it is tried again"
     student = run(Job(taught(dataset, teacher), tmp_path))
     assert student.status == "failed"
     assert student.error == "its teacher conv failed: FloatingPointError: no good"
@@ -206,7 +206,7 @@ def test_a_hopeless_trial_is_pruned(dataset: DatasetSpec, tmp_path: Path) -> Non
     assert result.status == "pruned"
     assert len(result.history) < 4
     assert all(r.validation_map is not None for r in result.history)
-    assert recall(Job(spec, tmp_path)) == result
+    assert load_result(Job(spec, tmp_path)) == result
 
 
 def test_interrupted_runs_leave_no_result(
@@ -219,4 +219,4 @@ def test_interrupted_runs_leave_no_result(
     job = Job(spec_of(dataset), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run(job)
-    assert recall(job) is None
+    assert load_result(job) is None

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_parts import FakeExecutor, RecordingCallback, context, result_of, run_spec
+from study_parts import FakeExecutor, RecordingCallback, protocol, result_of, run_spec
 
+from tal_bench.config import StudySpec
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
 from tal_bench.execution.executors import InProcessPool
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
-from tal_bench.studies.protocol import StudentRow, student_row
+from tal_bench.studies.protocol import RowSteps
 from tal_bench.studies.run import Job
-from tal_bench.studies.scheduler import Plan, drive
+from tal_bench.studies.scheduler import run_rows
 from tal_bench.system.worker_pool import WorkerLostError
 
 
@@ -25,7 +26,7 @@ def job(folder: Path, seed: int) -> Job:
     return Job(run_spec(seed=seed), folder)
 
 
-def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> Plan:
+def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> RowSteps:
     hashes: list[str] = []
     for seeds in steps:
         jobs = [job(folder, seed) for seed in seeds]
@@ -39,7 +40,7 @@ def plan(folder: Path, *steps: Sequence[int], name: str = "row") -> Plan:
 def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
     stage, heard = FakeExecutor(), RecordingCallback()
     plans = [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))]
-    rows = drive(plans, stage, lambda: 1, heard)
+    rows = run_rows(plans, stage, lambda: 1, heard)
     assert [j.spec.seed for j in stage.jobs] == [1, 2, 3, 4]
     assert rows.keys() == {"a", "b"}
     assert heard.calls == [
@@ -52,7 +53,7 @@ def test_plans_interleave_and_the_first_goes_before(tmp_path: Path) -> None:
 
 def test_workers_are_kept_busy_with_what_comes_later(tmp_path: Path) -> None:
     stage = FakeExecutor()
-    drive(
+    run_rows(
         [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3], [4]))],
         stage,
         lambda: 2,
@@ -66,7 +67,7 @@ def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
         stage, heard = FakeExecutor(), RecordingCallback()
         folder = tmp_path / str(workers)
         plans = [("a", plan(folder, [1, 2])), ("b", plan(folder, [2, 1], [3])), ("c", plan(folder, [3], [1]))]
-        rows = drive(plans, stage, lambda n=workers: n, heard)  # type: ignore[misc]
+        rows = run_rows(plans, stage, lambda n=workers: n, heard)  # type: ignore[misc]
         assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3]
         assert len(rows) == 3
         assert {(row, seed) for row, seed, _, _ in heard.calls} == {
@@ -77,30 +78,30 @@ def test_a_run_that_two_plans_ask_for_is_done_once(tmp_path: Path) -> None:
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
     stage, heard = FakeExecutor(), RecordingCallback()
-    drive([("a", plan(tmp_path, [1, 1], [1]))], stage, lambda: 2, heard)
+    run_rows([("a", plan(tmp_path, [1, 1], [1]))], stage, lambda: 2, heard)
     assert len(stage.jobs) == 1
     assert len(heard.calls) == 1
 
 
 def test_results_on_disk_are_not_computed_again(tmp_path: Path) -> None:
     first, second = FakeExecutor(), FakeExecutor()
-    rows = drive([("a", plan(tmp_path, [1], [2]))], first, lambda: 1, RecordingCallback())
+    rows = run_rows([("a", plan(tmp_path, [1], [2]))], first, lambda: 1, RecordingCallback())
     heard = RecordingCallback()
-    assert drive([("a", plan(tmp_path, [1], [2]))], second, lambda: 1, heard) == rows
+    assert run_rows([("a", plan(tmp_path, [1], [2]))], second, lambda: 1, heard) == rows
     assert not second.jobs
     assert [fresh for *_, fresh in heard.calls] == [False, False]
 
 
 def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None:
     status = {1: "pruned", 2: "failed"}
-    drive(
+    run_rows(
         [("a", plan(tmp_path, [1, 2]))],
         FakeExecutor(lambda j: result_of(j.spec, status[j.spec.seed])),
         lambda: 1,
         RecordingCallback(),
     )
     again, heard = FakeExecutor(), RecordingCallback()
-    drive([("a", plan(tmp_path, [1, 2]))], again, lambda: 1, heard)
+    run_rows([("a", plan(tmp_path, [1, 2]))], again, lambda: 1, heard)
     assert [j.spec.seed for j in again.jobs] == [2]
     assert ("a", 2, "finished", True) in heard.calls
 
@@ -108,7 +109,7 @@ def test_pruned_trials_are_not_repeated_and_failures_are(tmp_path: Path) -> None
 def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
     stage = FakeExecutor(lambda j: result_of(j.spec, "failed" if j.spec.seed == 1 else "finished"))
     heard = RecordingCallback()
-    rows = drive([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, lambda: 1, heard)
+    rows = run_rows([("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [1, 3]))], stage, lambda: 1, heard)
     assert rows.keys() == {"a", "b"}
     assert sorted(j.spec.seed for j in stage.jobs) == [1, 2, 3], "a failure is not repeated within a study"
     assert ("a", 1, "failed", True) in heard.calls
@@ -117,8 +118,8 @@ def test_a_failing_run_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None
 @pytest.mark.parametrize("variant", ["both", "self", "c2ms-both"])
 def test_a_student_row_survives_failing_teachers(tmp_path: Path, variant: str) -> None:
     stage = FakeExecutor(lambda j: result_of(j.spec, "failed"))
-    asked = StudentRow(variant, variants.get(variant), context(tmp_path))
-    row = drive([(variant, student_row(asked))], stage, lambda: 2, RecordingCallback())[variant]
+    steps = protocol(StudySpec(name="x", variants=(variant,), baseline=False), tmp_path).rows()
+    row = run_rows(steps, stage, lambda: 2, RecordingCallback())[variant]
     assert len(row.finals) == 2
     assert row.settings == variants.get(variant).defaults()
 
@@ -128,7 +129,7 @@ def test_bad_input_ends_the_study_and_says_why(tmp_path: Path) -> None:
         raise InputError("is broken", where="features.npy")
 
     with pytest.raises(InputError, match="is broken"):
-        drive([("a", plan(tmp_path, [1]))], FakeExecutor(play), lambda: 1, RecordingCallback())
+        run_rows([("a", plan(tmp_path, [1]))], FakeExecutor(play), lambda: 1, RecordingCallback())
 
 
 def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> 
         return result_of(asked.spec)
 
     heard = RecordingCallback()
-    rows = drive([("a", plan(tmp_path, [1], [2]))], FakeExecutor(play), lambda: 1, heard)
+    rows = run_rows([("a", plan(tmp_path, [1], [2]))], FakeExecutor(play), lambda: 1, heard)
     assert heard.calls == [("a", 1, "failed", True), ("a", 2, "finished", True)]
     kept = StudyFolder(tmp_path).read_run(rows["a"].finals[0])
     assert kept is not None
@@ -159,7 +160,7 @@ def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
                     waiting.set_result(result_of(asked.spec))
             return future
 
-    drive([("a", plan(tmp_path, [1, 2]))], Slow(), lambda: next(there), RecordingCallback())
+    run_rows([("a", plan(tmp_path, [1, 2]))], Slow(), lambda: next(there), RecordingCallback())
 
 
 @pytest.mark.parametrize("place", ["executor", "listener"])
@@ -171,7 +172,7 @@ def test_ctrl_c_goes_through(tmp_path: Path, place: str, monkeypatch: pytest.Mon
     executor: Executor = FakeExecutor() if place == "listener" else InProcessPool()
     monkeypatch.setattr("tal_bench.studies.scheduler.run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drive([("a", plan(tmp_path, [1]))], executor, lambda: 1, heard)
+        run_rows([("a", plan(tmp_path, [1]))], executor, lambda: 1, heard)
 
 
 def test_in_process_errors_are_in_the_future() -> None:

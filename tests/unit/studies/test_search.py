@@ -10,15 +10,15 @@ import pytest
 from fake_study import write_fake_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study_parts import FakeExecutor, RecordingCallback, context, result_of, run_spec
+from study_parts import FakeExecutor, RecordingCallback, protocol, result_of, run_spec, run_specs
 
 from tal_bench.config import Budget, Range, RowSpec, StudySpec, parse_spec
 from tal_bench.errors import InputError
 from tal_bench.results.records import RunResult, SearchRecord
 from tal_bench.studies.earlier_study import warm_start
-from tal_bench.studies.rows import expected_runs, plan_members, plan_rows, student_rows
+from tal_bench.studies.plan import StudentRow, make_plan
 from tal_bench.studies.run import Job
-from tal_bench.studies.scheduler import drive
+from tal_bench.studies.scheduler import run_rows
 from tal_bench.tuning.pruning import judge
 from tal_bench.tuning.search import Trial, Tuning, converged, front, propose
 
@@ -29,6 +29,10 @@ SPACE = {
 }
 DEFAULTS = {"lr": 1.0, "student/width": 48.0, "temperature": 2.0}
 TWO = ("map", "gmacs")
+
+
+def student_rows(spec: StudySpec) -> tuple[StudentRow, ...]:
+    return make_plan(spec, run_specs()).student_rows
 
 
 def trial(settings_: dict[str, float], score: float, gmacs: float = 1.0, status: str = "finished") -> Trial:
@@ -129,14 +133,14 @@ def spec(**changes: Any) -> StudySpec:
     return parse_spec(StudySpec, value, where="test")
 
 
-def test_rows_change_what_they_say(tmp_path: Path) -> None:
+def test_rows_change_what_they_say() -> None:
     rows = (
         RowSpec(variant="both", name="no stem", without=("stem",)),
         RowSpec(variant="both", name="alone", shares={"modal": 1.0, "structure": 0.0}, without=("stem",)),
         RowSpec(variant="both-single", name="from tridet", teacher="tridet"),
         RowSpec(variant="none", grid={"student/width": (16, 32), "lr": (1, 2)}),
     )
-    found = {row.name: row for row in student_rows(spec(variants=(), rows=rows), context(tmp_path))}
+    found = {row.name: row for row in student_rows(spec(variants=(), rows=rows))}
     assert list(found) == ["none", "no stem", "alone", "from tridet"] + [
         f"none width={w} lr={r}" for w in (16, 32) for r in (1, 2)
     ]
@@ -146,12 +150,12 @@ def test_rows_change_what_they_say(tmp_path: Path) -> None:
         "hallucination",
     }
     assert set(found["alone"].variant.teachers) == {"modal"}, "a teacher that says nothing is not trained"
-    assert found["from tridet"].context.teacher == "tridet"
+    assert found["from tridet"].teachers == {"both": "tridet"}
     assert found["none width=16 lr=2"].space == {}, "nothing is left to tune"
     assert found["none width=16 lr=2"].trials == 0
-    assert student_rows(spec(variants=("no stem",), rows=rows, baseline=False), context(tmp_path))[
-        0
-    ].name == ("no stem")
+    assert [row.name for row in student_rows(spec(variants=("no stem",), rows=rows, baseline=False))] == [
+        "no stem"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,9 +168,9 @@ def test_rows_change_what_they_say(tmp_path: Path) -> None:
         ({"variant": "none", "settings": {"temperature": 2}}, "unknown setting 'temperature'"),
     ],
 )
-def test_rows_that_cannot_be_are_refused(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+def test_rows_that_cannot_be_are_refused(row: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        student_rows(spec(variants=(), rows=(row,)), context(tmp_path))
+        student_rows(spec(variants=(), rows=(row,)))
 
 
 @pytest.mark.parametrize(
@@ -189,18 +193,16 @@ def played(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any
     def play(job: Job) -> RunResult:
         return result_of(job.spec, score=job.spec.detector.width + job.spec.train.lr)
 
-    tuning = Tuning(
-        given_.objective, given_.sampler, given_.pruner, given_.search, given_.patience, given_.start
-    )
-    shared = context(folder, budget=given_.spending.model_copy(update={"seeds": 2}), tuning=tuning)
-    stage, heard = FakeExecutor(play), RecordingCallback()
-    rows = drive(plan_rows(given_, shared)[1], stage, lambda: workers, heard)
-    before = len(heard.calls)
-    assert before == expected_runs(given_, shared)
-    members, plans = plan_members(given_, shared, rows)
-    for search, names in members.items():
-        rows[search] = rows[search].model_copy(update={"members": tuple(names)})
-    return rows | drive(plans, stage, lambda: workers, heard), stage.jobs, before
+    played_ = protocol(given_, folder, budget=given_.spending.model_copy(update={"seeds": 2}))
+    executor, callback = FakeExecutor(play), RecordingCallback()
+    rows = run_rows(played_.rows(), executor, lambda: workers, callback)
+    before = len(callback.calls)
+    assert before == played_.plan.results
+    fronts = played_.front_rows(rows)
+    for search, members in fronts.items():
+        rows[search] = rows[search].model_copy(update={"members": tuple(name for name, _ in members)})
+    steps = [member for members in fronts.values() for member in members]
+    return rows | run_rows(steps, executor, lambda: workers, callback), executor.jobs, before
 
 
 def test_a_front_becomes_rows_whatever_the_workers(tmp_path: Path) -> None:
@@ -234,27 +236,20 @@ def test_patience_ends_a_search_alike_for_all_workers(tmp_path: Path) -> None:
 
 
 def _ended(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any], int, int]:
-    tuning = Tuning(search=given_.search, patience=given_.patience)
-    shared = context(folder, budget=given_.spending, tuning=tuning)
-    stage = FakeExecutor(lambda job: result_of(job.spec, score=-abs(job.spec.train.lr)))
-    return (
-        drive(plan_rows(given_, shared)[1], stage, lambda: workers, RecordingCallback()),
-        len(stage.jobs),
-        0,
-    )
+    executor = FakeExecutor(lambda job: result_of(job.spec, score=-abs(job.spec.train.lr)))
+    rows = protocol(given_, folder, budget=given_.spending).rows()
+    return run_rows(rows, executor, lambda: workers, RecordingCallback()), len(executor.jobs), 0
 
 
 def test_time_that_is_over_begins_nothing_and_the_next_call_goes_on(tmp_path: Path) -> None:
     given_ = spec(variants=("both",))
-    shared = context(tmp_path, budget=Budget(trials=2, seeds=1))
+    two = protocol(given_, tmp_path, budget=Budget(trials=2, seeds=1))
     stage = FakeExecutor()
-    rows = drive(
-        plan_rows(given_, shared)[1], stage, lambda: 2, RecordingCallback(), stop=lambda: len(stage.jobs) >= 3
-    )
+    rows = run_rows(two.rows(), stage, lambda: 2, RecordingCallback(), stop=lambda: len(stage.jobs) >= 3)
     assert len(stage.jobs) in (3, 4)
     assert "both" not in rows
     again = FakeExecutor()
-    rows = drive(plan_rows(given_, shared)[1], again, lambda: 2, RecordingCallback())
+    rows = run_rows(two.rows(), again, lambda: 2, RecordingCallback())
     assert "both" in rows
     assert not {j.spec.hash for j in again.jobs} & {j.spec.hash for j in stage.jobs}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from study_parts import context, run_spec
+from study_parts import protocol, run_spec, run_specs
 from tiny import Streams, tiny_spec
 
 from tal_bench.config import DetectorSpec, StudySpec, parse_spec, weights_path
@@ -15,9 +15,8 @@ from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import FeatureGrid, ModelCard, load_model, save_model
 from tal_bench.models.detector import Detector
-from tal_bench.studies.imported_teacher import ImportedTeacher, bring, check_teaches
-from tal_bench.studies.rows import expected_runs, plan_rows
-from tal_bench.studies.run_specs import Context, teacher_model
+from tal_bench.studies.imported_teacher import ImportedTeacher, check_teaches, import_teacher
+from tal_bench.studies.plan import make_plan
 
 CLASSES = ("jump", "run", "throw")
 ACC_GYRO: Streams = {"acc": ("primary", 8), "gyro": ("privileged", 6)}
@@ -41,9 +40,12 @@ def write(folder: Path, **changes: Any) -> Path:
     return folder / "af.safetensors"
 
 
+STUDENT = "conv-dw-hallucinated"
+
+
 def fitted(folder: Path, streams: Streams | None = None, **changes: Any) -> ImportedTeacher:
     dataset = tiny_spec(streams) if streams else tiny_spec()
-    return bring(write(folder, **changes), dataset, CLASSES)
+    return import_teacher(write(folder, **changes), dataset, CLASSES)
 
 
 def test_its_row_says_where_it_comes_from(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_it_takes_the_streams_that_are_as_wide(
     offered = set(streams or {"rgb", "flow"})
     assert set(brought.card.detector.reads) <= offered
     net, _ = load_model(brought.file)
-    brought.keep(tmp_path / "runs" / "x.safetensors", "x")
+    brought.save(tmp_path / "runs" / "x.safetensors", "x")
     kept, card = load_model(tmp_path / "runs" / "x.safetensors")
     assert (card.run, card.detector) == ("x", brought.card.detector)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), kept.parameters(), strict=True))
@@ -89,7 +91,7 @@ def test_it_takes_the_streams_that_are_as_wide(
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"classes": 4}, "it knows 4 classes, dataset 'tiny' has 3"),
+        ({"classes": 4}, "it has 4 classes, dataset 'tiny' has 3"),
         ({"classes_named": ("run", "jump", "throw")}, "in another order: 'run' for 'jump'"),
         (
             {"primary": {"rgb": 1024}, "privileged": {"flow": 1024}},
@@ -109,51 +111,55 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     features = FeatureGrid(stride=4, window=16)
     brought = fitted(tmp_path, primary={"a": 7}, privileged={"b": 7}, max_length=576, features=features)
     names, length, grid = brought.notes
-    assert "a 7 + b 7 is rgb 8 + flow 6 here" in names
+    assert "a 7 + b 7 are rgb 8 + flow 6 here" in names
     assert "576 steps" in length
     assert "every 4 frames of 16" in grid
     assert "every 5 of 10" in grid
 
 
-def given(folder: Path, brought: ImportedTeacher, **changes: Any) -> Context:
-    return context(folder, brought=brought, teacher=brought.name, **changes)
+def names_of(brought: ImportedTeacher, variant: str) -> list[str]:
+    spec = StudySpec(name="x", variants=(variant,), teacher=brought.name)
+    return [row.name for row in make_plan(spec, run_specs(imported=brought)).rows]
 
 
 def test_it_stands_where_a_variant_wants_what_it_reads(tmp_path: Path) -> None:
     brought = fitted(tmp_path)
-    about = given(tmp_path, brought)
+    about = run_specs(imported=brought)
     modal = variants.get("both").teachers["modal"]
-    assert teacher_model(modal, about) == brought.name
+    assert about.teacher_of(modal, STUDENT, brought.name) == brought.name
     primary = next(iter(variants.get("cross-structure").teachers.values()))
-    assert teacher_model(primary, about) == "actionformer-primary"
+    assert about.teacher_of(primary, STUDENT, brought.name) == "actionformer-primary"
 
 
 def test_it_is_tested_once_and_never_trained(tmp_path: Path) -> None:
     brought = fitted(tmp_path)
-    about = given(tmp_path, brought)
-    runs = {about.run(brought.name, p, s, {"lr": 2.0}).hash for p in ("tuning", "final") for s in (0, 1)}
+    about = run_specs(imported=brought)
+    runs = {
+        about.on_labels(brought.name, p, s, {"lr": 2.0}).hash for p in ("tuning", "final") for s in (0, 1)
+    }
     assert len(runs) == 1
-    spec = about.run(brought.name, "tuning", 5, {})
+    spec = about.on_labels(brought.name, "tuning", 5, {})
     assert (spec.weights, spec.phase, spec.seed) == (brought.weights, "final", 0)
     assert spec.hash != spec.model_copy(update={"weights": "0" * 16}).hash
     assert spec.hash != spec.model_copy(update={"weights": None}).hash
-    study = StudySpec(name="x", variants=("both",))
-    names, plans = plan_rows(study, about)
+    study = StudySpec(name="x", variants=("both",), teacher=brought.name)
+    given = protocol(study, tmp_path, imported=brought)
+    names = [row.name for row in given.plan.rows]
     assert names[0] != names[1]
     assert brought.name in names
     assert "actionformer" not in names
-    (job,) = next(dict(plans)[brought.name])
+    (job,) = next(dict(given.rows())[brought.name])
     assert job.spec == spec
-    fewer = expected_runs(study, about)
-    assert fewer < expected_runs(study, context(tmp_path))
+    trained = protocol(study.model_copy(update={"teacher": "actionformer"}), tmp_path)
+    assert given.plan.results < trained.plan.results
 
 
 def test_a_teacher_that_no_row_wants_is_refused(tmp_path: Path) -> None:
     brought = fitted(tmp_path, primary={"rgb": 8}, privileged={}, inputs="all")
-    names, _ = plan_rows(StudySpec(name="x", variants=("both",)), given(tmp_path, brought))
-    with pytest.raises(InputError, match="stands for teachers that read primary"):
+    names = names_of(brought, "both")
+    with pytest.raises(InputError, match="replaces teachers that read primary"):
         check_teaches(brought, names)
-    names, _ = plan_rows(StudySpec(name="x", variants=("cross-structure",)), given(tmp_path, brought))
+    names = names_of(brought, "cross-structure")
     check_teaches(brought, names)
 
 

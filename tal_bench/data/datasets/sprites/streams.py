@@ -18,15 +18,15 @@ BATCH = 48
 """Steps that the networks take at once; another number changes features in their last digits."""
 
 
-def sights(settings: SpritesSettings) -> dict[str, SnippetSampler]:
-    """What each stream's network is shown."""
+def samplers(settings: SpritesSettings) -> dict[str, SnippetSampler]:
+    """Return the snippet sampler of each stream."""
     return {"rgb": Differences(settings.stride, settings.net_size), "flow": StepFlow(settings.stride)}
 
 
 def network_streams(settings: SpritesSettings) -> dict[str, Stream]:
     """The shipped networks with what they are shown; their vectors, without a projection."""
     nets = load_networks()
-    return {name: Stream(sight, nets[name]) for name, sight in sights(settings).items()}
+    return {name: Stream(sampler, nets[name]) for name, sampler in samplers(settings).items()}
 
 
 def extraction_of(settings: SpritesSettings, projections: Mapping[str, Pca]) -> Extraction:
