@@ -2,14 +2,14 @@
 
 The public interface; each name is imported on first use:
 
-    ablate          run a study: train, tune and test every row, write its tables
-    dry_run         what `ablate` would do: rows, runs, how many are on disk
+    ablate          run a study: tune, train and test every row, write its tables
+    dry_run         report what `ablate` would do: rows, runs, how many are on disk
     train_one       train and test one model
-    score_checkpoint  test a file of weights on a dataset
-    detect          segments of actions in video files
-    load_runs       one pandas row per run of a study or of an MLflow experiment
-    load_model      a network from a file of weights
-    collect         a study's rows with means, intervals and costs
+    score_checkpoint  test a weights file on a dataset
+    detect          detect action segments in video files
+    load_runs       read the runs of a study or an MLflow experiment into a pandas table
+    load_model      load a network from a weights file
+    collect         read a study's rows with means, intervals and costs
     write_report    write a study's page, tables and figures
 """
 
@@ -19,7 +19,7 @@ import importlib
 import os
 from typing import Any
 
-# torch reads this once: tensors of 2 MB or more then get large pages, which saves a tenth of a bf16 step
+# read once by torch: large pages for tensors of 2 MB or more, which saves a tenth of a bf16 training step
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {
@@ -34,7 +34,7 @@ _PUBLIC = {
     "collect": "tal_bench.report.study.collect",
     "write_report": "tal_bench.report.study.write",
 }
-"""Name to the module that defines it."""
+"""Module that defines each public name."""
 
 __all__ = list(_PUBLIC)
 

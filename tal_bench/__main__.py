@@ -1,4 +1,4 @@
-"""`python -m tal_bench` is `tal-bench`."""
+"""Entry point of `python -m tal_bench`, the same command as `tal-bench`."""
 
 import sys
 

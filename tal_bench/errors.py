@@ -1,15 +1,15 @@
-"""Errors for the person: what is wrong, where, and the way out, on one line."""
+"""Errors that the command line prints on one line: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class TalBenchError(Exception):
-    """Something a person can act on; the command line prints it as one line.
+    """Error that the user can act on; exit code 1.
 
     Args:
-        what: what is wrong, with the value received.
-        where: the file, flag or spec field that holds it.
-        hint: what to do about it.
+        what: Description of the error, with the value received.
+        where: File, flag or spec field that contains the error.
+        hint: Advice on what to do.
     """
 
     exit_code = 1
@@ -20,11 +20,11 @@ class TalBenchError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
-        way_out = f" ({self.hint})" if self.hint else ""
-        return " ".join(f"{place}{self.what}{way_out}".split())
+        hint = f" ({self.hint})" if self.hint else ""
+        return " ".join(f"{place}{self.what}{hint}".split())
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle across worker processes, which keyword-only arguments would otherwise break."""
+        """Support pickling across worker processes despite the keyword-only arguments."""
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
@@ -33,7 +33,7 @@ def _rebuild(kind: type[TalBenchError], what: str, where: object, hint: str) -> 
 
 
 class InputError(TalBenchError):
-    """A flag, spec or file given by the person is not usable; exit code 2."""
+    """A flag, spec or file given by the user is invalid; exit code 2."""
 
     exit_code = 2
 
@@ -43,4 +43,4 @@ class DataError(InputError):
 
 
 class DiskFullError(TalBenchError):
-    """A disk has no room left, also after waiting; exit code 1."""
+    """The disk is still full after several attempts to write; exit code 1."""

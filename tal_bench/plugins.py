@@ -1,8 +1,8 @@
-"""Declarations from outside the package: files given by `--plugin`, and installed entry points.
+"""Plugins: Python files given by `--plugin`, and entry points of installed packages.
 
-A plugin is Python code whose import adds to the registries: `tal_bench.data.registry.datasets`,
+A plugin adds entries to the registries on import: `tal_bench.data.registry.datasets`,
 `tal_bench.models.registry.teachers` and `students`, `tal_bench.distill.variants.variants`,
-`tal_bench.distill.terms.terms`, `tal_bench.corruptions.registry.corruptions`. An installed package
+`tal_bench.distill.terms.registry.terms`, `tal_bench.corruptions.registry.corruptions`. An installed package
 declares its module as an entry point of the group `tal_bench.plugins`.
 """
 
@@ -24,13 +24,13 @@ _loaded: set[str] = set()
 
 
 def load_plugins(files: Sequence[Path] = ()) -> None:
-    """Import the installed plugins and these files; what this process has imported already stays as it is.
+    """Import the installed plugins and the given files, unless this process has imported them before.
 
-    A file's module name depends on its path alone, so that worker processes, which load the same files, can
-    unpickle what is defined there.
+    The module name of a file depends only on its path, so that worker processes, which load the same files,
+    can unpickle objects defined there.
 
     Raises:
-        InputError: a plugin is missing or its import fails; names the file and the line.
+        InputError: A plugin is missing or its import fails; the message names file and line.
     """
     for point in importlib.metadata.entry_points(group=GROUP):
         key = f"{point.name} = {point.value}"
@@ -39,14 +39,14 @@ def load_plugins(files: Sequence[Path] = ()) -> None:
                 point.load()
             except Exception as error:
                 where = f"installed plugin '{key}'"
-                raise InputError(_told(error), where=where, hint="mend or uninstall it") from error
+                raise InputError(_message(error), where=where, hint="fix or uninstall it") from error
             _loaded.add(key)
     for file in files:
         _load_file(file)
 
 
 def module_name(file: Path) -> str:
-    """Name under which a plugin file is imported."""
+    """Return the module name of a plugin file."""
     path = str(file.expanduser().resolve())
     return f"tal_bench_plugin_{file.stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 
@@ -67,12 +67,12 @@ def _load_file(file: Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = _line(error, path)
-        raise InputError(_told(error), where=f"{file}:{line}" if line else file) from error
+        raise InputError(_message(error), where=f"{file}:{line}" if line else file) from error
     _loaded.add(name)
 
 
 def _line(error: BaseException, path: Path) -> int | None:
-    """Line of the plugin at which it failed."""
+    """Return the line of the plugin that raised the error."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
     lines = [
@@ -81,6 +81,6 @@ def _line(error: BaseException, path: Path) -> int | None:
     return lines[-1] if lines else None
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return text if isinstance(error, TalBenchError) else f"plugin failed: {type(error).__name__}: {text}"

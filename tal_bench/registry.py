@@ -1,4 +1,4 @@
-"""One small registry for everything that has a name: datasets, models, variants, terms."""
+"""Registry of named declarations: datasets, models, variants, terms, corruptions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ T = TypeVar("T")
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Say the closest known name, or list all of them when none is close."""
+    """Return a hint with the closest known name, or all known names if none is close."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
 class Registry(Generic[T]):
-    """Names to declarations of one kind, in the order of their declaration.
+    """Entries of one kind by name, in the order of declaration.
 
     Args:
-        kind: what the entries are ("variant", "student"), for messages.
-        declared_in: modules that declare the built-in entries, imported at the first use of the registry.
+        kind: Name of the kind ("variant", "student"), for messages.
+        declared_in: Modules that declare the built-in entries; imported on first use of the registry.
     """
 
     def __init__(self, kind: str, *declared_in: str) -> None:
@@ -31,42 +31,42 @@ class Registry(Generic[T]):
         self._declared_in = declared_in
         self._entries: dict[str, T] = {}
 
-    def _loaded(self) -> dict[str, T]:
-        """The entries, the built-in ones first."""
-        modules, self._declared_in = self._declared_in, ()  # the modules themselves call `add`
+    def _load_entries(self) -> dict[str, T]:
+        """Return the entries, after importing the built-in ones."""
+        modules, self._declared_in = self._declared_in, ()  # cleared first because the modules call `add`
         for module in modules:
             importlib.import_module(module)
         return self._entries
 
     def add(self, name: str, entry: T) -> T:
-        """Declare ``entry`` under ``name``.
+        """Add ``entry`` under ``name`` and return it.
 
         Raises:
-            InputError: the name is taken.
+            InputError: The name is already registered.
         """
-        entries = self._loaded()
+        entries = self._load_entries()
         if name in entries:
-            raise InputError(f"{self.kind} '{name}' is registered already", hint="choose another name")
+            raise InputError(f"{self.kind} '{name}' is already registered", hint="choose another name")
         entries[name] = entry
         return entry
 
     def get(self, name: str) -> T:
-        """Return the entry called ``name``.
+        """Return the entry named ``name``.
 
         Raises:
-            InputError: unknown name; the message suggests the closest one.
+            InputError: The name is unknown; the message suggests the closest one.
         """
-        entries = self._loaded()
+        entries = self._load_entries()
         if name not in entries:
             raise InputError(f"unknown {self.kind} '{name}'", hint=did_you_mean(name, self.names()))
         return entries[name]
 
     def names(self) -> list[str]:
-        """All names, in order of declaration."""
-        return list(self._loaded())
+        """Return all names in the order of declaration."""
+        return list(self._load_entries())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._loaded()
+        return name in self._load_entries()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._loaded())
+        return iter(self._load_entries())

@@ -1,7 +1,7 @@
-"""The shapes that the rooms of the house hand to each other; no behaviour.
+"""Data classes shared by the packages of tal_bench, without behaviour.
 
-Notation: B batch, C channels of a modality, T time steps of the padded input, T_l = T / 2^l, K classes,
-L pyramid levels, D width of the detector.
+Notation: B batch size, C channels of a modality, T time steps of the padded input, T_l = T / 2^l time steps
+of level l, K classes, D width of the detector.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VideoMeta:
-    """Where a feature sequence lies in its video.
+    """Temporal position of a feature sequence in its video.
 
     Time step x of the feature grid is at (x * stride + offset + 0.5 * window) / fps seconds.
 
     Attributes:
-        id: video name.
-        duration: seconds.
-        fps: frames per second of the decoded video.
-        stride: frames between two features.
-        window: frames that one feature looks at.
-        first_step: grid position of the sequence's first feature, not 0 for a crop.
-        offset: frame at which the window of the video's first feature begins.
+        id: Name of the video.
+        duration: Duration of the video in seconds.
+        fps: Frames per second of the decoded video.
+        stride: Number of frames between two features.
+        window: Number of frames covered by one feature.
+        first_step: Grid position of the sequence's first feature, not 0 for a crop.
+        offset: First frame of the window of the video's first feature.
     """
 
     id: str
@@ -44,11 +44,11 @@ class Batch:
     """Padded feature sequences and their labels.
 
     Attributes:
-        features: modality name to [B, C, T] float, zero where padded.
-        mask: [B, T] bool, true where a step is real.
-        segments: per video [N, 2] float, starts and ends on the feature grid.
-        labels: per video [N] int64 class indices.
-        videos: per video its place in time.
+        features: [B, C, T] float for each modality, zero where padded.
+        mask: [B, T] bool, False where padded.
+        segments: [N, 2] float for each video, starts and ends on the feature grid.
+        labels: [N] int64 class indices for each video.
+        videos: Temporal position of each sequence.
     """
 
     features: dict[str, Tensor]
@@ -60,15 +60,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class DetectorOutput:
-    """What a detector says of a batch, in training and in inference alike.
+    """Output of a detector for a batch, in training and inference.
 
     Attributes:
-        logits: per level [B, T_l, K].
-        offsets: per level [B, T_l, 2], distances to start and end in units of the level's stride, >= 0;
-            [B, T_l, K, 2] where every class has its own.
-        mask: per level [B, T_l] bool.
-        inputs: [B, C, T], the input after modality selection, hallucination and fusion.
-        stem: [B, D, T], features before the first stride.
+        logits: [B, T_l, K] for each level.
+        offsets: [B, T_l, 2] for each level, distances to start and end in units of the level's stride, >= 0;
+            [B, T_l, K, 2] if offsets are predicted per class.
+        mask: [B, T_l] bool for each level.
+        inputs: [B, C, T], input after modality selection, hallucination and fusion.
+        stem: [B, D, T], stem features before the first stride.
     """
 
     logits: list[Tensor]
@@ -79,19 +79,19 @@ class DetectorOutput:
 
 
 class Outputs(Protocol):
-    """What distillation reads of a student or teacher: a `DetectorOutput`, or what computes one on demand."""
+    """Outputs read by distillation: a `DetectorOutput`, or an object that computes its fields on demand."""
 
     @property
     def logits(self) -> list[Tensor]:
-        """Per level [B, T_l, K]."""
+        """[B, T_l, K] for each level."""
 
     @property
     def offsets(self) -> list[Tensor]:
-        """Per level [B, T_l, 2], or [B, T_l, K, 2]."""
+        """[B, T_l, 2] or [B, T_l, K, 2] for each level."""
 
     @property
     def mask(self) -> list[Tensor]:
-        """Per level [B, T_l] bool."""
+        """[B, T_l] bool for each level."""
 
     @property
     def inputs(self) -> Tensor:
@@ -104,11 +104,11 @@ class Outputs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Detections of one video, best first.
+    """Detections of one video in descending order of score.
 
     Attributes:
-        video: its id.
-        segments: [N, 2] float32, seconds.
+        video: Name of the video.
+        segments: [N, 2] float32, starts and ends in seconds.
         scores: [N] float32.
         labels: [N] int64 class indices.
     """

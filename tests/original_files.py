@@ -1,4 +1,4 @@
-"""Checkpoints and configurations as the original programs write them, made from given weights."""
+"""Checkpoints and configuration files in the form of the original programs, from given weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 import yaml
 from torch import Tensor
 
-OUTSIDE = ("input_dim", "num_classes", "max_seq_len", "train_cfg", "test_cfg")
-"""Constructor arguments that stand in other sections of a configuration than `model`."""
+OTHER_SECTIONS = ("input_dim", "num_classes", "max_seq_len", "train_cfg", "test_cfg")
+"""Constructor arguments that are not in the section `model` of a configuration file."""
 
 
 def write_checkpoint(path: Path, ema: Mapping[str, Tensor], raw: Mapping[str, Tensor] | None = None) -> Path:
-    """What the training programs save: both sets of weights from a DataParallel, optimiser and schedule."""
+    """Write a checkpoint as the training programs do: weights, their EMA, optimizer and scheduler."""
     raw = {name: torch.zeros_like(value) for name, value in ema.items()} if raw is None else raw
     step = {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2)}
     content = {
@@ -34,7 +34,7 @@ def write_checkpoint(path: Path, ema: Mapping[str, Tensor], raw: Mapping[str, Te
 def actionformer_weights(
     channels: int, classes: int, *, width: int = 16, levels: int = 5
 ) -> dict[str, Tensor]:
-    """Random weights of an ActionFormer with one stem block, under its own names and in its own shapes."""
+    """Return random weights of an ActionFormer with one stem block, with the original names and shapes."""
     state: dict[str, Tensor] = {}
 
     def add(name: str, *shape: int, bias: int = 0) -> None:
@@ -74,16 +74,16 @@ def actionformer_weights(
 
 
 def write_configuration(path: Path, arguments: Mapping[str, Any], **sections: Any) -> Path:
-    """The YAML file whose constructor arguments these are."""
+    """Write the configuration file (YAML) that gives these constructor arguments."""
     content = {
         "model_name": "LocPointTransformer",
         "dataset_name": "thumos",
         "dataset": {
             "feat_stride": 4,
             "num_frames": 16,
-            **{name: arguments[name] for name in OUTSIDE[:3]},
+            **{name: arguments[name] for name in OTHER_SECTIONS[:3]},
         },
-        "model": {name: value for name, value in arguments.items() if name not in OUTSIDE},
+        "model": {name: value for name, value in arguments.items() if name not in OTHER_SECTIONS},
         "train_cfg": arguments.get("train_cfg", {}),
         "test_cfg": arguments.get("test_cfg", {}),
         **sections,

@@ -1,4 +1,4 @@
-"""Servers that tests start for themselves, on this machine alone: PostgreSQL, MLflow, a Dask scheduler."""
+"""Local servers for tests: PostgreSQL, MLflow, a Dask scheduler with workers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 HOST = "127.0.0.1"
-QUIET = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "OMP_NUM_THREADS": "1",
@@ -33,33 +33,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: str, there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline, f"{what} did not come up"
+def wait_for(server: str, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not ready():
+        assert time.monotonic() < deadline, f"{server} did not start in time"
         time.sleep(0.1)
 
 
 class Postgres:
-    """A database cluster in a folder of its own; PostgreSQL refuses to run as root."""
+    """PostgreSQL server with a temporary data folder, run by another user if the tests run as root."""
 
     def __init__(self) -> None:
         if shutil.which("pg_ctl") is None or shutil.which("initdb") is None:
             pytest.skip("PostgreSQL is not installed")
         pytest.importorskip("psycopg")
         self.folder, self.port = Path(tempfile.mkdtemp(prefix="pg")), free_port()
-        self._as: list[str] = []
+        self._run_as: list[str] = []
         if os.getuid() == 0:
             names = {entry.pw_name for entry in pwd.getpwall()}
             user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-            self._as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            self._run_as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         self._run("initdb", "-D", "data", "-A", "trust", "-U", "tester", "--no-sync")
         self.start()
         self._psql = f"postgresql://tester@{HOST}:{self.port}/"
 
     def url(self, name: str) -> str:
-        """Of a new database."""
+        """Create a database and return its URL."""
         import psycopg
 
         with psycopg.connect(f"{self._psql}postgres", autocommit=True) as connection:
@@ -71,7 +71,7 @@ class Postgres:
         self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """At once, as a crash would."""
+        """Stop immediately, as in a crash."""
         self._run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
 
     def remove(self) -> None:
@@ -81,57 +81,57 @@ class Postgres:
 
     def _run(self, *words: str) -> None:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([*self._as, *words], cwd=self.folder, check=True, timeout=PATIENCE, **quiet)  # type: ignore[call-overload]
+        subprocess.run([*self._run_as, *words], cwd=self.folder, check=True, timeout=TIMEOUT, **quiet)  # type: ignore[call-overload]
 
 
 @contextmanager
 def process(words: Sequence[str | Path], folder: Path) -> Iterator[psutil.Popen]:
-    """A program of this environment, ended with everything below it."""
+    """Run a Python module as a process; it and its descendants are killed at the end of the context."""
     with (folder / f"{Path(words[0]).name}.log").open("wb") as log:
         started = psutil.Popen(
             [sys.executable, "-m", *map(str, words)],
             cwd=folder,
             stdout=log,
             stderr=log,
-            env=os.environ | QUIET,
+            env=os.environ | ENVIRONMENT,
         )
     try:
         yield started
     finally:
         with suppress(psutil.NoSuchProcess):
-            below = started.children(recursive=True)
-            for one in (started, *below):
+            descendants = started.children(recursive=True)
+            for running in (started, *descendants):
                 with suppress(psutil.NoSuchProcess):
-                    one.kill()
+                    running.kill()
         started.wait()
 
 
 @contextmanager
 def mlflow_server(folder: Path, store: str) -> Iterator[str]:
-    """Its address; artifacts go through it."""
+    """Run an MLflow server that serves artifacts, and yield its address."""
     port = free_port()
     words = ["mlflow", "server", "--backend-store-uri", store, "--host", HOST, "--port", str(port)]
     words += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     address = f"http://{HOST}:{port}"
 
-    def answers() -> bool:
+    def is_healthy() -> bool:
         with suppress(OSError):
             return bool(urllib.request.urlopen(f"{address}/health", timeout=5).status == 200)
         return False
 
     with process(words, folder):
-        wait_for("MLflow", answers)
+        wait_for("MLflow", is_healthy)
         yield address
 
 
 @contextmanager
 def dask_cluster(folder: Path, workers: int) -> Iterator[tuple[str, psutil.Popen]]:
-    """Address of a scheduler, and the process above its workers."""
+    """Run a Dask scheduler and workers; yield the scheduler's address and the workers' parent process."""
     pytest.importorskip("distributed")
     address = f"tcp://{HOST}:{free_port()}"
     port = address.rpartition(":")[2]
     scheduler = ["distributed.cli.dask_scheduler", "--host", HOST, "--port", port, "--no-dashboard"]
-    crew = ["distributed.cli.dask_worker", address, "--nworkers", str(workers), "--nthreads", "1",
+    worker_command = ["distributed.cli.dask_worker", address, "--nworkers", str(workers), "--nthreads", "1",
             "--host", HOST, "--no-dashboard", "--local-directory", folder]  # fmt: skip
-    with process(scheduler, folder), process(crew, folder) as above:
-        yield address, above
+    with process(scheduler, folder), process(worker_command, folder) as parent:
+        yield address, parent

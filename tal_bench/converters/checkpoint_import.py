@@ -1,4 +1,4 @@
-"""Checkpoints of the original programs: read, matched weight by weight, and turned into a model of ours."""
+"""Import of checkpoints of the original programs: reading, matching of weights, and conversion."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from tal_bench.models.detector import Detector
 
 EMA, RAW = "state_dict_ema", "state_dict"
 PARALLEL = "module."
-"""What DataParallel puts before every name."""
+"""Prefix that DataParallel adds to every name."""
 _scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
 SCALARS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (np.dtype, "numpy.dtype"),
     *((type(np.dtype(kind)), f"numpy.dtypes.{type(np.dtype(kind)).__name__}") for kind in ("f4", "f8", "i8")),
-    (_scalar, "numpy.core.multiarray.scalar"),  # as numpy 1 writes it
+    (_scalar, "numpy.core.multiarray.scalar"),  # the name in files written with numpy 1
     (_scalar, "numpy._core.multiarray.scalar"),
 ]
-"""TemporalMaxer keeps its best mAP, a number of numpy's, beside the weights: nothing else may be made."""
+"""The only globals allowed in a file: TemporalMaxer stores its best mAP as a numpy scalar."""
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """A checkpoint that fits.
+class ImportedCheckpoint:
+    """Imported checkpoint.
 
     Attributes:
-        model: with its weights, in eval mode.
-        card: what it is.
+        model: Model with its weights, in eval mode.
+        card: Card of the model.
         part: `state_dict_ema`, `state_dict`, or empty for a file that is a state dict itself.
-        matched: number of the file's tensors that are in the model.
-        unused: names of those that the original never reads.
-        epoch: that the file names, or none.
-        notes: what a person should know.
+        matched: Number of tensors of the file that were loaded into the model.
+        unused: Names of tensors that the original program never reads.
+        epoch: Epoch stored in the file, or None.
+        notes: Remarks for the user.
     """
 
     model: Detector
@@ -66,23 +66,24 @@ def import_checkpoint(
     config: Path | None = None,
     raw: bool = False,
     channels: Mapping[str, int] | None = None,
-) -> Imported:
-    """Read a checkpoint; nothing in it is run, and nothing is written.
+) -> ImportedCheckpoint:
+    """Read a checkpoint, without executing code in it and without writing files.
 
     Args:
-        path: `.pth.tar` as the program writes it, or a bare state dict.
-        program: key of `PROGRAMS`.
-        name: of the model; by default the program's and the file's.
-        config: the program's YAML file; without it, what weights do not tell is as published for THUMOS14.
-        raw: the weights themselves instead of their moving average.
-        channels: modality to width, the first is what students see; by default two halves, RGB and flow.
+        path: `.pth.tar` file of the program, or a file with only a state dict.
+        program: Key of `PROGRAMS`.
+        name: Name of the model; by default that of the program and the file.
+        config: Configuration file (YAML) of the program. Without it, settings that cannot be inferred from
+            the weights are those published for THUMOS14.
+        raw: Whether to read the raw weights instead of their moving average.
+        channels: Channels by modality; the first is primary. By default two halves, RGB and flow.
 
     Raises:
-        InputError: not such a file, or it does not fit; the message says what.
+        InputError: If the file is not such a checkpoint, or does not fit the program or configuration.
     """
     known = PROGRAMS[program]
     content = read_pickle(path)
-    state, part, notes = choose(content, path, raw=raw)
+    state, part, notes = select_state_dict(content, path, raw=raw)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     inferred = detector_spec_from_shapes(shapes, where=path)
     _check_program(inferred, program, path)
@@ -90,7 +91,7 @@ def import_checkpoint(
     spec = inferred
     if config is None:
         notes += (
-            f"no --config: attention windows, lengths and ranges as {known.title} has them for THUMOS14",
+            f"no --config: attention windows, lengths and ranges are those of {known.title} for THUMOS14",
         )
     else:
         settings = read_settings(config, program, inferred, list(shapes))
@@ -98,16 +99,16 @@ def import_checkpoint(
         grid = None if settings.grid is None else FeatureGrid.model_validate(settings.grid)
     spec = spec if channels is None else with_channels(spec, channels)
     detector = Detector(spec)
-    matched = fill(detector, state, path)
+    matched = load_original_weights(detector, state, path)
     card = ModelCard(
-        name=name or f"{program}-{stem(path)}",
+        name=name or f"{program}-{file_stem(path)}",
         program=known.title,
         detector=spec,
         decode=decode,
         features=grid,
     )
     epoch = content.get("epoch")
-    return Imported(
+    return ImportedCheckpoint(
         model=detector.eval(),
         card=card,
         part=part,
@@ -118,17 +119,17 @@ def import_checkpoint(
     )
 
 
-def stem(path: Path) -> str:
-    """`epoch_034` of `epoch_034.pth.tar`, in characters that files and tables take."""
+def file_stem(path: Path) -> str:
+    """Return the file name without suffixes (`epoch_034` of `epoch_034.pth.tar`), in safe characters."""
     plain = re.sub(r"(\.(pth|pt|ckpt|tar|bin))+$", "", path.name)
     return re.sub(r"[^\w.-]", "_", plain)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """Read a file of PyTorch's as plain data.
+    """Read a file written by `torch.save` as plain data.
 
     Raises:
-        InputError: missing, empty, damaged, or it asks for more than data.
+        InputError: If the file is missing, empty or damaged, or contains anything but data.
     """
     if not path.is_file():
         raise InputError("no such file" if not path.exists() else "not a file", where=path)
@@ -136,33 +137,33 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise InputError("empty file", where=path)
     try:
         with torch.serialization.safe_globals(SCALARS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old formats
+            warnings.simplefilter("ignore")  # about old formats
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|Unsupported class|callable) ([\w.]+)", str(error))
-        if asked:
+        code = re.search(r"(?:GLOBAL|Unsupported class|callable) ([\w.]+)", str(error))
+        if code:
             raise InputError(
-                f"it wants to run '{asked[1]}', which weights do not need: refused, not run", where=path
+                f"the file would run '{code[1]}' when loaded: refused, not run", where=path
             ) from None
-        raise InputError("not a checkpoint of PyTorch", where=path) from None
+        raise InputError("not a PyTorch checkpoint", where=path) from None
     except MemoryError:
         raise
     except Exception as error:  # torch and zip raise many kinds on damaged files
         raise InputError(
-            f"not a checkpoint of PyTorch, or damaged ({type(error).__name__})", where=path
+            f"not a PyTorch checkpoint, or damaged ({type(error).__name__})", where=path
         ) from None
     if not isinstance(content, dict):
-        raise InputError(f"holds a {type(content).__name__}, need a dict of weights", where=path)
+        raise InputError(f"contains a {type(content).__name__}, expected a dict of weights", where=path)
     return content
 
 
-def choose(
+def select_state_dict(
     content: Mapping[str, Any], path: Path, *, raw: bool
 ) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
-    """The state dict that was asked for, its place in the file, and what is odd about it.
+    """Return the requested state dict, its key in the file, and remarks about it.
 
     Raises:
-        InputError: it is not there, or is not made of tensors.
+        InputError: If it is missing or contains anything but tensors.
     """
     notes: tuple[str, ...] = ()
     wanted, other = (RAW, EMA) if raw else (EMA, RAW)
@@ -173,41 +174,45 @@ def choose(
             and isinstance(content.get(other), dict)
             and content[other].keys() != state.keys()
         ):
-            notes = (f"'{other}' is of another network than '{wanted}' (C2MS-Net keeps its teacher there)",)
+            notes = (
+                f"'{other}' belongs to another network than '{wanted}' (C2MS-Net stores its teacher there)",
+            )
     elif other in content:
-        flag = "leave --raw out" if raw else "give --raw for the other weights"
-        raise InputError(f"no '{wanted}' in it, but '{other}'", where=path, hint=flag)
+        hint = "omit --raw" if raw else "use --raw to read the raw weights"
+        raise InputError(f"the file has no '{wanted}', only '{other}'", where=path, hint=hint)
     else:
         state, part = content, ""
     if not isinstance(state, dict) or not state:
-        raise InputError(f"'{part}' holds no weights" if part else "holds no weights", where=path)
-    strange = [
+        raise InputError(f"'{part}' contains no weights" if part else "contains no weights", where=path)
+    invalid = [
         key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)
     ]
-    if strange:
-        place = f"'{part}'" if part else "it"
+    if invalid:
+        place = f"'{part}'" if part else "the file"
         raise InputError(
-            f"{place} is no state dict: {strange[0]!r:.60} is no tensor",
+            f"{place} is not a state dict: {invalid[0]!r:.60} is not a tensor",
             where=path,
-            hint=f"need '{wanted}', or a file of weights alone",
+            hint=f"give a file with '{wanted}', or with weights only",
         )
     plain = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     if len(plain) != len(state):
-        raise InputError(f"names that differ only in '{PARALLEL}'", where=path)
+        raise InputError(f"duplicate names apart from the prefix '{PARALLEL}'", where=path)
     return {key: _float(value) for key, value in plain.items()}, part, notes
 
 
-def fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> int:
-    """Put the original's weights into a detector; the number that were matched.
+def load_original_weights(detector: Detector, state: Mapping[str, Tensor], path: Path) -> int:
+    """Load original weights into a detector and return the number of matched tensors.
 
     Raises:
-        InputError: names that are left over or missing, or shapes that differ, counted, the first ones named.
+        InputError: If names are unknown or missing or shapes differ; the message counts them and names the
+            first ones.
     """
-    theirs = {key: key for key in state if not is_unused(key)}
-    ours = from_original(state)
+    converted = from_original(state)
     own = {name: tuple(value.shape) for name, value in detector.state_dict().items()}
-    extra, missing = sorted(ours.keys() - own.keys()), sorted(own.keys() - ours.keys())
-    wrong = [name for name in sorted(own.keys() & ours.keys()) if own[name] != tuple(ours[name].shape)]
+    extra, missing = sorted(converted.keys() - own.keys()), sorted(own.keys() - converted.keys())
+    wrong = [
+        name for name in sorted(own.keys() & converted.keys()) if own[name] != tuple(converted[name].shape)
+    ]
     if extra or missing or wrong:
         parts = [
             f"{len(names)} {what} ({', '.join(names[:2])}{', …' if len(names) > 2 else ''})"
@@ -215,29 +220,29 @@ def fill(detector: Detector, state: Mapping[str, Tensor], path: Path) -> int:
             if names
         ]
         raise InputError(
-            f"of {len(state)} weights, these do not fit: {'; '.join(parts)}",
+            f"the file's {len(state)} weights do not fit: {'; '.join(parts)}",
             where=path,
-            hint="is it a checkpoint of another program, or of a changed network?",
+            hint="check that the checkpoint is of this program, and of an unchanged network",
         )
-    broken = [name for name, value in ours.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise InputError(f"{len(broken)} weights are not finite, for instance {broken[0]}", where=path)
-    detector.load_state_dict(ours)
-    return len(theirs)
+    nonfinite = [name for name, value in converted.items() if not bool(torch.isfinite(value).all())]
+    if nonfinite:
+        raise InputError(f"{len(nonfinite)} weights are not finite, for instance {nonfinite[0]}", where=path)
+    detector.load_state_dict(converted)
+    return sum(not is_unused(key) for key in state)
 
 
 def with_channels(spec: DetectorSpec, channels: Mapping[str, int]) -> DetectorSpec:
-    """The architecture with modalities of these names and widths.
+    """Return the architecture with modalities of the given names and widths.
 
     Raises:
-        InputError: they do not sum to what the weights read.
+        InputError: If the widths do not fit the weights.
     """
     where = "--channels " + ",".join(f"{name}={width}" for name, width in channels.items())
     items = list(channels.items())
     primary, privileged = dict(items[:1]), dict(items[1:])
-    reads = sum(channels.values())
-    if reads != spec.input_channels:
-        raise InputError(f"{reads} channels, the weights read {spec.input_channels}", where=where)
+    total = sum(channels.values())
+    if total != spec.input_channels:
+        raise InputError(f"{total} channels, the weights read {spec.input_channels}", where=where)
     if spec.projection and tuple(channels.values()) != spec.input_widths:
         widths = ", ".join(map(str, spec.input_widths))
         raise InputError(f"the weights read streams of {widths} channels", where=where)
@@ -247,10 +252,10 @@ def with_channels(spec: DetectorSpec, channels: Mapping[str, int]) -> DetectorSp
 
 
 def _check_program(spec: DetectorSpec, program: str, path: Path) -> None:
-    """Weights of another program than the person said.
+    """Check that the weights are of the given program.
 
     Raises:
-        InputError: names the program that has such weights.
+        InputError: If they are not; the hint names the programs that they fit.
     """
     special = spec.temporal_attention or spec.inputs == "hallucinated" or spec.gated_fusion
     fits = {
@@ -263,9 +268,9 @@ def _check_program(spec: DetectorSpec, program: str, path: Path) -> None:
     if not fits[program]:
         others = [name for name, fit in fits.items() if fit]
         raise InputError(
-            f"no weights of {PROGRAMS[program].title}",
+            f"not weights of {PROGRAMS[program].title}",
             where=path,
-            hint=f"they look like --as {' or '.join(others)}" if others else "of no program known here",
+            hint=f"try --as {' or '.join(others)}" if others else "they fit none of the known programs",
         )
 
 

@@ -1,8 +1,8 @@
-"""Detectors as graphs that run without this package: ONNX files and PyTorch's exported programs.
+"""Export of detectors as graphs that run without this package: ONNX files and PyTorch exported programs.
 
-A graph takes the streams that the detector reads, each [1, C, T], and `mask` [1, T], true where a step is
-real; T is any multiple of the coarsest stride from `SHORTEST` of them on. It gives `logits_0` ... and
-`offsets_0` ... per level, as `DetectorOutput` describes them, 0 where mask[:, :: stride of level] is false.
+A graph takes the modalities that the detector reads, each [1, C, T], and `mask` [1, T], true where a step is
+valid. T is any multiple of the coarsest stride, at least `MIN_STRIDES` of them. The outputs are `logits_0`
+... and `offsets_0` ... per level as in `DetectorOutput`, 0 where mask[:, :: stride of level] is false.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from tal_bench.types import Batch
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
-SHORTEST = 4
-"""In coarsest strides; exporters take sizes of 0 and 1 for constants, so shorter ones stay out."""
-LONGEST = 4096
-"""In coarsest strides."""
-TRACED = 6
-"""Length that the graph is recorded at, in coarsest strides."""
-REMARKS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.__trace")
-"""Loggers of the exporters; the last one writes pages per layer for whoever listens."""
+MIN_STRIDES = 4
+"""Minimal length in coarsest strides; exporters treat sizes of 0 and 1 as constants."""
+MAX_STRIDES = 4096
+"""Maximal length in coarsest strides."""
+TRACED_STRIDES = 6
+"""Length in coarsest strides of the example with which the graph is recorded."""
+EXPORT_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.__trace")
+"""Loggers of the exporters, which are silenced; the last one writes pages per layer."""
 Run = Callable[[Sequence[Tensor], Tensor], list[Tensor]]
-"""From streams [1, C, T] and mask [1, T] to logits and offsets of every level."""
+"""Function from modalities [1, C, T] and mask [1, T] to logits and offsets of every level."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A graph as bytes, and as something that can be called.
+    """Exported graph.
 
     Attributes:
-        content: of the file.
-        run: calls the graph that these bytes hold.
+        content: Content of the file.
+        run: Runs the graph in this content.
     """
 
     content: bytes
     run: Run
 
 
-class Portable(nn.Module):
-    """A detector of one video as a function of tensors alone.
+class TensorDetector(nn.Module):
+    """Detector as a function of tensors only, for one video.
 
     Args:
-        net: maps a `Batch` to a `DetectorOutput`.
-        reads: names of its streams.
+        net: Network that maps a `Batch` to a `DetectorOutput`.
+        reads: Names of its modalities.
     """
 
     def __init__(self, net: nn.Module, reads: Sequence[str]) -> None:
@@ -65,26 +65,28 @@ class Portable(nn.Module):
         self.net, self.reads = net, tuple(reads)
 
     def forward(self, streams: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, ...]:
-        """Streams [1, C, T] and mask [1, T] -> logits, then offsets, level by level."""
+        """Modalities [1, C, T] and mask [1, T] -> logits of all levels, then offsets of all levels."""
         features = dict(zip(self.reads, streams, strict=True))
         output = self.net(Batch(features, mask, segments=[], labels=[], videos=[]))
         return (*output.logits, *output.offsets)
 
 
 def export(net: nn.Module, card: ModelCard, form: Format) -> Exported:
-    """Record a detector.
+    """Export a detector.
 
     Args:
-        net: on the CPU, in eval mode.
-        card: of the model; it travels in the file.
-        form: which file.
+        net: Network on the CPU, in eval mode.
+        card: Card of the model, which is stored in the file.
+        form: File format.
 
     Raises:
-        TalBenchError: the network does something that cannot be exported.
+        TalBenchError: If the network cannot be exported.
     """
-    model = Portable(net, card.detector.reads).eval()
-    with torch.no_grad(), _quiet():
-        model(*example(card.detector, TRACED * coarsest(card.detector)))  # what layers remember is made here
+    model = TensorDetector(net, card.detector.reads).eval()
+    with torch.no_grad(), _silenced_exporters():
+        model(
+            *example_inputs(card.detector, TRACED_STRIDES * coarsest_stride(card.detector))
+        )  # fills the caches of the layers
         try:
             program = _record(model, card.detector)
             return _onnx(program, card) if form == "onnx" else _torch(program, card)
@@ -93,18 +95,20 @@ def export(net: nn.Module, card: ModelCard, form: Format) -> Exported:
             raise TalBenchError(f"{card.name} cannot be exported: {type(error).__name__}: {first}") from error
 
 
-def reference(net: nn.Module, architecture: DetectorSpec) -> Run:
-    """The detector itself as a `Run`."""
-    return _program_run(Portable(net, architecture.reads).eval())
+def reference_run(net: nn.Module, architecture: DetectorSpec) -> Run:
+    """Return the detector itself as a `Run`."""
+    return _program_run(TensorDetector(net, architecture.reads).eval())
 
 
-def coarsest(architecture: DetectorSpec) -> int:
-    """Lengths are multiples of this."""
+def coarsest_stride(architecture: DetectorSpec) -> int:
+    """Return the stride of the coarsest level, of which lengths are multiples."""
     return int(2**architecture.branch_blocks)
 
 
-def example(architecture: DetectorSpec, length: int, padded: int = 0) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Streams of noise [1, C, length] and their mask [1, length], the last ``padded`` steps empty."""
+def example_inputs(
+    architecture: DetectorSpec, length: int, padded: int = 0
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return random modalities [1, C, length] and a mask [1, length], the last ``padded`` steps empty."""
     generator = torch.Generator().manual_seed(length)
     mask = torch.arange(length)[None] < length - padded
     widths = {**architecture.primary, **architecture.privileged}
@@ -112,8 +116,8 @@ def example(architecture: DetectorSpec, length: int, padded: int = 0) -> tuple[t
     return tuple(x * mask[:, None] for x in noise), mask
 
 
-def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """Largest difference between outputs, relative where they exceed 1; infinite where shapes differ."""
+def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """Return the largest difference of outputs, relative above 1; infinite if shapes differ or one is NaN."""
     worst = 0.0
     for x, y in zip(ours, theirs, strict=True):
         if x.shape != y.shape:
@@ -124,10 +128,10 @@ def difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
 
 
 def check_onnx() -> None:
-    """The extra is installed.
+    """Check that the extra `onnx` is installed.
 
     Raises:
-        InputError: it is not.
+        InputError: If it is not.
     """
     try:
         import onnx  # noqa: F401
@@ -139,12 +143,15 @@ def check_onnx() -> None:
         ) from None
 
 
-def _record(model: Portable, architecture: DetectorSpec) -> torch.export.ExportedProgram:
-    unit = coarsest(architecture)
-    steps = unit * torch.export.Dim("steps", min=SHORTEST, max=LONGEST)
+def _record(model: TensorDetector, architecture: DetectorSpec) -> torch.export.ExportedProgram:
+    unit = coarsest_stride(architecture)
+    steps = unit * torch.export.Dim("steps", min=MIN_STRIDES, max=MAX_STRIDES)
     streams = tuple({2: steps} for _ in architecture.reads)
     return torch.export.export(
-        model, example(architecture, TRACED * unit), dynamic_shapes=(streams, {1: steps}), strict=False
+        model,
+        example_inputs(architecture, TRACED_STRIDES * unit),
+        dynamic_shapes=(streams, {1: steps}),
+        strict=False,
     )
 
 
@@ -179,35 +186,35 @@ def _onnx(program: torch.export.ExportedProgram, card: ModelCard) -> Exported:
 
 
 def onnx_run(content: bytes, threads: int = 0) -> Run:
-    """An ONNX graph as a `Run`, by onnxruntime on the CPU.
+    """Return an ONNX graph as a `Run` of onnxruntime on the CPU.
 
     Args:
-        content: of the file.
-        threads: CPU threads; 0 = as many as PyTorch has.
+        content: Content of the ONNX file.
+        threads: Number of CPU threads; 0 means that of PyTorch.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
+    names = [value.name for value in session.get_inputs()]
 
     def run(streams: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
-        given = {name: x.numpy() for name, x in zip(names, (*streams, mask), strict=True)}
-        return [torch.from_numpy(x) for x in session.run(None, given)]
+        inputs = {name: x.numpy() for name, x in zip(names, (*streams, mask), strict=True)}
+        return [torch.from_numpy(x) for x in session.run(None, inputs)]
 
     return run
 
 
 def save_exported(exported: Exported, path: Path) -> None:
-    """Write the graph's file."""
+    """Write the graph to a file."""
     write_atomically(path, exported.content)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks on their own workings."""
-    loggers = [logging.getLogger(name) for name in REMARKS]
+def _silenced_exporters() -> Iterator[None]:
+    """Silence warnings and log messages of the exporters."""
+    loggers = [logging.getLogger(name) for name in EXPORT_LOGGERS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

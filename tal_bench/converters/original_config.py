@@ -1,9 +1,8 @@
-"""Settings of the original programs in the terms of our specifications.
+"""Conversion of constructor arguments of the original programs to the specs of this package.
 
-The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. This is the one place that knows the names
-of their constructor arguments; `original_keys` knows those of their weights, `original_shapes` what weights
-tell by themselves, `original_yaml` how their configuration files become arguments. What cannot be expressed
-here is refused rather than ignored.
+The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. Names of their weights are in
+`original_keys`, the architecture that follows from weights in `original_shapes`, and their configuration
+files in `original_yaml`. Settings without a counterpart raise an error.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ RESIDUAL_SCALE = re.compile(r"\.drop_path_(attn|mlp|out)\.scale$")
 
 
 def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
-    """The architecture that these constructor arguments and state-dict keys belong to.
+    """Return the architecture of constructor arguments and state-dict keys.
 
-    A modality is named `rgb` or `flow` where there are two halves, `input0` ... where the input is a list.
-    Keys decide what the arguments do not say: temporal attention, which C2MS-Net always has and
-    ActionFormer never, and the learned scales, which exist only where drop path is above 0.
+    The modalities are `rgb` and `flow` if the input is an even split, and `input0` ... if it is a list. Two
+    settings follow from the keys only: temporal attention, which C2MS-Net always has and ActionFormer never,
+    and the learned scales, which exist only if drop path is above 0.
 
     Args:
-        arguments: of `PtTransformer`, `TriDet` or `TemporalMaxerArchitecture`.
-        keys: of the state dict, in the original names.
+        arguments: Arguments of `PtTransformer`, `TriDet` or `TemporalMaxerArchitecture`.
+        keys: Keys of the state dict, with the original names.
 
     Raises:
-        InputError: a setting that has no counterpart here.
+        InputError: If a setting has no counterpart in this package.
     """
     keys = list(keys)
-    _refuse(arguments, "scale_factor", 2)
+    _require(arguments, "scale_factor", 2)
     width = arguments["embd_dim"]
     structure = _structure(arguments)
     embed, stem, branch = _depths(arguments["backbone_arch"])
@@ -55,7 +54,7 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
         "attention_heads": arguments.get("n_head", 1),
         "attention_window": _window(arguments.get("n_mha_win_size", 1)),
         "relative_positions": arguments.get("use_rel_pe", False),
-        # the conv backbone takes no notice of it
+        # the conv backbone ignores it
         "position_embedding": arguments.get("use_abs_pe", False) and structure != "conv",
         "embed_layers": embed,
         "stem_blocks": stem,
@@ -80,9 +79,9 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
 
 
 def train_spec(train_cfg: Arguments, arguments: Arguments | None = None) -> TrainSpec:
-    """The losses' settings; of TriDet's arguments the power of the IoU and the noise.
+    """Return the settings of the losses; of ``arguments``, TriDet's power of the IoU and input noise.
 
-    Keys that are missing keep our defaults, which are ActionFormer's for THUMOS14.
+    Missing keys keep the defaults of `TrainSpec`, which are those of ActionFormer for THUMOS14.
     """
     arguments = arguments or {}
     radius = train_cfg.get("center_sample_radius", 1.5)
@@ -101,13 +100,13 @@ def train_spec(train_cfg: Arguments, arguments: Arguments | None = None) -> Trai
 
 
 def schedule(base: TrainSpec, opt_cfg: Arguments, ema_decay: float = 0.999) -> TrainSpec:
-    """Add the optimiser's settings.
+    """Return the training settings with the optimizer's settings added.
 
     Raises:
-        InputError: another optimiser or schedule than AdamW with warm-up and cosine.
+        InputError: If the optimizer is not AdamW with warm-up and cosine schedule.
     """
     for name, known in (("type", "AdamW"), ("warmup", True), ("schedule_type", "cosine")):
-        _refuse(opt_cfg, name, known)
+        _require(opt_cfg, name, known)
     return base.model_copy(
         update={
             "lr": opt_cfg["learning_rate"],
@@ -120,7 +119,7 @@ def schedule(base: TrainSpec, opt_cfg: Arguments, ema_decay: float = 0.999) -> T
 
 
 def decode_spec(test_cfg: Arguments, *, tridet: bool = False) -> DecodeSpec:
-    """From logits to segments; TriDet votes by score alone."""
+    """Return the post-processing settings; TriDet votes by score only."""
     methods = {"soft": "gaussian", "hard": "hard", "none": "none"}
     value = {
         "candidate_score": test_cfg["pre_nms_thresh"],
@@ -147,17 +146,19 @@ def _structure(arguments: Arguments) -> Structure:
     }
     kind = arguments["backbone_type"]
     if kind not in known:
-        raise InputError(f"backbone_type {kind!r}", where=WHERE, hint=f"known are {', '.join(known)}")
+        raise InputError(
+            f"unknown backbone_type {kind!r}", where=WHERE, hint=f"choose one of {', '.join(known)}"
+        )
     return known[kind]
 
 
 def _depths(arch: Sequence[int]) -> Sequence[int]:
-    """Layers of embedding, stem and branch; TemporalMaxer has no stem and does not say so."""
+    """Return the numbers of layers of embedding, stem and branch; TemporalMaxer omits its missing stem."""
     return (arch[0], 0, arch[1]) if len(arch) == 2 else arch
 
 
 def _neck_norm(arguments: Arguments, structure: Structure) -> bool | str:
-    """TemporalMaxer names the norm of its neck, and takes no notice of `fpn_with_ln`."""
+    """Return the norm of the neck; TemporalMaxer has a setting of its own and ignores `fpn_with_ln`."""
     if structure != "maxpool":
         return bool(arguments["fpn_with_ln"])
     known: dict[str | None, bool | str] = {"groupnorm": "group", "layernorm": True, None: False}
@@ -172,7 +173,7 @@ def _inputs(arguments: Arguments) -> Inputs:
 
 
 def modalities(input_dim: int | list[int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Primary and privileged modalities: the two halves, or the parts of a list."""
+    """Return primary and privileged modalities: two halves, or the parts of a list."""
     if isinstance(input_dim, list | tuple):
         parts = {f"input{i}": c for i, c in enumerate(input_dim)}
         first = next(iter(parts))
@@ -181,12 +182,12 @@ def modalities(input_dim: int | list[int]) -> tuple[dict[str, int], dict[str, in
     return {"rgb": half}, {"flow": input_dim - half}
 
 
-def _window(given: int | list[int]) -> Window:
-    return given if isinstance(given, int) else tuple(given)
+def _window(value: int | list[int]) -> Window:
+    return value if isinstance(value, int) else tuple(value)
 
 
 def _tridet(arguments: Arguments) -> dict[str, Any]:
-    """TriDet's own arguments, under our names."""
+    """Return the fields of `DetectorSpec` that only TriDet sets."""
     if "n_sgp_win_size" not in arguments:
         return {}
     return {
@@ -200,6 +201,6 @@ def _tridet(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def _refuse(arguments: Arguments, name: str, known: object) -> None:
+def _require(arguments: Arguments, name: str, known: object) -> None:
     if arguments.get(name, known) != known:
         raise InputError(f"{name} {arguments[name]!r}", where=WHERE, hint=f"only {known!r} is supported")

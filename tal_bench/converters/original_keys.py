@@ -1,8 +1,8 @@
-"""State-dict keys of the original programs and the names of the same weights here.
+"""Conversion of state dicts of the original programs: names and shapes of weights.
 
-The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. Besides the names, shapes differ: norms,
-scales and relative positions are [n] vectors here ([1, C, 1] or [1, 1, heads, window] there), and the
-per-level scales of the regression head, scalars there, are one [L] vector.
+The programs are ActionFormer, C2MS-Net, TriDet and TemporalMaxer. Norms, scales and relative positions
+([1, C, 1] or [1, 1, heads, window] in the originals) are [n] vectors in this package, and the scalar scales
+of the regression head per level are one [L] vector.
 """
 
 from __future__ import annotations
@@ -65,39 +65,39 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"\.conv\.", "."),
 )
 UNUSED = ("gateFusion.hidden2.weight",)
-"""Weights that the original makes and never reads."""
+"""Weights that the original creates and never reads."""
 BUFFERS = re.compile(r"^(point_generator\.|backbone\.pos_embd$)")
-"""Tables that follow from the settings."""
+"""Buffers that follow from the settings."""
 SCALE = re.compile(r"^reg_head\.scale\.(\d+)\.scale$")
 
 
 def is_unused(key: str) -> bool:
-    """Whether an original key has no counterpart here because nothing is lost without it."""
+    """Whether an original key is not needed in this package."""
     return key in UNUSED or BUFFERS.match(key) is not None
 
 
 def rename(key: str) -> str:
-    """Our name of an original key (the per-level scales apart)."""
+    """Return the name in this package of an original key, except for the scales per level."""
     for pattern, replacement in RULES:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def _is_vector(key: str, value: Tensor) -> bool:
-    """Norms and scales are [1, C, 1] there, relative positions [1, 1, heads, window]; all [n] here."""
+    """Whether an original weight becomes a vector [n]: norms, scales [1, C, 1] and relative positions."""
     flat = value.ndim == 3 and value.shape[0] == 1 and value.shape[2] == 1
     return key.endswith("rel_pe") or (flat and not key.endswith("conv.weight"))
 
 
 def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Translate an original state dict; norms and scales become vectors."""
-    ours: dict[str, Tensor] = {}
+    """Convert an original state dict to the names and shapes of this package."""
+    converted: dict[str, Tensor] = {}
     scales: dict[int, Tensor] = {}
     for key, value in state.items():
         if level := SCALE.match(key):
             scales[int(level[1])] = value
         elif not is_unused(key):
-            ours[rename(key)] = value.flatten() if _is_vector(key, value) else value
+            converted[rename(key)] = value.flatten() if _is_vector(key, value) else value
     if scales:
-        ours["heads.scales"] = torch.stack([scales[level].reshape(()) for level in sorted(scales)])
-    return ours
+        converted["heads.scales"] = torch.stack([scales[level].reshape(()) for level in sorted(scales)])
+    return converted

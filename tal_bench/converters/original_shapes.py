@@ -1,7 +1,7 @@
-"""The architecture that an original program's weights belong to, from their names and shapes alone.
+"""Inference of the architecture of an original program from the names and shapes of its weights.
 
-What leaves no trace in weights keeps its published value for THUMOS14: attention heads and window, maximum
-length without temporal attention, regression ranges, and that the input is half RGB and half flow.
+Settings that do not affect the weights keep their published values for THUMOS14: attention heads and window,
+maximum length without temporal attention, regression ranges, and an input of half RGB and half flow.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from tal_bench.models.blocks.sgp import wide_kernel
 Shapes = Mapping[str, tuple[int, ...]]
 LOGITS = "cls_head.cls_head.conv.weight"
 POSITIONS = "backbone.pos_embd"
-"""Some versions keep the table of positions [1, D, T] beside the weights."""
+"""Table of positions [1, D, T], which some versions store with the weights."""
 
 
 def detector_spec_from_shapes(shapes: Shapes, *, where: object = WHERE) -> DetectorSpec:
-    """The architecture of ActionFormer, C2MS-Net, TriDet or TemporalMaxer that has weights of these shapes.
+    """Return the architecture of ActionFormer, C2MS-Net, TriDet or TemporalMaxer with these weights.
 
     Args:
-        shapes: state-dict key, in the original names, to shape.
-        where: the file, for messages.
+        shapes: Shapes by state-dict key, with the original names.
+        where: Name of the file, for error messages.
 
     Raises:
-        InputError: the weights are of none of these programs.
+        InputError: If the weights are of none of these programs.
     """
     try:
-        value = _value(shapes)
+        value = _spec_fields(shapes)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        lacking = f" without {error.args[0]}" if isinstance(error, KeyError) else ""
+        missing = f": no {error.args[0]}" if isinstance(error, KeyError) else ""
         raise InputError(
-            f"{len(shapes)} weights{lacking} are of no program known here",
+            f"{len(shapes)} weights fit none of the known programs{missing}",
             where=where,
-            hint="need the state dict of ActionFormer, C2MS-Net, TriDet or TemporalMaxer",
+            hint="give the state dict of ActionFormer, C2MS-Net, TriDet or TemporalMaxer",
         ) from None
     return parse_spec(DetectorSpec, value, where=where)
 
 
-def _value(shapes: Shapes) -> dict[str, Any]:
+def _spec_fields(shapes: Shapes) -> dict[str, Any]:
     structure = _structure(shapes)
     logits = shapes[LOGITS]
     first = shapes[_dense("backbone.embd.0", shapes)]
@@ -65,7 +65,7 @@ def _value(shapes: Shapes) -> dict[str, Any]:
         "branch_blocks": branch,
         "first_level": first_level,
         "head_layers": _count(r"^cls_head\.head\.(\d+)\.", shapes),
-        "embed_kernel": shapes[_sliding("backbone.embd.0", shapes)][2],
+        "embed_kernel": shapes[_spatial("backbone.embd.0", shapes)][2],
         "head_kernel": logits[2],
         "embed_norm": "backbone.embd_norm.0.weight" in shapes,
         "head_norm": "cls_head.norm.0.weight" in shapes or "cls_head.head.0.conv.weight" not in shapes,
@@ -91,7 +91,7 @@ def _structure(shapes: Shapes) -> Structure:
 
 
 def _inputs(shapes: Shapes, channels: int) -> dict[str, Any]:
-    """Which modalities, and how wide."""
+    """Return the fields about modalities and their widths."""
     projected = _count(r"^backbone\.proj\.(\d+)\.", shapes)
     dense = [shapes[_dense(f"backbone.proj.{i}", shapes)] for i in range(projected)]
     primary, privileged = modalities([c_in for _, c_in, _ in dense] if dense else channels)
@@ -108,9 +108,9 @@ def _inputs(shapes: Shapes, channels: int) -> dict[str, Any]:
 
 
 def _neck(shapes: Shapes, structure: Structure) -> dict[str, Any]:
-    """TemporalMaxer normalises groups of channels, without weights, where it says nothing else."""
-    unsaid: bool | str = "group" if structure == "maxpool" else False
-    norm = True if "neck.fpn_norms.0.weight" in shapes else unsaid
+    """Return the fields about the neck; TemporalMaxer's default is a group normalisation without weights."""
+    default: bool | str = "group" if structure == "maxpool" else False
+    norm = True if "neck.fpn_norms.0.weight" in shapes else default
     lateral = shapes.get("neck.lateral_convs.0.conv.weight")
     if lateral is None:
         return {"neck": "identity", "neck_norm": norm}
@@ -118,7 +118,7 @@ def _neck(shapes: Shapes, structure: Structure) -> dict[str, Any]:
 
 
 def _attention(shapes: Shapes, structure: Structure) -> dict[str, Any]:
-    """Relative positions [1, 1, heads, window] tell of both; else the published values stay."""
+    """Return heads and window if there are relative positions [1, 1, heads, window], else nothing."""
     relative = next((shape for key, shape in shapes.items() if key.endswith(".attn.rel_pe")), None)
     if relative is not None:
         return {"relative_positions": True, "attention_heads": relative[2], "attention_window": relative[3]}
@@ -127,16 +127,16 @@ def _attention(shapes: Shapes, structure: Structure) -> dict[str, Any]:
 
 def _length(shapes: Shapes, first_level: int) -> dict[str, Any]:
     squeeze, positions = shapes.get("neck.seblocks.0.fc.0.weight"), shapes.get(POSITIONS)
-    found: dict[str, Any] = {"temporal_attention": squeeze is not None}
+    fields: dict[str, Any] = {"temporal_attention": squeeze is not None}
     if positions is not None:
-        found |= {"position_embedding": True, "max_length": positions[2]}
+        fields |= {"position_embedding": True, "max_length": positions[2]}
     if squeeze is not None:
-        found["max_length"] = squeeze[1] * 2**first_level
-    return found
+        fields["max_length"] = squeeze[1] * 2**first_level
+    return fields
 
 
 def _sgp(shapes: Shapes, branch: int) -> dict[str, Any]:
-    """Windows, scale and hidden width; of the scale one that gives these kernels, others may do the same."""
+    """Return windows, hidden width, pooling, and one of the scales that give the kernels of the weights."""
     windows = [shapes[f"backbone.branch.{i}.psi.weight"][2] for i in range(branch)]
     wide = [shapes[f"backbone.branch.{i}.convkw.weight"][2] for i in range(branch)]
     candidates = [s / (w + 1) for w, size in zip(windows, wide, strict=True) for s in (size - 1, size)]
@@ -164,23 +164,23 @@ def _trident(shapes: Shapes) -> dict[str, Any]:
 
 
 def published_ranges(levels: int) -> list[tuple[float, float]]:
-    """[0, 4), [4, 8), [8, 16) ... and everything longer, as published for THUMOS14."""
+    """Return the ranges published for THUMOS14: [0, 4), [4, 8), [8, 16) ..., the last one up to 10000."""
     edges = [0.0, *(2.0 ** (i + 2) for i in range(levels - 1)), 10000.0]
     return list(pairwise(edges))
 
 
 def _count(pattern: str, keys: Iterable[str]) -> int:
-    """Number of distinct indices that the pattern finds."""
+    """Return the number of distinct indices that the pattern finds in the keys."""
     return len({match[1] for key in keys if (match := re.search(pattern, key))})
 
 
 def _dense(layer: str, shapes: Shapes) -> str:
-    """Key of the weight [D, C, k] of a convolution, of its pointwise part where it is separable."""
+    """Return the key of the weight [D, C, k] of a convolution, or of its pointwise part if separable."""
     return _part(layer, "point_conv", shapes)
 
 
-def _sliding(layer: str, shapes: Shapes) -> str:
-    """Key of the weight that has the kernel's size: of the depthwise part where there is one."""
+def _spatial(layer: str, shapes: Shapes) -> str:
+    """Return the key of the weight with the kernel's size: of the depthwise part if separable."""
     return _part(layer, "depth_conv", shapes)
 
 

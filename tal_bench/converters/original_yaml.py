@@ -1,6 +1,6 @@
-"""Configuration files of the original programs, and the programs.
+"""The original programs and their configuration files.
 
-Their files name only what differs from defaults inside the program, so those stand here.
+A configuration file contains only differences from the defaults in the program, so these are repeated here.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ TEST = {
     "ext_score_file": None,
     "voting_thresh": 0.75,
 }
-SAID_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
-"""What C2MS-Net's programs set after they have read their file, so that weights alone tell."""
-UNTRACED = frozenset(
+SET_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
+"""Settings that C2MS-Net's programs make after reading their file, which therefore follow from weights."""
+NOT_COMPARABLE = frozenset(
     {
         "primary",
         "privileged",
@@ -92,18 +92,18 @@ UNTRACED = frozenset(
         "sgp_scale",
     }
 )
-"""Fields on which a file and weights cannot be compared one by one."""
+"""Fields in which a file and weights cannot be compared directly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An original program.
+    """Original program.
 
     Attributes:
-        title: its name in prose.
-        structures: that it has.
-        model: what its configuration files leave unsaid, besides what all share.
-        decode: its settings for THUMOS14.
+        title: Name in messages.
+        structures: Structures that it supports.
+        model: Defaults of the program, in addition to those common to all programs.
+        decode: Post-processing settings for THUMOS14.
     """
 
     title: str
@@ -124,13 +124,13 @@ PROGRAMS: dict[str, Program] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a configuration file says besides the architecture.
+    """Settings of a configuration file.
 
     Attributes:
-        detector: architecture.
-        decode: post-processing.
-        grid: `stride`, `window` and `fps` of the features; none where every video has its own.
-        notes: what the file asks for and detections here will lack.
+        detector: Architecture.
+        decode: Post-processing settings.
+        grid: `stride`, `window` and `fps` of the features; None if every video has its own.
+        notes: Settings of the file that are ignored.
     """
 
     detector: DetectorSpec
@@ -140,31 +140,31 @@ class Settings:
 
 
 def read_settings(path: Path, program: str, weights: DetectorSpec, keys: Sequence[str]) -> Settings:
-    """Read a configuration file beside the weights that it belongs to.
+    """Read a configuration file and check it against the weights that it belongs to.
 
     Args:
-        path: the original program's YAML file.
-        program: key of `PROGRAMS`.
-        weights: the architecture that the weights tell of themselves.
-        keys: of the state dict, in the original names.
+        path: Configuration file (YAML) of the original program.
+        program: Key of `PROGRAMS`.
+        weights: Architecture inferred from the weights.
+        keys: Keys of the state dict, with the original names.
 
     Raises:
-        InputError: no such file, not of the program's form, or of other weights.
+        InputError: If the file is missing, not a configuration of the program, or differs from the weights.
     """
-    given = _sections(path)
+    sections = _sections(path)
     known = PROGRAMS[program]
-    model = {**MODEL, **known.model, **given["model"]}
-    data = {**DATASET, **given["dataset"]}
-    test = {**TEST, **given["test_cfg"]}
+    model = {**MODEL, **known.model, **sections["model"]}
+    data = {**DATASET, **sections["dataset"]}
+    test = {**TEST, **sections["test_cfg"]}
     arguments = {
         **model,
         "input_dim": data["input_dim"],
         "num_classes": data["num_classes"],
         "max_seq_len": data["max_seq_len"],
-        "train_cfg": {**TRAIN, **given["train_cfg"]},
+        "train_cfg": {**TRAIN, **sections["train_cfg"]},
     }
     if program == "c2ms":
-        arguments |= _said_in_code(weights)
+        arguments |= _settings_in_code(weights)
     try:
         detector = detector_spec(arguments, keys)
         decode = decode_spec(test, tridet=program == "tridet")
@@ -177,18 +177,18 @@ def read_settings(path: Path, program: str, weights: DetectorSpec, keys: Sequenc
         raise InputError(
             "the file and the weights differ: " + "; ".join(different[:3]),
             where=path,
-            hint="give the configuration that these weights were trained with",
+            hint="give the configuration with which these weights were trained",
         )
-    notes = ("external video-level scores (ext_score_file) are left out",) if test["ext_score_file"] else ()
+    notes = ("external video-level scores (ext_score_file) are ignored",) if test["ext_score_file"] else ()
     return Settings(_with_window(detector, program), decode, grid, notes)
 
 
 def disagreements(file: DetectorSpec, weights: DetectorSpec) -> list[str]:
-    """What a file says and weights deny, as `width 256 in the file, 512 in the weights`."""
+    """Return the differences of a file from weights, as `width 256 in the file, 512 in the weights`."""
     pairs = [
         (name, getattr(file, name), getattr(weights, name))
         for name in DetectorSpec.model_fields
-        if name not in UNTRACED
+        if name not in NOT_COMPARABLE
     ]
     pairs.append(("input channels", file.input_channels, weights.input_channels))
     pairs.append(("neck_width", file.neck_width or file.width, weights.neck_width or weights.width))
@@ -199,7 +199,9 @@ def disagreements(file: DetectorSpec, weights: DetectorSpec) -> list[str]:
     if weights.structure == "sgp":
         pairs.append(("wide kernels", _wide_kernels(file), _wide_kernels(weights)))
     return [
-        f"{name} {said} in the file, {found} in the weights" for name, said, found in pairs if said != found
+        f"{name} {in_file} in the file, {in_weights} in the weights"
+        for name, in_file, in_weights in pairs
+        if in_file != in_weights
     ]
 
 
@@ -207,15 +209,15 @@ def _wide_kernels(spec: DetectorSpec) -> list[int]:
     return [wide_kernel(window, spec.sgp_scale) for window in spec.sgp_windows[1:]]
 
 
-def _said_in_code(weights: DetectorSpec) -> dict[str, Any]:
+def _settings_in_code(weights: DetectorSpec) -> dict[str, Any]:
     kind = "convTransformer" if weights.structure == "transformer" else "conv"
     hallucinated = weights.inputs == "hallucinated"
     values = (kind, hallucinated, weights.structure == "conv_dw", weights.gated_fusion)
-    return dict(zip(SAID_IN_CODE, values, strict=True))
+    return dict(zip(SET_IN_CODE, values, strict=True))
 
 
 def _with_window(spec: DetectorSpec, program: str) -> DetectorSpec:
-    """TriDet and TemporalMaxer never pad to attention windows."""
+    """Return the architecture; TriDet and TemporalMaxer never pad to attention windows."""
     return spec.model_copy(update={"attention_window": 1}) if program in ("tridet", "temporalmaxer") else spec
 
 
@@ -231,15 +233,17 @@ def _grid(data: Arguments) -> dict[str, float | None] | None:
 
 
 def _sections(path: Path) -> dict[str, dict[str, Any]]:
-    """The file's mappings `dataset`, `model`, `train_cfg` and `test_cfg`, empty where it has none.
+    """Return the mappings `dataset`, `model`, `train_cfg` and `test_cfg` of a file, empty if missing.
 
     Raises:
-        InputError: something else stands there.
+        InputError: If one of them is not a mapping.
     """
     content = read_yaml(path)
     if not isinstance(content, dict) or not {"dataset", "model"} & content.keys():
         raise InputError(
-            "no 'dataset' and 'model' in it", where=path, hint="need a configuration of the original program"
+            "no 'dataset' and no 'model' section",
+            where=path,
+            hint="give a configuration of the original program",
         )
     sections = {}
     for name in ("dataset", "model", "train_cfg", "test_cfg"):

@@ -1,4 +1,4 @@
-"""The training objective: (1 - lambda) x labels + lambda x sum of weighted distillation terms."""
+"""Training objective: (1 - lambda) x loss on labels + lambda x weighted sum of distillation terms."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DistillSpec
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput, Outputs
 
 MIX = "mix"
+"""Role in a `TermUse` that stands for the weighted mean over all teachers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """The soft part of the objective.
+    """Value of the distillation terms for a batch.
 
     Attributes:
-        total: sum of coefficient x term.
-        parts: the terms by name, without coefficients.
+        total: Weighted sum of the terms.
+        parts: Unweighted terms by name.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
 
 
-class Objective(nn.Module):
-    """Terms of a `DistillSpec` against the outputs of its teachers.
+class DistillationObjective(nn.Module):
+    """Distillation terms of a `DistillSpec` between a student and its teachers.
 
     Args:
-        spec: terms, weights, temperature.
-        student_width: D of the student's stem.
-        teacher_widths: role to D; where the stem term meets another width, the student's stem passes a
-            learned 1x1 projection that is no part of the student.
+        spec: Terms, their weights, and the temperature.
+        student_width: Width D of the student's stem.
+        teacher_widths: Widths D of the teachers' stems by role. For the stem term, the student's stem is
+            projected to another width by a learned 1x1 projection that is not part of the student.
     """
 
     def __init__(self, spec: DistillSpec, student_width: int, teacher_widths: Mapping[str, int]) -> None:
@@ -52,7 +53,7 @@ class Objective(nn.Module):
         )
 
     def forward(self, student: DetectorOutput, teachers: Mapping[str, Outputs]) -> Distillation:
-        """Distill from outputs of the same batch."""
+        """Compute the distillation from the outputs of student and teachers for the same batch."""
         spec = self.spec
         if spec.count_padding:
             student = replace(student, mask=[torch.ones_like(m) for m in student.mask])
@@ -65,7 +66,7 @@ class Objective(nn.Module):
         return Distillation(total, parts)
 
     def _term(self, name: str, role: str, student: DetectorOutput, teachers: Mapping[str, Outputs]) -> Tensor:
-        """A term against one teacher, or its weighted mean over all of them."""
+        """Return a term for one teacher, or its weighted mean over all teachers."""
         fn = terms.get(name).fn
         shares = {r: t.weight for r, t in self.spec.teachers.items()} if role == MIX else {role: 1.0}
         values = [
@@ -75,7 +76,7 @@ class Objective(nn.Module):
         return torch.stack(values).sum() / sum(shares.values())
 
     def _projected(self, student: DetectorOutput, name: str, role: str) -> DetectorOutput:
-        """The student as a teacher of another width meets it in the stem term."""
+        """Return the student's outputs, for the stem term with the stem in the width of the teacher."""
         if name != "stem" or role not in self.projections:
             return student
         stem = self.projections[role](student.stem.transpose(1, 2)).transpose(1, 2)

@@ -1,8 +1,8 @@
-"""The distillation variants as data: which teachers, which terms, which constants.
+"""Distillation variants as data: teachers, terms and constants.
 
-The first six are the rows of a clean 2 x 2 (modalities x structure of the teacher): one student, the same
-initial weights, the same tuning budget; only teacher and terms change. The `c2ms-*` presets keep the
-constants of C2MS-Net's code (J. Vis. Commun. Image R. 116:104734, 2026).
+The first six are the rows of a 2 x 2 factorial (modalities x structure of the teacher): the student, its
+initial weights and the tuning budget are the same, and only teachers and terms differ. The `c2ms-*` presets
+keep the constants of C2MS-Net's code (J. Vis. Commun. Image R. 116:104734, 2026).
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tal_bench.config import Inputs, Range, TermUse
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.registry import Registry
 
 LEARNING_RATE = Range(low=0.4, high=2.5)
-"""Searched in every row, as a multiple of the recipe's rate."""
+"""Search range in every row, as a multiple of the recipe's learning rate."""
 SOFT_WEIGHT = Range(low=0.2, high=0.8, log=False)
 TEMPERATURE = Range(low=1.0, high=4.0)
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherRef:
-    """A teacher relative to the study's student and teacher.
+    """Teacher relative to the student and teacher of a study.
 
     Attributes:
         structure: `student`, `teacher`, or the name of a structure (`conv`).
-        inputs: which modalities it reads; `student` = exactly the student's network.
-        weight: its share in terms that mix teachers.
+        inputs: Modalities that the teacher reads; `student` means the student's own network.
+        weight: Share of the teacher in terms that mix teachers.
     """
 
     structure: str
@@ -36,18 +36,18 @@ class TeacherRef:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A row of the ablation.
+    """Row of the ablation.
 
     Attributes:
-        name: as the command line and the tables say it.
-        summary: one line for `tal-bench list variants`.
-        teachers: role to teacher.
-        terms: what is matched, with default weights.
-        soft_weight: lambda.
-        temperature: tau.
-        student_init: `random`, or the role of a teacher to copy matching weights from.
-        reference: where it comes from.
-        fixed: keep the constants as published; only the learning rate is tuned.
+        name: Name on the command line and in tables.
+        summary: One line for `tal-bench list variants`.
+        teachers: Teachers by role.
+        terms: Distillation terms with their default weights.
+        soft_weight: Weight lambda of the distillation terms.
+        temperature: Temperature tau.
+        student_init: `random`, or the role of a teacher from which matching weights are copied.
+        reference: Publication of the variant.
+        fixed: Whether to keep the published constants and tune only the learning rate.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Variant:
     fixed: bool = False
 
     def search_space(self) -> dict[str, Range]:
-        """Tuned settings by name: `lr` (a multiple), `soft_weight`, `temperature`, `weight/<term>`."""
+        """Return the tuned settings: `lr` (a multiple), `soft_weight`, `temperature`, `weight/<term>`."""
         space = {"lr": LEARNING_RATE}
         if self.terms and not self.fixed:
             space |= {"soft_weight": SOFT_WEIGHT, "temperature": TEMPERATURE}
@@ -69,42 +69,42 @@ class Variant:
         return space
 
     def defaults(self) -> dict[str, float]:
-        """The settings of trial 0, same keys as the search space."""
-        known = {"lr": 1.0, "soft_weight": self.soft_weight, "temperature": self.temperature}
-        known |= {f"weight/{use.name}": use.weight for use in self.terms}
-        return {name: known[name] for name in self.search_space()}
+        """Return the settings of trial 0, with the keys of the search space."""
+        values = {"lr": 1.0, "soft_weight": self.soft_weight, "temperature": self.temperature}
+        values |= {f"weight/{use.name}": use.weight for use in self.terms}
+        return {name: values[name] for name in self.search_space()}
 
 
 variants: Registry[Variant] = Registry("variant")
 
 
 def _terms(teacher: str, *, h: str = "", s: str = "") -> tuple[TermUse, ...]:
-    """Terms of a clean row: KL and offsets from one role, hallucination and stem from the named roles.
+    """Return KL and offsets from role ``teacher``, hallucination from role ``h``, and stem from role ``s``.
 
-    The weights were set on the validation part of `sprites`; studies start from them and tune.
+    The weights were chosen on the validation part of `sprites`; they are the settings of trial 0.
     """
-    use = [
+    uses = [
         TermUse(name="logits-binary", teacher=teacher, weight=8.0, temperature_power=2),
         TermUse(name="offsets", teacher=teacher, weight=0.05),
     ]
     if h:
-        use.append(TermUse(name="hallucination", teacher=h, weight=2.0))
+        uses.append(TermUse(name="hallucination", teacher=h, weight=2.0))
     if s:
-        use.append(TermUse(name="stem", teacher=s, weight=1.0))
-    return tuple(use)
+        uses.append(TermUse(name="stem", teacher=s, weight=1.0))
+    return tuple(uses)
 
 
 def _c2ms(power: int, kl: float, *, teacher: str, h: str = "", s: str = "") -> tuple[TermUse, ...]:
-    """Terms with the published constants; ``power`` of the temperature multiplies all but the KL term."""
-    use = [
+    """Return terms with the published constants; all but the KL term are multiplied by temperature**power."""
+    uses = [
         TermUse(name="logits", teacher=teacher, weight=kl, temperature_power=2),
         TermUse(name="offsets", teacher=teacher, weight=1.0, temperature_power=power),
     ]
     if h:
-        use.append(TermUse(name="hallucination", teacher=h, weight=5.0, temperature_power=power))
+        uses.append(TermUse(name="hallucination", teacher=h, weight=5.0, temperature_power=power))
     if s:
-        use.append(TermUse(name="stem", teacher=s, weight=1.0, temperature_power=power))
-    return tuple(use)
+        uses.append(TermUse(name="stem", teacher=s, weight=1.0, temperature_power=power))
+    return tuple(uses)
 
 
 C2MS = "C2MS-Net, J. Vis. Commun. Image R. 116:104734 (2026)"

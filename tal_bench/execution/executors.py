@@ -1,7 +1,7 @@
-"""Where runs are computed: in this process, in local worker processes, or in the workers of a Dask scheduler.
+"""Worker pools for runs: this process, local worker processes, or the workers of a Dask scheduler.
 
-All of them are `concurrent.futures.Executor`s, and none of them changes a result: every CPU worker trains on
-one thread. A worker that dies costs the run that it was at, which is done again by another.
+All are `concurrent.futures.Executor`s. The choice does not change results, because every CPU worker trains on
+one thread. The run of a worker that dies is repeated by another worker.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tal_bench.system.worker_pool import LocalWorkerPool, WorkerPool
 
 
 class InProcessPool(WorkerPool):
-    """Runs a call at once, when it is submitted."""
+    """Executor that makes each call in this process when it is submitted."""
 
     def size(self) -> int:
-        """One call."""
+        """Return 1."""
         return 1
 
-    def abandon(self) -> None:
-        """Nothing is computed between two calls."""
+    def terminate(self) -> None:
+        """Do nothing, as no call is pending between two submissions."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call, and return the outcome as a future that is done."""
+        """Make the call and return its outcome as a completed future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -43,17 +43,18 @@ def make_executor(
     scheduler: str | None = None,
     folder: Path | None = None,
 ) -> WorkerPool:
-    """Choose: this process, processes of its own, or the workers of a Dask scheduler.
+    """Create a worker pool.
 
     Args:
-        jobs: workers on this machine; one worker is this process.
-        device: that they compute on.
-        plugins: files to load in every worker.
-        scheduler: address of a Dask scheduler, or `local` for one of our own with so many workers.
-        folder: of the study, which a scheduler's workers must see.
+        jobs: Number of workers on this machine; 1 is this process.
+        device: Device of the workers, `cpu` or `cuda`.
+        plugins: Plugin files to load in every worker.
+        scheduler: Address of a Dask scheduler, `local` to start one with ``jobs`` workers, or None for no
+            scheduler.
+        folder: Folder of the study, which the workers of a scheduler must be able to read.
 
     Raises:
-        InputError: the scheduler cannot be used.
+        InputError: The scheduler cannot be used.
     """
     if scheduler is not None and folder is not None:
         from tal_bench.execution.dask_workers import DaskWorkerPool

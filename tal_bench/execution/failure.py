@@ -1,4 +1,4 @@
-"""Why a run failed, and the result that says so."""
+"""Reasons and results of failed runs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from tal_bench.config import RunSpec
 from tal_bench.errors import TalBenchError
 from tal_bench.results.records import RunResult
 
-NO_MEMORY = "DefaultCPUAllocator"
-"""What torch says where the CPU's memory does not suffice, in a plain RuntimeError."""
-LONGEST = 500
-"""Characters of a reason."""
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
+"""Part of the message of the RuntimeError that torch raises if the CPU is out of memory."""
+MAX_LENGTH = 500
+"""Maximum length of a reason in characters."""
 
 
 def reason(error: Exception, spec: RunSpec) -> str:
-    """Why a run failed, on one line, with a way out where there is one."""
+    """Return why a run failed, on one line, with advice if it ran out of memory."""
     text = str(error) if isinstance(error, TalBenchError) else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())
-    if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in text):
-        return text[:LONGEST]
-    told = f"out of memory with batches of {spec.train.batch_size} ({smaller_batches(spec)}): {text}"
-    return told[:LONGEST]
+    if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_OUT_OF_MEMORY in text):
+        return text[:MAX_LENGTH]
+    batch_size = spec.train.batch_size
+    return f"out of memory with batches of {batch_size} ({memory_advice(spec)}): {text}"[:MAX_LENGTH]
 
 
-def smaller_batches(spec: RunSpec) -> str:
-    """What to try when memory does not suffice."""
+def memory_advice(spec: RunSpec) -> str:
+    """Return what to change if memory is insufficient."""
     half = spec.train.batch_size // 2
     if not half:
         return "use fewer --jobs, or a smaller model"
@@ -33,6 +33,6 @@ def smaller_batches(spec: RunSpec) -> str:
 
 
 def lost(spec: RunSpec, error: TalBenchError) -> RunResult:
-    """The result of a run whose worker died each time that it was tried."""
-    text = f"{error}; if for lack of memory, {smaller_batches(spec)}"[:LONGEST]
+    """Return the result of a run whose worker died at every attempt."""
+    text = f"{error}; if for lack of memory, {memory_advice(spec)}"[:MAX_LENGTH]
     return RunResult(hash=spec.hash, spec=spec, status="failed", error=text)

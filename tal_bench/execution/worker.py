@@ -1,4 +1,4 @@
-"""Set-up of a process that computes runs."""
+"""Set-up of worker processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tal_bench.plugins import load_plugins
 
 
 def prepare_worker(device: str, plugins: Sequence[Path]) -> None:
-    """Set a worker up: on the CPU one thread, so that results do not depend on their number."""
+    """Load plugins, and on the CPU use one thread, so that results do not depend on the number of threads."""
     if device == "cpu":
         torch.set_num_threads(1)
     load_plugins(plugins)

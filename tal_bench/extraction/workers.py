@@ -71,4 +71,4 @@ def map_items(
                     result = crashed(item)
                 yield result
     finally:
-        pool.abandon()
+        pool.terminate()

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from tal_bench.config import DetectorSpec
 from tal_bench.converters.export import (
-    SHORTEST,
+    MIN_STRIDES,
     SUFFIXES,
     Format,
     check_onnx,
-    coarsest,
-    difference,
-    example,
+    coarsest_stride,
+    example_inputs,
     export,
-    reference,
+    largest_difference,
+    reference_run,
     save_exported,
 )
 from tal_bench.errors import TalBenchError
@@ -80,11 +80,11 @@ def export_run(
         on_export()
     with torch_threads(threads):
         exported = export(net, card, form)
-        original = reference(net, card.detector)
+        original = reference_run(net, card.detector)
         comparisons = []
         for length in input_lengths(card.detector):
-            inputs = example(card.detector, length, padded=length // 7)
-            largest = difference(original(*inputs), exported.run(*inputs))
+            inputs = example_inputs(card.detector, length, padded=length // 7)
+            largest = largest_difference(original(*inputs), exported.run(*inputs))
             if not largest <= TOLERANCE:
                 raise TalBenchError(
                     f"at {length} steps the graph differs by {largest:.1e}, tolerance {TOLERANCE:.0e}",
@@ -101,6 +101,6 @@ def export_run(
 
 def input_lengths(architecture: DetectorSpec) -> tuple[int, int, int]:
     """Return the shortest length, the model's maximum length, and a multiple of the stride in between."""
-    unit = coarsest(architecture)
+    unit = coarsest_stride(architecture)
     longest = max(MIN_LONGEST, architecture.max_length // unit)
-    return SHORTEST * unit, (SHORTEST + longest) // 2 * unit, longest * unit
+    return MIN_STRIDES * unit, (MIN_STRIDES + longest) // 2 * unit, longest * unit

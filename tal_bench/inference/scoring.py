@@ -12,7 +12,7 @@ from tal_bench.data.dataset import ONE_CLASS, Dataset, Video
 from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
 from tal_bench.evaluation.recall import recall_at_k
 from tal_bench.inference.detections import detections_table, ground_truth_table
-from tal_bench.training.score_fusion import named_by
+from tal_bench.training.score_fusion import fuse_video_scores
 from tal_bench.types import Segments
 
 
@@ -30,7 +30,7 @@ def tables(
     if not _covers(scores, videos):
         truth = ground_truth_table(videos, data.classes).assign(label=ONE_CLASS[0])
         return detections_table(detections, ONE_CLASS), truth
-    named = [named_by(part, scores[part.video], data.spec.scores_top) for part in detections]
+    named = [fuse_video_scores(part, scores[part.video], data.spec.scores_top) for part in detections]
     return detections_table(named, data.classes), ground_truth_table(videos, data.classes)
 
 

@@ -14,7 +14,7 @@ from tal_bench.models.blocks.conv_and_transformer import ConvBlock, TransformerB
 from tal_bench.models.blocks.maxpool import MaxPoolBlock
 from tal_bench.models.blocks.sgp import SgpBlock
 from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, relu, sinusoidal_positions
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 def _transformer(spec: DetectorSpec, index: int) -> nn.Module:
@@ -53,13 +53,13 @@ BLOCKS: dict[str, Callable[[DetectorSpec, int], nn.Module]] = {
     "sgp": _sgp,
     "maxpool": lambda spec, index: MaxPoolBlock(_stride(index)),
 }
-"""Structure to block, given the spec and which block: 0 in the stem, 1 ... of the branch."""
+"""Structure to a function (spec, index) -> block; index 0 is for the stem, 1 ... for the branch."""
 
 
 class Backbone(nn.Module):
     """Convolutional embedding, stem blocks at full length, branch blocks of stride 2.
 
-    The pyramid starts with the stem's output, whatever level the neck reads first.
+    The finest level of the pyramid is the stem's output, whichever level the neck reads first.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
@@ -84,11 +84,11 @@ class Backbone(nn.Module):
         self.register_buffer("positions", table, persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """[B, T, C] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1]."""
-        return self.climb(*self.start(x, mask))
+        """Input [B, T, C] and mask [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1]."""
+        return self.compute_pyramid(*self.compute_stem(x, mask))
 
-    def start(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, C] and [B, T, 1] -> the stem's output [B, T, D] and its mask."""
+    def compute_stem(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Input [B, T, C] and mask [B, T, 1] -> output of the stem [B, T, D] and its mask."""
         if len(self.projections):
             parts = zip(self.projections, x.split(self.input_widths, dim=2), strict=True)
             x = torch.cat([masked(project(part), mask) for project, part in parts], dim=2)
@@ -100,8 +100,8 @@ class Backbone(nn.Module):
             x, mask = block(x, mask)
         return x, mask
 
-    def climb(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Stem [B, T, D] and [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1], the stem first."""
+    def compute_pyramid(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Stem [B, T, D] and mask [B, T, 1] -> per level [B, T_l, D] and [B, T_l, 1], the stem first."""
         features, masks = [x], [mask]
         for block in self.branch:
             x, mask = block(x, mask)
@@ -110,26 +110,26 @@ class Backbone(nn.Module):
         return features, masks
 
     def _positions(self, length: int) -> Tensor:
-        """[length, D], linearly stretched when the input is longer than the table."""
+        """Return [length, D], interpolated linearly when the input is longer than the table."""
         table = self.positions
         assert table is not None
-        if not written_by_hand():
-            return _stretched(table, length)
+        if not use_custom_kernels():
+            return _interpolated(table, length)
         if length <= table.shape[0]:
             return table[:length]
         return F.interpolate(table.T[None], length, mode="linear", align_corners=False)[0].T
 
 
-def _stretched(table: Tensor, length: int) -> Tensor:
-    """Either branch of `Backbone._positions` in one graph, for exporters: [P, D] -> [length, D]."""
+def _interpolated(table: Tensor, length: int) -> Tensor:
+    """Both cases of `Backbone._positions` in one graph, for exporters: [P, D] -> [length, D]."""
     last = table.shape[0]
     steps = torch.arange(length, device=table.device, dtype=torch.float32)
-    at = ((steps + 0.5) * (last / (steps[-1:] + 1).clamp(min=last)) - 0.5).clamp(min=0.0)
-    before = at.floor().long().clamp(max=last - 1)
-    share = (at - before)[:, None]
+    position = ((steps + 0.5) * (last / (steps[-1:] + 1).clamp(min=last)) - 0.5).clamp(min=0.0)
+    before = position.floor().long().clamp(max=last - 1)
+    share = (position - before)[:, None]
     return (1 - share) * table[before] + share * table[(before + 1).clamp(max=last - 1)]
 
 
 def pyramid_divisor(spec: DetectorSpec) -> int:
-    """Lengths beyond the maximum are padded to a multiple of this; at least the coarsest stride."""
+    """Return the number to whose multiples longer inputs are padded; at least the coarsest stride."""
     return spec.divisor

@@ -1,7 +1,7 @@
-"""Weights on disk: one safetensors file that says what it holds.
+"""Weights on disk: safetensors files with a model card in their header.
 
-A model's card travels in the header of its weights' file, so that the file alone is enough to use the model
-elsewhere: `load_model(path)` gives the network and its card.
+The card describes the model, so that one file is enough to use it elsewhere: `load_model(path)` returns the
+network and its card.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from tal_bench.models.registry import STRUCTURES, Model, get_model, model_name
 from tal_bench.system.files import write_atomically
 
 CARD = "tal_bench.card"
-"""Key of the card in a file's header."""
+"""Key of the card in the header of a file."""
 WEIGHTS = ".safetensors"
 
 
 class FeatureGrid(Spec):
-    """Where the features that a model was trained on lie in a video.
+    """Position in time of the features that a model was trained on.
 
     Attributes:
-        stride: frames between two features.
-        window: frames under one feature.
-        fps: of the decoded video; none = as each video has it.
+        stride: Frames between two features.
+        window: Frames covered by one feature.
+        fps: Frame rate of the decoded video; None means that of each video.
     """
 
     stride: float
@@ -43,19 +43,19 @@ class FeatureGrid(Spec):
 
 
 class ModelCard(Spec):
-    """What a file of weights holds, and what it needs to be used.
+    """Description of a model in a weights file, with all that is needed to use it.
 
     Attributes:
-        name: as tables show it.
-        model: registered name; empty for a detector that has none, as those of other programs.
-        program: where it comes from, when it was not trained here.
-        detector: architecture; names and widths of the modalities are in it.
-        decode: how its output becomes segments.
-        classes: names by index; empty where nobody said them.
-        features: stride, window and fps that it was trained on, where known.
-        dataset: that it was trained on, where it was trained here.
-        extraction: what made the features that it reads of videos, where this program did.
-        run: hash of the training run.
+        name: Name in tables.
+        model: Registered name; empty for detectors without one, such as those of other programs.
+        program: Program that trained the model, if it was imported.
+        detector: Architecture, including names and widths of the modalities.
+        decode: Post-processing settings.
+        classes: Class names by index; empty if unknown.
+        features: Stride, window and frame rate of the training features, if known.
+        dataset: Dataset of the training, if the model was trained by this package.
+        extraction: Extraction of the features, if they were extracted by this package.
+        run: Hash of the training run.
     """
 
     name: str
@@ -75,13 +75,12 @@ class ModelCard(Spec):
         return next(name for name, block in STRUCTURES.items() if block == self.detector.structure)
 
     def counterparts(self, every: Sequence[Inputs]) -> list[str]:
-        """Names of models of the same structure that read other streams."""
-        attends = self.detector.temporal_attention
-        own = self.detector.inputs
-        return [model_name(self.structure, x, temporal_attention=attends) for x in every if x != own]
+        """Return the names of models of the same structure that read other modalities."""
+        attention, own = self.detector.temporal_attention, self.detector.inputs
+        return [model_name(self.structure, x, temporal_attention=attention) for x in every if x != own]
 
     def as_model(self) -> Model:
-        """What a registered model says of itself, for this one."""
+        """Return a `Model` that builds this model."""
         return Model(
             name=self.name,
             structure=self.structure,
@@ -92,16 +91,16 @@ class ModelCard(Spec):
         )
 
     def build(self) -> nn.Module:
-        """The network, with random weights.
+        """Build the network with random weights.
 
         Raises:
-            InputError: a model of a plugin that is not loaded.
+            InputError: If the model belongs to a plugin that is not loaded.
         """
         return get_model(self.model).build(self.detector) if self.model else Detector(self.detector)
 
 
 def card_of_run(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
-    """What stands in the weights' file of a run."""
+    """Return the card for the weights file of a run."""
     data = spec.dataset
     return ModelCard(
         name=spec.model,
@@ -117,25 +116,25 @@ def card_of_run(spec: RunSpec, classes: Sequence[str]) -> ModelCard:
 
 
 def plain_card(spec: RunSpec) -> ModelCard:
-    """What a run's weights are, as far as its spec says it."""
+    """Return the part of a run's card that follows from its spec."""
     return ModelCard(name=spec.model, model=spec.model, detector=spec.detector, decode=spec.decode)
 
 
 def save_model(model: nn.Module, path: Path, card: ModelCard) -> None:
-    """Write a module's weights with its card."""
+    """Write the weights of a module with its card."""
     write_atomically(path, save(_tensors(model), {CARD: card.model_dump_json(exclude_defaults=True)}))
 
 
 def load_model(path: Path, otherwise: ModelCard | None = None) -> tuple[nn.Module, ModelCard]:
-    """A network in eval mode and what it is.
+    """Load a network in eval mode and its card.
 
     Args:
-        path: a `.safetensors` file, the `.json` of a finished run or of an import beside it, or a folder that
-            holds one such file.
-        otherwise: what it is where the file does not say so, as those of the first version do not.
+        path: A `.safetensors` file, the `.json` file of a finished run or of an import beside it, or a folder
+            that contains one such file.
+        otherwise: Card to be used if the file has none, as files of the first version.
 
     Raises:
-        InputError: there is no such file, or it holds no model of ours.
+        InputError: If there is no such file, or it does not contain a model of this package.
     """
     file = weights_file(path)
     card = read_card(file, otherwise)
@@ -143,44 +142,44 @@ def load_model(path: Path, otherwise: ModelCard | None = None) -> tuple[nn.Modul
 
 
 def build(card: ModelCard, file: Path) -> nn.Module:
-    """The network of a card with the weights of a file, in eval mode.
+    """Build the network of a card with the weights of a file, in eval mode.
 
     Raises:
-        InputError: they do not belong together.
+        InputError: If the weights do not fit the card.
     """
     try:
         net = card.build()
-    except InputError as error:  # a model of a plugin that is not loaded
+    except InputError as error:  # the model of a plugin that is not loaded
         raise InputError(error.what, where=file, hint=f"{error.hint}; or give its --plugin") from None
     load_weights(net, file)
     return net.eval()
 
 
 def weights_file(path: Path) -> Path:
-    """The weights that a path means.
+    """Return the weights file that a path refers to; paths as in `load_model`.
 
     Raises:
-        InputError: there are none, or a folder holds several.
+        InputError: If there is none, or a folder contains several.
     """
     if path.is_dir():
-        found = sorted(f for f in [*path.glob(f"*{WEIGHTS}"), *path.glob(f"runs/*{WEIGHTS}")] if f.is_file())
-        if len(found) != 1:
-            first = ", ".join(str(f.relative_to(path)) for f in found[:3])
-            what = f"{len(found)} models there, for instance {first}" if found else f"no {WEIGHTS} file there"
+        files = sorted(f for f in [*path.glob(f"*{WEIGHTS}"), *path.glob(f"runs/*{WEIGHTS}")] if f.is_file())
+        if len(files) != 1:
+            first = ", ".join(str(f.relative_to(path)) for f in files[:3])
+            what = f"{len(files)} models found, for instance {first}" if files else f"no {WEIGHTS} file found"
             raise InputError(what, where=path, hint=f"give one {WEIGHTS} file")
-        return found[0]
+        return files[0]
     file = path.with_suffix(WEIGHTS) if path.suffix == ".json" else path
     if not file.is_file():
-        hint = "" if file == path else f"no weights beside {path.name}"
-        raise InputError("no such weights", where=file, hint=hint)
+        hint = "" if file == path else f"{path.name} has no weights file beside it"
+        raise InputError("no such weights file", where=file, hint=hint)
     return file
 
 
 def read_card(file: Path, otherwise: ModelCard | None = None) -> ModelCard:
-    """The card in the header of a weights' file, or the other one where it has none.
+    """Return the card in the header of a weights file, or ``otherwise`` if it has none.
 
     Raises:
-        InputError: not such a file.
+        InputError: If the file is not a weights file, or has an invalid card.
     """
     try:
         with safe_open(file, "pt") as opened:
@@ -191,55 +190,55 @@ def read_card(file: Path, otherwise: ModelCard | None = None) -> ModelCard:
     if text is None and otherwise is not None:
         return otherwise
     if text is None:
-        hint = "train it again, or import it with tal-bench checkpoint import"
-        raise InputError("weights that do not say of which model", where=file, hint=hint)
+        hint = "train the model again, or import it with tal-bench checkpoint import"
+        raise InputError("the weights file has no model card", where=file, hint=hint)
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise InputError(f"its model card is not one of ours: {place} {first['msg']}", where=file) from None
+        raise InputError(f"invalid model card: {place}: {first['msg']}", where=file) from None
 
 
 def check_name(name: str) -> None:
-    """A model's name can be a file's.
+    """Check that the name of a model can be used as a file name.
 
     Raises:
-        InputError: it cannot.
+        InputError: If it cannot.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise InputError(f"got {name!r}", where="--name", hint="letters, digits, '-', '_' and '.'")
+        raise InputError(f"got {name!r}", where="--name", hint="use letters, digits, '-', '_' and '.'")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a module's weights alone."""
+    """Write the weights of a module without a card."""
     write_atomically(path, save(_tensors(model)))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into a module of the same architecture.
+    """Load weights into a module of the same architecture.
 
     Raises:
-        InputError: the file is missing, not safetensors, or of another architecture.
+        InputError: If the file is missing, not a safetensors file, or of another architecture.
     """
     try:
         model.load_state_dict(load(path.read_bytes()))
     except FileNotFoundError:
         raise InputError(
-            "no such weights", where=path, hint="delete the run's .json to train it again"
+            "no such weights file", where=path, hint="delete the run's .json file to train it again"
         ) from None
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"not the weights of this architecture: {error}", where=path) from None
+        raise InputError(f"the weights do not fit this architecture: {error}", where=path) from None
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Identity of weights: names, shapes and values, wherever they lie and whatever else the file says."""
-    total = hashlib.sha256()
+    """Return a hash of the names, shapes and values of weights, independent of device and file."""
+    digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        total.update(value.numpy().tobytes())
-    return total.hexdigest()[:16]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

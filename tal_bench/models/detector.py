@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
 from tal_bench.models.heads import Heads
-from tal_bench.models.input_fusion import Inputs
+from tal_bench.models.input_fusion import InputFusion
 from tal_bench.models.neck import FpnNeck, Neck
 from tal_bench.models.ops.kernels import compute_dtype
 from tal_bench.models.trident import TridentHeads
@@ -15,16 +15,16 @@ from tal_bench.types import Batch, DetectorOutput
 
 
 class Detector(nn.Module):
-    """Inputs -> backbone -> neck -> heads (ActionFormer, arXiv 2202.07925; C2MS-Net for the students).
+    """Input fusion -> backbone -> neck -> heads (ActionFormer, arXiv 2202.07925; students as in C2MS-Net).
 
     Args:
-        spec: the architecture.
+        spec: Architecture.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.inputs = Inputs(spec)
+        self.inputs = InputFusion(spec)
         self.backbone = Backbone(spec)
         self.neck: nn.Module = FpnNeck(spec) if spec.neck == "fpn" else Neck(spec)
         self.heads: nn.Module = TridentHeads(spec) if spec.trident else Heads(spec)
@@ -32,30 +32,30 @@ class Detector(nn.Module):
     def forward(self, batch: Batch) -> DetectorOutput:
         """Detect in a batch whose T is a multiple of 2^(L-1).
 
-        The output of a level is zero where its mask is false.
+        The outputs of a level are zero where its mask is false.
         """
         return self.detect(batch.features, batch.mask)
 
     def detect(self, features: dict[str, Tensor], mask: Tensor) -> DetectorOutput:
-        """Modality to [B, C_m, T], and mask [B, T] bool: what `forward` does, on plain tensors."""
-        x, m = self.read(features, mask)
-        stem, m = self.start(x, m)
-        logits, offsets, masks = self.finish(stem, m)
+        """Compute `forward` on plain tensors: features [B, C_m, T] by modality, and mask [B, T] bool."""
+        x, m = self.read_inputs(features, mask)
+        stem, m = self.compute_stem(x, m)
+        logits, offsets, masks = self.compute_outputs(stem, m)
         return DetectorOutput(logits, offsets, masks, inputs=x.transpose(1, 2), stem=stem.transpose(1, 2))
 
-    def read(self, features: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Modality to [B, C_m, T], and mask [B, T] bool -> inputs [B, T, C] and mask [B, T, 1]."""
+    def read_inputs(self, features: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, C_m, T] by modality and mask [B, T] bool -> inputs [B, T, C] and mask [B, T, 1]."""
         m = mask.unsqueeze(2).to(compute_dtype(next(iter(features.values()))))
         return self.inputs(features, m), m
 
-    def start(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_stem(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [B, T, C] and mask [B, T, 1] -> stem [B, T, D] and its mask."""
         fused = x if self.inputs.fusion is None else self.inputs.fusion(x)
-        return self.backbone.start(fused, mask)
+        return self.backbone.compute_stem(fused, mask)
 
-    def finish(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def compute_outputs(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Stem [B, T, D] and mask [B, T, 1] -> logits, offsets and bool masks [B, T_l] per level."""
-        pyramid, masks = self.backbone.climb(stem, mask)
+        pyramid, masks = self.backbone.compute_pyramid(stem, mask)
         masks = masks[self.spec.first_level :]
         logits, offsets = self.heads(self.neck(pyramid, masks), masks)
         return logits, offsets, [level[:, :, 0] > 0 for level in masks]

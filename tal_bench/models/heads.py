@@ -1,4 +1,4 @@
-"""Classification and regression heads, shared over the levels and run once over the whole pyramid."""
+"""Classification and regression heads, shared by the levels and run once over the whole pyramid."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tal_bench.config import DetectorSpec
 from tal_bench.models.layers import Conv, layer_norm, masked, relu
 
 PRIOR = 0.01
-"""Probability that an untrained classifier gives (focal loss paper, arXiv 1708.02002)."""
+"""Initial probability of the classifier (focal loss, arXiv 1708.02002)."""
 EMPTY_PRIOR = 1e-6
-"""The same for classes without training data."""
+"""Initial probability of classes without training data."""
 OFFSET_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
 
 
 class PackedPyramid:
-    """All levels in one sequence, empty steps between neighbours, so that one product serves all.
+    """All levels concatenated in one sequence, separated by empty steps, so that a layer runs once for all.
 
-    The empty steps play the zero padding of the levels' convolutions: `clear` them wherever a layer may have
-    made them non-zero.
+    The empty steps serve as the zero padding of the convolutions at the ends of each level. They must be
+    cleared with `clear` after every layer that may have made them non-zero.
 
     Args:
-        features: per level [B, T_l, D].
-        masks: per level [B, T_l, 1].
-        empty_steps: between two levels; half of the widest kernel that will pass.
+        features: Features [B, T_l, D] per level.
+        masks: Masks [B, T_l, 1] per level.
+        empty_steps: Number of empty steps after each level; half of the widest kernel.
     """
 
     def __init__(self, features: list[Tensor], masks: list[Tensor], empty_steps: int = 1) -> None:
@@ -44,7 +44,7 @@ class PackedPyramid:
         self.gaps = between.nonzero()[:, 0].to(self.mask.device, non_blocking=True)
 
     def clear(self, x: Tensor) -> Tensor:
-        """X [B, sum(T_l + gap), C] with zeros in the empty steps, written where it lies."""
+        """Set the empty steps of x [B, sum(T_l + gap), C] to zero, in place."""
         return x.index_fill_(1, self.gaps, 0.0)
 
     def split(self, x: Tensor) -> list[Tensor]:
@@ -53,9 +53,9 @@ class PackedPyramid:
 
 
 class Tower(nn.Module):
-    """Hidden layers of a head, masked convolutions, LayerNorm, ReLU, and the layer that speaks.
+    """One head: hidden layers of masked convolution, LayerNorm and ReLU, and an output convolution.
 
-    What it says is in full precision, whatever the hidden layers compute in.
+    The output layer computes in full precision, whatever the precision of the hidden layers.
     """
 
     def __init__(self, spec: DetectorSpec, outputs: int, kernel: int | None = None) -> None:
@@ -69,12 +69,12 @@ class Tower(nn.Module):
         self.out = Conv(widths[-1], outputs, kernel)
 
     @property
-    def in_full(self) -> tuple[nn.Module, ...]:
-        """What computes in full precision."""
+    def full_precision_modules(self) -> tuple[nn.Module, ...]:
+        """Modules that compute in full precision."""
         return (self.out,)
 
     def forward(self, packed: PackedPyramid) -> Tensor:
-        """-> [B, sum(T_l + gap), outputs], zero where padded."""
+        """Packed pyramid -> [B, sum(T_l + gap), outputs], zero where padded."""
         x = packed.features
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = relu(packed.clear(norm(masked(conv(x), packed.mask))))
@@ -83,8 +83,8 @@ class Tower(nn.Module):
             return masked(self.out(full), packed.mask)
 
 
-def start_quiet(classifier: Tower, empty_classes: Iterable[int] = ()) -> None:
-    """Set the biases so that an untrained classifier says `PRIOR`, and `EMPTY_PRIOR` of empty classes."""
+def init_prior_bias(classifier: Tower, empty_classes: Iterable[int] = ()) -> None:
+    """Initialise the output biases so that classes start at `PRIOR`, and empty classes at `EMPTY_PRIOR`."""
     bias = classifier.out.bias
     assert bias is not None
     nn.init.constant_(bias, math.log(PRIOR / (1 - PRIOR)))
@@ -97,7 +97,7 @@ class Heads(nn.Module):
     """Per-class logits and distances to start and end.
 
     Args:
-        spec: widths, classes, and the activation that keeps distances non-negative.
+        spec: Architecture: widths, classes, and the activation that keeps distances non-negative.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
@@ -107,9 +107,9 @@ class Heads(nn.Module):
         self.scales = nn.Parameter(torch.ones(spec.levels))
         self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
         self.gap = spec.head_kernel // 2
-        start_quiet(self.classifier, spec.empty_classes)
+        init_prior_bias(self.classifier, spec.empty_classes)
         if spec.offset_activation == "softplus":
-            # ReLU offsets can die at small widths; this starts them alive, at 1.3 strides
+            # ReLU units can die at small widths; this bias starts the offsets at 1.3 strides
             assert self.regressor.out.bias is not None
             nn.init.constant_(self.regressor.out.bias, 1.0)
 

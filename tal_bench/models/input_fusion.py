@@ -11,13 +11,14 @@ from tal_bench.models.layers import Conv, masked
 
 
 class Hallucination(nn.Module):
-    """Privileged features predicted from primary ones by two convolutions of kernel 3 (C2MS-Net).
+    """Prediction of privileged features from primary ones by two convolutions of kernel 3 (C2MS-Net).
 
     Args:
-        c_in: channels of the primary modalities.
-        c_out: channels of the privileged modalities.
-        nonnegative: end in ReLU; features after PCA or z-scoring are signed and need a linear end.
-        width: channels between the convolutions; none = c_out.
+        c_in: Channels of the primary modalities.
+        c_out: Channels of the privileged modalities.
+        nonnegative: Whether to end in ReLU; features after PCA or z-scoring are signed and need a linear
+            output.
+        width: Channels between the convolutions; None means c_out.
     """
 
     def __init__(self, c_in: int, c_out: int, nonnegative: bool, width: int | None = None) -> None:
@@ -33,7 +34,7 @@ class Hallucination(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """One gate per step weighs primary against privileged features, which must be equally wide.
+    """Gate per step that weighs primary against privileged features of the same width.
 
     h1 = tanh(W x1), h2 = tanh(W x2), z = sigmoid(w [h1; h2]), output [z x h1; (1 - z) x h2], no biases.
     """
@@ -50,10 +51,10 @@ class GatedFusion(nn.Module):
         return torch.cat([z * h1, (1 - z) * h2], dim=2)
 
 
-class Inputs(nn.Module):
-    """Concatenate what the detector reads, primary modalities first.
+class InputFusion(nn.Module):
+    """Concatenation of the modalities that the detector reads, primary modalities first.
 
-    A hallucination is masked like a real feature unless ``masked`` is false, as in the original code.
+    Hallucinated features are masked like real ones unless ``masked`` is false, as in the code of C2MS-Net.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
@@ -71,7 +72,7 @@ class Inputs(nn.Module):
         self.fusion = GatedFusion(spec.primary_channels) if spec.gated_fusion else None
 
     def forward(self, features: dict[str, Tensor], mask: Tensor) -> Tensor:
-        """Modality to [B, C_m, T], and mask [B, T, 1] -> [B, T, C] before fusion."""
+        """Features [B, C_m, T] by modality and mask [B, T, 1] -> inputs [B, T, C] before gated fusion."""
         x = torch.cat([features[name].transpose(1, 2).to(mask.dtype) for name in self.reads], dim=2)
         if self.hallucination is None:
             return x

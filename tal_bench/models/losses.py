@@ -15,19 +15,19 @@ from tal_bench.types import DetectorOutput
 ALPHA, GAMMA = 0.25, 2.0
 EPSILON = 1e-8
 SMALLEST_LOSS = 0.01
-"""A balanced regression loss counts at most as if it were this small."""
+"""Lower bound of the regression loss when its weight is balanced."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionLoss:
-    """Total and its named parts, scalars, and the updated normalizer.
+    """Scalar losses of a batch and the updated normalizer.
 
     Attributes:
         total: classification + regression_weight x regression.
-        classification: focal loss over valid points / normalizer.
-        regression: DIoU loss over positive points / normalizer; where every class has offsets of its own,
-            over pairs of a point and a class.
-        normalizer: running mean of the number of positives, after this batch.
+        classification: Focal loss summed over valid points, divided by the normalizer.
+        regression: DIoU loss summed over positive points, or over positive pairs of point and class where
+            every class has its own offsets, divided by the normalizer.
+        normalizer: Running mean of the number of positive points, after this batch.
     """
 
     total: Tensor
@@ -37,7 +37,7 @@ class DetectionLoss:
 
 
 def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Element-wise sigmoid focal loss with alpha .25 and gamma 2 (arXiv 1708.02002), any shape."""
+    """Return the element-wise sigmoid focal loss with alpha 0.25 and gamma 2 (arXiv 1708.02002)."""
     p = logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     p_true = p * targets + (1 - p) * (1 - targets)
@@ -46,14 +46,14 @@ def focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def overlap(predicted: Tensor, target: Tensor) -> Tensor:
-    """IoU of segments around the same point, given by their offsets to start and end, [..., 2] -> [...]."""
+    """Return the IoU of segments around a common point, given by their offsets, [..., 2] -> [...]."""
     intersection = torch.minimum(predicted, target).sum(dim=-1)
     union = predicted.sum(dim=-1) + target.sum(dim=-1) - intersection
     return intersection / union.clamp(min=EPSILON)
 
 
 def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """1-D distance-IoU loss of offsets to start and end (arXiv 1911.08287), [..., 2] -> [...]."""
+    """Return the 1-D distance-IoU loss of offsets to start and end (arXiv 1911.08287), [..., 2] -> [...]."""
     left, right = predicted.unbind(-1)
     left_t, right_t = target.unbind(-1)
     hull = torch.maximum(predicted, target).sum(dim=-1)
@@ -64,14 +64,15 @@ def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 def detection_loss(
     output: DetectorOutput, targets: Targets, normalizer: Tensor, spec: TrainSpec
 ) -> DetectionLoss:
-    """Loss of a batch on its labels, without a synchronisation of the device.
+    """Compute the detection loss of a batch, without synchronising the device.
 
     Args:
-        output: of the detector, levels of P points together.
-        targets: of the same points.
-        normalizer: scalar, running mean of positives before this batch.
-        spec: label smoothing, weight of the regression, and power of the IoU that the classification loss
-            of positives is multiplied with (TriDet; the gradient flows through the factor, too).
+        output: Output of the detector, with P points over all levels.
+        targets: Targets of the same points.
+        normalizer: Scalar running mean of the number of positive points before this batch.
+        spec: Training settings. Used are the label smoothing, the regression weight, and the power of the IoU
+            by which the classification loss of positives is multiplied (TriDet; gradients flow through this
+            factor too).
     """
     logits = torch.cat(output.logits, dim=1).float()
     offsets = torch.cat(output.offsets, dim=1).float()
@@ -80,7 +81,7 @@ def detection_loss(
     normalizer = 0.9 * normalizer + 0.1 * positive.sum().clamp(min=1)
     smoothing = spec.label_smoothing
     wanted = targets.classes * (1 - smoothing) + smoothing / (logits.shape[2] + 1)
-    # targets of unlabelled points may be negative; a neutral value keeps their gradient finite and unused
+    # offsets of unlabelled points may be negative; a neutral value keeps their gradients finite
     target = torch.where(positive[:, :, None], targets.offsets, torch.ones_like(targets.offsets))
     labelled = (targets.classes > 0) & positive[:, :, None]
     per_class = offsets.ndim == 4
@@ -88,7 +89,7 @@ def detection_loss(
         target = target[:, :, None]
     focal = focal_loss(logits, wanted) * valid[:, :, None]
     if spec.iou_power:
-        iou = overlap(offsets, target).clamp(min=EPSILON)  # its power has no gradient at 0
+        iou = overlap(offsets, target).clamp(min=EPSILON)  # the gradient of its power is infinite at 0
         iou = iou if per_class else iou[:, :, None]
         focal = focal * torch.where(labelled, iou, torch.ones_like(iou)) ** spec.iou_power
     classification = focal.sum() / normalizer

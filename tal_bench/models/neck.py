@@ -1,4 +1,4 @@
-"""Necks: per-level LayerNorm, optionally after a reweighting of time steps."""
+"""Necks: per-level normalisation, optionally after temporal attention, and a feature pyramid network."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.layers import Conv, DepthwiseConv, layer_norm
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 class TemporalAttention(nn.Module):
-    """Squeeze-and-excite over time: channel mean -> bottleneck -> one weight per step (C2MS-Net).
+    """Squeeze-and-excitation over time: channel mean -> bottleneck -> one weight per step (C2MS-Net).
 
-    The weights are tied to absolute positions, so longer inputs are resized to ``length`` and back.
+    The layers are tied to absolute positions, so longer inputs are resized to ``length`` and back.
 
     Args:
-        length: T_l that the layer is built for.
-        reduction: bottleneck factor.
+        length: Length T_l for which the layer is built.
+        reduction: Factor by which the bottleneck is narrower.
     """
 
     def __init__(self, length: int, reduction: int = 8) -> None:
         super().__init__()
         self.length = length
-        narrow = max(1, length // reduction)
-        self.squeeze = nn.Linear(length, narrow, bias=False)
-        self.excite = nn.Linear(narrow, length, bias=False)
+        bottleneck = max(1, length // reduction)
+        self.squeeze = nn.Linear(length, bottleneck, bias=False)
+        self.excite = nn.Linear(bottleneck, length, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D] for T >= length."""
         steps = x.mean(dim=2)
-        other = not written_by_hand() or x.shape[1] != self.length  # one graph for all lengths
-        if other:
+        resized = not use_custom_kernels() or x.shape[1] != self.length  # exporters need one graph for all
+        if resized:
             steps = nearest(steps, self.length)
         weights = self.excite(F.relu(self.squeeze(steps))).sigmoid()
-        if other:
+        if resized:
             weights = nearest(weights, x.shape[1])
         out: Tensor = x * weights[:, :, None]
         return out
 
 
 def nearest(x: Tensor, size: int) -> Tensor:
-    """[B, T] -> [B, size] as `F.interpolate` does it, its rounding included, which exporters change."""
+    """Resize [B, T] -> [B, size] like `F.interpolate` in mode nearest, whose rounding exporters change."""
     step = x.shape[1] / size
     index = (torch.arange(size, device=x.device, dtype=torch.float32) * step).floor().long()
     return x[:, index.clamp(max=x.shape[1] - 1)]
 
 
 class GroupNorm(nn.Module):
-    """Normalise groups of channels over all steps, padded ones included, without weights (TemporalMaxer).
+    """Group normalisation over all steps, padded ones included, without weights (TemporalMaxer).
 
-    So results depend on how much padding there is, as in the original.
+    Results depend on the amount of padding, as in the original code.
     """
 
     groups = 4
@@ -62,7 +62,7 @@ class GroupNorm(nn.Module):
 
 
 class Neck(nn.Module):
-    """Identity neck: every level from the first one on keeps its features, normalised."""
+    """Identity neck: normalised features of every level from the first one on."""
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Neck(nn.Module):
         )
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""
+        """Features [B, T_l, D] of all levels -> those from the first level on, with masks [B, T_l, 1]."""
         features = features[self.first :]
         if self.attention is not None:
             features = [attend(x) for attend, x in zip(self.attention, features, strict=True)]
@@ -86,7 +86,7 @@ class Neck(nn.Module):
 
 
 class FpnNeck(nn.Module):
-    """Feature pyramid: coarser levels are repeated onto finer ones, then smoothed (arXiv 1612.03144)."""
+    """Feature pyramid network: coarser levels are added to finer ones and smoothed (arXiv 1612.03144)."""
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class FpnNeck(nn.Module):
         self.norms = nn.ModuleList(layer_norm(width, bool(spec.neck_norm)) for _ in range(spec.levels))
 
     def forward(self, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-        """The backbone's levels [B, T_l, D] -> those from the first one on, with masks [B, T_l, 1]."""
+        """Features [B, T_l, D] of all levels -> those from the first level on, with masks [B, T_l, 1]."""
         levels = [
             lateral(x) * mask
             for lateral, x, mask in zip(self.lateral, features[self.first :], masks, strict=True)

@@ -1,4 +1,4 @@
-"""Registered detectors: names and declarations; from a name to an architecture for a dataset.
+"""Registry of detectors, and the architecture and recipes of a registered detector on a dataset.
 
 Names are `<structure>[-primary|-privileged|-hallucinated][-ta][-small]`. Teachers may read privileged
 modalities, students never do.
@@ -34,16 +34,16 @@ STRUCTURES: dict[str, Structure] = {
     "tridet": "sgp",
     "temporalmaxer": "maxpool",
 }
-"""Public name of a structure to its block."""
+"""Public name of a structure to the name of its block."""
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    # without attention there are no windows to pad to; C2MS-Net's own programs pad to them all the same
+    # structures without attention need no padding to windows, although C2MS-Net's code pads to them
     "conv": {"attention_window": 1},
     "conv-dw": {"attention_window": 1},
     "tridet": {"trident": True},
     "temporalmaxer": {"attention_window": 1, "stem_blocks": 0},
 }
-"""What differs from ActionFormer's architecture besides the block."""
+"""Differences from the architecture of ActionFormer, other than the block, by structure."""
 
 SIZES: dict[Size, dict[str, Any]] = {
     "full": {},
@@ -57,9 +57,10 @@ SIZES: dict[Size, dict[str, Any]] = {
         "offset_activation": "softplus",
     },
 }
-"""What differs from the published THUMOS14 architecture; small nets are for the embedded dataset.
+"""Differences from the published THUMOS14 architecture by size.
 
-Chosen on the validation part of `sprites` with teachers and students trained on labels alone.
+`small` is for the embedded datasets. It was chosen on the validation part of `sprites`, with teachers and
+students trained on labels only.
 """
 
 TRAINING: dict[Size, TrainSpec] = {
@@ -82,7 +83,7 @@ RECIPES: dict[str, dict[Size, dict[str, Any]]] = {
         "small": {"iou_power": 0.2},
     }
 }
-"""What a structure's own recipe changes (TriDet's for THUMOS14)."""
+"""Changes to the training recipe by structure and size (TriDet's for THUMOS14)."""
 
 DECODING: dict[str, dict[Size, dict[str, Any]]] = {
     "tridet": {
@@ -90,7 +91,7 @@ DECODING: dict[str, dict[Size, dict[str, Any]]] = {
         "small": {"voting_weight": "score"},
     }
 }
-"""What a structure's own post-processing changes (TriDet's for THUMOS14)."""
+"""Changes to the post-processing by structure and size (TriDet's for THUMOS14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,15 @@ class Model:
     """A registered detector.
 
     Attributes:
-        name: registered name.
-        structure: public name of its structure.
-        inputs: which modalities it reads.
-        temporal_attention: whether it has the temporal-attention neck.
-        size: none = as the dataset says.
-        overrides: further fields of `DetectorSpec`.
-        search: sizes that studies may tune, and their ranges; empty = those of `models.sizes`.
-        build: from the spec to a module that maps `Batch` to `DetectorOutput`.
-        summary: one line for `tal-bench list`.
+        name: Registered name.
+        structure: Public name of the structure.
+        inputs: Modalities that it reads.
+        temporal_attention: Whether it has the temporal-attention neck.
+        size: Size of the network; None means that of the dataset.
+        overrides: Further fields of `DetectorSpec`.
+        search: Search ranges of the sizes that studies may tune; empty means those of `models.size_space`.
+        build: Function from the spec to a module that maps a `Batch` to a `DetectorOutput`.
+        summary: One line for `tal-bench list`.
     """
 
     name: str
@@ -121,7 +122,7 @@ class Model:
 
     @property
     def is_student(self) -> bool:
-        """Whether it does without privileged modalities."""
+        """Whether it reads primary modalities only."""
         return self.inputs in ("primary", "hallucinated")
 
 
@@ -133,7 +134,7 @@ students: Registry[Model] = Registry("student", DECLARATIONS)
 def model_name(
     structure: str, inputs: Inputs = "all", *, temporal_attention: bool = False, size: Size | None = None
 ) -> str:
-    """Compose a name."""
+    """Return the name of a model with these properties."""
     parts = [structure]
     if inputs != "all":
         parts.append(inputs)
@@ -145,10 +146,10 @@ def model_name(
 
 
 def get_model(name: str) -> Model:
-    """Any registered detector, teacher or student.
+    """Return the registered teacher or student with this name.
 
     Raises:
-        InputError: unknown name.
+        InputError: If no model has this name.
     """
     if name in teachers:
         return teachers.get(name)
@@ -156,22 +157,23 @@ def get_model(name: str) -> Model:
 
 
 def _all_models() -> Registry[Model]:
-    every: Registry[Model] = Registry("model")
+    models: Registry[Model] = Registry("model")
     for registry in (students, teachers):
         for name in registry:
-            every.add(name, registry.get(name))
-    return every
+            models.add(name, registry.get(name))
+    return models
 
 
 def model_names() -> list[str]:
-    """All registered detectors."""
+    """Return the names of all registered students and teachers."""
     return _all_models().names()
 
 
 def training_recipe(model: Model, dataset: DatasetSpec) -> TrainSpec:
-    """How a model is trained on a dataset; the network's own size does not matter.
+    """Return the training settings of a model on a dataset.
 
-    What the dataset sets goes before the structure's own recipe, which goes before that of the size.
+    Settings of the dataset take precedence over those of the structure, and these over those of the dataset's
+    size. The size of the model itself is not considered.
     """
     value = {
         **TRAINING[dataset.size].model_dump(),
@@ -182,7 +184,7 @@ def training_recipe(model: Model, dataset: DatasetSpec) -> TrainSpec:
 
 
 def decoding_recipe(model: Model, dataset: DatasetSpec) -> DecodeSpec:
-    """How a model's output becomes segments on a dataset; precedence as in `training_recipe`."""
+    """Return the post-processing settings of a model on a dataset; precedence as in `training_recipe`."""
     value = {
         **DECODING.get(model.structure, {}).get(dataset.size, {}),
         **dataset.settings(model.structure, "decoding"),
@@ -191,14 +193,14 @@ def decoding_recipe(model: Model, dataset: DatasetSpec) -> DecodeSpec:
 
 
 def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorSpec:
-    """The architecture of a model on a dataset.
+    """Return the architecture of a model on a dataset.
 
-    The model's own overrides go before the structure's, those before what the dataset sets for networks of
-    its size, and that before the size's; what the dataset sets for one structure goes before the structure's.
+    In decreasing precedence: overrides of the model, settings of the dataset for the structure, settings of
+    the structure, settings of the dataset for networks of its size, settings of the size.
 
     Raises:
-        InputError: the model cannot be built for it, for instance without a privileged modality, or the
-            dataset has settings of an unknown structure.
+        InputError: If the model cannot be built for the dataset, for instance without a privileged modality,
+            or the dataset has settings for an unknown structure.
     """
     privileged = [m for m in dataset.modalities.values() if m.role == "privileged"]
     nonnegative = all(m.nonnegative for m in privileged)

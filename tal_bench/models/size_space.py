@@ -1,7 +1,7 @@
-"""Sizes of a student as settings: what is searched, and from a setting to the architecture.
+"""Sizes of a student as settings: search ranges, and the architecture of given settings.
 
-A setting `student/width` stands for the fields of `DetectorSpec` that make the student wide, and so on. A
-name that is none of `FIELDS` stands for the field of that name: a declared model may search any number.
+A setting `student/NAME` sets the fields `FIELDS[NAME]` of `DetectorSpec`, or the field NAME itself if it is
+not in `FIELDS`; a registered model may search any numeric field.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "kernel": ("embed_kernel", "head_kernel"),
     "hallucination": ("hallucination_width",),
 }
-"""What is tuned together: width of backbone and heads, blocks before the first stride, kernels of embedding
-and heads, channels inside the hallucination. Levels stay: students learn from teachers level by level."""
+"""Fields that are tuned together: width of backbone and heads, blocks before the first stride, kernels of
+embedding and heads, channels inside the hallucination. The number of levels is fixed, because students are
+distilled level by level."""
 SEARCH: dict[Size, dict[str, Range]] = {
     "full": {
         "width": Range(low=128, high=768, log=False, step=128),
@@ -37,33 +38,33 @@ SEARCH: dict[Size, dict[str, Range]] = {
         "hallucination": Range(low=8, high=64, log=False, step=8),
     },
 }
-"""Sizes that are searched, by the size of the networks; those of a registered model unless it has its own."""
+"""Default search ranges by size of the networks; a registered model may have its own."""
 
 
 def size_space(model: Model, architecture: DetectorSpec, size: Size) -> dict[str, Range]:
-    """Settings of the sizes that make a difference to a model, and their ranges."""
+    """Return the size settings that have an effect on a model, with their search ranges."""
     spaces = dict(model.search or SEARCH[size])
     if architecture.inputs != "hallucinated":
         spaces.pop("hallucination", None)
-    if architecture.projection:  # its widths must sum to the student's
+    if architecture.projection:  # the projected widths must sum to the width
         spaces.pop("width", None)
     return {PREFIX + name: space for name, space in spaces.items()}
 
 
 def sizes(architecture: DetectorSpec, names: Mapping[str, Any]) -> dict[str, float]:
-    """What an architecture has for settings of these names."""
-    found = {}
+    """Return the values of the named settings in an architecture."""
+    values = {}
     for name in names:
         value = getattr(architecture, _fields(name)[0])
-        found[name] = float(architecture.privileged_channels if value is None else value)
-    return found
+        values[name] = float(architecture.privileged_channels if value is None else value)
+    return values
 
 
 def sized(architecture: DetectorSpec, settings: Mapping[str, float], where: str) -> DetectorSpec:
-    """The architecture with the sizes among the settings; others do not concern it.
+    """Return the architecture with the size settings applied; other settings are ignored.
 
     Raises:
-        InputError: an unknown size, or a network that cannot be.
+        InputError: If a size is unknown or the resulting architecture is invalid.
     """
     changes: dict[str, Any] = {}
     for name, value in settings.items():
@@ -71,7 +72,7 @@ def sized(architecture: DetectorSpec, settings: Mapping[str, float], where: str)
             number = int(value) if float(value).is_integer() else value
             changes |= dict.fromkeys(_fields(name), number)
     if changes.get("hallucination_width") == architecture.privileged_channels:
-        changes["hallucination_width"] = None  # as it is without the setting
+        changes["hallucination_width"] = None  # the default
     return (
         parse_spec(DetectorSpec, architecture.model_dump() | changes, where=where)
         if changes
@@ -80,9 +81,9 @@ def sized(architecture: DetectorSpec, settings: Mapping[str, float], where: str)
 
 
 def short(settings: Mapping[str, float]) -> str:
-    """`w32 d1 k3 h16`: the sizes among the settings; empty without."""
-    found = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
-    return " ".join(f"{name[0] if name in FIELDS else f'{name}='}{value:g}" for name, value in found.items())
+    """Return the size settings as a short text such as `w32 d1 k3 h16`, empty if there are none."""
+    sizes_ = {k.removeprefix(PREFIX): v for k, v in settings.items() if k.startswith(PREFIX)}
+    return " ".join(f"{name[0] if name in FIELDS else f'{name}='}{value:g}" for name, value in sizes_.items())
 
 
 def _fields(setting: str) -> tuple[str, ...]:

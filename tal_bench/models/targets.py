@@ -1,4 +1,4 @@
-"""Which points of the pyramid answer for which segments (ActionFormer's centre sampling)."""
+"""Assignment of annotated segments to the points of the pyramid (centre sampling of ActionFormer)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from tal_bench.config import DetectorSpec
 
 TIE = 1e-3
-"""Segments whose lengths differ by less all label their point."""
+"""Segments whose lengths differ by less than this all label their point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,10 @@ class Points:
     """The P = sum T_l points of a pyramid.
 
     Attributes:
-        position: [P] on the input grid, i * 2^l without half step.
-        stride: [P] of the point's level.
-        reach: [P, 2] smallest and largest distance to a segment's far end that the level answers for.
+        position: Positions [P] on the input grid, i * 2^l without a half step.
+        stride: Strides [P] of the points' levels.
+        reach: Regression range [P, 2] of the points' levels: smallest and largest distance to the farther end
+            of a segment.
     """
 
     position: Tensor
@@ -31,11 +32,11 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the heads should say.
+    """Targets of the heads.
 
     Attributes:
-        classes: [B, P, K] 0 or 1.
-        offsets: [B, P, 2] distances to start and end in strides; meaningful where a class is 1.
+        classes: Labels [B, P, K], 0 or 1.
+        offsets: Distances [B, P, 2] to start and end in strides; defined where a class is 1.
     """
 
     classes: Tensor
@@ -43,7 +44,7 @@ class Targets:
 
 
 def pyramid_points(spec: DetectorSpec, lengths: Sequence[int], device: torch.device | str = "cpu") -> Points:
-    """Points of levels with these lengths T_l."""
+    """Return the points of levels with the given lengths T_l."""
     position, stride, reach = [], [], []
     for stride_, length, limits in zip(spec.level_strides, lengths, spec.regression_ranges, strict=True):
         step = float(stride_)
@@ -56,40 +57,40 @@ def pyramid_points(spec: DetectorSpec, lengths: Sequence[int], device: torch.dev
 def assign(
     points: Points, segments: Sequence[Tensor], labels: Sequence[Tensor], classes: int, radius: float | None
 ) -> Targets:
-    """Label every point with the shortest segment that claims it.
+    """Assign to every point the shortest segment that it is a candidate for.
 
-    A segment claims the points strictly inside ``radius`` strides around its centre, clipped to the segment,
-    on the levels whose reach holds its larger offset, both ends inclusive.
+    The candidates of a segment are the points strictly within ``radius`` strides of its centre, and strictly
+    inside the segment, on levels whose regression range contains the larger offset, both ends inclusive.
 
     Args:
-        points: P points.
-        segments: per video [N, 2] on the input grid.
-        labels: per video [N] class indices.
-        classes: K.
-        radius: in strides of the level; none = anywhere strictly inside the segment.
+        points: Points of the pyramid, P in all.
+        segments: Segments [N, 2] on the input grid, per video.
+        labels: Class indices [N], per video.
+        classes: Number of classes K.
+        radius: Radius in strides of the level; None means anywhere strictly inside the segment.
     """
-    B, most = len(segments), max(1, *(len(s) for s in segments))
+    B, N = len(segments), max(1, *(len(s) for s in segments))
     device = points.position.device
-    segment = torch.zeros(B, most, 2, device=device)
-    label = torch.zeros(B, most, dtype=torch.long, device=device)
-    real = torch.zeros(B, most, dtype=torch.bool, device=device)
+    segment = torch.zeros(B, N, 2, device=device)
+    label = torch.zeros(B, N, dtype=torch.long, device=device)
+    valid = torch.zeros(B, N, dtype=torch.bool, device=device)
     for i, (s, c) in enumerate(zip(segments, labels, strict=True)):
-        segment[i, : len(s)], label[i, : len(s)], real[i, : len(s)] = s, c, True
+        segment[i, : len(s)], label[i, : len(s)], valid[i, : len(s)] = s, c, True
 
     start, end = segment[:, None, :, 0], segment[:, None, :, 1]  # [B, 1, N]
-    at, stride = points.position[None, :, None], points.stride[None, :, None]  # [1, P, 1]
-    left, right = at - start, end - at  # [B, P, N]
+    position, stride = points.position[None, :, None], points.stride[None, :, None]  # [1, P, 1]
+    left, right = position - start, end - position  # [B, P, N]
     if radius is None:
         inside = torch.minimum(left, right) > 0
     else:
         centre = 0.5 * (start + end)
-        from_left = at - torch.maximum(centre - stride * radius, start)
-        from_right = torch.minimum(centre + stride * radius, end) - at
+        from_left = position - torch.maximum(centre - stride * radius, start)
+        from_right = torch.minimum(centre + stride * radius, end) - position
         inside = torch.minimum(from_left, from_right) > 0
     farthest = torch.maximum(left, right)
     in_reach = (farthest >= points.reach[None, :, None, 0]) & (farthest <= points.reach[None, :, None, 1])
     length = (end - start).expand_as(left)
-    length = length.masked_fill(~(inside & in_reach & real[:, None]), float("inf"))
+    length = length.masked_fill(~(inside & in_reach & valid[:, None]), float("inf"))
     shortest, winner = length.min(dim=2)
     wins = (length <= shortest[:, :, None] + TIE) & length.isfinite()
     one_hot = torch.nn.functional.one_hot(label, classes).to(segment.dtype)

@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, start_quiet
-from tal_bench.models.ops.kernels import written_by_hand
+from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, init_prior_bias
+from tal_bench.models.ops.kernels import use_custom_kernels
 
 
 @dataclass(frozen=True, slots=True)
 class RawTrident:
-    """What the towers say, before distances are read off.
+    """Outputs of the four towers, before distances are computed from them.
 
     Attributes:
-        logits: per level [B, T_l, K].
-        bins: per level [B, T_l, 2, bins + 1], the centre's vote for each distance to start and end.
-        start: per level [B, T_l, K], how much a step looks like a start of the class.
-        end: per level [B, T_l, K], likewise.
+        logits: Class logits [B, T_l, K] per level.
+        bins: Scores [B, T_l, 2, bins + 1] per level, for each distance from the centre to start and end.
+        start: Scores [B, T_l, K] per level of a step being the start of a class.
+        end: Scores [B, T_l, K] per level of a step being the end of a class.
     """
 
     logits: list[Tensor]
@@ -33,10 +33,10 @@ class RawTrident:
 class TridentHeads(nn.Module):
     """Per-class logits and, for each class, expected distances to start and end.
 
-    The boundary towers look at detached features: they do not train the backbone.
+    The boundary towers read detached features, so they do not train the backbone.
 
     Args:
-        spec: widths, classes, kernels and bins.
+        spec: Architecture: widths, classes, kernels and bins.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
@@ -50,10 +50,10 @@ class TridentHeads(nn.Module):
         self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
         self.gap = max(spec.head_kernel, spec.boundary_kernel) // 2
         for tower in (self.classifier, self.start, self.end):
-            start_quiet(tower, spec.empty_classes)
+            init_prior_bias(tower, spec.empty_classes)
 
     def raw(self, features: list[Tensor], masks: list[Tensor]) -> RawTrident:
-        """Run the four towers over the pyramid, per level [B, T_l, D] and [B, T_l, 1]."""
+        """Run the four towers over the pyramid: features [B, T_l, D] and masks [B, T_l, 1] per level."""
         packed = PackedPyramid(features, masks, self.gap)
         detached = PackedPyramid([x.detach() for x in features], masks, self.gap)
         votes = packed.split(self.regressor(packed))
@@ -77,32 +77,32 @@ class TridentHeads(nn.Module):
 
 
 def expected_offsets(bins: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Distances in strides, [B, T, K, 2], from the votes of the centre and of its neighbours.
+    """Return the expected distances [B, T, K, 2] to start and end, in strides.
 
-    A step's distance to the start is the mean of 0 ... bins under the softmax of the start scores so many
-    steps before it plus the centre's votes; to the end likewise with the steps after it. Beyond the level
-    the neighbours say 0.
+    The distance of a step to the start is the mean of the bins 0 ... bins under a softmax; the logit of a bin
+    is the start score that many steps before plus the score of that bin at the step itself. The distance to
+    the end uses the steps after it. Scores beyond the ends of the level are 0.
 
     Args:
-        bins: [B, T, 2, bins + 1]; to the start the farthest bin comes first.
-        start: [B, T, K].
-        end: [B, T, K].
+        bins: Bin scores [B, T, 2, bins + 1]; those to the start are ordered from the farthest bin.
+        start: Start scores [B, T, K].
+        end: End scores [B, T, K].
     """
     farthest = bins.shape[3] - 1
     distance = torch.arange(farthest + 1, device=bins.device, dtype=bins.dtype)
     before = _windows(F.pad(start, (0, 0, farthest, 0)), farthest + 1)
     after = _windows(F.pad(end, (0, 0, 0, farthest)), farthest + 1)
-    # sums rather than products: autocast would round those
+    # element-wise products and sums, because autocast would round a matrix product
     left = ((before + bins[:, :, None, 0]).softmax(dim=3) * distance.flip(0)).sum(dim=3)
     right = ((after + bins[:, :, None, 1]).softmax(dim=3) * distance).sum(dim=3)
     return torch.stack([left, right], dim=3)
 
 
 def _windows(x: Tensor, size: int) -> Tensor:
-    """[B, T + size - 1, K] -> [B, T, K, size]: every step with those after it."""
-    if written_by_hand():
+    """[B, T + size - 1, K] -> [B, T, K, size]: every step with the size - 1 steps after it."""
+    if use_custom_kernels():
         return x.unfold(1, size, 1)
-    # overlapping views tie an exported graph to its length
+    # overlapping views would fix the length of an exported graph
     offset = torch.arange(size, device=x.device)
     steps = torch.arange(x.shape[1] - size + 1, device=x.device)[:, None] + offset
     return x[:, steps].transpose(2, 3).contiguous()

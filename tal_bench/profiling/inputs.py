@@ -32,7 +32,7 @@ class DeviceLike(Protocol):
     def move(self, batch: Batch) -> Batch:
         """Move a batch to this device."""
 
-    def frozen(self, model: nn.Module) -> nn.Module:
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """Move a model to this device and set it to evaluation mode."""
 
     def autocast(self) -> AbstractContextManager[Any]:

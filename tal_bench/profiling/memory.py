@@ -39,7 +39,7 @@ def peak_memory_mb(
         device: Device of both.
     """
     tensors = chain(module.parameters(), module.buffers(), batch.features.values(), [batch.mask])
-    prepared = sum(part.ready_bytes for part in module.modules() if isinstance(part, Conv))
+    prepared = sum(part.prepared_bytes for part in module.modules() if isinstance(part, Conv))
     return (tensor_bytes(tensors) + prepared + peak_allocation(call, device)) / MB
 
 

@@ -98,7 +98,7 @@ def cost_record(
 def build_module(model: Model, architecture: DetectorSpec, device: DeviceLike) -> nn.Module:
     """Build a model with random weights on the device, without changing the state of the random generator."""
     with torch.random.fork_rng(devices=[]):
-        return device.frozen(model.build(architecture))
+        return device.prepare_for_inference(model.build(architecture))
 
 
 def forward_pass(module: nn.Module, batch: Batch, device: DeviceLike) -> Callable[[], None]:

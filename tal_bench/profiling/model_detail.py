@@ -164,10 +164,10 @@ def _count(module: nn.Module | None) -> int:
 def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
     """Count the multiply-accumulates of each step of `Detector.detect`."""
     with flop_counter() as hallucination:
-        x, mask = detector.read(batch.features, batch.mask)
+        x, mask = detector.read_inputs(batch.features, batch.mask)
     with flop_counter() as backbone:
-        stem, mask = detector.start(x, mask)
-        pyramid, masks = detector.backbone.climb(stem, mask)
+        stem, mask = detector.compute_stem(x, mask)
+        pyramid, masks = detector.backbone.compute_pyramid(stem, mask)
     masks = masks[detector.spec.first_level :]
     with flop_counter() as neck:
         levels = detector.neck(pyramid, masks)

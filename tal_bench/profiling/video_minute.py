@@ -159,7 +159,7 @@ def detector_calls(
         steps: Number of valid steps.
         device: Device and precision of the measurement.
     """
-    module = device.frozen(module)
+    module = device.prepare_for_inference(module)
     batch = device.move(random_batch(architecture, length, valid=steps))
     outputs: list[DetectorOutput] = []
 

@@ -1,56 +1,41 @@
-"""Checksums: whether a file still says what was written."""
+"""SHA-256 checksums that detect damaged files."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from tal_bench.errors import DataError
 
-END = "\n}"
-SEAL = re.compile(r',\n "checksum": "sha256:([0-9a-f]{64})"\n\}\s*\Z')
-HINT = "delete it and run again"
+
+def with_checksum(content: bytes) -> bytes:
+    """Prepend a line with the SHA-256 of the content."""
+    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 
-def seal(text: str) -> str:
-    """A JSON object, written with an indent of one, with the checksum of its text as the last entry."""
-    if not text.endswith(END):
-        raise ValueError("not a JSON object with an indent of one")
-    return f'{text.removesuffix(END)},\n "checksum": "sha256:{_hash(text)}"{END}\n'
-
-
-def unseal(content: bytes, where: Path) -> bytes:
-    """The object without its seal; one that has none, from another version, comes as it is.
+def verified(content: bytes) -> bytes:
+    """Return the content that `with_checksum` was given.
 
     Raises:
-        DataError: the text is not the one that was sealed.
+        ValueError: The checksum in the first line does not match the rest.
     """
-    text = content.decode(errors="replace")
-    found = SEAL.search(text)
-    if found is None:
-        return content
-    text = text[: found.start()] + END
-    if _hash(text) != found.group(1):
-        raise DataError("damaged: its checksum is another", where=where, hint=HINT)
-    return text.encode()
+    checksum, _, rest = content.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != checksum:
+        raise ValueError("checksum mismatch")
+    return rest
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
+def file_checksum(file: Path) -> str:
+    """Return the SHA-256 of a file."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def check_digest(file: Path, expected: str) -> None:
-    """The file is the one whose digest was taken; one that is not there is another matter.
+def verify_file(file: Path, expected: str) -> None:
+    """Compare the SHA-256 of a file with the expected one; a missing file is accepted.
 
     Raises:
-        DataError: it is another.
+        DataError: The checksums differ.
     """
-    if file.is_file() and digest(file) != expected:
-        raise DataError("damaged: its checksum is another", where=file, hint=HINT)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    if file.is_file() and file_checksum(file) != expected:
+        raise DataError("damaged: checksum mismatch", where=file, hint="delete it and run again")

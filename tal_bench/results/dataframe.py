@@ -1,21 +1,21 @@
-"""One pandas row per run, from a study folder or an MLflow experiment; read it with `tal_bench.load_runs`.
+"""Runs as a pandas table with one row per run; read it with `tal_bench.load_runs`.
 
-Columns, the same from both sources:
+Columns, identical for study folders and MLflow experiments:
 
     study, dataset        names
-    row, kind             row of the table; `teacher`, `reference` or `student`, empty while no row has it
-    variant               the row's name for students, else empty
-    student, teacher      registered models; several teachers are joined by ` + `, empty without
-    modalities            that the row's model reads at inference
-    seed, split, status   split is `validation` for tuning runs and `test` for final ones
-    map_0.30 ... map_avg  percent, NaN where the run has none
-    map_0.50-0.95         percent, average over a second grid where the dataset has one
-    recall_1x_0.30 ...    percent, where the dataset asks for Recall@kx
-    params, gmacs, latency_ms, peak_memory_mb   of the row's architecture, NaN while not measured
-    minute, minute_<step> seconds per minute of video, in all and by step
-    commit, hash          of the code and of the run
+    row, kind             row of the study's table; `teacher`, `reference` or `student`, empty without a row
+    variant               name of the row for students, else empty
+    student, teacher      registered models; several teachers are joined by ` + `, empty without a teacher
+    modalities            modalities that the row's model reads at inference
+    seed, split, status   split is `validation` for tuning runs and `test` for final runs
+    map_0.30 ... map_avg  percent, NaN if the run has none
+    map_0.50-0.95         percent, average over a second grid if the dataset declares one
+    recall_1x_0.30 ...    percent, if the dataset declares Recall@kx
+    params, gmacs, latency_ms, peak_memory_mb   cost of the row's architecture, NaN until measured
+    minute, minute_<step> seconds per minute of video, in total and by step
+    commit, hash          commit of the code, hash of the run
 
-A run that two rows share (a reference that is also the baseline) stands once under each of them.
+A run shared by several rows (a reference that is also the baseline) appears once for each of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
 SPLITS = {"tuning": "validation", "final": "test"}
-TEXT = (
+TEXT_COLUMNS = (
     "study",
     "dataset",
     "row",
@@ -45,16 +45,16 @@ TEXT = (
     "split",
     "status",
 )
-COSTS = ("params", "gmacs", "latency_ms", "peak_memory_mb", "minute")
+COST_COLUMNS = ("params", "gmacs", "latency_ms", "peak_memory_mb", "minute")
 STEPS = ("decode", "flow", "backbone", "detector")
-IDENTITY = ("commit", "hash")
+PROVENANCE_COLUMNS = ("commit", "hash")
 
 
 def load_folder(folder: Path) -> pd.DataFrame:
-    """Table of a study's folder, or of all studies directly below a folder.
+    """Read the runs of a study's folder, or of all studies directly below a folder.
 
     Raises:
-        InputError: there is no study.
+        InputError: The folder contains no study.
     """
     studies = (
         [folder]
@@ -63,7 +63,7 @@ def load_folder(folder: Path) -> pd.DataFrame:
     )
     if not studies:
         raise InputError("no study.json there or one level below", where=folder, hint="give a study's folder")
-    return arrange(line for study in studies for line in _lines(StudyFolder(study)))
+    return make_table(line for study in studies for line in _lines(StudyFolder(study)))
 
 
 def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
@@ -82,14 +82,14 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
 
 
 def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> dict[str, Any]:
-    """What a run's result and its row say, without costs."""
-    student = row is not None and row.kind == "student"
+    """Return the columns of a run without costs."""
+    is_student = row is not None and row.kind == "student"
     return {
         "study": record.spec.name,
         "dataset": record.dataset,
         "row": row.name if row else result.spec.model,
         "kind": row.kind if row else "",
-        "variant": row.name if row and student else "",
+        "variant": row.name if row and is_student else "",
         "student": result.spec.model,
         "teacher": teacher_names(result.spec, row),
         "modalities": row.modalities if row else " + ".join(result.spec.detector.reads),
@@ -103,7 +103,7 @@ def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> d
 
 
 def cost_line(cost: CostRecord | None) -> dict[str, float]:
-    """Costs as columns; empty when they were not measured."""
+    """Return the cost columns; empty if the costs have not been measured."""
     if cost is None:
         return {}
     minute = {f"minute_{step}": seconds for step, seconds in cost.minute.items()}
@@ -118,20 +118,20 @@ def cost_line(cost: CostRecord | None) -> dict[str, float]:
 
 
 def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
-    """Registered models of the teachers, joined by ` + `."""
+    """Return the registered models of the teachers, joined by ` + `; empty without a teacher."""
     if row is not None and row.teachers:
         return " + ".join(row.teachers.values())
     return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
 
 
-def arrange(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Table with every promised column, in the promised order."""
+def make_table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Build the table with all documented columns in their documented order."""
     table = pd.DataFrame(list(lines))
     maps = sorted(c for c in table.columns if c.startswith("map_") and c != "map_avg")
     recalls = sorted(c for c in table.columns if c.startswith("recall_"))
     measured = [c.removeprefix("minute_") for c in table.columns if c.startswith("minute_")]
     steps = [f"minute_{s}" for s in (*STEPS, *sorted(set(measured) - set(STEPS))) if s in measured]
-    columns = [*TEXT, *maps, "map_avg", *recalls, *COSTS, *steps, *IDENTITY]
+    columns = [*TEXT_COLUMNS, *maps, "map_avg", *recalls, *COST_COLUMNS, *steps, *PROVENANCE_COLUMNS]
     table = table.reindex(columns=columns)
-    numbers = [c for c in columns if c not in TEXT and c not in IDENTITY]
+    numbers = [c for c in columns if c not in TEXT_COLUMNS and c not in PROVENANCE_COLUMNS]
     return table.astype(dict.fromkeys(numbers, float))

@@ -1,16 +1,16 @@
-"""What a run leaves behind, and how a study is read back: `load(...)` gives one pandas row per run.
+"""Files of a study's folder.
 
-Files of a study, below `reports/<study>/`:
+Layout of `reports/<study>/`:
 
     study.json                 StudyRecord: the study's spec and its rows
     ground_truth.json          annotations of the evaluated test videos, ActivityNet-style
-    runs/<hash>.json           RunResult, written last: its presence says that the run has ended
+    runs/<hash>.json           RunResult, written last: its presence marks the run as ended
     runs/<hash>.safetensors    weights (EMA)
     runs/<hash>.detections.json  detections on test, ActivityNet-style (final runs)
-    runs/<hash>.resume         state of a training that is under way, or was interrupted
+    runs/<hash>.resume         training checkpoint of a run in progress or interrupted
     costs/<key>.json           CostRecord, one per architecture
 
-Records end with a checksum of their text, and a RunResult holds those of the files beside it.
+A RunResult holds the SHA-256 of its weights and detections.
 """
 
 from __future__ import annotations
@@ -23,52 +23,61 @@ from pydantic import ValidationError
 
 from tal_bench.config import Spec
 from tal_bench.errors import InputError
-from tal_bench.results.checksums import check_digest, digest, seal, unseal
+from tal_bench.results.checksums import file_checksum, verify_file
 from tal_bench.results.records import CostRecord, RunResult, StudyRecord
 from tal_bench.system.files import write_atomically
 
 R = TypeVar("R", bound=Spec)
-BESIDE = (".safetensors", ".detections.json")
+OUTPUTS = (".safetensors", ".detections.json")
+"""Suffixes of the files of a run whose checksums its RunResult holds."""
 
 
 class StudyFolder:
     """Paths and records of one study's folder.
 
     Args:
-        path: `reports/<study>`.
+        path: Folder of the study, `reports/<study>`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def run_file(self, hash_: str, suffix: str = ".json") -> Path:
-        """File of a run: `.json`, `.safetensors`, `.detections.json` or `.resume`."""
+        """Return the path of a file of a run: `.json`, `.safetensors`, `.detections.json` or `.resume`."""
         return self.path / "runs" / f"{hash_}{suffix}"
 
     def read_run(self, hash_: str) -> RunResult | None:
-        """The result of an ended run, or none."""
+        """Read the result of an ended run, or return None if the run has not ended.
+
+        Raises:
+            InputError: The file is not a valid RunResult.
+        """
         return _read(RunResult, self.run_file(hash_))
 
     def write_run(self, result: RunResult) -> None:
-        """Record a run as ended."""
-        write_atomically(self.run_file(result.hash), seal(result.model_dump_json(indent=1)))
+        """Write the result of a run, which marks it as ended."""
+        _write(self.run_file(result.hash), result)
 
     def digests(self, hash_: str) -> dict[str, str]:
-        """Checksums of the files beside a run's record, by their suffixes."""
-        files = {suffix: self.run_file(hash_, suffix) for suffix in BESIDE}
-        return {suffix: digest(file) for suffix, file in files.items() if file.is_file()}
+        """Compute the SHA-256 of a run's weights and detections, keyed by file suffix."""
+        files = {suffix: self.run_file(hash_, suffix) for suffix in OUTPUTS}
+        return {suffix: file_checksum(file) for suffix, file in files.items() if file.is_file()}
 
     def check_files(self, result: RunResult) -> None:
-        """The files beside a run's record are those that the run wrote, as far as they are there.
+        """Verify the checksums of a run's weights and detections; missing files are accepted.
 
         Raises:
-            DataError: one is damaged.
+            DataError: A file is damaged.
         """
         for suffix, expected in result.files.items():
-            check_digest(self.run_file(result.hash, suffix), expected)
+            verify_file(self.run_file(result.hash, suffix), expected)
 
     def runs(self) -> Iterator[RunResult]:
-        """All ended runs."""
+        """Yield the results of all ended runs.
+
+        Raises:
+            InputError: A file is not a valid RunResult.
+        """
         for file in sorted((self.path / "runs").glob("*.json")):
             if not file.name.endswith(".detections.json"):
                 result = _read(RunResult, file)
@@ -76,18 +85,18 @@ class StudyFolder:
                     yield result
 
     def read_cost(self, key: str) -> CostRecord | None:
-        """A measured cost, or none."""
+        """Read the cost of an architecture, or return None if it has not been measured."""
         return _read(CostRecord, self.path / "costs" / f"{key}.json")
 
     def write_cost(self, cost: CostRecord) -> None:
-        """Record a measured cost."""
-        write_atomically(self.path / "costs" / f"{cost.key}.json", seal(cost.model_dump_json(indent=1)))
+        """Write the cost of an architecture."""
+        _write(self.path / "costs" / f"{cost.key}.json", cost)
 
     def read_study(self) -> StudyRecord:
-        """The study's record.
+        """Read the record of the study.
 
         Raises:
-            InputError: the folder holds no study.
+            InputError: The folder has no valid `study.json`.
         """
         record = _read(StudyRecord, self.path / "study.json")
         if record is None:
@@ -95,23 +104,28 @@ class StudyFolder:
         return record
 
     def write_study(self, record: StudyRecord) -> None:
-        """Record the study."""
-        write_atomically(self.path / "study.json", seal(record.model_dump_json(indent=1)))
+        """Write the record of the study."""
+        _write(self.path / "study.json", record)
+
+
+def _write(file: Path, record: Spec) -> None:
+    write_atomically(file, record.model_dump_json(indent=1) + "\n")
 
 
 def _read(kind: type[R], file: Path) -> R | None:
-    """Parse a record, or none when the file does not exist.
+    """Parse a record, or return None if the file does not exist.
 
     Raises:
-        InputError: the file is not such a record.
+        InputError: The file is not a valid record of this kind.
     """
     try:
-        return kind.model_validate_json(unseal(file.read_bytes(), file))
+        return kind.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
+        message = f"{place} {first['msg']}" if place else first["msg"]
         raise InputError(
-            f"not a {kind.__name__}: {place} {first['msg']}", where=file, hint="delete it and run again"
+            f"not a {kind.__name__}: {message}", where=file, hint="delete it and run again"
         ) from None

@@ -1,4 +1,4 @@
-"""Records that a run and a study leave behind."""
+"""Records of runs, costs and studies that are stored as JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ Status = Literal["finished", "pruned", "failed"]
 
 
 class EpochRecord(Spec):
-    """One epoch of a training; older results keep those with an evaluation alone.
+    """One training epoch. Results of older versions contain only epochs with an evaluation.
 
     Attributes:
-        epoch: number of epochs done.
-        losses: mean of every named part of the objective over the epoch.
-        validation_map: average mAP on validation; none in final runs, and where none was due.
+        epoch: Number of completed epochs.
+        losses: Mean of each named part of the objective over the epoch.
+        validation_map: Average mAP on validation in percent; None in final runs and in epochs without an
+            evaluation.
     """
 
     epoch: int
@@ -24,23 +25,23 @@ class EpochRecord(Spec):
 
 
 class RunResult(Spec):
-    """The outcome of one `RunSpec`; a failure is a result too.
+    """Result of one `RunSpec`, also of a failed run.
 
     Attributes:
-        hash: of the spec.
-        spec: what was run.
-        status: `finished`, `pruned` (stopped early by the tuner) or `failed`.
-        metrics: `map_0.30` ... `map_avg`, in percent, on the split of the spec's phase; where the dataset
-            asks for it also `recall_1x_0.30` ... `recall_1x_avg`, and `map_0.50-0.95` over a second grid.
-        per_class: class to average AP, in percent.
-        evaluation: how the metrics were computed, in words.
-        videos: number of videos evaluated.
-        skipped: videos of the dataset that were left out, see `missing` and `exclude` of `DatasetSpec`.
-        history: training, in time order.
-        environment: commit, versions, hardware, threads.
-        timings: seconds of train, predict, evaluate.
-        files: suffix of a file beside the record to its SHA-256.
-        error: one line, when failed.
+        hash: Hash of the spec.
+        spec: Specification of the run.
+        status: `finished`, `pruned` (stopped early by the pruner) or `failed`.
+        metrics: `map_0.30` ... `map_avg` in percent, on the split of the spec's phase. If the dataset
+            declares them, also `recall_1x_0.30` ... `recall_1x_avg`, and `map_0.50-0.95` over a second grid.
+        per_class: Average AP of each class in percent.
+        evaluation: Description of how the metrics were computed.
+        videos: Number of evaluated videos.
+        skipped: Videos of the dataset that were left out, see `missing` and `exclude` of `DatasetSpec`.
+        history: Epochs of the training in order.
+        environment: Commit, versions, hardware and number of threads.
+        timings: Seconds spent on `train`, `predict` and `evaluate`.
+        files: SHA-256 of the run's weights and detections, keyed by file suffix.
+        error: Reason of a failure, on one line.
     """
 
     hash: str
@@ -59,22 +60,24 @@ class RunResult(Spec):
 
 
 class CostRecord(Spec):
-    """What an architecture costs, measured once on a quiet machine.
+    """Inference cost of an architecture, measured while no training is running.
 
     Attributes:
-        key: hash of the architecture and the measuring conditions.
-        model: registered name.
-        params: number of weights that inference needs.
-        gmacs: 1e9 multiply-accumulates of one forward pass at `frames` steps.
-        frames: T of the measurement.
-        latency_ms: `median` and `iqr` of that forward pass.
-        peak_memory_mb: activations and weights at the peak of a forward pass.
-        threads: CPU threads used.
-        device: name of the hardware.
-        precision: of the matrix products.
-        minute: seconds spent on one minute of video by step: `decode`, `flow` (privileged extraction;
-            absent for primary-only models), `backbone`, `detector`; empty when the dataset has no videos.
-        minute_alternatives: other privileged extractors, name to seconds per minute of video (`flow_tvl1`).
+        key: Hash of the architecture and the measurement conditions.
+        model: Registered name of the model.
+        params: Number of parameters used at inference.
+        gmacs: Multiply-accumulates of one forward pass over `frames` time steps, in units of 1e9.
+        frames: Number of time steps T of the measured forward pass.
+        latency_ms: `median` and `iqr` of the latency of the forward pass in milliseconds.
+        peak_memory_mb: Peak memory of the forward pass, weights and activations, in MB.
+        threads: Number of CPU threads.
+        device: Name of the hardware.
+        precision: Precision of the matrix products.
+        minute: Seconds per minute of video for each step: `decode`, `flow` (extraction of the privileged
+            modality; absent for primary-only models), `backbone`, `detector`. Empty if the dataset has no
+            videos.
+        minute_alternatives: Seconds per minute of video of other extractors of the privileged modality, by
+            name (`flow_tvl1`).
     """
 
     key: str
@@ -92,20 +95,20 @@ class CostRecord(Spec):
 
 
 class RowRecord(Spec):
-    """One row of the table.
+    """One row of a study's table.
 
     Attributes:
-        name: variant name, or the model's name for reference rows.
+        name: Name of the variant or, for teacher and reference rows, of the model.
         kind: `teacher` and `reference` rows are trained on labels; `student` rows are the variants.
-        model: registered name of the row's model.
-        modalities: as tables show them, for instance `RGB + flow`.
-        teachers: role to registered model.
-        settings: tuned values, name to value; empty for untuned rows.
-        trials: hashes of the tuning runs.
-        chosen: hash of the tuning run whose settings these are.
-        finals: hashes of the final runs, in the order of `seeds`.
-        seeds: of the final runs.
-        cost: key of the row's CostRecord.
+        model: Registered name of the row's model.
+        modalities: Modalities read at inference, as shown in tables, for instance `RGB + flow`.
+        teachers: Registered model of each teacher role.
+        settings: Value of each tuned setting; empty for untuned rows.
+        trials: Hashes of the tuning runs.
+        chosen: Hash of the tuning run whose settings were selected.
+        finals: Hashes of the final runs, in the order of `seeds`.
+        seeds: Seeds of the final runs.
+        cost: Key of the row's CostRecord.
     """
 
     name: str
@@ -122,13 +125,14 @@ class RowRecord(Spec):
 
 
 class SearchRecord(RowRecord):
-    """A search for a front: no final runs, its members are rows of the table.
+    """Search for a Pareto front. It has no final runs; the members of the front are rows of the table.
 
     Attributes:
-        objective: of the search.
-        tried, values: the trials' settings, and what they reached; nothing where one failed.
-        front: hashes of the trials on it, the lowest mAP first.
-        members: rows of the table, in that order.
+        objective: Objectives of the search.
+        tried: Settings of the trials.
+        values: Objective values of the trials; empty for failed trials.
+        front: Hashes of the trials on the front, in ascending order of mAP.
+        members: Names of the members' rows, in the same order.
     """
 
     objective: tuple[Objective, ...]
@@ -139,21 +143,23 @@ class SearchRecord(RowRecord):
 
 
 class StudyRecord(Spec):
-    """A study as its folder keeps it.
+    """Specification, dataset and rows of a study.
 
     Attributes:
-        spec: what was asked.
-        command: the command line that made it.
-        dataset: name.
-        fingerprint: of the data.
-        classes: names, by index.
-        test_videos: number of evaluated videos.
-        evaluation: how mAP was computed, for instance `ActivityNet-style AP, tIoU 0.3:0.1:0.7, on test`.
-        ap_method: how average precision is computed.
-        skipped: videos that were left out, with the reason.
-        finished: ISO time, none while rows are missing.
-        rows: in the order of the table.
-        searches: for fronts.
+        spec: Specification of the study.
+        command: Command line that started the study.
+        dataset: Name of the dataset.
+        fingerprint: Fingerprint of the data.
+        classes: Names of the classes, ordered by index.
+        test_videos: Number of evaluated test videos.
+        tiou: tIoU thresholds of the evaluation.
+        evaluation: Description of the evaluation, for instance `ActivityNet-style AP, tIoU 0.3:0.1:0.7, on
+            test`.
+        ap_method: AP method.
+        skipped: Videos that were left out, with the reason.
+        finished: ISO time of completion; None while rows are missing.
+        rows: Rows in the order of the table.
+        searches: Searches for Pareto fronts.
     """
 
     spec: StudySpec

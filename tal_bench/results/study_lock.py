@@ -1,4 +1,4 @@
-"""One process at a time works in a study's folder, and it tidies up after one that was killed."""
+"""Lock of a study's folder, and removal of the leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from filelock import FileLock, Timeout
 from tal_bench.errors import InputError
 
 LOCK = "study.lock"
-ABANDONED = 600.0
-"""Seconds after which a file that is being written belongs to nobody any more."""
+STALE_AFTER = 600.0
+"""Seconds after which a temporary file counts as left by a killed process."""
 
 
 @contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a study's folder, which goes with the process, however that ends.
+    """Hold the lock of a study's folder. The system releases it when the process dies.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written.
+        InputError: Another process holds the lock, or the folder cannot be written.
     """
     file = folder / LOCK
     try:
@@ -34,18 +34,18 @@ def study_lock(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"another tal-bench works there{_holder(file)}",
+            f"another tal-bench process uses this folder{_holder(file)}",
             where=folder,
-            hint="wait until it has ended, or give another --reports",
+            hint="wait until it ends, or give another --reports",
         ) from None
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=folder) from None
     try:
         file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        _tidy(folder / "runs")
+        _remove_leftovers(folder / "runs")
         yield
     finally:
-        file.unlink(missing_ok=True)  # those who wait for it notice, and make a new one
+        file.unlink(missing_ok=True)  # waiting processes notice this and create a new file
         lock.release()
 
 
@@ -56,19 +56,19 @@ def _holder(file: Path) -> str:
         return ""
 
 
-def _tidy(runs: Path) -> None:
-    """Remove what a killed process was writing, and kept states of trainings that have ended since."""
-    for state in runs.glob("*.resume"):
-        if state.with_suffix(".json").exists():
-            state.unlink(missing_ok=True)
+def _remove_leftovers(runs: Path) -> None:
+    """Remove training checkpoints of ended runs, and temporary files of killed processes."""
+    for checkpoint in runs.glob("*.resume"):
+        if checkpoint.with_suffix(".json").exists():
+            checkpoint.unlink(missing_ok=True)
     for file in runs.glob(".*"):
-        if time.time() - file.stat().st_mtime > ABANDONED:
+        if time.time() - file.stat().st_mtime > STALE_AFTER:
             file.unlink(missing_ok=True)
 
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM, which batch systems send before SIGKILL, ends a study in the way of Ctrl-C."""
+    """Treat SIGTERM, which batch systems send before SIGKILL, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -309,7 +309,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
     mirror = None
     if options.storage != OFF:
         mirror = TrialMirror(options.storage or str(folder.path / JOURNAL), folder.path.name)
-    protocol = Protocol(plan, _job_factory(execution), None if mirror is None else mirror.asked)
+    protocol = Protocol(plan, _job_factory(execution), None if mirror is None else mirror.generation_started)
     jobs = options.jobs_on(execution.device)
     first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
     execution.console.print(first_line, markup=False, highlight=False, soft_wrap=True)
@@ -320,7 +320,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
             show(row, result, fresh)
             execution.tracker.log(result, row)
             if mirror is not None:
-                mirror.ended(row, result)
+                mirror.run_ended(row, result)
 
         executor = make_executor(
             jobs, execution.device, options.plugins, scheduler=options.scheduler, folder=folder.path
@@ -332,7 +332,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
             steps = [member for front in fronts.values() for member in front]
             rows |= run_rows(steps, executor, executor.size, on_result, execution.timed_out)
         except BaseException:
-            executor.abandon()
+            executor.terminate()
             if mirror is not None:
                 mirror.close(wait=False)
             raise

@@ -25,7 +25,7 @@ RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
 
 
 class GenerationCallback(typing.Protocol):
-    """Called when a generation of trials begins; see `TrialMirror.asked`."""
+    """Called when a generation of trials begins; see `TrialMirror.generation_started`."""
 
     def __call__(
         self,

@@ -16,7 +16,7 @@ from torch import nn
 
 from tal_bench.config import Pruner, RunSpec
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
 from tal_bench.evaluation.mean_ap import MeanAP
 from tal_bench.execution.failure import reason
@@ -203,7 +203,7 @@ class _Attempt:
         self,
         student: nn.Module,
         teachers: dict[str, nn.Module],
-        objective: Objective | None,
+        objective: DistillationObjective | None,
         videos: list[Video],
     ) -> nn.Module:
         """Train, and return the moving average of the weights after the last epoch."""
@@ -306,7 +306,9 @@ class _Attempt:
         )
 
 
-def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, nn.Module], Objective | None]:
+def _networks(
+    spec: RunSpec, folder: StudyFolder
+) -> tuple[nn.Module, dict[str, nn.Module], DistillationObjective | None]:
     """Return the student with its initial weights, the teachers, and the objective.
 
     The initial weights depend only on the seed and the architecture, so they are the same in every row.
@@ -327,7 +329,7 @@ def _networks(spec: RunSpec, folder: StudyFolder) -> tuple[nn.Module, dict[str, 
     teachers = {role: net for role, (net, _) in loaded.items()}
     torch.manual_seed(spec.seed + PROJECTION_STREAM)
     widths = {role: run.detector.width for role, (_, run) in loaded.items()}
-    objective = Objective(spec.distill, spec.detector.width, widths)
+    objective = DistillationObjective(spec.distill, spec.detector.width, widths)
     if spec.distill.student_init != "random":
         initialise_from(student, teachers[spec.distill.student_init])
     return student, teachers, objective

@@ -1,4 +1,4 @@
-"""How the C library gives memory back."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Numbers of glibc's `mallopt`."""
+"""Parameters of glibc's `mallopt`."""
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, up to 2 GB; where glibc is not, nothing changes.
+    """Keep up to 2 GB of freed memory in this process for reuse. Has no effect without glibc.
 
-    Networks and videos ask for the same large buffers again and again. By default each goes back to the
-    system at once and is handed out anew page by page, zeroed: a fifth of the time of feature extraction,
-    which several processes cannot do side by side, and a twentieth of a training step at the published size.
+    Networks and videos allocate large buffers of the same sizes repeatedly. By default glibc returns each to
+    the system at once, which hands it out again page by page, zeroed. This takes a fifth of the time of
+    feature extraction, a part that does not run in parallel across processes, and a twentieth of a training
+    step at the published size.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""Folders of prepared data in the user's cache: whole or not there, and made by one process at a time."""
+"""Folders of prepared data in the user's cache: published atomically, prepared by one process at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 
 def default_cache_dir() -> Path:
-    """``$TAL_BENCH_CACHE``, or the user's cache directory."""
+    """Return ``$TAL_BENCH_CACHE`` or, by default, the user's cache directory."""
     import platformdirs
 
     return Path(os.environ.get("TAL_BENCH_CACHE") or platformdirs.user_cache_dir("tal_bench"))
 
 
 def publish(fresh: Path, target: Path) -> None:
-    """Move the finished folder into place, unless another process has put its own there meanwhile."""
+    """Move a finished folder to its target, unless another process has published there in the meantime."""
     try:
         fresh.replace(target)
     except OSError:
@@ -29,14 +29,14 @@ def publish(fresh: Path, target: Path) -> None:
 
 
 def sweep(root: Path, name: str) -> None:
-    """Remove what a killed process left, except the finished videos in the ``.partial`` folder."""
-    for left in root.glob(f".{name}.*"):
-        if left.is_dir() and left.suffix != ".partial":
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove leftovers of killed processes, except the ``.partial`` folder with its finished videos."""
+    for folder in root.glob(f".{name}.*"):
+        if folder.is_dir() and folder.suffix != ".partial":
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that appears whole or not at all."""
+    """Write a JSON file atomically."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     partial.replace(path)
@@ -44,10 +44,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold a lock file while preparing; the system drops it when a process dies.
+    """Hold an exclusive lock on a file. The system releases it when the process dies.
 
-    Where the system has no ``flock`` nothing is held, and False is given: two processes then do the same
-    work twice, each file still whole, because every one is written aside and renamed.
+    Yields:
+        Whether the lock is held. On systems without ``flock`` it is not: two processes may then prepare the
+        same data, but every file stays intact because it is written under another name and then renamed.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""How many processes this machine can run at once for us; without torch."""
+"""Number of worker processes that the machine supports; does not import torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import os
 from pathlib import Path
 
 BYTES_PER_JOB = 2e9
-"""Memory that a training worker is given room for."""
+"""Memory reserved per training worker."""
 
-MOST_JOBS = 8
+MAX_JOBS = 8
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may use, by affinity and by its cgroups' quotas; at least 1."""
+    """Return the number of cores that affinity and cgroup quotas allow this process to use, at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity to ask for
+    except AttributeError:  # not available on macOS and Windows
         cores = os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
 def free_memory() -> float:
-    """Bytes that can be had without swapping, within the limits of our cgroups."""
+    """Return the bytes available without swapping, within the limits of this process's cgroups."""
     import psutil
 
     free = [float(psutil.virtual_memory().available)]
@@ -38,26 +38,26 @@ def free_memory() -> float:
 
 
 def default_jobs() -> int:
-    """Worker processes to start by default: one per core, 2 GB of free memory each, at most 8."""
-    return max(1, min(usable_cores(), int(free_memory() // BYTES_PER_JOB), MOST_JOBS))
+    """Return the default number of worker processes: one per core and per 2 GB of free memory, at most 8."""
+    return max(1, min(usable_cores(), int(free_memory() // BYTES_PER_JOB), MAX_JOBS))
 
 
 def cpu_quota() -> float | None:
-    """Cores' worth of time that our cgroups grant (version 1 or 2), none where unlimited."""
+    """Return the CPU quota of this process's cgroups (version 1 or 2) in cores, None if unlimited."""
     quotas = []
     for folder in _folders("cpu"):
         text = _read(folder / "cpu.max").split()
         quota, period = text if len(text) == 2 else ("", "")
         quota = quota or _read(folder / "cpu.cfs_quota_us").strip()
         period = period or _read(folder / "cpu.cfs_period_us").strip()
-        if quota.isdecimal() and period.isdecimal() and int(period):  # "max" and -1 are no limit
+        if quota.isdecimal() and period.isdecimal() and int(period):  # "max" and -1 mean no limit
             quotas.append(int(quota) / int(period))
     return min(quotas, default=None)
 
 
 def _folders(controller: str) -> list[Path]:
-    """Our cgroup and those above it, for a controller, in both versions' layouts."""
-    found: list[Path] = []
+    """Return the folders of this process's cgroup and its parents for a controller, in both layouts."""
+    folders: list[Path] = []
     for line in _read(OWN_CGROUP).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -69,14 +69,14 @@ def _folders(controller: str) -> list[Path]:
             continue
         for root in roots:
             own = root / path.strip("/")
-            found += [own, *(above for above in own.parents if above.is_relative_to(root))]
-    return list(dict.fromkeys(found))
+            folders += [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
+    return list(dict.fromkeys(folders))
 
 
 def _file_cache(folder: Path) -> float:
-    """Bytes of cached files that the kernel would give back, which usage includes."""
+    """Return the bytes of reclaimable file cache, which the memory usage of a cgroup includes."""
     stat = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines() if " " in line)
-    cache = stat.get("total_inactive_file") or stat.get("inactive_file") or "0"  # version 1 has both
+    cache = stat.get("total_inactive_file") or stat.get("inactive_file") or "0"  # version 1 has both keys
     return float(cache) if cache.isdecimal() else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What this machine and installation can do, and what to change: `tal-bench doctor`."""
+"""Report of the installation and the machine, with advice: `tal-bench doctor`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tal_bench.system.cache_folder import default_cache_dir
 from tal_bench.system.cpu_count import default_jobs, free_memory, usable_cores
 
 if TYPE_CHECKING:
@@ -34,24 +35,24 @@ PACKAGES: tuple[tuple[str, str, str], ...] = (
     ("platformdirs", "platformdirs", "finding the cache folder"),
     ("psutil", "psutil", "choosing the number of workers"),
 )
-"""Distribution, module, and what needs it."""
+"""Distribution, module, and the purpose it is needed for."""
 
 EXTRAS: tuple[tuple[str, str, str], ...] = (("jupyterlab", "notebooks", "notebooks"),)
-"""Optional module, the extra that brings it, and what needs it."""
+"""Distribution, the extra that installs it, and the purpose it is needed for."""
 
-SMALLEST_DISK = 5e9
+MIN_FREE_BYTES = 5e9
 MEASURED_SECONDS = 0.2
-MATRIX = 768
+MATRIX_SIZE = 768
 
 
 def report() -> list[Row]:
-    """Item, value and advice, the advice empty where all is well; missing packages are rows, not errors."""
+    """Return rows of item, value and advice; the advice is empty where nothing needs to change."""
     rows: list[Row] = []
     for title, section in SECTIONS:
         try:
             rows += section()
-        except Exception as error:  # a doctor that falls ill helps nobody
-            rows.append((title, "cannot be told", _one_line(error)))
+        except Exception as error:  # one failing section must not hide the others
+            rows.append((title, "unknown", _one_line(error)))
     return rows
 
 
@@ -71,19 +72,19 @@ def _packages() -> Iterator[Row]:
 
 
 def _torch_pair() -> Iterator[Row]:
-    """Whether torchvision takes the torch beside it; older releases name exactly one version."""
-    found, vision = _version("torch"), _version("torchvision")
-    if found is None or vision is None:
+    """Check that the installed torchvision supports the installed torch."""
+    torch_version, vision_version = _version("torch"), _version("torchvision")
+    if torch_version is None or vision_version is None:
         return
     from packaging.requirements import Requirement
 
     required = [Requirement(text) for text in metadata.requires("torchvision") or []]
     wanted = [r.specifier for r in required if r.name == "torch" and r.marker is None]
-    if all(specifier.contains(found, prereleases=True) for specifier in wanted):
+    if all(specifier.contains(torch_version, prereleases=True) for specifier in wanted):
         yield "torch and torchvision", "match", ""
     else:
         need = " and ".join(str(specifier) for specifier in wanted)
-        advice = f"torchvision {vision} needs torch {need}: pip install --upgrade torch torchvision"
+        advice = f"torchvision {vision_version} needs torch {need}: pip install --upgrade torch torchvision"
         yield "torch and torchvision", "do not match", advice
 
 
@@ -115,8 +116,8 @@ def _devices() -> Iterator[Row]:
     import torch
 
     threads = torch.get_num_threads()
-    crowded = threads > usable_cores()
-    advice = f"more than the usable cores: set OMP_NUM_THREADS={usable_cores()}" if crowded else ""
+    too_many = threads > usable_cores()
+    advice = f"more than the usable cores: set OMP_NUM_THREADS={usable_cores()}" if too_many else ""
     yield "torch threads", str(threads), advice
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -130,12 +131,12 @@ def _devices() -> Iterator[Row]:
 
 
 def _cuda_advice(built_for: str | None) -> str:
-    """Why a GPU would not be seen, where there seems to be one."""
+    """Explain why torch sees no GPU although an NVIDIA driver is installed; empty without a driver."""
     if shutil.which("nvidia-smi") is None:
         return ""
     if built_for is None:
         return "this torch is built for CPUs; reinstall it with CUDA to use the GPU"
-    return f"nvidia-smi is there but torch (CUDA {built_for}) sees no GPU: check the driver"
+    return f"nvidia-smi is installed but torch (CUDA {built_for}) sees no GPU: check the driver"
 
 
 def _matrix_units(threads: int) -> Iterator[Row]:
@@ -153,7 +154,7 @@ def _matrix_units(threads: int) -> Iterator[Row]:
 
 
 def bf16_units() -> list[str]:
-    """Which bf16 instructions the processor has: `avx512_bf16`, `amx`, or none known of."""
+    """Return the bf16 instruction sets of the processor, of `avx512_bf16` and `amx`."""
     from torch import cpu
 
     checks = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
@@ -164,37 +165,32 @@ def bf16_units() -> list[str]:
 
 
 def matrix_gflops(dtype: torch.dtype, seconds: float = MEASURED_SECONDS) -> float:
-    """Throughput of square matrix products on the CPU, 1e9 floating-point operations a second."""
+    """Measure the throughput of square matrix products on the CPU in GFLOP/s."""
     import torch
 
     with torch.inference_mode():
-        a, b = (torch.full((MATRIX, MATRIX), 0.5, dtype=dtype) for _ in range(2))
-        out = a @ b  # warms up
-        began, products = time.perf_counter(), 0
-        while (spent := time.perf_counter() - began) < seconds or products == 0:
+        a, b = (torch.full((MATRIX_SIZE, MATRIX_SIZE), 0.5, dtype=dtype) for _ in range(2))
+        out = a @ b  # warm-up
+        start, products = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds or products == 0:
             torch.mm(a, b, out=out)
             products += 1
-    return 2 * MATRIX**3 * products / spent / 1e9
+    return 2 * MATRIX_SIZE**3 * products / elapsed / 1e9
 
 
 def _disks() -> Iterator[Row]:
-    cache = cache_folder()
+    cache = default_cache_dir().absolute()
     for name, folder in (("working folder", Path.cwd()), ("cache folder", cache)):
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         free = shutil.disk_usage(existing).free
         advice = ""
         if not os.access(existing, os.W_OK):
-            advice = "not writable" + ("; set TAL_BENCH_CACHE to a folder that is" if name[0] == "c" else "")
-        elif free < SMALLEST_DISK:
-            advice = "little room left"
+            advice = "not writable" + (
+                "; set TAL_BENCH_CACHE to a writable folder" if folder == cache else ""
+            )
+        elif free < MIN_FREE_BYTES:
+            advice = "little disk space left"
         yield name, f"{folder}, {free / 1e9:.0f} GB free", advice
-
-
-def cache_folder() -> Path:
-    """Where prepared data go: `$TAL_BENCH_CACHE`, else the user's cache."""
-    import platformdirs
-
-    return Path(os.environ.get("TAL_BENCH_CACHE") or platformdirs.user_cache_dir("tal_bench")).absolute()
 
 
 def _version(package: str) -> str | None:
@@ -205,10 +201,10 @@ def _version(package: str) -> str | None:
 
 
 def _import_problem(module: str) -> str:
-    """One line on why a module cannot be imported, empty when it can."""
+    """Return why a module cannot be imported, on one line; empty if it can."""
     try:
         import_module(module)
-    except Exception as error:  # a broken installation raises whatever it likes
+    except Exception as error:  # a broken installation can raise any exception
         return _one_line(error)
     return ""
 
@@ -235,4 +231,4 @@ SECTIONS: tuple[tuple[str, Callable[[], Iterable[Row]]], ...] = (
     ("devices", _devices),
     ("disks", _disks),
 )
-"""What the report goes through."""
+"""Title and function of every section of the report."""

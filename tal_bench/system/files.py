@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writes and checks of writability."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pathlib import Path
 from tal_bench.errors import DiskFullError, InputError
 
 LOG = logging.getLogger(__name__)
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Seconds between attempts to write on a disk that is full."""
+"""Seconds between attempts to write to a full disk."""
 
 
 def write_atomically(path: Path, content: str | bytes, *, pauses: Sequence[float] = PAUSES) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
+    """Write a file atomically: readers see the old or the new content, never a part of it.
 
     Args:
-        path: of the file; its directory is made.
-        content: whole.
-        pauses: seconds to wait before every further attempt while the disk is full.
+        path: Path of the file; missing directories are created.
+        content: Full content of the file.
+        pauses: Seconds to wait before each further attempt while the disk is full.
 
     Raises:
-        DiskFullError: it still is.
-        InputError: the directory cannot be written.
+        DiskFullError: The disk is still full after the last attempt.
+        InputError: The file cannot be written for another reason.
     """
     data = content.encode() if isinstance(content, str) else content
     for pause in (*pauses, None):
         try:
             return _write(path, data)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL_ERRORS:
                 raise InputError(f"cannot be written: {error.strerror}", where=path) from None
             if pause is None:
-                raise DiskFullError("the disk is full", where=path, hint="make room, run again") from None
+                raise DiskFullError("the disk is full", where=path, hint="free space and run again") from None
             if pause == pauses[0]:
                 LOG.warning("%s: the disk is full; trying again for %.0f s", path, sum(pauses))
             time.sleep(pause)
@@ -54,7 +54,7 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files private; results are to be shared
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp creates private files, but results are shared
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -62,10 +62,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def check_writable(directory: Path) -> None:
-    """Find out now, not after an hour, whether results can be written.
+    """Check that results can be written, so that a study fails at its start and not at its end.
 
     Raises:
-        InputError: they cannot.
+        InputError: The directory cannot be written.
     """
     existing = directory
     while not existing.exists() and existing != existing.parent:

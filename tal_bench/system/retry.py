@@ -1,4 +1,4 @@
-"""Work for a server that may be away: kept, and done when it is back; it never holds up a study."""
+"""Queue of calls to a server that may be unavailable. Failed calls are retried; they never block a study."""
 
 from __future__ import annotations
 
@@ -8,86 +8,87 @@ from collections import deque
 from collections.abc import Callable
 
 LOG = logging.getLogger(__name__)
-FIRST, LONGEST = 1.0, 60.0
-"""Seconds for which a server that failed is left alone: at first, and after doubling at most."""
-AT_THE_END = 20.0
+MIN_BACKOFF, MAX_BACKOFF = 1.0, 60.0
+"""Seconds without requests after a failure. The time doubles with every further failure."""
+DRAIN_TIMEOUT = 20.0
 """Seconds that an ended study waits for a server."""
-Work = Callable[[], None]
-MISTAKES = (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
-"""What MLflow answers to a request that it will never take."""
+Call = Callable[[], None]
+PERMANENT_ERRORS = (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)
+PERMANENT_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+"""Error codes of MLflow for requests that it will never accept."""
 
 
 class RetryQueue:
-    """Does work in its order; what fails waits, with all that comes after it, and is tried again.
+    """Make calls in the order of their submission; a failed call and all after it are retried later.
 
-    Work must bear being done again after it failed halfway. What can never succeed is left out.
+    Calls must tolerate being repeated after a partial failure. A call that can never succeed is dropped with
+    a warning.
 
     Args:
-        what: is written, for the warning; for instance `MLflow at http://...`.
-        reset: called after a failure, before the work is tried again.
+        target: Name of the server or database for warnings, for instance `MLflow at http://...`.
+        reset: Function called after each failure.
     """
 
-    def __init__(self, what: str, reset: Work = lambda: None) -> None:
-        self._what, self._reset = what, reset
-        self._waiting: deque[Work] = deque()
-        self._pause, self._quiet_until = FIRST, 0.0
+    def __init__(self, target: str, reset: Call = lambda: None) -> None:
+        self._target, self._reset = target, reset
+        self._pending: deque[Call] = deque()
+        self._backoff, self._retry_at = MIN_BACKOFF, 0.0
         self._warned = False
 
-    def do(self, work: Work) -> None:
-        """Do it now or, if the server is away, later."""
-        self._waiting.append(work)
-        if time.monotonic() >= self._quiet_until:
-            self._work_off()
+    def submit(self, call: Call) -> None:
+        """Make a call now or, if the server is unavailable, later."""
+        self._pending.append(call)
+        if time.monotonic() >= self._retry_at:
+            self._try_pending()
 
-    def settle(self, patience: float | None = None) -> bool:
-        """Do what is left.
+    def drain(self, timeout: float | None = None) -> bool:
+        """Make all pending calls, and retry them until the timeout while the server is unavailable.
 
         Args:
-            patience: seconds that it may take while the server is away.
+            timeout: Seconds after which no further attempt is made; `DRAIN_TIMEOUT` if None.
 
         Returns:
-            Whether nothing is left.
+            Whether all calls have been made.
         """
-        deadline = time.monotonic() + (AT_THE_END if patience is None else patience)
-        while not self._work_off():
-            if self._quiet_until > deadline:
+        deadline = time.monotonic() + (DRAIN_TIMEOUT if timeout is None else timeout)
+        while not self._try_pending():
+            if self._retry_at > deadline:
                 return False
-            time.sleep(max(0.0, self._quiet_until - time.monotonic()))
+            time.sleep(max(0.0, self._retry_at - time.monotonic()))
         return True
 
-    def _work_off(self) -> bool:
-        while self._waiting:
+    def _try_pending(self) -> bool:
+        while self._pending:
             try:
-                self._waiting[0]()
-            except Exception as error:  # whatever a server, a database or a network can raise
+                self._pending[0]()
+            except Exception as error:  # servers, databases and networks raise many types
                 self._reset()
                 if not is_permanent(error):
-                    self._leave_alone(error)
+                    self._back_off(error)
                     return False
-                LOG.warning("%s did not take something: %s", self._what, _line(error))
+                LOG.warning("%s rejected a request: %s", self._target, _first_line(error))
             else:
-                self._pause = FIRST
-            self._waiting.popleft()
+                self._backoff = MIN_BACKOFF
+            self._pending.popleft()
         return True
 
-    def _leave_alone(self, error: Exception) -> None:
-        self._quiet_until = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST)
+    def _back_off(self, error: Exception) -> None:
+        self._retry_at = time.monotonic() + self._backoff
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF)
         if not self._warned:
             self._warned = True
             LOG.warning(
-                "%s cannot be written: %s (tried again; results are on disk, and logged at the latest when "
-                "the study starts again)",
-                self._what,
-                _line(error),
+                "%s cannot be written: %s (will be retried; results are on disk and are logged at the latest "
+                "when the study is started again)",
+                self._target,
+                _first_line(error),
             )
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether trying again is of no use."""
-    return isinstance(error, MISTAKES) or getattr(error, "error_code", "") in REFUSALS
+    """Return whether retrying is useless."""
+    return isinstance(error, PERMANENT_ERRORS) or getattr(error, "error_code", "") in PERMANENT_CODES
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Where the time goes: seconds of work, by step."""
+"""Timer that adds up seconds by processing step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class StepTimer:
-    """Seconds since the last lap, added up by step.
+    """Timer that adds the time between two laps to a step.
 
     Attributes:
-        now: what is read; by default the CPU time of this process, which waiting does not count in.
-        seconds: step to seconds so far.
+        now: Clock that returns seconds; by default the CPU time of this process, which excludes waiting.
+        seconds: Accumulated seconds by step.
     """
 
     now: Callable[[], float] = time.process_time
@@ -24,7 +24,7 @@ class StepTimer:
         self._last = self.now()
 
     def lap(self, step: str) -> None:
-        """Add the time since the last lap to ``step``."""
+        """Add the time since the previous lap to ``step``."""
         now = self.now()
         self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
         self._last = now

@@ -1,6 +1,6 @@
-"""Worker processes that behave: deaf to Ctrl-C, which is this process's affair, and gone when it is.
+"""Worker processes that ignore Ctrl-C and exit when the parent process exits or dies.
 
-One that dies before that costs the call that it was at, which another does again.
+A call whose worker process dies is retried in another process.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from typing import Any
 from tal_bench.errors import TalBenchError
 
 ATTEMPTS = 3
-"""How often a call is tried whose worker dies."""
+"""Number of attempts of a call whose worker process dies."""
 
 
 class WorkerLostError(TalBenchError):
-    """A call's worker died each time that it was tried."""
+    """The worker process of a call died at every attempt."""
 
 
 class WorkerPool(Executor, ABC):
-    """An executor that says how many calls it computes at a time, and can be left at once."""
+    """Executor that reports its number of workers and can be terminated at once."""
 
     @abstractmethod
     def size(self) -> int:
-        """Workers that are there now, at least 1."""
+        """Return the current number of workers, at least 1."""
 
     @abstractmethod
-    def abandon(self) -> None:
-        """Give up what is still computed."""
+    def terminate(self) -> None:
+        """End the pool at once and drop unfinished calls."""
 
 
 class SpawnedProcesses(ProcessPoolExecutor):
-    """Local processes that leave Ctrl-C, which a terminal sends to all of them, to this one.
+    """Pool of spawned processes that ignore Ctrl-C, which a terminal sends to all processes of a command.
 
     Args:
-        jobs: processes.
-        initializer: called in each before its first work, with ``initargs``.
-        initargs: its arguments.
+        jobs: Number of processes.
+        initializer: Function called in each process before its first call, with ``initargs``.
+        initargs: Arguments of ``initializer``.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class SpawnedProcesses(ProcessPoolExecutor):
         )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand a call over; starts a process when none is idle."""
-        with interrupts_held_back():
+        """Submit a call; starts a process if none is idle."""
+        with interrupts_blocked():
             return super().submit(fn, *args, **kwargs)
 
-    def abandon(self) -> None:
-        """End the processes now, whatever they compute."""
+    def terminate(self) -> None:
+        """Terminate the processes at once and drop unfinished calls."""
         processes = list((self._processes or {}).values())
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes:
@@ -72,12 +72,12 @@ class SpawnedProcesses(ProcessPoolExecutor):
 
 
 class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
-    """Local processes; a thread looks after each of them, and replaces it when it dies.
+    """Pool of local processes. A thread supervises each process and replaces it when it dies.
 
     Args:
-        jobs: processes.
-        initializer: called in each before its first work, with ``initargs``.
-        initargs: its arguments.
+        jobs: Number of processes.
+        initializer: Function called in each process before its first call, with ``initargs``.
+        initargs: Arguments of ``initializer``.
     """
 
     def __init__(
@@ -85,47 +85,47 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
     ) -> None:
         super().__init__(jobs, thread_name_prefix="worker")
         self._jobs = jobs
-        self._start = (initializer, initargs)
-        self._lock, self._abandoned = threading.Lock(), False
-        self._every = {SpawnedProcesses(1, *self._start) for _ in range(jobs)}
+        self._process_init = (initializer, initargs)
+        self._lock, self._terminated = threading.Lock(), False
+        self._workers = {SpawnedProcesses(1, *self._process_init) for _ in range(jobs)}
         self._idle: SimpleQueue[SpawnedProcesses] = SimpleQueue()
-        for worker in self._every:
+        for worker in self._workers:
             self._idle.put(worker)
 
     def size(self) -> int:
-        """All of them, as dead ones are replaced."""
+        """Return the number of processes; dead processes are replaced."""
         return self._jobs
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand a call over.
+        """Submit a call.
 
-        Its future may raise `WorkerLostError`.
+        The future raises `WorkerLostError` if the process died at every attempt.
         """
         return super().submit(self._supervise, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes when they have done what they were given."""
+        """End the processes after their pending calls."""
         super().shutdown(wait=wait, cancel_futures=cancel_futures)
-        for worker in self._every:
+        for worker in self._workers:
             worker.shutdown(wait=wait)
 
-    def abandon(self) -> None:
-        """End the processes now, whatever they compute."""
+    def terminate(self) -> None:
+        """Terminate the processes at once and drop unfinished calls."""
         with self._lock:
-            self._abandoned = True
-            for worker in self._every:
-                worker.abandon()
+            self._terminated = True
+            for worker in self._workers:
+                worker.terminate()
         super().shutdown(wait=False, cancel_futures=True)
 
     def _replace(self, dead: SpawnedProcesses) -> SpawnedProcesses:
-        """A new worker for a dead one; after `abandon` none that works."""
+        """Return a new worker for a dead one; after `terminate` the new worker is terminated as well."""
         dead.shutdown(wait=False)
         with self._lock:
-            self._every.discard(dead)
-            worker = SpawnedProcesses(1, *self._start)
-            self._every.add(worker)
-            if self._abandoned:
-                worker.abandon()
+            self._workers.discard(dead)
+            worker = SpawnedProcesses(1, *self._process_init)
+            self._workers.add(worker)
+            if self._terminated:
+                worker.terminate()
         return worker
 
     def _supervise(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -136,33 +136,37 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
                     return worker.submit(fn, *args, **kwargs).result()
                 except BrokenProcessPool:
                     worker = self._replace(worker)
-            raise WorkerLostError(f"its worker process died {ATTEMPTS} times")
+            raise WorkerLostError(f"the worker process died {ATTEMPTS} times")
         finally:
             self._idle.put(worker)
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C, not even while they import; here it comes afterwards."""
+def interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread until the end of the context.
+
+    Processes started in the context inherit the blocked signal and so ignore Ctrl-C from their start. In this
+    process a blocked interrupt is delivered at the end of the context.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # starting it would let interrupts through
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # starting it within the context would unblock SIGINT
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _start_worker(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
 
 
-def _follow_parent() -> None:
-    """Leave when the parent dies, be it by SIGKILL, instead of computing for nobody."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process dies, including by SIGKILL."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""The runs of a study, or of an MLflow experiment, as one table."""
+"""Runs of a study folder or an MLflow experiment as one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tal_bench.errors import InputError
-from tal_bench.results.dataframe import IDENTITY, TEXT, arrange, load_folder
+from tal_bench.results.dataframe import PROVENANCE_COLUMNS, TEXT_COLUMNS, load_folder, make_table
 
 EXPERIMENT = "tal-bench"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -20,11 +20,11 @@ def load_runs(source: Path | str, *, tracking_uri: str | None = None) -> pd.Data
     """Read every run of a study into one table; `tal_bench.results.dataframe` describes its columns.
 
     Args:
-        source: a study's folder, a folder that holds several of them, or the name of an MLflow experiment.
-        tracking_uri: of the MLflow server; given, ``source`` is an experiment's name.
+        source: Study folder, folder that contains study folders, or name of an MLflow experiment.
+        tracking_uri: URI of the MLflow store. If given, ``source`` is the name of an experiment.
 
     Raises:
-        InputError: there is no such study or experiment.
+        InputError: The study or experiment does not exist.
     """
     if tracking_uri is None and Path(source).is_dir():
         return load_folder(Path(source))
@@ -32,14 +32,14 @@ def load_runs(source: Path | str, *, tracking_uri: str | None = None) -> pd.Data
 
 
 def load_experiment(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
-    """Table of the runs that `tal_bench.studies` logged to an MLflow experiment.
+    """Read the runs that tal_bench logged to an MLflow experiment.
 
     Raises:
-        InputError: the server cannot be read, or has no such experiment.
+        InputError: The store cannot be read, or has no such experiment.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.is_file():  # reading must not make an empty store
+    if uri.startswith("sqlite:///") and not database.is_file():  # reading must not create an empty store
         raise InputError(
             f"'{name}' is neither a folder nor, without {database}, an MLflow experiment",
             where="source",
@@ -51,16 +51,16 @@ def load_experiment(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
 
     try:
         client = MlflowClient(uri)
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             known = ", ".join(e.name for e in client.search_experiments())
             raise InputError(f"no MLflow experiment '{name}'", where=uri, hint=f"known: {known}")
-        return arrange(_logged(client, found.experiment_id))
+        return make_table(_logged_runs(client, experiment.experiment_id))
     except MlflowException as error:
         raise InputError(f"MLflow cannot be read: {str(error).splitlines()[0]}", where=uri) from None
 
 
-def _logged(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
+def _logged_runs(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
     token = None
     while True:
         query = "tags.`tal_bench.hash` != ''"
@@ -69,7 +69,9 @@ def _logged(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
         )
         for run in page:
             tags, params = run.data.tags, run.data.params
-            line: dict[str, Any] = {key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT, *IDENTITY)}
+            line: dict[str, Any] = {
+                key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT_COLUMNS, *PROVENANCE_COLUMNS)
+            }
             line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
             yield line | dict(filter(None, map(_column, run.data.metrics.items())))
         token = page.token
@@ -78,7 +80,7 @@ def _logged(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
 
 
 def _column(metric: tuple[str, float]) -> tuple[str, float] | None:
-    """Name of the column that a logged metric belongs to; the inverse of `studies.tracking`."""
+    """Convert a logged metric to a column and its value; the inverse of the names in `run_data`."""
     name, value = metric
     if name.startswith("mAP/"):
         at = name.removeprefix("mAP/").removeprefix("tIoU_")

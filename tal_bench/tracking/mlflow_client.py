@@ -1,4 +1,4 @@
-"""The few requests that tracking makes of MLflow, quietly, and as many at once as it takes."""
+"""Requests to MLflow, batched and without its console output."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-QUIET = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its own default keeps a study waiting for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default blocks a study for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-KEYS, METRICS = 100, 900
-"""Params and tags together, and metrics, that one request may carry (1000 in all)."""
+MAX_KEYS, MAX_METRICS = 100, 900
+"""Maximum number of params and tags, and of metrics, in one request (1000 in total)."""
 SQLITE = "sqlite:///"
-NEW = ".new"
-"""End of the name of a file that is being made."""
-ABOUT = {
-    "mlflow.experimentKind": "custom_model_development",  # the pages for training, not those for prompts
+TEMPORARY_SUFFIX = ".new"
+"""Suffix of an SQLite file whose tables are being created."""
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # selects MLflow's pages for training
     "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
     "mAP is in percent; `cost/minute_s` is seconds spent on one minute of video.",
 }
 
 
 @contextmanager
-def alone(uri: str) -> Iterator[None]:
-    """Nobody else makes the tables of an SQLite file meanwhile, which would break it for both."""
+def sqlite_lock(uri: str) -> Iterator[None]:
+    """Prevent other processes from creating the tables of the same SQLite file at the same time."""
     if not uri.startswith(SQLITE):
         yield
         return
@@ -46,8 +46,8 @@ def alone(uri: str) -> Iterator[None]:
 
 
 def connect(uri: str) -> Any:
-    """A client that keeps its remarks to itself; makes a new SQLite file with its tables, in some seconds."""
-    for name, value in QUIET.items():
+    """Return a client; creates a missing SQLite file, which takes seconds. Reduces logging to warnings."""
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
@@ -56,39 +56,42 @@ def connect(uri: str) -> Any:
     if uri.startswith(SQLITE):
         file = Path(uri.removeprefix(SQLITE))
         if not file.exists():
-            _make_tables(file)
+            _create_database(file)
     return MlflowClient(uri)
 
 
-def _make_tables(file: Path) -> None:
-    """A file that has all of its tables or is not there: MLflow cannot mend one whose making was killed."""
+def _create_database(file: Path) -> None:
+    """Create an SQLite file with all tables atomically: MLflow cannot repair a partly created one."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for left in file.parent.glob(f"{file.name}.*{NEW}*"):
-        left.unlink()
-    new = file.with_name(f"{file.name}.{uuid4().hex[:8]}{NEW}")
-    made = SqlAlchemyStore(f"{SQLITE}{new}", str(file.resolve().parent / "mlruns"))
-    made.engine.dispose()  # the last connection to close writes everything into the file
-    new.replace(file)
+    for leftover in file.parent.glob(f"{file.name}.*{TEMPORARY_SUFFIX}*"):
+        leftover.unlink()
+    temporary = file.with_name(f"{file.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
+    store = SqlAlchemyStore(f"{SQLITE}{temporary}", str(file.resolve().parent / "mlruns"))
+    store.engine.dispose()  # closing the last connection writes everything into the file
+    temporary.replace(file)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
-    """Find or make an experiment; a new one in an SQLite file keeps its artifacts in `mlruns` beside it."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        for key in ABOUT.keys() - found.tags.keys():
-            client.set_experiment_tag(found.experiment_id, key, ABOUT[key])
-        return str(found.experiment_id)
-    place = None
+    """Return the id of an experiment, which is created if missing and restored if deleted.
+
+    A new experiment in an SQLite file stores its artifacts in the folder `mlruns` next to the file.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+        for key in EXPERIMENT_TAGS.keys() - experiment.tags.keys():
+            client.set_experiment_tag(experiment.experiment_id, key, EXPERIMENT_TAGS[key])
+        return str(experiment.experiment_id)
+    artifacts = None
     if uri.startswith(SQLITE):
-        place = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
-    return str(client.create_experiment(name, artifact_location=place, tags=ABOUT))
+        artifacts = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
+    return str(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
 
 
-def watch(uri: str, run_id: str) -> Any:
-    """Log the load of the machine to a run until `finish` is called; what cannot be measured is left out."""
+def start_system_metrics(uri: str, run_id: str) -> Any:
+    """Log the machine's load to a run until `finish` of the returned monitor is called."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
@@ -97,7 +100,7 @@ def watch(uri: str, run_id: str) -> Any:
 
 
 def search(client: Any, experiment: str, query: str) -> Iterator[Any]:
-    """All runs that match, page after page, oldest first."""
+    """Yield all runs that match a query, oldest first."""
     token = None
     while True:
         page = client.search_runs(
@@ -115,28 +118,29 @@ def send(
     metrics: Sequence[tuple[str, float, int]] = (),
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
-    when: int | None = None,
+    timestamp: int | None = None,
 ) -> None:
-    """Add to a run in as few requests as the server takes.
+    """Add metrics, params and tags to a run in as few requests as possible.
 
     Args:
-        client: from `connect`.
-        run_id: of the run.
-        metrics: name, value, step.
-        params: name to value.
-        tags: name to value.
-        when: milliseconds, of the metrics; now when none.
+        client: Client returned by `connect`.
+        run_id: Id of the MLflow run.
+        metrics: Name, value and step of each metric.
+        params: Value of each param.
+        tags: Value of each tag.
+        timestamp: Time of the metrics in milliseconds since the epoch; the current time if None.
     """
     from mlflow.entities import Metric, Param, RunTag
 
-    time_ms = when or int(1000 * time.time())
-    measured = [Metric(name, value, time_ms, step) for name, value, step in metrics]
-    tagged = [RunTag(name, value) for name, value in (tags or {}).items()]
-    given = [Param(name, value) for name, value in (params or {}).items()]
-    while measured or given or tagged:
-        some_tags = tagged[:KEYS]
-        some_params = given[: KEYS - len(some_tags)]
+    time_ms = timestamp or int(1000 * time.time())
+    all_metrics = [Metric(name, value, time_ms, step) for name, value, step in metrics]
+    all_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
+    all_params = [Param(name, value) for name, value in (params or {}).items()]
+    while all_metrics or all_params or all_tags:
+        batch_metrics, all_metrics = all_metrics[:MAX_METRICS], all_metrics[MAX_METRICS:]
+        batch_tags, all_tags = all_tags[:MAX_KEYS], all_tags[MAX_KEYS:]
+        room = MAX_KEYS - len(batch_tags)
+        batch_params, all_params = all_params[:room], all_params[room:]
         client.log_batch(
-            run_id, metrics=measured[:METRICS], params=some_params, tags=some_tags, synchronous=True
+            run_id, metrics=batch_metrics, params=batch_params, tags=batch_tags, synchronous=True
         )
-        measured, given, tagged = measured[METRICS:], given[len(some_params) :], tagged[len(some_tags) :]

@@ -1,4 +1,4 @@
-"""What MLflow is told of a run and of a study, as plain dictionaries; `tracking` sends it."""
+"""Names, params, metrics and tags of the MLflow runs of a study, as plain dictionaries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
 NOTE_LIMIT = 7500
-"""Characters of a note; MLflow cuts tags at 8000 bytes or so, in the middle of a word."""
+"""Maximum length of a note in characters; MLflow truncates tags at about 8000 bytes."""
 VALUE_LIMIT = 500
-TAGGED = (
+TAG_COLUMNS = (
     "study",
     "dataset",
     "row",
@@ -27,61 +27,61 @@ TAGGED = (
     "commit",
     "hash",
 )
-IDENTITY = tuple(
+IDENTITY_TAGS = tuple(
     f"tal_bench.{key}" for key in ("study", "fingerprint", "dataset", "student", "teacher", "budget")
 )
-"""A study that differs in one of them has a parent run of its own."""
+"""Studies that differ in one of these tags have separate parent runs."""
 
 
 def plain(name: str) -> str:
-    """A name with the characters that MLflow takes in keys."""
+    """Replace the characters that MLflow does not accept in keys."""
     return re.sub(r"[^\w./ -]", "_", name)
 
 
 def run_name(result: RunResult, row: str) -> str:
-    """`both · seed 0 · test`; a tuning run, one of many with the same seed, by its hash."""
+    """Return `both · seed 0 · test`, or `both · 1a2b3c · tuning` with the hash of a tuning run."""
     if result.spec.phase == "tuning":
         return f"{row} · {result.hash[:6]} · tuning"
     return f"{row} · seed {result.spec.seed} · test"
 
 
 def parent_name(record: StudyRecord) -> str:
-    """`two-by-two · sprites`, and student and budget where they are not the usual ones."""
-    spec, usual = record.spec, type(record.spec).model_fields
+    """Return `two-by-two · sprites`, followed by student and budget if they are not the defaults."""
+    spec, fields = record.spec, type(record.spec).model_fields
     parts = [spec.name, record.dataset]
     parts += [
         value
         for value, field in ((spec.student, "student"), (spec.budget, "budget"))
-        if value != usual[field].default
+        if value != fields[field].default
     ]
     return " · ".join(parts)
 
 
 def all_rows(record: StudyRecord) -> tuple[RowRecord, ...]:
-    """Rows of the table, and the searches whose members some of them are."""
+    """Return the rows of the table and the searches for fronts."""
     return (*record.rows, *record.searches)
 
 
 def early_row(result: RunResult, name: str, record: StudyRecord) -> tuple[str, RowRecord | None]:
-    """Where a run belongs while its study goes on and has no finished rows.
+    """Return the row of a run while the study is in progress and its record has no finished row for the run.
 
     Args:
-        result: of the run.
-        record: of the study.
-        name: of the row that asked for it. A variant's row asks for its teachers' runs, too; those belong to
-            their models.
+        result: Result of the run.
+        name: Name of the row that requested the run. A variant's row also requests the runs of its teachers,
+            which belong to the rows of their models.
+        record: Record of the study.
 
     Returns:
-        The row's name and, for a variant, what is known of the row.
+        The row's name and, for a variant, a preliminary record of the row.
     """
     spec = result.spec
-    from tal_bench.distill.variants import variants  # brings torch, which reading back does without
+    from tal_bench.distill.variants import variants  # imports torch, which reading results does not need
 
     declared = {row.name: row.variant for row in record.spec.every_row}
-    known = [row for row in (*declared, *variants) if name == row or name.startswith(f"{row} ")]
-    if not known:
+    matches = [row for row in (*declared, *variants) if name == row or name.startswith(f"{row} ")]
+    if not matches:
         return name, None
-    variant = max(known, key=len)  # a member of a front has its size behind the row's name
+    variant = max(matches, key=len)  # the name of a front's member is the row's name followed by its size
     if variants.get(declared.get(variant, variant)).terms and spec.distill is None:
         return spec.model, None
     teachers = {role: use.model for role, use in spec.distill.teachers.items()} if spec.distill else {}
@@ -90,9 +90,9 @@ def early_row(result: RunResult, name: str, record: StudyRecord) -> tuple[str, R
 
 
 def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
-    """What one sorts and compares runs by; everything else is in the run's JSON file, an artifact."""
+    """Return the params by which runs are sorted and compared; the artifact has the full specification."""
     spec, distill = result.spec, result.spec.distill
-    chosen: dict[str, Any] = {
+    values: dict[str, Any] = {
         "model": spec.model,
         "seed": spec.seed,
         "dataset": spec.dataset.name,
@@ -105,38 +105,39 @@ def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
         "student/hallucination": spec.detector.hallucination_width or spec.detector.privileged_channels,
     }
     if spec.detector.inputs != "hallucinated":
-        del chosen["student/hallucination"]
+        del values["student/hallucination"]
     if row is not None and row.kind == "student":
-        chosen["variant"] = row.name
-    if distill is None:  # the same names in every run, so that any two can be compared
-        chosen |= {"teacher": "none", "soft_weight": "0", "student_init": "random"}
+        values["variant"] = row.name
+    if distill is None:  # every run has the same params, so that any two can be compared
+        values |= {"teacher": "none", "soft_weight": "0", "student_init": "random"}
     else:
-        chosen |= {
+        values |= {
             "teacher": teacher_names(spec, row),
             "soft_weight": f"{distill.soft_weight:.4g}",
             "temperature": f"{distill.temperature:.4g}",
             "student_init": distill.student_init,
         }
-        chosen |= {f"weight/{use.name}": f"{use.weight:.4g}" for use in distill.terms}
-    return {plain(name): str(value)[:VALUE_LIMIT] for name, value in chosen.items()}
+        values |= {f"weight/{use.name}": f"{use.weight:.4g}" for use in distill.terms}
+    return {plain(name): str(value)[:VALUE_LIMIT] for name, value in values.items()}
 
 
 def metrics(result: RunResult) -> list[tuple[str, float, int]]:
-    """Name, value and step of everything measured in a run; a value that is no number is left out."""
-    found = [(metric_name(name), value, 0) for name, value in result.metrics.items()]
-    found += [(f"per_class/{name}", value, 0) for name, value in result.per_class.items()]
-    found += [(f"seconds/{name}", value, 0) for name, value in result.timings.items()]
+    """Return name, value and step of all metrics of a run; values that are not finite are omitted."""
+    values = [(metric_name(name), value, 0) for name, value in result.metrics.items()]
+    values += [(f"per_class/{name}", value, 0) for name, value in result.per_class.items()]
+    values += [(f"seconds/{name}", value, 0) for name, value in result.timings.items()]
     for record in result.history:
-        found += [(f"loss/{part}", value, record.epoch) for part, value in record.losses.items()]
+        values += [(f"loss/{part}", value, record.epoch) for part, value in record.losses.items()]
         if record.validation_map is not None:
-            found.append(("validation/mAP", record.validation_map, record.epoch))
-    return [(plain(name), value, step) for name, value, step in found if math.isfinite(value)]
+            values.append(("validation/mAP", record.validation_map, record.epoch))
+    return [(plain(name), value, step) for name, value, step in values if math.isfinite(value)]
 
 
 def metric_name(column: str) -> str:
-    """`map_0.50` and `recall_1x_0.50` as MLflow takes them: `mAP/tIoU_0.5`, `recall_1x/tIoU_0.5`.
+    """Return the MLflow name of a metric, for instance `mAP/tIoU_0.5` for `map_0.50`.
 
-    An average over a second grid, `map_0.50-0.95`, keeps its ends: `mAP/tIoU_0.50-0.95`.
+    `recall_1x_0.50` becomes `recall_1x/tIoU_0.5`, and the average over a second grid, `map_0.50-0.95`,
+    becomes `mAP/tIoU_0.50-0.95`.
     """
     if column.startswith("recall_"):
         kind, _, at = column.rpartition("_")
@@ -146,8 +147,8 @@ def metric_name(column: str) -> str:
 
 
 def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
-    """Costs side by side, as `metrics` gives them."""
-    found = {
+    """Return name, value and step of the costs."""
+    values = {
         "params_M": cost.params / 1e6,
         "gmacs": cost.gmacs,
         "latency_ms": cost.latency_ms["median"],
@@ -155,48 +156,48 @@ def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
         **({"minute_s": sum(cost.minute.values())} if cost.minute else {}),
         **{f"minute_{step}_s": seconds for step, seconds in cost.minute.items()},
     }
-    return [(f"cost/{plain(name)}", float(value), 0) for name, value in found.items()]
+    return [(f"cost/{plain(name)}", float(value), 0) for name, value in values.items()]
 
 
 def summary(record: StudyRecord, files: StudyFolder) -> list[tuple[str, float, int]]:
-    """Mean and spread of every row's average mAP, and its seconds per minute of video, as `metrics`."""
-    found: list[tuple[str, float, int]] = []
+    """Return the metrics of the parent run: mAP mean and SD, and seconds per minute of video, of each row."""
+    values: list[tuple[str, float, int]] = []
     for row in record.rows:
-        ended = [files.read_run(hash_) for hash_ in row.finals]
-        values = [r.metrics["map_avg"] for r in ended if r is not None and "map_avg" in r.metrics]
+        finals = [files.read_run(hash_) for hash_ in row.finals]
+        scores = [r.metrics["map_avg"] for r in finals if r is not None and "map_avg" in r.metrics]
         name = f"rows/{plain(row.name)}"
-        if values:
-            found.append((f"{name}/mAP_avg", fmean(values), 0))
-        if len(values) > 1:
-            found.append((f"{name}/mAP_sd", stdev(values), 0))
+        if scores:
+            values.append((f"{name}/mAP_avg", fmean(scores), 0))
+        if len(scores) > 1:
+            values.append((f"{name}/mAP_sd", stdev(scores), 0))
         cost = files.read_cost(row.cost) if row.cost else None
         if cost and cost.minute:
-            found.append((f"{name}/minute_s", sum(cost.minute.values()), 0))
-    return found
+            values.append((f"{name}/minute_s", sum(cost.minute.values()), 0))
+    return values
 
 
 def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> dict[str, str]:
-    """Tags of a run: its columns in `tal_bench.load_runs`, its phase and, if it did not finish, why.
+    """Return the tags of a run: its columns in `tal_bench.load_runs`, its phase and, if any, its failure.
 
     Args:
-        result: of the run.
-        record: of the study.
-        name: of the row that the run is shown under.
-        row: of that name, or none while no row has the run.
+        result: Result of the run.
+        record: Record of the study.
+        name: Name of the row that the run is shown under.
+        row: Record of that row, or None while no row has the run.
     """
-    line = run_line(result, record, row) | {"row": name}
-    tags = {f"tal_bench.{key}": str(line[key]) for key in TAGGED}
+    columns = run_line(result, record, row) | {"row": name}
+    tags = {f"tal_bench.{key}": str(columns[key]) for key in TAG_COLUMNS}
     tags |= {"tal_bench.phase": result.spec.phase, "mlflow.runName": run_name(result, name)}
-    tags |= _source(record, line["commit"])
+    tags |= _source_tags(record, columns["commit"])
     reason = _reason(result)
     if reason:
         tags["tal_bench.reason"] = reason
-    tags["mlflow.note.content"] = _describe(result, line) + (f"\n\n**{reason}**" if reason else "")
+    tags["mlflow.note.content"] = _describe(result, columns) + (f"\n\n**{reason}**" if reason else "")
     return tags
 
 
 def _reason(result: RunResult) -> str:
-    """Why a run did not finish; empty where it did."""
+    """Return why a run was pruned or failed; empty for a finished run."""
     if result.status != "pruned":
         return (result.error or "")[:VALUE_LIMIT]
     last = result.history[-1] if result.history else None
@@ -205,17 +206,17 @@ def _reason(result: RunResult) -> str:
     return f"pruned by the rule {result.spec.pruner}{at}{score}"
 
 
-def _describe(result: RunResult, line: dict[str, Any]) -> str:
-    """One sentence on a run, Markdown."""
-    learns = f" distilled from `{line['teacher']}`" if result.spec.distill else " trained on labels"
+def _describe(result: RunResult, columns: dict[str, Any]) -> str:
+    """Describe a run in Markdown."""
+    training = f" distilled from `{columns['teacher']}`" if result.spec.distill else " trained on labels"
     return (
-        f"`{line['student']}` ({line['modalities']}){learns}, scored on the {line['split']} videos of "
-        f"`{line['dataset']}`. The whole specification is in the artifact `{result.hash}.json`."
+        f"`{columns['student']}` ({columns['modalities']}){training}, evaluated on the {columns['split']} "
+        f"videos of `{columns['dataset']}`. The full specification is in the artifact `{result.hash}.json`."
     )
 
 
-def _source(record: StudyRecord, commit: str) -> dict[str, str]:
-    """The tags that MLflow shows as a run's source."""
+def _source_tags(record: StudyRecord, commit: str) -> dict[str, str]:
+    """Return the tags that MLflow shows as the source of a run."""
     tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
     if commit and commit != "unknown":
         tags["mlflow.source.git.commit"] = commit.removesuffix("+")
@@ -224,11 +225,11 @@ def _source(record: StudyRecord, commit: str) -> dict[str, str]:
 
 
 def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
-    """Tags of a study's parent run; those of `IDENTITY` tell it from others.
+    """Return the tags of a study's parent run; `IDENTITY_TAGS` identify it.
 
     Args:
-        record: of the study.
-        commit: of the code that carries it out.
+        record: Record of the study.
+        commit: Commit of the code that runs the study.
     """
     spec = record.spec
     return {
@@ -241,12 +242,12 @@ def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
         "tal_bench.evaluation": record.evaluation,
         "tal_bench.objective": ", ".join(spec.objective),
         "tal_bench.command": record.command[:VALUE_LIMIT],
-    } | _source(record, commit)
+    } | _source_tags(record, commit)
 
 
 def note(table: str) -> str:
-    """A Markdown note that fits, cut between lines."""
+    """Shorten a Markdown table to the maximum length of a note, cut at the end of a line."""
     if len(table) <= NOTE_LIMIT:
         return table
     end = table.rfind("\n", 0, NOTE_LIMIT)
-    return table[: end if end > 0 else NOTE_LIMIT] + "\n\n… the rest is in table.md"
+    return table[: end if end > 0 else NOTE_LIMIT] + "\n\n… continued in table.md"

@@ -1,4 +1,4 @@
-"""Runs that MLflow believes to be under way, and whose process is gone."""
+"""Detection of MLflow runs with status RUNNING whose process has died."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 import psutil
 
-PROCESS = "tal_bench.process"
-"""Tag of a study's parent run: host, process and when that started."""
+PROCESS_TAG = "tal_bench.process"
+"""Tag of a study's parent run: host, process id and start time of the process."""
 
 
 def this_process() -> str:
-    """Value of the tag for this process."""
+    """Return the value of the tag for this process."""
     return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
 
 
-def is_gone(tag: str) -> bool:
-    """Whether a process was on this host and is there no more; of other hosts nothing is known."""
+def has_died(tag: str) -> bool:
+    """Return whether a process of this host has ended; False for other hosts, whose processes are unknown."""
     host, _, rest = tag.partition(" ")
-    number, _, started = rest.partition(" ")
-    if host != socket.gethostname() or not number.isdecimal():
+    pid, _, start_time = rest.partition(" ")
+    if host != socket.gethostname() or not pid.isdecimal():
         return False
     try:
-        return f"{psutil.Process(int(number)).create_time():.0f}" != started
+        return f"{psutil.Process(int(pid)).create_time():.0f}" != start_time
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
 
 
-def left_behind(running: Iterable[Any]) -> list[Any]:
-    """Those of MLflow's running studies that were killed on this host."""
-    return [run for run in running if is_gone(run.data.tags.get(PROCESS, ""))]
+def stale(running: Iterable[Any]) -> list[Any]:
+    """Return the running MLflow runs of studies that were killed on this host."""
+    return [run for run in running if has_died(run.data.tags.get(PROCESS_TAG, ""))]

@@ -1,4 +1,4 @@
-"""Where and in which precision a run computes; a thin hold on lightning-fabric."""
+"""Device and precision of a run, on top of lightning-fabric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tal_bench.types import Batch
 
 
 class Device:
-    """A device with a precision, given by lightning-fabric.
+    """Device with a precision.
 
     Args:
         name: `cpu` or `cuda`.
@@ -33,36 +33,36 @@ class Device:
         self.torch: torch.device = self._fabric.device
         self.precision = precision
 
-    def at(self, precision: Literal["fp32", "bf16"]) -> Device:
-        """The same device in another precision."""
+    def with_precision(self, precision: Literal["fp32", "bf16"]) -> Device:
+        """Return the same device with another precision."""
         return Device(self.torch.type, precision)
 
     def pin(self, batch: Batch) -> Batch:
-        """The batch in memory that a GPU copies from without waiting; on the CPU as it is."""
+        """Return the batch in pinned memory, or the batch itself on the CPU."""
         if self.torch.type == "cpu":
             return batch
         features = {name: x.pin_memory() for name, x in batch.features.items()}
         return dataclasses.replace(batch, features=features, mask=batch.mask.pin_memory())
 
     def move(self, batch: Batch) -> Batch:
-        """The batch on this device."""
+        """Return the batch on this device."""
         if self.torch.type == "cpu":
             return batch
         return dataclasses.replace(
             batch,
-            features={name: self._send(x) for name, x in batch.features.items()},
-            mask=self._send(batch.mask),
-            segments=[self._send(x) for x in batch.segments],
-            labels=[self._send(x) for x in batch.labels],
+            features={name: self._to_device(x) for name, x in batch.features.items()},
+            mask=self._to_device(batch.mask),
+            segments=[self._to_device(x) for x in batch.segments],
+            labels=[self._to_device(x) for x in batch.labels],
         )
 
-    def _send(self, x: Tensor) -> Tensor:
+    def _to_device(self, x: Tensor) -> Tensor:
         return x.to(self.torch, non_blocking=True)
 
-    def frozen(self, model: nn.Module) -> nn.Module:
-        """The model here as one that only answers: in eval mode; where that helps, a copy with ready weights.
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
+        """Return the model on this device in eval mode, as a copy with prepared weights where that is faster.
 
-        Otherwise every forward pass would convert or rearrange them anew.
+        Prepared weights need not be converted or rearranged in every forward pass.
         """
         model = model.to(self.torch).eval()
         if self.precision == "bf16":
@@ -70,7 +70,7 @@ class Device:
         return prepare_for_inference(model) if self.torch.type == "cpu" else model
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Context in which matrix products take the precision."""
+        """Return the context in which matrix products use the precision."""
         context: AbstractContextManager[Any] = self._fabric.autocast()
         return context
 
@@ -80,10 +80,10 @@ class Device:
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
-    """`auto` is CUDA where there is one.
+    """Resolve the name of a device; `auto` is CUDA if available.
 
     Raises:
-        InputError: CUDA is asked for and not there.
+        InputError: If CUDA is requested and not available.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available", where="--device cuda", hint="use --device cpu")
@@ -93,7 +93,7 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
 
 
 def choose_precision(name: Literal["auto", "fp32", "bf16"], device: str) -> Literal["fp32", "bf16"]:
-    """`auto` is bf16 on CUDA devices that have it, fp32 elsewhere."""
+    """Resolve a precision; `auto` is bf16 on CUDA devices that support it, fp32 elsewhere."""
     if name == "auto":
         return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     return name

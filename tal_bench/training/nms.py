@@ -1,7 +1,7 @@
 """Non-maximum suppression of temporal segments: soft (gaussian, linear), hard, and segment voting.
 
-Soft-NMS: Bodla et al., ICCV 2017. The kernels are plain functions that numba compiles on first use, with one
-signature each, and keeps on disk where it may write.
+Soft-NMS: Bodla et al., ICCV 2017. The kernels are plain functions that numba compiles at their first use,
+with one signature each, and caches on disk if possible.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class NmsSettings:
 
     Attributes:
         mode: `gaussian` and `linear` lower the scores of overlapping segments, `vanilla` sets them to 0,
-            `hard` removes the segments, `none` only sorts and cuts.
-        sigma: of the gaussian decay exp(−tIoU² / σ).
-        iou_threshold: tIoU from which `linear` and `vanilla` decay and `hard` removes.
-        min_score: soft modes drop a segment when its decayed score falls below; `hard` drops scores ≤ it
-            beforehand (0: none).
-        max_per_class: at most so many per class when multiclass.
-        max_total: at most so many in all.
-        multiclass: suppress within each class only; False = all labels together.
-        voting_threshold: > 0 replaces each kept segment by the weighted mean of the candidates with at least
-            this tIoU to it; applied when not multiclass, 0 = off.
-        voting_weight: of a candidate in voting: its score × tIoU (ActionFormer) or its score (TriDet).
+            `hard` removes the segments, `none` only sorts and truncates.
+        sigma: σ of the Gaussian decay exp(−tIoU² / σ).
+        iou_threshold: tIoU from which `linear` and `vanilla` lower scores and `hard` removes segments.
+        min_score: Soft modes drop segments whose decayed score is below; `hard` first drops scores ≤ it,
+            unless it is 0.
+        max_per_class: Maximal number of segments per class, if multiclass.
+        max_total: Maximal number of segments in all.
+        multiclass: Whether to suppress within each class only, or across all classes.
+        voting_threshold: If > 0, each kept segment is replaced by the weighted mean of the candidates with at
+            least this tIoU to it. Only applied if not multiclass.
+        voting_weight: Weight of a candidate in voting: score × tIoU (ActionFormer) or score (TriDet).
 
     Raises:
-        InputError: a value is out of range.
+        InputError: If a value is out of range.
     """
 
     mode: Mode = "gaussian"
@@ -80,20 +80,20 @@ class NmsSettings:
 def batched_nms(
     segments: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any], settings: NmsSettings
 ) -> tuple[Floats, Floats, Ints]:
-    """Suppress the segments of one video.
+    """Apply non-maximum suppression to the segments of one video.
 
     Args:
-        segments: start and end `[N, 2]`, any unit of time.
-        scores: `[N]`.
-        labels: class indices `[N]`.
-        settings: see `NmsSettings`.
+        segments: Starts and ends `[N, 2]` in any unit of time.
+        scores: Scores `[N]`.
+        labels: Class indices `[N]`.
+        settings: Settings of the suppression.
 
     Returns:
-        Segments `[M, 2]`, scores `[M]` (decayed in the soft modes) and labels `[M]`, by falling score; of
-        equal scores the lower class and then the earlier pick comes first.
+        Segments `[M, 2]`, scores `[M]` (decayed in the soft modes) and labels `[M]` by descending score.
+        Equal scores are ordered by class and then by the order of selection.
 
     Raises:
-        InputError: shapes do not agree, or a number is not finite.
+        InputError: If the shapes do not agree or a number is not finite.
     """
     segments = np.ascontiguousarray(segments, dtype=np.float32)
     scores = np.ascontiguousarray(scores, dtype=np.float32)
@@ -120,17 +120,17 @@ def batched_nms(
 def suppress(
     segments: Floats, scores: Floats, edges: Ints, limit: int, settings: NmsSettings
 ) -> tuple[Ints, Floats]:
-    """Suppress within each group of neighbouring rows.
+    """Suppress within each group of consecutive rows.
 
     Args:
-        segments: start and end `[N, 2]`.
-        scores: `[N]`.
-        edges: group g is rows `edges[g]` to `edges[g + 1]` `[G + 1]`.
-        limit: at most so many per group.
-        settings: mode, sigma, iou_threshold and min_score are used.
+        segments: Starts and ends `[N, 2]`.
+        scores: Scores `[N]`.
+        edges: Boundaries `[G + 1]` of the groups; group g is rows `edges[g]` to `edges[g + 1]`.
+        limit: Maximal number of segments per group.
+        settings: Settings, of which mode, sigma, iou_threshold and min_score are used.
 
     Returns:
-        Kept rows and their scores `[M]`, group by group, in the order of picking.
+        Indices and scores `[M]` of the kept rows, group by group, in the order of selection.
     """
     if settings.mode in _DECAY:
         soft = _compiled("soft")
@@ -145,7 +145,7 @@ def suppress(
             np.float32(settings.min_score),
         )
         return kept, decayed
-    # Rows of a group by falling score, of equal scores the earlier first.
+    # rows of a group by descending score; the sort is stable
     group = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
     order = np.lexsort((-scores, group))
     if settings.mode == "none":
@@ -164,14 +164,14 @@ def vote(
 ) -> Floats:
     """Replace each kept segment by the weighted mean of the candidates that overlap it.
 
-    A segment without a candidate of positive weight, as one of no length, stays as it is.
+    Segments without a candidate of positive weight, such as those of length 0, are unchanged.
 
     Args:
-        kept: `[M, 2]`.
-        candidates: every segment before suppression `[N, 2]`.
-        scores: theirs, undecayed `[N]`.
-        threshold: least tIoU of a candidate.
-        weight: see `NmsSettings.voting_weight`.
+        kept: Kept segments `[M, 2]`.
+        candidates: All segments before suppression `[N, 2]`.
+        scores: Scores of the candidates before decay `[N]`.
+        threshold: Minimal tIoU of a candidate.
+        weight: Weight of a candidate, as `NmsSettings.voting_weight`.
     """
     by_tiou = weight == "score-iou"
     kept = np.ascontiguousarray(kept, dtype=np.float32)
@@ -198,11 +198,11 @@ _DECAY = {"vanilla": 0, "linear": 1, "gaussian": 2}
 def _soft(  # type: ignore[no-untyped-def]
     segments, scores, edges, limit, decay, sigma, iou_threshold, min_score
 ):
-    """Soft-NMS by selection: pick the best, decay the rest, drop what falls below `min_score`.
+    """Soft-NMS by selection: select the best segment, decay the others, drop those below `min_score`.
 
-    The pick itself is never dropped for its score. What is dropped is replaced by the last in line, which
-    settles who comes first among equal scores. All in float32, as the thresholds are compared in it; lengths
-    get 1e-6, so that two empty segments have a tIoU of 0.
+    The selected segment itself is never dropped. A dropped segment is replaced by the last one, which
+    determines the order among equal scores. Everything is computed in float32, in which the thresholds are
+    compared. Lengths are increased by 1e-6, so that two empty segments have a tIoU of 0.
     """
     epsilon, zero, one = np.float32(1e-6), np.float32(0), np.float32(1)
     start, end, score = segments[:, 0].copy(), segments[:, 1].copy(), scores.copy()
@@ -247,7 +247,7 @@ def _soft(  # type: ignore[no-untyped-def]
 
 
 def _hard(segments, edges, limit, iou_threshold):  # type: ignore[no-untyped-def]
-    """Hard NMS of rows that are by falling score within their group; returns the kept rows."""
+    """Hard NMS of rows sorted by descending score within their group; returns the kept rows."""
     epsilon, zero = np.float32(1e-6), np.float32(0)
     start, end = segments[:, 0], segments[:, 1]
     removed = np.zeros(len(segments), np.bool_)
@@ -270,7 +270,7 @@ def _hard(segments, edges, limit, iou_threshold):  # type: ignore[no-untyped-def
 
 
 def _vote(kept, candidates, scores, threshold, by_tiou):  # type: ignore[no-untyped-def]
-    """Weighted mean over candidates with tIoU ≥ threshold; lengths here without the 1e-6."""
+    """Weighted mean over candidates with tIoU ≥ threshold; lengths are not increased by 1e-6 here."""
     voted = kept.copy()
     zero = np.float32(0)
     for i in range(len(kept)):
@@ -302,13 +302,13 @@ _KERNELS: dict[str, tuple[Callable[..., Any], str]] = {
 
 @cache
 def _compiled(name: str) -> Callable[..., Any]:
-    """A kernel in machine code: from the disk cache, else compiled (about a second each)."""
+    """Return a compiled kernel, from the disk cache or compiled now (about a second each)."""
     from numba import njit
 
     kernel, signature = _KERNELS[name]
     try:
         compiled: Callable[..., Any] = njit(signature, cache=True)(kernel)
     except (RuntimeError, OSError):
-        # No folder to keep machine code in (read-only install and no home), or the disk is full.
+        # no writable cache folder (read-only installation and no home), or the disk is full
         compiled = njit(signature)(kernel)
     return compiled

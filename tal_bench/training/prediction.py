@@ -1,4 +1,4 @@
-"""From a trained detector to segments in seconds."""
+"""Inference: from a trained detector to segments in seconds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def predict(
     *,
     batch_size: int = 8,
 ) -> Iterator[Segments]:
-    """Detect in whole videos; segments come video by video."""
-    model = device.frozen(model)
+    """Detect in whole videos and yield the segments of each."""
+    model = device.prepare_for_inference(model)
     for batch in evaluation_batches(
         videos,
         batch_size=batch_size,
@@ -42,17 +42,17 @@ def predict(
 
 
 def decode(output: DetectorOutput, videos: Sequence[VideoMeta], settings: DecodeSpec) -> Iterator[Segments]:
-    """Candidates of every level -> NMS -> seconds, for each video of a batch."""
+    """Yield the detections of each video of a batch: candidates of all levels, after NMS, in seconds."""
     nms = nms_settings(settings)
-    for video, found in zip(videos, candidates(output, settings), strict=True):
-        segments, score, label = found if settings.nms == "none" else batched_nms(*found, nms)
+    for video, raw in zip(videos, candidates(output, settings), strict=True):
+        segments, score, label = raw if settings.nms == "none" else batched_nms(*raw, nms)
         yield Segments(video.id, grid_to_seconds(segments, video), score, label)
 
 
 def candidates(
     output: DetectorOutput, settings: DecodeSpec
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Segments [N, 2] on the input grid, scores [N] and labels [N] before NMS, for each video of a batch."""
+    """Yield segments [N, 2] on the input grid, scores [N] and labels [N] before NMS, per video of a batch."""
     scores = [
         (x.float().sigmoid() * m[:, :, None]).cpu().numpy()
         for x, m in zip(output.logits, output.mask, strict=True)
@@ -71,16 +71,16 @@ def candidates(
 def level_candidates(
     scores: np.ndarray, offsets: np.ndarray, stride: float, settings: DecodeSpec
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best segments of one level on the input grid.
+    """Return the best segments of one level on the input grid.
 
     Args:
-        scores: [T_l, K] probabilities, 0 where padded.
-        offsets: [T_l, 2] or, for every class its own, [T_l, K, 2], in strides.
-        stride: of the level.
-        settings: score threshold, top-k and minimal length.
+        scores: Probabilities [T_l, K], 0 where padded.
+        offsets: Offsets in strides [T_l, 2], or [T_l, K, 2] if every class has its own.
+        stride: Stride of the level.
+        settings: Score threshold, top-k and minimal length.
 
     Returns:
-        Segments [N, 2], scores [N], labels [N], best first.
+        Segments [N, 2], scores [N] and labels [N] by descending score.
     """
     flat = scores.ravel()
     threshold = settings.min_score if settings.candidate_score is None else settings.candidate_score
@@ -90,21 +90,21 @@ def level_candidates(
     candidates = candidates[np.argsort(-flat[candidates], kind="stable")]
     point, label = np.divmod(candidates, scores.shape[1])
     reach = (offsets[point] if offsets.ndim == 2 else offsets[point, label]) * np.float32(stride)
-    at = point.astype(np.float32) * np.float32(stride)
-    segments = np.stack([at - reach[:, 0], at + reach[:, 1]], axis=1)
+    position = point.astype(np.float32) * np.float32(stride)
+    segments = np.stack([position - reach[:, 0], position + reach[:, 1]], axis=1)
     kept = segments[:, 1] - segments[:, 0] > settings.min_length
     return segments[kept], flat[candidates][kept], label[kept].astype(np.int64)
 
 
 def grid_to_seconds(segments: np.ndarray, video: VideoMeta) -> np.ndarray:
-    """Grid positions -> seconds within the video, [N, 2] float32."""
+    """Convert segments on the grid to seconds within the video, [N, 2] float32."""
     grid = segments.astype(np.float64) + video.first_step
     seconds = (grid * video.stride + video.offset + 0.5 * video.window) / video.fps
     return seconds.clip(0.0, video.duration).astype(np.float32)
 
 
 def nms_settings(settings: DecodeSpec) -> NmsSettings:
-    """The suppression that the settings ask for."""
+    """Return the settings of the suppression that belong to the post-processing settings."""
     return NmsSettings(
         mode=settings.nms,
         voting_weight=settings.voting_weight,

@@ -1,4 +1,4 @@
-"""Optimiser groups and learning rate, as ActionFormer sets them."""
+"""Optimizer and learning-rate schedule of ActionFormer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from tal_bench.config import TrainSpec
 
 FLOOR = 1e-8
-"""Learning rate of the step after the last."""
+"""Learning rate at the end of the schedule."""
 
 
 def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.optim.AdamW:
-    """AdamW; biases, norms and learned scales (everything with one dimension) do not decay."""
+    """Return AdamW without weight decay for biases, norms and scales (all one-dimensional parameters)."""
     parameters = [p for module in modules for p in module.parameters()]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
@@ -25,7 +25,7 @@ def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.opti
 
 
 def learning_rate(step: int, *, steps_per_epoch: int, spec: TrainSpec) -> float:
-    """Rate of a step counted from 0: linear from 0 over the warm-up, then cosine down to 1e-8."""
+    """Return the rate of a step, counted from 0: linear warm-up from 0, then cosine decay to 1e-8."""
     warmup = spec.warmup_epochs * steps_per_epoch
     if step < warmup:
         return spec.lr * step / max(1, warmup - 1)

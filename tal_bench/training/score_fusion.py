@@ -1,4 +1,4 @@
-"""Names for the segments of a one-class detector, from class scores of the whole video."""
+"""Fusion of class-agnostic segments with video-level class scores."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import numpy as np
 from tal_bench.types import Segments
 
 
-def named_by(found: Segments, scores: np.ndarray, top: int) -> Segments:
-    """Give every segment each of its video's best classes (as in ActionFormer).
+def fuse_video_scores(detections: Segments, scores: np.ndarray, top: int) -> Segments:
+    """Assign each of the best classes of a video to each of its segments (as in ActionFormer).
 
-    A segment's score becomes √(its score · the score of the class).
+    The score of a segment becomes √(segment score · class score).
 
     Args:
-        found: of one video; labels are not looked at.
-        scores: of its classes [K].
-        top: classes that the video may have.
+        detections: Segments of one video, whose labels are ignored.
+        scores: Scores [K] of the classes of the video.
+        top: Number of best classes to use.
 
     Returns:
-        min(top, K) copies of every segment, best first.
+        min(top, K) copies of every segment by descending score.
     """
     best = np.argsort(-scores, kind="stable")[:top]
-    fused = np.sqrt(scores[best][:, None] * found.scores[None, :].astype(np.float64)).ravel()
+    fused = np.sqrt(scores[best][:, None] * detections.scores[None, :].astype(np.float64)).ravel()
     order = np.argsort(-fused, kind="stable")
     return Segments(
-        found.video,
-        np.tile(found.segments, (len(best), 1))[order],
+        detections.video,
+        np.tile(detections.segments, (len(best), 1))[order],
         fused[order].astype(np.float32),
-        np.repeat(best, len(found.scores))[order].astype(np.int64),
+        np.repeat(best, len(detections.scores))[order].astype(np.int64),
     )

@@ -1,4 +1,4 @@
-"""One step of training."""
+"""A training step: losses, gradients, optimizer and weight average."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec, TrainSpec
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Points, assign, pyramid_points
 from tal_bench.training.device import Device
@@ -19,25 +19,25 @@ from tal_bench.training.teachers import Teachers
 from tal_bench.types import Batch
 
 
-class Step:
-    """One step of training: losses, gradients, clipping, optimiser, weight average.
+class TrainingStep:
+    """Training step: losses, gradients, clipping, optimizer, weight average.
 
-    Gradients stay readable until the next step.
+    Gradients are kept until the next step.
 
     Args:
-        student: its weights are trained in place.
-        architecture: of the student; batches are as long as its maximum.
-        spec: schedule.
-        steps_per_epoch: what the schedule counts in.
-        device: where, and in which precision.
-        teachers: role to teacher, which is frozen; in the precision that the objective's spec names.
-        objective: the distillation; none = labels only.
+        student: Student, whose weights are trained in place.
+        architecture: Architecture of the student; batches have its maximal length.
+        spec: Training settings.
+        steps_per_epoch: Number of steps per epoch.
+        device: Device and precision of the training.
+        teachers: Frozen teachers by role; they compute in the precision given by the spec of the objective.
+        objective: Distillation objective; None means labels only.
 
     Attributes:
-        average: running average of the student's weights.
-        optimizer: with the learning rate of the last step.
-        normalizer: running mean of positives.
-        count: steps done.
+        average: Moving average of the student's weights.
+        optimizer: Optimizer, with the learning rate of the last step.
+        normalizer: Running mean of the number of positive points.
+        count: Number of completed steps.
     """
 
     def __init__(
@@ -49,12 +49,13 @@ class Step:
         steps_per_epoch: int,
         device: Device,
         teachers: Mapping[str, nn.Module] | None = None,
-        objective: Objective | None = None,
+        objective: DistillationObjective | None = None,
     ) -> None:
         self.student = student.to(device.torch).train()
         self.objective = objective
-        wanted = "student" if objective is None else objective.spec.precision
-        self.teachers = Teachers(teachers or {}, device if wanted == "student" else device.at(wanted))
+        precision = "student" if objective is None else objective.spec.precision
+        teacher_device = device if precision == "student" else device.with_precision(precision)
+        self.teachers = Teachers(teachers or {}, teacher_device)
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
         self.average = Ema(student, spec.ema)
@@ -66,7 +67,7 @@ class Step:
         self._points = pyramid_points(architecture, lengths, device.torch)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on a batch; return its named losses, detached, `total` among them."""
+        """Train on a batch and return its losses by name, detached, including `total`."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
         losses, self.normalizer = _losses(
@@ -96,12 +97,12 @@ def _losses(
     normalizer: Tensor,
     spec: TrainSpec,
     teachers: Teachers,
-    objective: Objective | None,
+    objective: DistillationObjective | None,
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Named losses of a batch, `total` among them, and the updated normalizer."""
+    """Return the losses of a batch by name, including `total`, and the updated normalizer."""
     with device.autocast():
-        output = student(_noisy(batch, spec.input_noise) if spec.input_noise else batch)
+        output = student(_with_noise(batch, spec.input_noise) if spec.input_noise else batch)
     classes = output.logits[0].shape[2]
     targets = assign(points, batch.segments, batch.labels, classes, spec.radius)
     hard = detection_loss(output, targets, normalizer, spec)
@@ -114,7 +115,7 @@ def _losses(
     return {"total": total, **parts, **soft.parts}, hard.normalizer
 
 
-def _noisy(batch: Batch, deviation: float) -> Batch:
-    """The batch with Gaussian noise on its features, where padded, too (TriDet)."""
-    noisy = {name: x + deviation * torch.randn_like(x) for name, x in batch.features.items()}
-    return replace(batch, features=noisy)
+def _with_noise(batch: Batch, deviation: float) -> Batch:
+    """Return the batch with Gaussian noise on its features, padded steps included (TriDet)."""
+    features = {name: x + deviation * torch.randn_like(x) for name, x in batch.features.items()}
+    return replace(batch, features=features)

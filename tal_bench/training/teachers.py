@@ -1,4 +1,4 @@
-"""Frozen teachers: asked once per batch, and only as far as the objective reads their answers."""
+"""Frozen teachers, which compute only the outputs that the objective reads."""
 
 from __future__ import annotations
 
@@ -14,95 +14,96 @@ from tal_bench.training.device import Device
 from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
-Read = dict[tuple[str, ...], tuple[Tensor, Tensor]]
-"""Modalities, in order, to inputs [B, T, C] and mask [B, T, 1]."""
+SharedInputs = dict[tuple[str, ...], tuple[Tensor, Tensor]]
+"""Inputs [B, T, C] and mask [B, T, 1] by the modalities they consist of."""
 
 
 class Teachers:
-    """The teachers of a run; roles that are played by the same network share its answer.
+    """Frozen teachers of a run; roles with the same network share its outputs.
 
     Args:
-        networks: role to trained network; they are frozen.
-        device: where they compute, and in which precision.
+        networks: Trained networks by role.
+        device: Device and precision of the teachers.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], device: Device) -> None:
         self._device = device
         self._roles = {role: id(network) for role, network in networks.items()}
         self._networks = {
-            id(network): device.frozen(network).requires_grad_(False) for network in networks.values()
+            id(network): device.prepare_for_inference(network).requires_grad_(False)
+            for network in networks.values()
         }
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
-        """Role to what its teacher says, without gradients; a `Detector` says it when it is read."""
-        read: Read = {}
-        answers = {key: self._ask(network, batch, read) for key, network in self._networks.items()}
-        return {role: answers[key] for role, key in self._roles.items()}
+        """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
+        shared: SharedInputs = {}
+        outputs = {key: self._outputs(network, batch, shared) for key, network in self._networks.items()}
+        return {role: outputs[key] for role, key in self._roles.items()}
 
-    def _ask(self, network: nn.Module, batch: Batch, read: Read) -> Outputs:
+    def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs) -> Outputs:
         if isinstance(network, Detector):
-            return Answer(network, batch, self._device, read)
+            return LazyOutputs(network, batch, self._device, shared)
         with torch.no_grad(), self._device.autocast():
-            answer: Outputs = network(batch)
-        return answer
+            outputs: Outputs = network(batch)
+        return outputs
 
 
-class Answer:
-    """A detector's output of a batch, computed as far as it is read: inputs, stem, or everything.
+class LazyOutputs:
+    """Outputs of a detector for a batch, each computed at its first use: inputs, stem, or all others.
 
     Args:
-        detector: frozen.
-        batch: on the device.
-        device: where it computes, and in which precision.
-        read: what teachers have read of this batch so far; those of the same modalities share it.
+        detector: Frozen detector.
+        batch: Batch on the device.
+        device: Device and precision of the detector.
+        shared: Inputs of this batch that teachers of the same modalities share.
     """
 
-    def __init__(self, detector: Detector, batch: Batch, device: Device, read: Read) -> None:
-        self._detector, self._batch, self._device, self._shared = detector, batch, device, read
+    def __init__(self, detector: Detector, batch: Batch, device: Device, shared: SharedInputs) -> None:
+        self._detector, self._batch, self._device, self._shared = detector, batch, device, shared
 
     def _compute(self, step: Callable[..., T], *arguments: object) -> T:
-        # not inference mode: a loss may keep what is said here for its gradients
+        # not inference mode, because losses may save these tensors for their gradients
         with torch.no_grad(), self._device.autocast():
             return step(*arguments)
 
     @cached_property
-    def _read(self) -> tuple[Tensor, Tensor]:
+    def _inputs_and_mask(self) -> tuple[Tensor, Tensor]:
         inputs = self._detector.inputs
-        shared = self._shared if inputs.hallucination is None else {}  # what it hallucinates is its own
+        shared = self._shared if inputs.hallucination is None else {}  # not shared
         if inputs.reads not in shared:
-            read = self._compute(self._detector.read, self._batch.features, self._batch.mask)
-            shared[inputs.reads] = read
+            value = self._compute(self._detector.read_inputs, self._batch.features, self._batch.mask)
+            shared[inputs.reads] = value
         return shared[inputs.reads]
 
     @cached_property
-    def _started(self) -> tuple[Tensor, Tensor]:
-        return self._compute(self._detector.start, *self._read)
+    def _stem_and_mask(self) -> tuple[Tensor, Tensor]:
+        return self._compute(self._detector.compute_stem, *self._inputs_and_mask)
 
     @cached_property
-    def _said(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        return self._compute(self._detector.finish, *self._started)
+    def _pyramid_outputs(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        return self._compute(self._detector.compute_outputs, *self._stem_and_mask)
 
     @property
     def inputs(self) -> Tensor:
-        """[B, C, T]."""
-        return self._read[0].transpose(1, 2)
+        """Inputs [B, C, T]."""
+        return self._inputs_and_mask[0].transpose(1, 2)
 
     @property
     def stem(self) -> Tensor:
-        """[B, D, T]."""
-        return self._started[0].transpose(1, 2)
+        """Features [B, D, T] before the first stride."""
+        return self._stem_and_mask[0].transpose(1, 2)
 
     @property
     def logits(self) -> list[Tensor]:
-        """Per level [B, T_l, K]."""
-        return self._said[0]
+        """Logits [B, T_l, K] per level."""
+        return self._pyramid_outputs[0]
 
     @property
     def offsets(self) -> list[Tensor]:
-        """Per level [B, T_l, 2], or [B, T_l, K, 2]."""
-        return self._said[1]
+        """Offsets [B, T_l, 2], or [B, T_l, K, 2], per level."""
+        return self._pyramid_outputs[1]
 
     @property
     def mask(self) -> list[Tensor]:
-        """Per level [B, T_l] bool."""
-        return self._said[2]
+        """Masks [B, T_l] bool per level."""
+        return self._pyramid_outputs[2]

@@ -1,4 +1,4 @@
-"""The training loop; there is no other."""
+"""Training loop of teachers and students."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tal_bench.config import DetectorSpec, TrainSpec
 from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import Video
 from tal_bench.data.prefetch import prefetched
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.training.device import Device
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
-"""(epochs done, mean losses, averaged student) -> whether to stop."""
+"""Callback (completed epochs, mean losses, averaged student) -> whether to stop."""
 
 
 def train(
@@ -30,33 +30,33 @@ def train(
     seed: int,
     device: Device,
     teachers: Mapping[str, nn.Module] | None = None,
-    objective: Objective | None = None,
+    objective: DistillationObjective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
     checkpointer: TrainingCheckpointer | None = None,
 ) -> nn.Module:
-    """Train a student on labels and, given an objective, on its teachers.
+    """Train a detector on labels and, given an objective, on the outputs of its teachers.
 
-    Order, crops and drop path depend on ``seed`` alone, so rows of a study see the same batches.
+    Order, crops and drop path depend only on ``seed``, so rows of a study are trained on the same batches.
 
     Args:
-        student: its weights are trained in place.
-        architecture: of the student.
-        videos: with every modality that student and teachers read.
-        spec: schedule.
-        seed: of everything random after the initial weights.
-        device: where, and in which precision.
-        teachers: role to frozen teacher.
-        objective: the distillation; none = labels only.
-        after_epoch: called after every epoch.
-        checkpointer: keeps the state between epochs; a training that it knows goes on there.
+        student: Detector, whose weights are trained in place.
+        architecture: Architecture of the student.
+        videos: Training videos, with every modality that student and teachers read.
+        spec: Training settings.
+        seed: Seed of all randomness after the initial weights.
+        device: Device and precision of the training.
+        teachers: Frozen teachers by role.
+        objective: Distillation objective; None means labels only.
+        after_epoch: Callback after every epoch.
+        checkpointer: Saves the state between epochs; a training with a saved state is resumed from it.
 
     Returns:
-        The averaged weights, in eval mode.
+        The student with averaged weights, in eval mode.
     """
     torch.manual_seed(seed)
     generator = np.random.default_rng([seed, 0x7A1])
     per_epoch = len(videos) // spec.batch_size
-    step = Step(
+    step = TrainingStep(
         student,
         architecture,
         spec,
@@ -66,8 +66,8 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
-    done = checkpointer.restore(step, generator) if checkpointer else 0
-    for epoch in range(done + 1, spec.total_epochs + 1):
+    completed = checkpointer.restore(step, generator) if checkpointer else 0
+    for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
             videos, spec=spec, max_length=architecture.max_length, modalities=modalities, generator=generator
@@ -84,8 +84,8 @@ def train(
 
 
 def initialise_from(student: nn.Module, teacher: nn.Module) -> list[str]:
-    """Copy the teacher's weights whose names and shapes the student shares; return their names."""
-    theirs, ours = teacher.state_dict(), student.state_dict()
-    shared = [key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape]
-    student.load_state_dict({**ours, **{key: theirs[key] for key in shared}})
+    """Copy those weights of the teacher that match in name and shape, and return their names."""
+    source, own = teacher.state_dict(), student.state_dict()
+    shared = [key for key, value in own.items() if key in source and source[key].shape == value.shape]
+    student.load_state_dict({**own, **{key: source[key] for key in shared}})
     return shared

@@ -1,13 +1,12 @@
-"""The state of a training between two epochs, on disk, so that a killed one goes on where it was.
+"""Training checkpoints: the state between two epochs, from which an interrupted training is resumed.
 
-The file is a line with the SHA-256 of the rest, and safetensors: weights, their average, the objective's own
-weights, the optimiser's moments, the running normaliser and the states of the random generators. What is
-continued from it is bitwise what would have come without the interruption (on the CPU).
+The file consists of a line with the SHA-256 of the rest, followed by safetensors: weights, their average, the
+weights of the objective, the moments of the optimizer, the loss normalizer and the states of the random
+generators. On the CPU a resumed training is bitwise identical to an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -22,25 +21,26 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from tal_bench.errors import TalBenchError
+from tal_bench.results.checksums import verified, with_checksum
 from tal_bench.system.files import write_atomically
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 
 LOG = logging.getLogger(__name__)
 NOTES = "notes"
-"""Name of the tensor that holds everything that is no tensor, as JSON."""
+"""Name of the tensor that contains everything else as JSON."""
 Notes = dict[str, Any]
 
 
 @dataclass
 class TrainingCheckpointer:
-    """Keeps the state of one training, and brings it back.
+    """Saves and restores the state of one training.
 
     Attributes:
-        file: that the state is in.
-        key: of the training; the state of another one is not taken up.
-        every: seconds that pass at least between two writings, the first of them counted from the start.
-        caller_state: returns the state that the caller adds, as JSON values.
-        restore_caller: hands that state back to the caller.
+        file: Checkpoint file.
+        key: Key of the training; a checkpoint with another key is ignored.
+        every: Minimal number of seconds between two checkpoints, and before the first.
+        caller_state: Returns additional state of the caller, as JSON values.
+        restore_caller: Restores the additional state of the caller.
     """
 
     file: Path
@@ -48,11 +48,11 @@ class TrainingCheckpointer:
     every: float
     caller_state: Callable[[], Notes]
     restore_caller: Callable[[Notes], None]
-    _last: float = field(default_factory=time.monotonic)
+    _last_saved: float = field(default_factory=time.monotonic)
 
-    def save(self, epoch: int, step: Step, order: np.random.Generator) -> None:
-        """Write the state after an epoch, if it is time; a disk that is full costs the state alone."""
-        if time.monotonic() - self._last < self.every:
+    def save(self, epoch: int, step: TrainingStep, order: np.random.Generator) -> None:
+        """Write a checkpoint after an epoch, if one is due; failure to write is logged and ignored."""
+        if time.monotonic() - self._last_saved < self.every:
             return
         notes = {
             "key": self.key,
@@ -65,24 +65,24 @@ class TrainingCheckpointer:
         tensors[NOTES] = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
         content = save(tensors)
         try:
-            write_atomically(self.file, _seal(content), pauses=())
+            write_atomically(self.file, with_checksum(content), pauses=())
         except TalBenchError as error:
-            LOG.warning("a training cannot be kept between epochs: %s", error)
-        self._last = time.monotonic()
+            LOG.warning("could not write the training checkpoint: %s", error)
+        self._last_saved = time.monotonic()
 
-    def restore(self, step: Step, order: np.random.Generator) -> int:
-        """Put the kept state into a training that has just been set up.
+    def restore(self, step: TrainingStep, order: np.random.Generator) -> int:
+        """Restore a saved state into a newly created training step.
 
         Returns:
-            Epochs that are done; 0 where nothing is kept.
+            Number of completed epochs; 0 without a usable checkpoint.
         """
         try:
-            tensors = load(_unseal(self.file.read_bytes()))
+            tensors = load(verified(self.file.read_bytes()))
             notes = json.loads(bytes(tensors.pop(NOTES).numpy()))
         except FileNotFoundError:
             return 0
-        except Exception as error:  # whatever a damaged file can cause
-            LOG.warning("%s is damaged (%s): its training starts anew", self.file, error)
+        except Exception as error:  # a damaged file can cause any exception
+            LOG.warning("%s is damaged (%s): the training starts from the beginning", self.file, error)
             return 0
         if notes["key"] != self.key:
             return 0
@@ -93,12 +93,12 @@ class TrainingCheckpointer:
         return int(notes["epoch"])
 
     def delete(self) -> None:
-        """Remove the file."""
+        """Delete the checkpoint file."""
         self.file.unlink(missing_ok=True)
 
 
-def _state(step: Step) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that a training changes, by a name of its own."""
+def _state(step: TrainingStep) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor that training changes, with a unique name."""
     for prefix, module in _modules(step):
         for name, value in module.state_dict().items():
             yield f"{prefix}/{name}", value
@@ -111,8 +111,8 @@ def _state(step: Step) -> Iterator[tuple[str, Tensor]]:
         yield "random/cuda", torch.cuda.get_rng_state()
 
 
-def _restore(step: Step, tensors: dict[str, Tensor]) -> None:
-    """The reverse of `_state`."""
+def _restore(step: TrainingStep, tensors: dict[str, Tensor]) -> None:
+    """Load the tensors of `_state` into a training step."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         prefix, _, rest = name.partition("/")
@@ -123,7 +123,7 @@ def _restore(step: Step, tensors: dict[str, Tensor]) -> None:
     for name, value in parts.get("optimizer", {}).items():
         index, _, what = name.partition("/")
         parameter = parameters[int(index)]
-        # the fused optimiser walks memory: moments lie in memory as their parameter does
+        # the fused optimizer needs moments in the memory layout of their parameter
         like = torch.empty_like(parameter) if value.shape == parameter.shape and value.ndim else value
         step.optimizer.state[parameter][what] = like.copy_(value).to(parameter.device)
     step.normalizer = parts["normalizer"][""].to(step.normalizer.device)
@@ -132,23 +132,12 @@ def _restore(step: Step, tensors: dict[str, Tensor]) -> None:
         torch.cuda.set_rng_state(parts["random"]["cuda"])
 
 
-def _modules(step: Step) -> Iterator[tuple[str, nn.Module]]:
+def _modules(step: TrainingStep) -> Iterator[tuple[str, nn.Module]]:
     yield "student", step.student
     yield "average", step.average.module
     if step.objective is not None:
         yield "objective", step.objective
 
 
-def _parameters(step: Step) -> list[nn.Parameter]:
+def _parameters(step: TrainingStep) -> list[nn.Parameter]:
     return [parameter for group in step.optimizer.param_groups for parameter in group["params"]]
-
-
-def _seal(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-
-
-def _unseal(content: bytes) -> bytes:
-    digest, _, rest = content.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != digest:
-        raise ValueError("its checksum is another")
-    return rest

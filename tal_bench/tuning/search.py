@@ -1,7 +1,7 @@
-"""What to try next: an Optuna sampler, asked generation by generation so that parallelism changes nothing.
+"""Proposal of trials by an Optuna sampler, generation by generation.
 
-The proposals of a generation depend on the study's seed, the row, and the trials of completed generations;
-not on the number of workers or on which of them is faster.
+The proposals of a generation depend only on the study's seed, the row, and the trials of completed
+generations, not on the number or speed of the workers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-STARTUP = 4
-"""Random trials before TPE models anything; few, because budgets are small."""
-POPULATION = 8
-"""Trials of a generation of NSGA-II, which is not a generation of a study."""
+STARTUP_TRIALS = 4
+"""Number of random trials of TPE; small because budgets are small."""
+POPULATION_SIZE = 8
+"""Population size of NSGA-II, which differs from the size of a study's generation."""
 DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {
     "map": "maximize",
     "gmacs": "minimize",
@@ -32,15 +32,15 @@ DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How a study searches, the same in every row; fields as in `StudySpec`.
+    """Tuning options of a study, shared by all rows; fields as in `StudySpec`.
 
     Attributes:
-        objective: what is optimised.
-        sampler: proposes.
-        pruner: ends hopeless trials.
-        search: setting to the values to choose from, in place of the declared ones.
-        patience: generations without anything better after which a search ends.
-        start: row to settings that are tried first.
+        objective: Objectives of the search.
+        sampler: Name of the sampler.
+        pruner: Name of the pruner.
+        search: Search space of each setting, which replaces the declared one.
+        patience: Number of generations without improvement after which a search ends; None for no limit.
+        start: Settings of each row's first trial.
     """
 
     objective: tuple[Objective, ...] = ("map",)
@@ -52,18 +52,18 @@ class Tuning:
 
     @property
     def rule(self) -> Pruner:
-        """What may end trials early; a front has no order by which one could be hopeless."""
+        """Name of the effective pruner; `none` with several objectives, as Optuna cannot prune then."""
         return self.pruner if len(self.objective) == 1 else "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A tried setting and what came of it.
+    """Settings of a trial and their result.
 
     Attributes:
-        settings: by name.
-        result: of the run.
-        costs: of its architecture, one for each objective besides the mAP.
+        settings: Value of each setting.
+        result: Result of the run.
+        costs: Cost of the architecture for each objective other than mAP.
     """
 
     settings: Settings
@@ -72,16 +72,16 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether it has a score."""
+        """Whether the trial has a score."""
         return self.result.status == "finished"
 
     @property
     def curve(self) -> dict[int, float]:
-        """Epoch to validation mAP."""
+        """Validation mAP by epoch."""
         return {r.epoch: r.validation_map for r in self.result.history if r.validation_map is not None}
 
     def values(self, objective: Sequence[Objective]) -> list[float]:
-        """What the trial reached, in the order of the objectives."""
+        """Return the objective values in the order of the objectives."""
         return [self.result.metrics["map_avg"] if name == "map" else self.costs[name] for name in objective]
 
 
@@ -96,40 +96,44 @@ def propose(
     tuning: Tuning = Tuning(),
     generation: int = 4,
 ) -> list[Settings]:
-    """Settings of the next generation.
+    """Propose the settings of the next generation.
 
     Args:
-        past: trials of all completed generations, in the order of their numbers.
-        space: names and ranges.
-        first: settings of the first trials, the defaults for instance; a grid has no use for them.
-        count: size of the generation.
-        seed: of the study.
-        row: name of the row, so that rows draw different numbers.
-        tuning: sampler and objectives.
-        generation: size of the completed ones, but the last.
+        past: Trials of all completed generations, in the order of their numbers.
+        space: Search space of each setting.
+        first: Settings of the first trials, for instance the defaults; ignored by the grid sampler.
+        count: Number of trials to propose.
+        seed: Seed of the study.
+        row: Name of the row, so that rows draw different random numbers.
+        tuning: Tuning options of the study.
+        generation: Size of the completed generations; the last one may be smaller.
+
+    Returns:
+        Settings of each trial.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    known = distributions(space)
+    space_distributions = distributions(space)
     directions = [DIRECTIONS[name] for name in tuning.objective]
-    begun = [] if tuning.sampler == "grid" else [{k: s[k] for k in space} for s in first]
-    given = begun[len(past) : len(past) + count]
+    fixed = [] if tuning.sampler == "grid" else [{k: s[k] for k in space} for s in first]
+    next_fixed = fixed[len(past) : len(past) + count]
     if tuning.sampler in ("tpe", "random"):
         number = int(content_hash([seed, row, len(past)], digits=8), 16) % 2**31
         study = optuna.create_study(directions=directions, sampler=_sampler(tuning, number, space))
         for trial in past:
-            study.add_trial(_frozen(trial, space, known, tuning.objective))
+            study.add_trial(_frozen(trial, space, space_distributions, tuning.objective))
     else:
         number = int(content_hash([seed, row], digits=8), 16) % 2**31
         study = optuna.create_study(directions=directions, sampler=_sampler(tuning, number, space))
-        for settings in begun:
+        for settings in fixed:
             study.enqueue_trial(snapped(settings, space))
         for start in range(0, len(past), generation):
-            _replay(study, past[start : start + generation], known, tuning)
-        for _ in given:
-            study.ask(known)
-    return given + [dict(study.ask(known).params) for _ in range(count - len(given))]
+            _replay(study, past[start : start + generation], space_distributions, tuning)
+        for _ in next_fixed:
+            study.ask(space_distributions)
+    sampled = [study.ask(space_distributions).params for _ in range(count - len(next_fixed))]
+    return next_fixed + [dict(settings) for settings in sampled]
 
 
 def _sampler(tuning: Tuning, seed: int, space: Mapping[str, Search]) -> BaseSampler:
@@ -138,14 +142,14 @@ def _sampler(tuning: Tuning, seed: int, space: Mapping[str, Search]) -> BaseSamp
     if tuning.sampler == "random":
         return samplers.RandomSampler(seed=seed)
     if tuning.sampler == "nsga2":
-        return samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+        return samplers.NSGAIISampler(population_size=POPULATION_SIZE, seed=seed)
     if tuning.sampler == "grid":
         return samplers.GridSampler({name: list(choices(v)) for name, v in space.items()}, seed=seed)
-    return samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
+    return samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
 
 
 def distributions(space: Mapping[str, Search]) -> dict[str, BaseDistribution]:
-    """A space as Optuna takes it."""
+    """Convert a search space to Optuna's distributions."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     return {
@@ -157,7 +161,7 @@ def distributions(space: Mapping[str, Search]) -> dict[str, BaseDistribution]:
 
 
 def snapped(settings: Settings, space: Mapping[str, Search]) -> Settings:
-    """Settings as points of the space: defaults and those of an earlier study may lie beside it."""
+    """Move settings to the nearest point of the space; defaults and earlier studies may lie outside of it."""
     return {
         name: v.nearest(settings[name])
         if isinstance(v, Range)
@@ -169,10 +173,10 @@ def snapped(settings: Settings, space: Mapping[str, Search]) -> Settings:
 def _frozen(
     trial: Trial,
     space: Mapping[str, Search],
-    known: Mapping[str, Any],
+    space_distributions: Mapping[str, Any],
     objective: Sequence[Objective],
 ) -> FrozenTrial:
-    """The trial as Optuna keeps it."""
+    """Convert a trial to Optuna's FrozenTrial."""
     import optuna
     from optuna.trial import TrialState
 
@@ -182,16 +186,16 @@ def _frozen(
         state=state,
         values=trial.values(objective) if state == TrialState.COMPLETE else None,
         params=snapped(trial.settings, space),
-        distributions=dict(known),
+        distributions=dict(space_distributions),
         intermediate_values=trial.curve if len(objective) == 1 else None,
     )
 
 
-def _replay(study: Study, past: Sequence[Trial], known: dict[str, Any], tuning: Tuning) -> None:
-    """Let a sampler that keeps a state see a completed generation as it went: first asked, then told."""
+def _replay(study: Study, past: Sequence[Trial], space_distributions: dict[str, Any], tuning: Tuning) -> None:
+    """Replay a completed generation for a stateful sampler: ask for all trials, then tell their results."""
     from optuna.trial import TrialState
 
-    for trial, asked in [(trial, study.ask(known)) for trial in past]:
+    for trial, asked in [(trial, study.ask(space_distributions)) for trial in past]:
         if trial.finished:
             study.tell(asked, trial.values(tuning.objective))
         else:
@@ -199,15 +203,15 @@ def _replay(study: Study, past: Sequence[Trial], known: dict[str, Any], tuning: 
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """The trial with the highest validation mAP; of equals the earliest; none if none finished."""
+    """Return the finished trial with the highest validation mAP, the earliest on ties, or None."""
     finished = [t for t in trials if t.finished]
     return max(finished, key=lambda t: t.result.metrics["map_avg"]) if finished else None
 
 
 def front(trials: Sequence[Trial], objective: Sequence[Objective]) -> list[Trial]:
-    """Finished trials that no other beats in one objective without losing in another.
+    """Return the Pareto front of the finished trials in ascending order of mAP.
 
-    Of equals the earliest; in the order of the mAP, the lowest first.
+    Of trials with equal values, only the earliest is included.
     """
     signs = [1.0 if DIRECTIONS[name] == "maximize" else -1.0 for name in objective]
     points = [
@@ -216,20 +220,20 @@ def front(trials: Sequence[Trial], objective: Sequence[Objective]) -> list[Trial
         if trial.finished
     ]
 
-    def beaten(at: int) -> bool:
-        mine = points[at][1]
+    def dominated(index: int) -> bool:
+        values = points[index][1]
         return any(
-            all(a >= b for a, b in zip(theirs, mine, strict=True)) and (theirs != mine or other < at)
-            for other, (_, theirs) in enumerate(points)
-            if other != at
+            all(a >= b for a, b in zip(others, values, strict=True)) and (others != values or other < index)
+            for other, (_, others) in enumerate(points)
+            if other != index
         )
 
-    kept = [trial for at, (trial, _) in enumerate(points) if not beaten(at)]
-    return sorted(kept, key=lambda t: t.result.metrics["map_avg"])
+    members = [trial for index, (trial, _) in enumerate(points) if not dominated(index)]
+    return sorted(members, key=lambda t: t.result.metrics["map_avg"])
 
 
 def converged(trials: Sequence[Trial], tuning: Tuning, generation: int) -> bool:
-    """Whether the last `patience` completed generations brought nothing better: no member of the front.
+    """Return whether the last `patience` completed generations contributed no member of the front.
 
     With one objective, the front is the best trial.
     """

@@ -1,4 +1,4 @@
-"""Where Optuna keeps trials for those who want to look at them: a database, or a journal file."""
+"""Optuna storages to which trials are mirrored: a database or a journal file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 JOURNAL = "optuna.journal"
-"""In the study's folder, where no other storage is given."""
+"""Default storage, in the study's folder."""
 OFF = "off"
-HEARTBEAT, GRACE = 30, 120
-"""Seconds between two signs of life of a running trial, and after which it counts as dead."""
+HEARTBEAT_INTERVAL, GRACE_PERIOD = 30, 120
+"""Seconds between two heartbeats of a running trial, and without one until it counts as dead."""
 FLAG = "--storage"
 DRIVERS = {
     "postgresql://": "postgresql+psycopg://",
@@ -25,72 +25,78 @@ DRIVERS = {
 }
 
 
-def database_url(given: str) -> str | None:
-    """The URL with the driver that we install, or none where a file is meant.
+def database_url(storage: str) -> str | None:
+    """Return a database URL with the driver of the `cluster` extra, or None if the storage is a file.
 
     Raises:
-        InputError: not a URL of a database, or its driver is not installed.
+        InputError: The URL is invalid, or its driver is not installed.
     """
-    if "://" not in given:
+    if "://" not in storage:
         return None
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    for prefix, full in DRIVERS.items():
-        if given.startswith(prefix):
-            given = full + given.removeprefix(prefix)
+    for prefix, prefix_with_driver in DRIVERS.items():
+        if storage.startswith(prefix):
+            storage = prefix_with_driver + storage.removeprefix(prefix)
     try:
-        make_url(given).get_dialect().import_dbapi()
+        make_url(storage).get_dialect().import_dbapi()
     except ImportError as error:
-        hint = "pip install 'tal-bench[cluster]'" if given.startswith("postgresql") else "install it"
-        raise InputError(f"its driver is not installed: {error.name}", where=FLAG, hint=hint) from None
+        hint = "pip install 'tal-bench[cluster]'" if storage.startswith("postgresql") else "install it"
+        raise InputError(f"database driver is not installed: {error.name}", where=FLAG, hint=hint) from None
     except (SQLAlchemyError, ValueError) as error:
         hint = "give postgresql://USER:PASSWORD@HOST/DATABASE, sqlite:///FILE, a journal file, or off"
-        raise InputError(f"not a database's URL: {error}", where=FLAG, hint=hint) from None
-    return given
+        raise InputError(f"not a valid database URL: {error}", where=FLAG, hint=hint) from None
+    return storage
 
 
-def open_storage(given: str) -> BaseStorage:
-    """The storage; its tables are made where they are missing.
+def open_storage(storage: str) -> BaseStorage:
+    """Open a storage and create missing tables.
+
+    Args:
+        storage: URL of a database, or path of a journal file.
 
     Raises:
-        Exception: of any kind, where a database does not answer.
+        Exception: The database cannot be reached; the type depends on its driver.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = database_url(given)
+    url = database_url(storage)
     if url is None:
-        return _journal(Path(given))
+        return _open_journal(Path(storage))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since years
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         return optuna.storages.RDBStorage(
             url,
-            engine_kwargs={"pool_pre_ping": True},  # a connection that was lost is replaced
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
+            engine_kwargs={"pool_pre_ping": True},  # replaces lost connections
+            heartbeat_interval=HEARTBEAT_INTERVAL,
+            grace_period=GRACE_PERIOD,
         )
 
 
-def _journal(file: Path) -> BaseStorage:
-    """A journal, of which a half-written end is cut off; its lock goes with the process that holds it."""
+def _open_journal(file: Path) -> BaseStorage:
+    """Open a journal file and truncate an incomplete last line, which a killed process may leave.
+
+    The system releases the lock of the file when the process that holds it dies.
+    """
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     class Lock(JournalFileOpenLock):
-        own = FileLock(f"{file}.lock")
+        file_lock = FileLock(f"{file}.lock")
 
         def acquire(self) -> bool:
-            self.own.acquire()
+            self.file_lock.acquire()
             return True
 
         def release(self) -> None:
-            Path(self.own.lock_file).unlink(missing_ok=True)  # those who wait for it notice
-            self.own.release()
+            Path(self.file_lock.lock_file).unlink(missing_ok=True)  # waiting processes notice this
+            self.file_lock.release()
 
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(str(file))
-    with lock.own:
+    with lock.file_lock:
         content = file.read_bytes() if file.exists() else b""
         if not content.endswith(b"\n"):
             file.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -1,8 +1,8 @@
-"""The trials of a study, shown in an Optuna storage while they happen.
+"""Mirror of a study's trials in an Optuna storage, for dashboards and other programs.
 
-What is tried, and under which number, follows from the study's seed and the results on disk (see `tune`); a
-storage decides nothing. It is written for those who look: dashboards, colleagues, programs on other machines.
-So a database that is away costs nothing, and one that was lost altogether is filled again.
+The settings and numbers of the trials follow from the study's seed and the results on disk (see `search`).
+They are never read from the storage, so an unavailable database does not affect a study, and a lost one is
+filled again.
 """
 
 from __future__ import annotations
@@ -16,40 +16,41 @@ from tal_bench.config import Search, Settings, content_hash
 from tal_bench.results.records import RunResult
 from tal_bench.system.retry import RetryQueue
 from tal_bench.tuning.search import distributions, snapped
-from tal_bench.tuning.storage import HEARTBEAT, open_storage
+from tal_bench.tuning.storage import HEARTBEAT_INTERVAL, open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 HASH = "tal_bench.hash"
-"""User attribute of a trial: hash of its run."""
-OPEN = ("RUNNING", "WAITING")
+"""User attribute of a trial with the hash of its run."""
+UNFINISHED = ("RUNNING", "WAITING")
 
 
 class TrialMirror:
-    """Writes trials into a storage.
+    """Writes the trials of a study to an Optuna storage, with one Optuna study per row.
 
-    A trial that a killed process left running is taken up under its number. One that others have declared
-    dead meanwhile, by its heartbeat, is entered again as a retry, as Optuna's callback for that would do.
+    A trial that a killed process left RUNNING is continued under its number. If another program has marked it
+    as failed because of its heartbeat, it is added again as a retry, as Optuna's
+    `RetryHeartbeatStaleTrialCallback` does.
 
     Args:
-        storage: as `open_storage` takes it.
-        study: name that the rows' Optuna studies start with.
+        storage: Database URL or path of a journal file, see `open_storage`.
+        study: Prefix of the names of the Optuna studies.
     """
 
     def __init__(self, storage: str, study: str) -> None:
-        self._given, self._study = storage, study
+        self._location, self._study = storage, study
         self._storage: BaseStorage | None = None
-        self._names: dict[str, str] = {}
-        self._rows: dict[str, Any] = {}
-        self._open: dict[tuple[str, str], int] = {}
+        self._study_names: dict[str, str] = {}
+        self._studies: dict[str, Any] = {}
+        self._running: dict[tuple[str, str], int] = {}
         self._costs: dict[tuple[str, str], dict[str, float]] = {}
-        self._patient = RetryQueue(f"Optuna storage {_without_password(storage)}", self._forget)
-        self._ended = threading.Event()
-        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+        self._retry_queue = RetryQueue(f"Optuna storage {_without_password(storage)}", self._reset_connection)
+        self._closed = threading.Event()
+        threading.Thread(target=self._record_heartbeats, daemon=True, name="heartbeat").start()
 
-    def asked(
+    def generation_started(
         self,
         row: str,
         space: Mapping[str, Search],
@@ -57,92 +58,94 @@ class TrialMirror:
         hashes: Sequence[str],
         costs: Sequence[Mapping[str, float]] = (),
     ) -> None:
-        """A generation of trials begins.
+        """Add the trials of a generation with status RUNNING.
 
         Args:
-            row: that is tuned.
-            space: names and ranges.
-            settings: of the trials, in the order of their numbers.
-            hashes: of their runs.
-            costs: of their architectures, one for each objective besides the mAP.
+            row: Name of the tuned row.
+            space: Search space of each setting.
+            settings: Settings of the trials, in the order of their numbers.
+            hashes: Hashes of the trials' runs.
+            costs: Costs of the trials' architectures for each objective other than mAP.
         """
-        first = content_hash([hashes[0], sorted(space)], digits=8)  # tells one search from another
-        self._names.setdefault(row, f"{self._study}/{row}/{first}")
+        search = content_hash([hashes[0], sorted(space)], digits=8)  # distinguishes searches of the same row
+        self._study_names.setdefault(row, f"{self._study}/{row}/{search}")
         if costs:
             self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
-        self._patient.do(lambda: self._enter(row, space, settings, hashes))
+        self._retry_queue.submit(lambda: self._add_trials(row, space, settings, hashes))
 
-    def ended(self, row: str, result: RunResult) -> None:
-        """A run has ended; one that is no trial of the row is left out."""
-        self._patient.do(lambda: self._tell(row, result))
+    def run_ended(self, row: str, result: RunResult) -> None:
+        """Write the result of a trial; ignored if the run is not a running trial of the row."""
+        self._retry_queue.submit(lambda: self._write_result(row, result))
 
     def close(self, *, wait: bool) -> None:
-        """Give no more signs of life; what still runs is left to those who start the study again.
+        """Stop the heartbeats. Unfinished trials stay RUNNING and are continued when the study starts again.
 
         Args:
-            wait: for a storage that is away, to write what is left.
+            wait: Whether to wait for an unavailable storage to write the remaining trials.
         """
-        self._ended.set()
+        self._closed.set()
         if wait:
-            self._patient.settle()
+            self._retry_queue.drain()
 
-    def _enter(
+    def _add_trials(
         self, row: str, space: Mapping[str, Search], settings: Sequence[Settings], hashes: Sequence[str]
     ) -> None:
         import optuna
         from optuna.study import StudyDirection
 
-        storage = self._opened()
-        if row not in self._rows:
+        storage = self._open_storage()
+        if row not in self._studies:
             costs = self._costs.get((row, hashes[0]), {})
-            self._rows[row] = optuna.create_study(
-                study_name=self._names[row],
+            self._studies[row] = optuna.create_study(
+                study_name=self._study_names[row],
                 storage=storage,
                 directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(costs)],
                 load_if_exists=True,
             )
-        study = self._rows[row]
-        known = {trial.user_attrs.get(HASH): trial for trial in study.get_trials(deepcopy=False)}
-        for chosen, hash_ in zip(settings, hashes, strict=True):
-            trial = known.get(hash_)
+        study = self._studies[row]
+        existing = {trial.user_attrs.get(HASH): trial for trial in study.get_trials(deepcopy=False)}
+        for trial_settings, hash_ in zip(settings, hashes, strict=True):
+            trial = existing.get(hash_)
             if trial is None or trial.state.name == "FAIL":
-                trial = self._new(study, chosen, space, hash_, trial)
-            if trial.state.name in OPEN:
-                self._open[row, hash_] = trial._trial_id
-        self._sign_of_life()
+                trial = self._add_trial(study, trial_settings, space, hash_, failed=trial)
+            if trial.state.name in UNFINISHED:
+                self._running[row, hash_] = trial._trial_id
+        self._record_heartbeat()
 
-    def _new(
+    def _add_trial(
         self,
         study: Any,
         settings: Settings,
         space: Mapping[str, Search],
         hash_: str,
-        dead: FrozenTrial | None,
+        *,
+        failed: FrozenTrial | None,
     ) -> FrozenTrial:
+        """Add a running trial, as a retry if it has failed before."""
         import optuna
 
-        earlier = {} if dead is None else {"failed_trial": dead.number, **dead.system_attrs}
-        if dead is not None:
-            earlier["retry_history"] = [*dead.system_attrs.get("retry_history", []), dead.number]
+        system_attrs = {} if failed is None else {"failed_trial": failed.number, **failed.system_attrs}
+        if failed is not None:
+            system_attrs["retry_history"] = [*failed.system_attrs.get("retry_history", []), failed.number]
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.RUNNING,
                 params=snapped(settings, space),
                 distributions=distributions(space),
                 user_attrs={HASH: hash_},
-                system_attrs=earlier,
+                system_attrs=system_attrs,
             )
         )
-        every: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        return next(trial for trial in reversed(every) if trial.user_attrs.get(HASH) == hash_)
+        trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
+        return next(trial for trial in reversed(trials) if trial.user_attrs.get(HASH) == hash_)
 
-    def _tell(self, row: str, result: RunResult) -> None:
+    def _write_result(self, row: str, result: RunResult) -> None:
         from optuna.trial import TrialState
 
-        trial = self._open.get((row, result.hash))
+        trial = self._running.get((row, result.hash))
         if trial is None:
             return
-        storage = self._opened()
+        storage = self._open_storage()
         costs = self._costs.get((row, result.hash), {})
         for record in result.history:
             if record.validation_map is not None:
@@ -154,27 +157,27 @@ class TrialMirror:
         )
         values = [result.metrics["map_avg"], *costs.values()] if state == TrialState.COMPLETE else None
         storage.set_trial_state_values(trial, state, values)
-        del self._open[row, result.hash]
+        del self._running[row, result.hash]
 
-    def _opened(self) -> BaseStorage:
+    def _open_storage(self) -> BaseStorage:
         if self._storage is None:
-            self._storage = open_storage(self._given)
+            self._storage = open_storage(self._location)
         return self._storage
 
-    def _forget(self) -> None:
-        """After a failure the storage is opened anew; what is open stays so."""
-        self._storage, self._rows = None, {}
+    def _reset_connection(self) -> None:
+        """Drop the storage after a failure; the next call opens it again."""
+        self._storage, self._studies = None, {}
 
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT):
-            with suppress(Exception):  # the next sign may come through
-                self._sign_of_life()
+    def _record_heartbeats(self) -> None:
+        while not self._closed.wait(HEARTBEAT_INTERVAL):
+            with suppress(Exception):  # the next heartbeat may succeed
+                self._record_heartbeat()
 
-    def _sign_of_life(self) -> None:
+    def _record_heartbeat(self) -> None:
         from optuna.storages import RDBStorage
 
         if isinstance(self._storage, RDBStorage):
-            for trial in list(self._open.values()):
+            for trial in list(self._running.values()):
                 self._storage.record_heartbeat(trial)
 
 

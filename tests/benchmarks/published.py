@@ -25,12 +25,12 @@ from tal_bench.config import (
     TermUse,
     TrainSpec,
 )
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.latency import measure_latency
 from tal_bench.profiling.model import count
 from tal_bench.training.device import Device
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, VideoMeta
 
 FRAMES, WIDTH, CLASSES, BATCH = 2304, 1024, 20, 2
@@ -123,15 +123,19 @@ def both(precision: Literal["student", "bf16"]) -> DistillSpec:
     )
 
 
-def training_step(name: str, device: Device, teachers: Literal["none", "student", "bf16"] = "none") -> Step:
+def training_step(
+    name: str, device: Device, teachers: Literal["none", "student", "bf16"] = "none"
+) -> TrainingStep:
     """Return a training step, with both teachers if their precision is given."""
     spec, student = network(name)
     if teachers == "none":
-        return Step(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
+        return TrainingStep(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
     networks = {"modal": network("actionformer"), "structure": network("conv")}
-    objective = Objective(both(teachers), spec.width, {role: s.width for role, (s, _) in networks.items()})
+    objective = DistillationObjective(
+        both(teachers), spec.width, {role: s.width for role, (s, _) in networks.items()}
+    )
     frozen = {role: net for role, (_, net) in networks.items()}
-    return Step(
+    return TrainingStep(
         student, spec, TrainSpec(), steps_per_epoch=100, device=device, teachers=frozen, objective=objective
     )
 

@@ -47,7 +47,7 @@ def threads() -> Iterator[None]:
 @pytest.mark.parametrize("place", PLACES)
 def test_forward(benchmark: Any, place: str, name: str, precision: Precision) -> None:
     device = Device(place, precision)
-    model, video = device.frozen(network(name)[1]), device.move(batch(1))
+    model, video = device.prepare_for_inference(network(name)[1]), device.move(batch(1))
 
     def forward() -> None:
         with torch.inference_mode(), device.autocast():

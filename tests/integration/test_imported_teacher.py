@@ -100,7 +100,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
         ("checkpoints/narrow.safetensors", "it reads rgb 5 + flow 5, dataset 'tiny' has rgb 8 + flow 6"),
         ("checkpoints/many.safetensors", "it has 4 classes, dataset 'tiny' has 3"),
         ("checkpoints/deep.safetensors", "5 levels, its teacher"),
-        ("checkpoints", "3 models there"),
+        ("checkpoints", "3 models found"),
         ("epoch_035.pth.tar", "tal-bench checkpoint import epoch_035.pth.tar --as PROGRAM"),
         ("nowhere.safetensors", "no such weights"),
         ("tiny/dataset.yaml", "not a .safetensors file"),

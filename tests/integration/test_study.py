@@ -20,7 +20,7 @@ from tal_bench.tracking.dataframe import load_runs
 ROWS = ["actionformer", "conv", "conv-dw-primary", "none", "both"]
 PLUGIN = '''
 from tal_bench.config import TermUse
-from tal_bench.distill.terms import Term, terms
+from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.config import Range
 from tal_bench.distill.variants import TeacherRef, Variant, variants
 from tal_bench.models.registry import Model, students

@@ -1,4 +1,4 @@
-"""Where parity fixtures come from, and the worst error of each kind at the end of a run."""
+"""Collection of parity fixtures, and a summary of the worst error of each kind."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[WORST] = {}
 
 
-def given_fixtures(config: pytest.Config) -> list[Fixture]:
-    """Of the folders that were asked for, or of those that are there."""
+def selected_fixtures(config: pytest.Config) -> list[Fixture]:
+    """Return the fixtures of the folders given by --parity-dir, or of the default folders that exist."""
     given = config.getoption("parity_dir", default=None)
     folders = [Path(folder) for folder in given or [EXCERPT, *([SIBLING] if SIBLING.is_dir() else [])]]
     return [fixture for folder in folders for fixture in discover(folder)]
@@ -39,13 +39,13 @@ def given_fixtures(config: pytest.Config) -> list[Fixture]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fixture" not in metafunc.fixturenames:
         return
-    found = given_fixtures(metafunc.config)
-    metafunc.parametrize("fixture", found, ids=[fixture.id for fixture in found])
+    fixtures = selected_fixtures(metafunc.config)
+    metafunc.parametrize("fixture", fixtures, ids=[fixture.id for fixture in fixtures])
 
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Compared]]]:
-    """Comparisons by kind, kept for the summary."""
+    """Comparisons by kind, stored for the summary."""
     yield request.config.stash[WORST].setdefault(request.node.callspec.id, {})
 
 
@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _excess(compared: Compared) -> float:
-    """Error relative to what is allowed; nothing is worse than not a number."""
+    """Return the error relative to its tolerance; NaN is the worst."""
     if compared.error != compared.error:
         return float("inf")
     return compared.error / compared.tolerance if compared.tolerance else compared.error

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 @dataclass(frozen=True)
 class Fixture:
-    """One case: its settings and its arrays, read when first asked for."""
+    """Settings and arrays of a fixture, read at their first use."""
 
     folder: Path
     name: str
@@ -25,7 +25,7 @@ class Fixture:
 
     @property
     def informational(self) -> bool:
-        """Its numbers depend on the implementation: reported, never failed."""
+        """Whether the numbers depend on the implementation; they are reported and never fail."""
         return self.name.endswith("_INFORMATIONAL")
 
     @cached_property
@@ -39,13 +39,13 @@ class Fixture:
         return load_file(self.folder / f"{self.name}.safetensors")
 
     def tree(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Arrays below `prefix/`, by the rest of their names."""
+        """Return the arrays below `prefix/`, by the rest of their names."""
         start = prefix.rstrip("/") + "/"
         return {name[len(start) :]: array for name, array in self.tensors.items() if name.startswith(start)}
 
 
 def discover(folder: Path) -> list[Fixture]:
-    """Every fixture of a folder, by name; ground truths named by another fixture are its companions."""
+    """Return the fixtures of a folder by name; ground-truth files belong to the fixture that names them."""
     if not folder.is_dir():
         raise FileNotFoundError(f"--parity-dir {folder}: no such folder")
     names = {path.stem for path in folder.glob("*.json") if not path.stem.endswith("_gt")}

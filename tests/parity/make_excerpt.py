@@ -1,7 +1,7 @@
 """Cut a folder of fixtures down to the committed excerpt: python tests/parity/make_excerpt.py FOLDER.
 
-Average precision is per class, so a fixture of it is cut to a few classes; suppression to its small inputs,
-networks to one video and the training batch. Distillations and training runs are not cut: their weights alone
+Fixtures of average precision are cut to a few classes, those of suppression to small inputs, and networks to
+one video and the training batch. Fixtures of distillation and training are left out, because their weights
 are too large.
 """
 
@@ -32,7 +32,7 @@ PER_CLASS = {
 
 
 def cut_map(source: Path, name: str) -> None:
-    """The first classes of a mAP fixture, and every detection whose label has no ground truth."""
+    """Keep the first classes of a mAP fixture, and every detection whose label has no ground truth."""
     meta = json.loads((source / f"{name}.json").read_text())
     tensors = load_file(source / f"{name}.safetensors")
     kept = set(tensors["class_label_ids"][:CLASSES].tolist())
@@ -65,7 +65,7 @@ def cut_map(source: Path, name: str) -> None:
 
 
 def cut_nms(source: Path, name: str) -> None:
-    """The small inputs of a suppression fixture, or all of it where inputs are cases of their own."""
+    """Keep the small inputs of a suppression fixture, or all of it if each case has its own input."""
     meta = json.loads((source / f"{name}.json").read_text())
     tensors = load_file(source / f"{name}.safetensors")
     if "inputs" in meta:
@@ -77,7 +77,7 @@ def cut_nms(source: Path, name: str) -> None:
 
 
 def cut_network(source: Path, name: str) -> None:
-    """One video and the training batch; without features in between and most gradients."""
+    """Keep one video and the training batch, without intermediate features and most gradients."""
     meta = json.loads((source / f"{name}.json").read_text())
     between = r"backbone_feat|fpn_feat|(offsets|start|end)_f64"
     raw = "|train/(offsets|start|end)" if meta["model_kwargs"].get("use_trident_head") else ""
@@ -96,7 +96,7 @@ def cut_network(source: Path, name: str) -> None:
 
 
 def cut_losses(source: Path, name: str) -> None:
-    """A few of its cases."""
+    """Keep a few cases."""
     meta = json.loads((source / f"{name}.json").read_text())
     tensors = load_file(source / f"{name}.safetensors")
     kept = {key: array for key, array in tensors.items() if key.startswith(LOSS_CASES)}
@@ -105,7 +105,7 @@ def cut_losses(source: Path, name: str) -> None:
 
 
 def write(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-    """Write one fixture in the format it was read in."""
+    """Write a fixture in the format of the source."""
     meta.pop("tensors", None)
     (EXCERPT / f"{name}.json").write_text(json.dumps(meta, separators=(",", ":")))
     if not arrays:
@@ -116,7 +116,7 @@ def write(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any
 
 
 def main() -> None:
-    """Cut every fixture of a kind that has a way to be cut."""
+    """Cut every fixture of a supported kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     source = parser.parse_args().folder

@@ -1,4 +1,4 @@
-"""Checkpoints in each original layout, brought in by the command line: they detect what the original did."""
+"""Checkpoints in each original layout, imported by the command line, detect what the original detected."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tal_bench.training.prediction import decode
 from tal_bench.types import VideoMeta
 
 from .checks.arrays import Arrays
-from .checks.matching import Excuse, Found, matched
+from .checks.matching import Detections, Excuse, matched
 from .checks.networks import Network
-from .conftest import given_fixtures
+from .conftest import selected_fixtures
 from .fixtures import Fixture
 
-SAID_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
-"""Of C2MS-Net: its configuration files do not hold them."""
+SET_IN_CODE = ("backbone_type", "rgbOnly", "dw", "gateFusion")
+"""Arguments that the configuration files of C2MS-Net do not contain."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "network" in metafunc.fixturenames:
-        found = [f for f in given_fixtures(metafunc.config) if {"model_kwargs", "eval"} <= f.meta.keys()]
+        found = [f for f in selected_fixtures(metafunc.config) if {"model_kwargs", "eval"} <= f.meta.keys()]
         metafunc.parametrize("network", found, ids=[fixture.id for fixture in found])
 
 
@@ -47,7 +47,7 @@ def test_an_imported_checkpoint_detects_what_the_original_did(
     file = write_checkpoint(tmp_path / "epoch_035.pth.tar", state)
     arguments = dict(network.meta["model_kwargs"])
     if name == "c2ms":
-        arguments = {key: value for key, value in arguments.items() if key not in SAID_IN_CODE}
+        arguments = {key: value for key, value in arguments.items() if key not in SET_IN_CODE}
     config = write_configuration(tmp_path / "original.yaml", arguments)
     words = ["checkpoint", "import", file, "--as", name, "--config", config, "--out", tmp_path / "ours"]
     assert main([str(word) for word in words]) == 0
@@ -57,24 +57,26 @@ def test_an_imported_checkpoint_detects_what_the_original_did(
     detector, card = load_model(tmp_path / "ours")
     assert isinstance(detector, Detector)
     for case, facts in network.meta["eval"].items():
-        theirs = Found(*(arrays(f"eval/{case}/final/{leaf}") for leaf in ("segments", "scores", "labels")))
+        theirs = Detections(
+            *(arrays(f"eval/{case}/final/{leaf}") for leaf in ("segments", "scores", "labels"))
+        )
         meta = VideoMeta(
             case, facts["duration"], facts["fps"], facts["feat_stride"], facts["feat_num_frames"]
         )
         ours = detect(detector, card, arrays.tensor(f"eval/{case}/feats"), meta)
         assert len(ours.scores) == len(theirs.scores)
-        compared = matched(case, ours, theirs, at_the_end(float(theirs.scores.min())))
+        compared = matched(case, ours, theirs, at_the_lowest_score(float(theirs.scores.min())))
         assert not [one for one in compared if not one.ok]
 
 
-def at_the_end(lowest: float) -> Excuse:
-    """Where a list is full, either of two detections of the lowest score may be in it."""
+def at_the_lowest_score(lowest: float) -> Excuse:
+    """Excuse differences at the lowest score: a truncated list may contain either of two equal detections."""
     return lambda segment, score: score - lowest <= 2e-4 * lowest
 
 
 @torch.no_grad()
-def detect(detector: Detector, card: ModelCard, feats: torch.Tensor, video: VideoMeta) -> Found:
+def detect(detector: Detector, card: ModelCard, feats: torch.Tensor, video: VideoMeta) -> Detections:
     spec: DetectorSpec = card.detector
     length = padded_length(feats.shape[1], max_length=spec.max_length, divisor=pyramid_divisor(spec))
     (found,) = decode(Network(detector, {}).run([feats], length), [video], card.decode)
-    return Found(found.segments, found.scores, found.labels)
+    return Detections(found.segments, found.scores, found.labels)

@@ -1,4 +1,4 @@
-"""Our numbers beside those of the original programs, for every fixture of the given folders."""
+"""Comparison with numbers of the original programs, for every fixture."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_parity(fixture: Fixture, record: dict[str, list[Compared]]) -> None:
         pytest.skip(f"{kind.name}: not compared yet")
     compared = record[kind.name] = list(kind.check(fixture))
     assert compared, f"{fixture.id}: nothing was compared"
-    off = [one for one in compared if not one.ok]
-    lines = "\n".join(f"{one.what}: {one.error:.3e} > {one.tolerance:.0e}" for one in off[:20])
-    assert not off, f"{fixture.id}: {len(off)} of {len(compared)} comparisons are off\n{lines}"
+    failed = [comparison for comparison in compared if not comparison.ok]
+    lines = "\n".join(f"{c.what}: {c.error:.3e} > {c.tolerance:.0e}" for c in failed[:20])
+    assert not failed, f"{fixture.id}: {len(failed)} of {len(compared)} comparisons failed\n{lines}"
 
 
 def _agreement(fixture: Fixture) -> str:
-    """How far an informational fixture agrees; it may be of no kind, or hold what no check covers."""
+    """Describe the agreement of an informational fixture, which need not be of a known kind or covered."""
     try:
         kind = kind_of(fixture)
         compared = list(kind.check(fixture)) if kind.check else []
@@ -41,10 +41,10 @@ def test_a_fixture_of_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
         kind_of(fixture)
 
 
-def test_a_number_that_is_none_does_not_pass() -> None:
+def test_nan_does_not_pass() -> None:
     assert not Compared("x", float("nan"), 1.0).ok
 
 
-def test_a_missing_folder_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         discover(tmp_path / "nowhere")

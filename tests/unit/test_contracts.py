@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse
 from tal_bench.data.registry import datasets
-from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.objective import DistillationObjective
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import variants
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
 from tal_bench.training.device import Device
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, DetectorOutput
 
 K, T, LENGTHS = 3, 256, (256, 150)
@@ -153,10 +153,10 @@ def test_variants_train(variant: str) -> None:
             soft_weight=declared.soft_weight,
             temperature=declared.temperature,
         )
-        objective = Objective(
+        objective = DistillationObjective(
             spec, narrow(student_name).width, {r: narrow(m).width for r, m in models.items()}
         )
-    step = Step(
+    step = TrainingStep(
         student, narrow(student_name), FAST, steps_per_epoch=2, device=Device("cpu"),
         teachers=nets, objective=objective,
     )  # fmt: skip

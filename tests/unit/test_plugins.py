@@ -1,4 +1,4 @@
-"""Plugins: files and entry points that declare things."""
+"""Plugins: files and entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_a_file_is_imported_once(tmp_path: Path) -> None:
     assert (tmp_path / "n").read_text() == "x"
 
 
-def test_what_a_file_defines_can_be_pickled_by_name(tmp_path: Path) -> None:
+def test_classes_of_a_file_can_be_pickled_by_name(tmp_path: Path) -> None:
     file = write(tmp_path, "class Thing: ...\n")
     load_plugins([file])
     assert sys.modules[module_name(file)].Thing.__module__ == module_name(file)
 
 
-def test_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_separate_modules(tmp_path: Path) -> None:
     files = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -91,11 +91,11 @@ def test_files_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
         (
             "from tal_bench.registry import Registry\nr = Registry('thing')\nr.add('a', 1)\nr.add('a', 2)\n",
             4,
-            "thing 'a' is registered already",
+            "thing 'a' is already registered",
         ),
     ],
 )
-def test_a_failing_file_is_named_with_its_line(tmp_path: Path, code: str, line: int, words: str) -> None:
+def test_a_failing_file_is_reported_with_its_line(tmp_path: Path, code: str, line: int, words: str) -> None:
     file = write(tmp_path, code)
     with pytest.raises(InputError, match=words) as caught:
         load_plugins([file])

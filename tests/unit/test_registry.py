@@ -1,4 +1,4 @@
-"""Registries of names."""
+"""`Registry` and the errors that cross processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fruits() -> Registry[int]:
     return registry
 
 
-def test_names_come_in_the_order_of_declaration() -> None:
+def test_names_are_in_the_order_of_declaration() -> None:
     registry = fruits()
     assert registry.names() == list(registry) == ["pear", "apple", "fig"]
     assert registry.get("apple") == 1
@@ -25,9 +25,9 @@ def test_names_come_in_the_order_of_declaration() -> None:
     assert "plum" not in registry
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_cannot_be_registered_twice() -> None:
     registry = fruits()
-    with pytest.raises(InputError, match="fruit 'fig' is registered already"):
+    with pytest.raises(InputError, match="fruit 'fig' is already registered"):
         registry.add("fig", 9)
     assert registry.get("fig") == 2
 
@@ -41,9 +41,9 @@ def test_unknown_names_get_a_suggestion() -> None:
 
 
 @pytest.mark.parametrize("kind", [TalBenchError, InputError, DataError])
-def test_errors_cross_processes(kind: type[TalBenchError]) -> None:
-    error = kind("is\nwrong", where="file.yaml", hint="mend it")
+def test_errors_can_be_pickled(kind: type[TalBenchError]) -> None:
+    error = kind("is\nwrong", where="file.yaml", hint="fix it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
-    assert str(again) == str(error) == "file.yaml: is wrong (mend it)"
+    assert str(again) == str(error) == "file.yaml: is wrong (fix it)"
     assert again.exit_code == (1 if kind is TalBenchError else 2)

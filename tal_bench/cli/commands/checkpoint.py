@@ -13,7 +13,7 @@ from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precisio
 from tal_bench.cli.tables import output_console, print_table
 
 if TYPE_CHECKING:
-    from tal_bench.converters.checkpoint_import import Imported
+    from tal_bench.converters.checkpoint_import import ImportedCheckpoint
     from tal_bench.inference.export import Comparison
     from tal_bench.models.checkpoint import ModelCard
 
@@ -92,7 +92,7 @@ def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[Mode
     return card.model_copy(update={"detector": detector, "classes": classes}), notes
 
 
-def _print(imported: Imported, card: ModelCard, weights: Path) -> None:
+def _print(imported: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
     spec = card.detector
     part = (
         f"{imported.part}{'' if imported.epoch is None else f' of epoch {imported.epoch}'}" or "weights only"

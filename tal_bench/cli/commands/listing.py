@@ -38,6 +38,8 @@ def list_names(
             typer.echo()
         if one in ("teachers", "students"):
             print_models(one)
+        elif one == "terms":
+            print_terms()
         else:
             print_names(one, summaries(one))
 
@@ -54,7 +56,7 @@ def print_settings() -> None:
 
 
 def summaries(kind: Registered) -> list[tuple[str, str]]:
-    """Return the name and the summary of every registered entry of a kind other than models."""
+    """Return the name and the summary of every registered entry of a kind other than models and terms."""
     if kind == "studies":
         from tal_bench.config import read_yaml
         from tal_bench.studies.definition import shipped_studies
@@ -68,13 +70,22 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
         from tal_bench.distill.variants import variants
 
         return [(name, variants.get(name).summary) for name in variants]
-    if kind == "terms":
-        from tal_bench.distill.terms import terms
-
-        return [(name, terms.get(name).summary) for name in terms]
     from tal_bench.corruptions.registry import corruptions
 
     return [(name, corruptions.get(name).summary) for name in corruptions]
+
+
+def print_terms() -> None:
+    """Print the name, formula and paper of every term; the summary of a term that states no formula."""
+    from rich.text import Text
+
+    from tal_bench.distill.terms.registry import terms
+
+    rows = [
+        (Text(term.name, style="bold"), term.formula or term.summary, term.paper)
+        for term in map(terms.get, terms)
+    ]
+    print_table(output_console(), ("term", "formula", "paper"), rows, title="terms", text_columns=range(3))
 
 
 def print_models(kind: Literal["teachers", "students"]) -> None:

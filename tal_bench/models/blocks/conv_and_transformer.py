@@ -1,4 +1,4 @@
-"""Blocks of the backbones; each maps ([B, T, C], mask [B, T, 1]) to the same at its stride."""
+"""Transformer and convolution blocks: features [B, T, C] and mask [B, T, 1] -> the same at their stride."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class TransformerBlock(nn.Module):
     """Pre-LN attention and MLP with affine drop path; max-pooled skip where the stride is 2 (ActionFormer).
 
     Args:
-        channels: C.
-        heads: of the attention.
-        window: of the attention.
+        channels: Number of channels C.
+        heads: Number of attention heads.
+        window: Attention window.
         stride: 1 or 2.
-        drop_path: probability of dropping a branch in training.
-        scaled: learned scale of both branches.
-        relative: learned position bias in the attention.
+        drop_path: Probability of dropping a branch in training.
+        scaled: Whether both branches have a learned scale.
+        relative: Whether the attention has a learned position bias.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, C] -> [B, T / stride, C], zero where padded.
 
-        Past the attention every step stands alone, so one mask at the end does for all.
+        After the attention every step is processed independently, so one mask at the end suffices.
         """
         mask = mask[:, :: self.stride]
         skip = max_pool(x) if self.stride == 2 else x
         x = self.drop_attention(skip, self.attention(self.norm1(x), mask))
         hidden, out = self.mlp[0], self.mlp[2]
         assert isinstance(hidden, Conv)
-        x = self.drop_mlp(x, out(hidden.then_gelu(self.norm2(x))))
+        x = self.drop_mlp(x, out(hidden.forward_gelu(self.norm2(x))))
         return masked(x, mask), mask
 
 
@@ -64,9 +64,9 @@ class ConvBlock(nn.Module):
     """Two masked convolutions of kernel 3, twice as wide inside, with a strided 1x1 shortcut.
 
     Args:
-        channels: C.
+        channels: Number of channels C.
         stride: 1 or 2.
-        conv: `Conv`, or `SeparableConv` for the depthwise structure, the shortcut included.
+        conv: Convolution, also of the shortcut: `Conv`, or `SeparableConv` for the depthwise structure.
     """
 
     def __init__(self, channels: int, stride: int, conv: ConvLayer = Conv) -> None:

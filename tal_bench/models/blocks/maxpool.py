@@ -1,4 +1,4 @@
-"""TemporalMaxer: nothing but max pooling between the levels (arXiv 2303.09055)."""
+"""Block of TemporalMaxer: only max pooling between the levels (arXiv 2303.09055)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tal_bench.models.ops.kernels import max_pool
 
 
 class MaxPoolBlock(nn.Module):
-    """Max pooling of kernel 3 and stride 2, without parameters; at stride 1 the identity."""
+    """Max pooling of kernel 3 and stride 2, without parameters; the identity at stride 1."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

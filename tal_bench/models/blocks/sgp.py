@@ -1,4 +1,4 @@
-"""Scalable-granularity perception: TriDet's block without attention (CVPR 2023, arXiv 2303.07347)."""
+"""Scalable-granularity perception block of TriDet (CVPR 2023, arXiv 2303.07347)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tal_bench.models.layers import AffineDropPath, Conv, DepthwiseConv, LayerNo
 from tal_bench.models.ops.kernels import max_pool
 
 GROUPS = 16
-"""Of the group normalisation; the width must be a multiple."""
+"""Groups of the group normalisation; the width must be a multiple of it."""
 
 
 class SgpBlock(nn.Module):
     """Instant branch gated by the mean over time, plus a window branch gated per step, then an MLP.
 
     With y = LayerNorm(x): fc(y) relu(global(mean_t y)) + (narrow(y) + wide(y)) gate(y) + y, where all
-    convolutions are depthwise. As in the original, the mean and the group normalisation run over padded
-    steps too, so results depend on how much padding there is.
+    convolutions are depthwise. As in the original code, the mean and the group normalisation include padded
+    steps, so results depend on the amount of padding.
 
     Args:
-        channels: C, a multiple of 16.
-        window: w, the narrow kernel, odd.
-        scale: k; the wide kernel is (w + 1) k, rounded and made odd.
-        hidden: width of the MLP.
+        channels: Number of channels C, a multiple of 16.
+        window: Odd size w of the narrow kernel.
+        scale: Factor k; the size of the wide kernel is (w + 1) k, rounded and made odd.
+        hidden: Width of the MLP.
         stride: 1 or 2.
-        pool: how the sequence is halved; `avg` is followed by a convolution of kernel 1.
-        drop_path: probability of dropping a branch in training.
-        scaled: learned scale of both branches, which stem blocks lack.
+        pool: Pooling that halves the sequence; `avg` is followed by a convolution of kernel 1.
+        drop_path: Probability of dropping a branch in training.
+        scaled: Whether both branches have a learned scale, which stem blocks lack.
     """
 
     def __init__(
@@ -80,6 +80,6 @@ class SgpBlock(nn.Module):
 
 
 def wide_kernel(window: int, scale: float) -> int:
-    """The wide branch's kernel: (w + 1) k rounded half to even, then up to odd."""
+    """Return the size of the wide kernel: (w + 1) k rounded half to even, then up to an odd number."""
     size = round((window + 1) * scale)
     return size + 1 if size % 2 == 0 else size

@@ -1,7 +1,7 @@
-"""Blocks of queries against their own and the next block of keys: one batched product for all of them.
+"""Attention of blocks of queries to two neighbouring blocks of keys, as one batched matrix product.
 
-Block i of the queries meets blocks i and i + 1 of the keys, which lie side by side in memory: seen as windows
-that overlap, they need no copy, and their gradients are accumulated where they lie.
+Query block i attends to key blocks i and i + 1, which are adjacent in memory. They are read through
+overlapping views without a copy, and their gradients are accumulated in place.
 """
 
 from __future__ import annotations
@@ -19,29 +19,22 @@ def attend_to_pairs(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Softmax attention of every block of queries to two neighbouring blocks of keys.
 
     Args:
-        q: [B, heads, n, block, d]; the last block of every head has no successor and is not used.
-        k: [B, heads, n, block, d].
-        v: [B, heads, n, block, d].
-        bias: [B, heads, n, block, 2 block], added to q k / sqrt(d); finite.
+        q: Queries [B, heads, n, block, d]; the last block of every head has no successor and is not used.
+        k: Keys [B, heads, n, block, d].
+        v: Values [B, heads, n, block, d].
+        bias: Finite values [B, heads, n, block, 2 block] that are added to q k / sqrt(d).
 
     Returns:
-        [B, heads, n, block, d], the last block of no meaning.
+        Attended values [B, heads, n, block, d]; the last block is undefined.
     """
     out: Tensor = _AttendToPairs.apply(q, k, v, bias)
     return out
 
 
-def plain_attend_to_pairs(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """`attend_to_pairs` in library calls alone, copies and all."""
-    keys, values = (torch.cat([x, F.pad(x[:, :, 1:], (0, 0, 0, 0, 0, 1))], dim=3) for x in (k, v))
-    scores = q @ keys.transpose(-1, -2) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
-    return scores.softmax(dim=-1) @ values
-
-
 def _pairs(x: Tensor) -> Tensor:
-    """[..., n, block, d] -> [N - 1, 2 block, d] over all N blocks: each with the next, overlapping views.
+    """View [..., n, block, d] as [N - 1, 2 block, d]: each of all N blocks together with the next one.
 
-    The pairs of a last block with the first one of the next head come along; nothing reads them.
+    This includes the pair of each head's last block with the first block of the next head, which is unused.
     """
     block, d = x.shape[-2:]
     N = x.numel() // (block * d)
@@ -56,7 +49,7 @@ class _AttendToPairs(torch.autograd.Function):
             queries = q.flatten(0, 2)
             scale = 1 / math.sqrt(q.shape[-1])
             keys = _pairs(k)
-            if keys.dtype == torch.bfloat16:  # the library would copy them itself, and slower
+            if keys.dtype == torch.bfloat16:  # bmm would make the same copy, more slowly
                 keys = keys.contiguous()
             scores = torch.baddbmm(
                 bias.to(q.dtype).flatten(0, 2)[:-1], queries[:-1], keys.transpose(1, 2), alpha=scale
@@ -85,13 +78,13 @@ class _AttendToPairs(torch.autograd.Function):
         grad_v = _scatter(weights, upstream, v, block)
         grad_bias = None
         if ctx.needs_input_grad[3]:
-            whole = F.pad(grad_scores, (0, 0, 0, 0, 0, 1)).to(ctx.bias_dtype)
-            grad_bias = whole.reshape(ctx.bias_shape)
+            padded = F.pad(grad_scores, (0, 0, 0, 0, 0, 1)).to(ctx.bias_dtype)
+            grad_bias = padded.reshape(ctx.bias_shape)
         return grad_q, grad_k, grad_v, grad_bias
 
 
 def _scatter(weights: Tensor, values: Tensor, like: Tensor, block: int) -> Tensor:
-    """Sum over the queries of weight x value, per key: both pairs that a block of keys is part of."""
+    """Sum weight x value over queries, per key, over the two pairs that contain a block of keys."""
     out = torch.empty_like(like)
     blocks = out.flatten(0, 2)
     blocks[-1].zero_()

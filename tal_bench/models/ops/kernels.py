@@ -1,8 +1,8 @@
-"""Convolutions and pooling over channels-last sequences: products and comparisons where the data lie.
+"""Convolutions and pooling over channels-last sequences, with backward passes of their own.
 
 Automatic differentiation of padded slices copies every activation several times and fills gradients with
-zeros; for channels-last sequences all of that is avoidable. Each tap of the kernel is a product of a shifted
-view, accumulated in place.
+zeros. Here each tap of the kernel is the matrix product of a shifted view, accumulated in place. The plain
+references are in `reference`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tal_bench.models.ops import winograd
+from tal_bench.models.ops.reference import plain_max_pool
 
-NARROW = 32
-"""Most output channels for which one product of all taps is the fastest."""
+MAX_NARROW_CHANNELS = 32
+"""Largest number of output channels for which one product of all taps is fastest."""
 
 
-def written_by_hand() -> bool:
-    """Whether our own kernels run: exporters and compilers follow library calls alone."""
+def use_custom_kernels() -> bool:
+    """Whether custom kernels may run; exporters and compilers can follow library calls only."""
     return not torch.compiler.is_compiling()
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What matrix products compute in: autocast's precision, or that of the data."""
+    """Return the dtype of matrix products: that of autocast if enabled, else that of x."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def taps_last(shape: tuple[int, int, int]) -> Tensor:
-    """Uninitialised weight [D, C, k] whose memory is [D, k, C], so that every tap is a matrix in place."""
+    """Return an uninitialised weight [D, C, k] stored as [D, k, C], so that every tap is a matrix view."""
     out_channels, in_channels, kernel = shape
     return torch.empty(out_channels, kernel, in_channels).transpose(1, 2)
 
@@ -44,11 +45,13 @@ class _DenseConv3(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        if x.dtype == torch.bfloat16:  # the library adds the taps up in full precision
+        if x.dtype == torch.bfloat16:  # the library accumulates the taps in full precision
             return _as_image(x, weight, bias, stride, groups=1)
         before, own, after = (weight[:, :, tap].T for tap in range(3))  # [C, D] each
-        steps = x.reshape(x.shape[0], -1, stride * x.shape[2])  # at stride 2, 2t and 2t + 1 lie side by side
-        centre = own if stride == 1 else _both(weight).T
+        steps = x.reshape(
+            x.shape[0], -1, stride * x.shape[2]
+        )  # at stride 2, steps 2t and 2t + 1 are adjacent
+        centre = own if stride == 1 else _last_two_taps(weight).T
         flat = steps.flatten(0, 1)
         product = flat @ centre if bias is None else torch.addmm(bias, flat, centre)
         out: Tensor = product.unflatten(0, steps.shape[:2])
@@ -69,15 +72,15 @@ class _DenseConv3(torch.autograd.Function):
         return grad_x, _gradient_of_weight(grad, x, stride), grad_bias, None
 
 
-def _both(weight: Tensor) -> Tensor:
-    """[D, 2 C]: the taps of steps 2t and 2t + 1."""
+def _last_two_taps(weight: Tensor) -> Tensor:
+    """Return the taps of steps 2t and 2t + 1 as one matrix [D, 2 C]."""
     return weight.transpose(1, 2)[:, 1:].flatten(1)
 
 
 def _gradient_of_input(grad: Tensor, weight: Tensor, stride: int) -> Tensor:
     """[B, T / stride, D] -> [B, T, C]."""
     before, own, after = (weight[:, :, tap] for tap in range(3))  # [D, C] each
-    product = grad @ (own if stride == 1 else _both(weight))
+    product = grad @ (own if stride == 1 else _last_two_taps(weight))
     grad_x = product.reshape(grad.shape[0], -1, weight.shape[1])
     for dx, dy in zip(grad_x, grad, strict=True):
         dx[stride - 1 : -1 : stride].addmm_(dy[1:], before)
@@ -87,14 +90,14 @@ def _gradient_of_input(grad: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 def _gradient_of_weight(grad: Tensor, x: Tensor, stride: int) -> Tensor:
-    """[B, T / stride, D] and [B, T, C] -> [D, C, 3], laid out as the weight is."""
+    """[B, T / stride, D] and [B, T, C] -> [D, C, 3], laid out in memory as the weight."""
     D, C = grad.shape[2], x.shape[2]
     out = x.new_empty(D, 3, C)
     rows = out.flatten(1)  # [D, 3 C]: a range of columns per tap
     own = rows[:, C : (1 + stride) * C]
     torch.mm(grad.flatten(0, 1).T, x.reshape(-1, stride * C), out=own)
     for i, (dy, video) in enumerate(zip(grad, x, strict=True)):
-        earlier = min(i, 1)  # the first product does not add to what lies there
+        earlier = min(i, 1)  # 0 overwrites the uninitialised memory
         before = rows[:, :C]
         torch.addmm(before, dy[1:].T, video[stride - 1 : -1 : stride], beta=earlier, out=before)
         if stride == 1:
@@ -104,9 +107,9 @@ def _gradient_of_weight(grad: Tensor, x: Tensor, stride: int) -> Tensor:
 
 
 class _NarrowConv3(torch.autograd.Function):
-    """The same at stride 1 for few output channels: one product for all taps, whose results are shifted.
+    """`_DenseConv3` at stride 1 for few output channels: one product for all taps, whose results are shifted.
 
-    The wide side, x, is read once; what is shifted is narrow.
+    The wide input is read only once, and the shifted results are narrow.
     """
 
     @staticmethod
@@ -141,17 +144,18 @@ def _taps_first(weight: Tensor) -> Tensor:
 def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """[B, T, C] and weight [D, C, 3] -> [B, T / stride, D]; T even when the stride is 2.
 
-    By hand on the CPU, where that is fastest; the library's convolution elsewhere.
+    Uses custom kernels on the CPU, where they are fastest, and the library's convolution elsewhere.
+    Reference: `reference.plain_conv`.
     """
-    if x.device.type != "cpu" or not written_by_hand():
+    if x.device.type != "cpu" or not use_custom_kernels():
         return _as_image(x, weight, bias, stride, groups=1)
     dtype = compute_dtype(x)
     bias = None if bias is None else bias.to(dtype)
     x, weight = x.to(dtype).contiguous(), weight.to(dtype)
-    if stride == 1 and weight.shape[0] <= NARROW:
+    if stride == 1 and weight.shape[0] <= MAX_NARROW_CHANNELS:
         narrow: Tensor = _NarrowConv3.apply(x, weight, bias)
         return narrow
-    if stride == 1 and winograd.pays(x, weight):
+    if stride == 1 and winograd.is_faster(x, weight):
         fast: Tensor = winograd.WinogradConv3.apply(x, weight, bias)
         return fast
     out: Tensor = _DenseConv3.apply(x, weight, bias, stride)
@@ -161,7 +165,8 @@ def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """[B, T, C] and weight [C, 1, k] -> [B, ceil(T / stride), C].
 
-    The library's kernels for images are 10 times as fast as its 1-D ones at the published size.
+    At the published size the library's 2-D kernels are 10 times as fast as its 1-D ones. Reference:
+    `reference.plain_conv`.
     """
     groups = weight.shape[0]
     if stride == 2 and x.requires_grad and x.device.type == "cpu" and compute_dtype(x) == torch.bfloat16:
@@ -171,7 +176,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride
 
 
 def _as_image(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
-    """Convolution of an image of height 1 that lies channels-last, so that no data move."""
+    """Convolve as an image of height 1 in channels-last layout, without copying data."""
     image = x.transpose(1, 2).unsqueeze(2)
     padding = (0, weight.shape[2] // 2)
     out = F.conv2d(image, weight.unsqueeze(2), bias, (1, stride), padding, groups=groups)
@@ -179,7 +184,7 @@ def _as_image(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, group
 
 
 class _MaxPool(torch.autograd.Function):
-    """y[t] = max(x[2t - 1], x[2t], x[2t + 1]); the gradient goes to the first of equals."""
+    """y[t] = max(x[2t - 1], x[2t], x[2t + 1]); the gradient flows to the first of equal values."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -206,10 +211,11 @@ class _MaxPool(torch.autograd.Function):
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """Max pooling of kernel 3, stride 2, padding 1: [B, T, C] with even T -> [B, T / 2, C]."""
-    if written_by_hand():
+    """Max pooling of kernel 3, stride 2, padding 1: [B, T, C] with even T -> [B, T / 2, C].
+
+    Reference: `reference.plain_max_pool`.
+    """
+    if use_custom_kernels():
         out: Tensor = _MaxPool.apply(x)
         return out
-    even, odd = x[:, 0::2], x[:, 1::2]
-    before = torch.cat([even[:, :1], odd[:, :-1]], dim=1)
-    return torch.maximum(torch.maximum(even, odd), before)
+    return plain_max_pool(x)

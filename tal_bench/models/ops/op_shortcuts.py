@@ -1,4 +1,4 @@
-"""Whether layers may take shortcuts that counters of operations do not know."""
+"""Switch for algebraic shortcuts that operation counters cannot account for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextvars import ContextVar
 _allowed = ContextVar("shortcuts_allowed", default=True)
 
 
-def shortcuts() -> bool:
-    """Whether sums may be rearranged and weights that are kept ready be used."""
+def shortcuts_allowed() -> bool:
+    """Whether layers may rearrange sums (Winograd) and use prepared weights."""
     return _allowed.get()
 
 
 @contextmanager
 def without_shortcuts() -> Iterator[None]:
-    """Context in which layers compute as they are defined, for whoever counts or compares operations."""
+    """Context manager in which layers compute by their definition, for counting or comparing operations."""
     token = _allowed.set(False)
     try:
         yield

@@ -2,7 +2,7 @@
 
 Winograd's minimal filtering F(2, 3): two neighbouring outputs share four products of sums and differences of
 their four inputs (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308).
-In full precision the rounding error is 1.6 times that of the direct sum.
+In full precision the rounding error is 1.6 times that of the direct sum. Reference: `reference.plain_conv`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tal_bench.models.ops.op_shortcuts import shortcuts
+from tal_bench.models.ops.op_shortcuts import shortcuts_allowed
 
-LONG = 512
-"""Fewest steps for which it pays."""
-WIDE = 256
-"""Fewest channels, on either side, for which it pays."""
+MIN_STEPS = 512
+"""Shortest sequence for which the method is faster."""
+MIN_CHANNELS = 256
+"""Smallest number of input and of output channels for which the method is faster."""
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether the sums cost less than the third of the products that they save: [B, T, C], [D, C, 3]."""
-    long, wide = x.shape[1] >= LONG, min(weight.shape[:2]) >= WIDE
-    return shortcuts() and x.dtype == torch.float32 and long and wide and x.shape[1] % 2 == 0
+def is_faster(x: Tensor, weight: Tensor) -> bool:
+    """Whether the method is allowed and faster than direct sums for x [B, T, C] and weight [D, C, 3]."""
+    long, wide = x.shape[1] >= MIN_STEPS, min(weight.shape[:2]) >= MIN_CHANNELS
+    return shortcuts_allowed() and x.dtype == torch.float32 and long and wide and x.shape[1] % 2 == 0
 
 
 class WinogradConv3(torch.autograd.Function):
@@ -39,7 +39,7 @@ class WinogradConv3(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        """The gradient of the input is the same convolution with the taps in reverse."""
+        """Return the gradients; that of the input is the same convolution with reversed taps."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
         reverse = _factors(*(weight[:, :, tap] for tap in (2, 1, 0)))
@@ -49,7 +49,7 @@ class WinogradConv3(torch.autograd.Function):
 
 
 class Factors(NamedTuple):
-    """What the four sums are multiplied by, [C, D] each."""
+    """Matrices [C, D] that the four sums are multiplied by."""
 
     centre: Tensor
     slope: Tensor
@@ -58,14 +58,14 @@ class Factors(NamedTuple):
 
 
 def _factors(before: Tensor, own: Tensor, after: Tensor) -> Factors:
-    """Of three taps [C, D]."""
+    """Return the factors of three taps [C, D]."""
     ends, middle = (before + after) / 2, own / 2
     return Factors(ends + middle, ends - middle, before, after)
 
 
 def _filter(x: Tensor, factors: Factors, bias: Tensor | None) -> Tensor:
     """[B, T, C] -> [B, T, D]."""
-    centre, slope, earlier, later = _combined(x)
+    centre, slope, earlier, later = _input_sums(x)
     common = centre @ factors.centre if bias is None else torch.addmm(bias, centre, factors.centre)
     apart = slope @ factors.slope
     out = x.new_empty(common.shape[0], 2, common.shape[1])
@@ -74,26 +74,26 @@ def _filter(x: Tensor, factors: Factors, bias: Tensor | None) -> Tensor:
     return out.view(*x.shape[:2], -1)
 
 
-class Filters:
-    """The convolution with its factors computed once, for networks that only answer.
+class PreparedWinogradConv:
+    """The convolution with its factors computed once, for inference.
 
     Args:
-        weight: [D, C, 3] in full precision.
-        bias: [D].
+        weight: Weight [D, C, 3] in full precision.
+        bias: Bias [D].
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._factors = _factors(*(weight.detach()[:, :, tap].T for tap in range(3)))
         self._bias = bias
-        self.nbytes = self._factors.centre.nbytes + self._factors.slope.nbytes  # the others are the weight's
+        self.nbytes = self._factors.centre.nbytes + self._factors.slope.nbytes  # the others are views
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T, D]; use it where `pays` says so."""
+        """[B, T, C] -> [B, T, D]; to be used where `is_faster` holds."""
         return _filter(x.contiguous(), self._factors, self._bias)
 
 
-def _combined(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For every pair of steps 2t and 2t + 1 four sums of x[2t - 1] ... x[2t + 2], [B T / 2, C] each."""
+def _input_sums(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return four sums of x[2t - 1] ... x[2t + 2] for every pair of steps 2t, 2t + 1, [B T / 2, C] each."""
     even, odd = x[:, 0::2], x[:, 1::2]
     centre, slope = even + odd, odd - even
     earlier, later = torch.empty_like(centre), torch.empty_like(centre)
@@ -105,8 +105,8 @@ def _combined(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _gradient_of_weight(grad: Tensor, x: Tensor) -> Tensor:
-    """[B, T, D] and [B, T, C] -> [D, C, 3], laid out as the weight is: `_filter` read backwards."""
-    centre, slope, earlier, later = _combined(x)
+    """[B, T, D] and [B, T, C] -> [D, C, 3], laid out in memory as the weight; the transpose of `_filter`."""
+    centre, slope, earlier, later = _input_sums(x)
     even, odd = (half.flatten(0, 1) for half in (grad[:, 0::2], grad[:, 1::2]))
     common, apart = (even + odd).T @ centre, (even - odd).T @ slope
     ends = (common + apart) / 2

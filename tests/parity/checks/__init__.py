@@ -1,8 +1,8 @@
 """One module per kind of fixture; the kind is read from the fixture's JSON, never from its name.
 
-A kind is a `Kind(name, recognises, check)`. `check(fixture)` returns the error of everything it compared as
-(what, error, tolerance); it raises if something in the fixture is not compared. To add one: write the module,
-import its `KIND` below, and take its line out of PENDING.
+A kind is a `Kind(name, recognises, check)`. `check(fixture)` yields (what, error, tolerance) for every
+comparison and raises if something in the fixture is not compared. To add a kind, write the module, import its
+`KIND` below, and remove its line from PENDING.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..fixtures import Fixture
 
 @dataclass(frozen=True)
 class Compared:
-    """The largest error of one comparison beside what is allowed; both in the unit the check states."""
+    """Largest error of a comparison and its tolerance, both in the unit of the check."""
 
     what: str
     error: float
@@ -24,13 +24,13 @@ class Compared:
 
     @property
     def ok(self) -> bool:
-        # Written so that NaN fails.
+        # written so that NaN fails
         return self.error <= self.tolerance
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fixture: how to know one from its JSON and how to check it (None: not compared yet)."""
+    """Kind of fixture: how to recognise it by its JSON, and how to check it (None: not compared yet)."""
 
     name: str
     recognises: Callable[[dict[str, Any]], bool]
@@ -38,11 +38,11 @@ class Kind:
 
 
 def has(*keys: str) -> Callable[[dict[str, Any]], bool]:
-    """Recognise a fixture by the keys of its JSON."""
+    """Return a function that recognises a fixture by the keys of its JSON."""
     return lambda meta: all(key in meta for key in keys)
 
 
-from . import distill, initialisation, losses, maps, networks, nms, trajectory  # noqa: E402  (they import what is defined above)
+from . import distill, initialisation, losses, maps, networks, nms, trajectory  # noqa: E402  (these modules import the definitions above)
 
 CHECKS: list[Kind] = [
     distill.KIND,
@@ -57,9 +57,9 @@ PENDING: list[Kind] = []
 
 
 def kind_of(fixture: Fixture) -> Kind:
-    """The one kind that recognises a fixture; LookupError if none or several do."""
+    """Return the kind that recognises a fixture; LookupError if none or several do."""
     kinds = [kind for kind in CHECKS + PENDING if kind.recognises(fixture.meta)]
     if len(kinds) != 1:
-        found = ", ".join(kind.name for kind in kinds) or "no kind"
-        raise LookupError(f"{fixture.id} is recognised by {found}; its JSON has {', '.join(fixture.meta)}")
+        names = ", ".join(kind.name for kind in kinds) or "no kind"
+        raise LookupError(f"{fixture.id} is recognised by {names}; its JSON has {', '.join(fixture.meta)}")
     return kinds[0]

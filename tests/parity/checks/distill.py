@@ -1,4 +1,4 @@
-"""The published distillations: every term, the total and the student's gradients."""
+"""Published distillation variants: every term, the total and the student's gradients."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from tal_bench.config import DistillSpec, TeacherUse, TrainSpec
 from tal_bench.converters.original_config import train_spec
-from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.objective import DistillationObjective
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.losses import DetectionLoss, detection_loss
 from tal_bench.models.targets import assign, pyramid_points
@@ -29,7 +29,7 @@ TERMS = {"hallucination": "i3d", "stem": "stem", "logits": "logits", "offsets": 
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Run student and teachers on the batch; weights, shares and temperature are the variant's own."""
+    """Run student and teachers on the batch, with weights, shares and temperature of the variant."""
     arrays, meta = Arrays(fixture), fixture.meta
     variant = variants.get(VARIANTS[meta["mode"]])
     nets = {name: network(kwargs, arrays.tree(name)) for name, kwargs in meta["models"].items()}
@@ -39,20 +39,20 @@ def check(fixture: Fixture) -> Iterator[Compared]:
     for name, net in nets.items():
         net.detector.requires_grad_(name == "student").train()
         outputs[name] = net.run(feats, net.spec.max_length)
-        yield from _said(name, outputs[name], arrays)
+        yield from _outputs(name, outputs[name], arrays)
     student = nets["student"]
-    taught = {_role(name, variant): output for name, output in outputs.items() if name != "student"}
+    teachers = {_role(name, variant): output for name, output in outputs.items() if name != "student"}
     hard = _labels(student, outputs["student"], arrays, meta)
     yield from losses("hard", hard.classification, hard.regression, hard.total, _hard(meta["terms"]))
     for name in nets:
         yield relative(f"normaliser/{name}", hard.normalizer, meta["loss_normalizer"][name][1], LOSS)
-    yield from _distilled(variant, student, outputs["student"], taught, hard, meta)
+    yield from _distilled(variant, student, outputs["student"], teachers, hard, meta)
     yield from gradients(student.detector, arrays.tree("grad"), meta)
     arrays.finish()
 
 
 def _role(name: str, variant: Variant) -> str:
-    """Of the only teacher, or of one of two."""
+    """Return the role of the only teacher, or of one of two."""
     return ROLES.get(name) or next(iter(variant.teachers))
 
 
@@ -65,7 +65,7 @@ def _declared(variant: Variant, constants: dict[str, Any]) -> Iterator[Compared]
             yield equal(f"share of {role}", shares[role], constants[name])
 
 
-def _said(name: str, output: DetectorOutput, arrays: Arrays) -> Iterator[Compared]:
+def _outputs(name: str, output: DetectorOutput, arrays: Arrays) -> Iterator[Compared]:
     case = f"out/{name}"
     yield from near_levels(f"{case}/logits", output.logits, arrays.several(f"{case}/logits"), OUTPUT)
     yield from near_levels(f"{case}/offsets", output.offsets, arrays.several(f"{case}/offsets"), OUTPUT)
@@ -98,11 +98,11 @@ def _distilled(
     variant: Variant,
     net: Network,
     student: DetectorOutput,
-    taught: dict[str, DetectorOutput],
+    teachers: dict[str, DetectorOutput],
     hard: DetectionLoss,
     meta: dict[str, Any],
 ) -> Iterator[Compared]:
-    """Terms with the variant's weights beside the original's, which include them; then backward."""
+    """Compare the terms with the variant's weights, which the original's terms include; then backward."""
     spec = DistillSpec(
         teachers={r: TeacherUse(run="", model="", weight=t.weight) for r, t in variant.teachers.items()},
         terms=variant.terms,
@@ -110,8 +110,8 @@ def _distilled(
         temperature=variant.temperature,
         count_padding=True,
     )
-    objective = Objective(spec, net.spec.width, dict.fromkeys(taught, net.spec.width))
-    soft = objective(student, taught)
+    objective = DistillationObjective(spec, net.spec.width, dict.fromkeys(teachers, net.spec.width))
+    soft = objective(student, teachers)
     theirs = meta["terms"]
     weights = {use.name: use.weight for use in variant.terms}
     for name, original in TERMS.items():
@@ -119,7 +119,7 @@ def _distilled(
             yield relative(f"term {name}", weights[name] * soft.parts[name], theirs[original], LOSS)
         else:
             yield equal(f"term {name} is not used", 0.0, theirs[original])
-    yield from _raw(student, taught, spec.temperature, meta, variant)
+    yield from _raw(student, teachers, spec.temperature, meta, variant)
     total = (1 - spec.soft_weight) * hard.total + spec.soft_weight * soft.total
     yield relative("total", total, theirs["total"], LOSS)
     scale = spec.temperature**2 if meta["mode"] == "multi" else 1.0
@@ -129,29 +129,28 @@ def _distilled(
 
 def _raw(
     student: DetectorOutput,
-    taught: dict[str, DetectorOutput],
+    teachers: dict[str, DetectorOutput],
     temperature: float,
     meta: dict[str, Any],
     variant: Variant,
 ) -> Iterator[Compared]:
-    """Terms against each teacher without weights, those of the heads level by level."""
+    """Compare the terms for each teacher without weights, those of the heads level by level."""
     student = replace(student, mask=[torch.ones_like(m) for m in student.mask])
-    whole = {"hallucination": meta["raw"]["i3d_mse"], "stem": meta["raw"]["stem_mse"]}
+    single = {"hallucination": meta["raw"]["i3d_mse"], "stem": meta["raw"]["stem_mse"]}
     levels = {"logits": meta["per_level"]["kl"], "offsets": meta["per_level"]["offset_mse"]}
     for teacher in meta["raw"]["i3d_mse"]:
-        theirs = taught[_role(teacher, variant)]
-        for name, numbers in whole.items():
+        theirs = teachers[_role(teacher, variant)]
+        for name, numbers in single.items():
             value = terms.get(name).fn(student, theirs, temperature)
             yield relative(f"{name} of {teacher}", value, numbers[teacher], LOSS)
         for name, numbers in levels.items():
             for level, number in enumerate(numbers[teacher]):
-                one, other = _level(student, level), _level(theirs, level)
-                value = terms.get(name).fn(one, other, temperature)
+                value = terms.get(name).fn(_level(student, level), _level(theirs, level), temperature)
                 yield relative(f"{name} of {teacher}, level {level}", value, number, LOSS)
 
 
 def _level(output: DetectorOutput, level: int) -> DetectorOutput:
-    """An output of one level alone."""
+    """Return an output with only one level."""
     return replace(
         output,
         logits=[output.logits[level]],

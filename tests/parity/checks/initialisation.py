@@ -1,4 +1,4 @@
-"""Which weights of a teacher a student starts from."""
+"""Weights that a student copies from a teacher at initialisation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shapes = dict[str, list[int]]
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Build every net from its shapes, then start each student from each teacher."""
+    """Build every network from its shapes, then initialise each student from each teacher."""
     every: dict[str, Shapes] = fixture.meta["state_dict_shapes"]
     for name, shapes in every.items():
         ours = {key: list(x.shape) for key, x in _detector(shapes, 0.0).state_dict().items()}
@@ -36,12 +36,12 @@ def check(fixture: Fixture) -> Iterator[Compared]:
 
 
 def _copy(what: str, student: Shapes, teacher: Shapes, copied: list[str]) -> Iterator[Compared]:
-    """The names, and that exactly those weights changed."""
-    pupil, source = _detector(student, 1.0), _detector(teacher, 2.0)
-    names = initialise_from(pupil, source)
+    """Compare the copied names, and check that exactly these weights changed."""
+    copy, source = _detector(student, 1.0), _detector(teacher, 2.0)
+    names = initialise_from(copy, source)
     theirs = set(from_original({key: torch.empty(1) for key in copied}))
     yield equal(f"{what}: copied", sorted(set(names) ^ theirs), [])
-    changed = {name for name, x in pupil.state_dict().items() if bool((x == 2.0).all())}
+    changed = {name for name, x in copy.state_dict().items() if bool((x == 2.0).all())}
     yield equal(f"{what}: changed", sorted(changed ^ theirs), [])
 
 

@@ -1,4 +1,4 @@
-"""Label assignment and losses on given outputs, with their gradients."""
+"""Label assignment and losses for given outputs, with gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .networks import GRADIENT, LOSS, assignment, losses
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Every case of the fixture, with the training settings it names."""
+    """Compare every case of the fixture, with its training settings."""
     arrays, meta = Arrays(fixture), fixture.meta
     spec = DetectorSpec(
         structure="conv",

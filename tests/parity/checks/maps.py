@@ -1,4 +1,4 @@
-"""Average precision and recall of a file of detections against a file of ground truth."""
+"""Average precision and recall of detections against ground truth."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TOLERANCE = 1e-9
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Compare the files and, where the fixture has them, the arrays; labels are label ids in both.
+    """Compare results from the files and, if the fixture has them, from the arrays; labels are label ids.
 
-    Detections whose label has no ground truth are dropped, so the numbers of that name are the reference.
+    Detections whose label has no ground truth are dropped, so the reference is the numbers of that name.
     """
     meta, tensors = fixture.meta, fixture.tensors
     truth = read_ground_truth(fixture.folder / meta["gt_json"], meta.get("split"))

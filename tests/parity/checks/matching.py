@@ -1,4 +1,4 @@
-"""Two sets of scored segments as sets: ranks of near-equal scores may differ."""
+"""Comparison of two sets of detections, in which the order of near-equal scores may differ."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SEGMENT_TOLERANCE = 1e-5  # of the longest time
 
 
 @dataclass(frozen=True)
-class Found:
-    """Segments [N, 2], scores [N], labels [N]."""
+class Detections:
+    """Segments [N, 2], scores [N] and labels [N]."""
 
     segments: Array
     scores: Array
@@ -24,11 +24,11 @@ class Found:
 
 
 Excuse = Callable[[Array, float], bool]
-"""Whether a segment with that score may be missing, because it lies at a threshold."""
+"""Function (segment, score) -> whether the segment may be missing because it is at a threshold."""
 
 
-def matched(what: str, ours: Found, theirs: Found, excused: Excuse) -> Iterator[Compared]:
-    """Pair each of theirs with the nearest of ours of that label among those of near-equal score."""
+def matched(what: str, ours: Detections, theirs: Detections, excused: Excuse) -> Iterator[Compared]:
+    """Match each of theirs with the nearest of ours that has the same label and a near-equal score."""
     free = np.ones(len(ours.scores), dtype=bool)
     pair = np.full(len(theirs.scores), -1)
     for label in np.unique(theirs.labels):
@@ -44,9 +44,11 @@ def matched(what: str, ours: Found, theirs: Found, excused: Excuse) -> Iterator[
                 apart = np.abs(ours.segments[pool] - theirs.segments[i]).sum(axis=1)
                 pair[i] = pool[int(np.argmin(apart))]
                 free[pair[i]] = False
-    lost = [i for i in np.flatnonzero(pair < 0) if not excused(theirs.segments[i], theirs.scores[i])]
+    missing = [i for i in np.flatnonzero(pair < 0) if not excused(theirs.segments[i], theirs.scores[i])]
     extra = [i for i in np.flatnonzero(free) if not excused(ours.segments[i], ours.scores[i])]
-    yield Compared(f"{what}: {len(lost)} missing, {len(extra)} too many", float(len(lost) + len(extra)), 0.0)
+    yield Compared(
+        f"{what}: {len(missing)} missing, {len(extra)} too many", float(len(missing) + len(extra)), 0.0
+    )
     kept = np.flatnonzero(pair >= 0)
     if len(kept) == 0:
         return

@@ -1,4 +1,4 @@
-"""Networks of the original programs: what they say, decode, lose and learn."""
+"""Networks of the original programs: outputs, detections, losses and gradients."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from tal_bench.types import Batch, DetectorOutput, VideoMeta
 from ..fixtures import Fixture
 from . import Compared, Kind, has
 from .arrays import Arrays, equal, near, near_levels, relative, scaled
-from .matching import Excuse, Found, matched
+from .matching import Detections, Excuse, matched
 
 OUTPUT, DOUBLE, LOSS, GRADIENT = 2e-5, 1e-9, 1e-5, 2e-3
 NOISE = 1e-5
 """Share of the largest gradient in the network below which a gradient is rounding error in float32.
 
-The key biases' are analytically 0 (a constant added to all scores of a softmax), and those of temporal
-attention nearly: the LayerNorm behind it cancels the scale that it learns, so its gradients are differences
-of numbers a million times larger."""
+Gradients of key biases are analytically 0, because they add a constant to all scores of a softmax. Those of
+temporal attention are nearly 0: the LayerNorm after it cancels its scale, so they are differences of numbers
+a million times larger."""
 ZERO = (".attention.projections.1.bias", ".attention.norms.1.bias")
 
 
 @dataclass
 class Network:
-    """A detector with the original's weights, and what passed through it last."""
+    """Detector with the original weights, and intermediate values of its last forward pass."""
 
     detector: Detector
     settings: dict[str, Any]
-    seen: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> DetectorSpec:
         return self.detector.spec
 
     def run(self, feats: list[Tensor], length: int) -> DetectorOutput:
-        """Detect in unpadded features [C, T_i], padded to a length."""
+        """Detect in features [C, T_i] after padding them to a length."""
         x, mask = pad(feats, length)
         names = (*self.spec.primary, *self.spec.privileged)
         widths = [*self.spec.primary.values(), *self.spec.privileged.values()]
@@ -61,30 +61,30 @@ class Network:
 
 
 def network(settings: dict[str, Any], state: dict[str, Tensor]) -> Network:
-    """Build from constructor arguments and a state dict; drop path is off, its scales are kept."""
+    """Build a network from constructor arguments and a state dict, without drop path but with its scales."""
     spec = detector_spec(settings, state).model_copy(update={"drop_path": 0.0})
     detector = Detector(spec)
     detector.load_state_dict(from_original(state))
     net = Network(detector, settings)
 
-    def watch(name: str, module: nn.Module | None) -> None:
-        def keep(module: nn.Module, given: Any, result: Any) -> None:
-            net.seen[name] = result
+    def record(name: str, module: nn.Module | None) -> None:
+        def hook(module: nn.Module, inputs: Any, result: Any) -> None:
+            net.recorded[name] = result
 
         if module is not None:
-            module.register_forward_hook(keep)
+            module.register_forward_hook(hook)
 
-    def keep_levels(module: Any, given: Any) -> None:
-        net.seen["backbone"] = given[0]
+    def record_levels(module: Any, inputs: Any) -> None:
+        net.recorded["backbone"] = inputs[0]
 
-    detector.neck.register_forward_pre_hook(keep_levels)
-    watch("neck", detector.neck)
-    watch("gated", detector.inputs.fusion)
+    detector.neck.register_forward_pre_hook(record_levels)
+    record("neck", detector.neck)
+    record("gated", detector.inputs.fusion)
     return net
 
 
 def pad(feats: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
-    """[C, T_i] -> [B, C, length] and [B, length]."""
+    """Pad features [C, T_i] to [B, C, length] and return them with their mask [B, length]."""
     x = feats[0].new_zeros(len(feats), feats[0].shape[0], length)
     for row, f in zip(x, feats, strict=True):
         row[:, : f.shape[1]] = f
@@ -93,7 +93,7 @@ def pad(feats: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Compare everything the fixture holds; AssertionError if something is left over."""
+    """Compare everything in the fixture; AssertionError if an array is not used."""
     arrays, meta = Arrays(fixture), fixture.meta
     state = arrays.tree("param")
     net = network(meta["model_kwargs"], state)
@@ -115,14 +115,14 @@ def check(fixture: Fixture) -> Iterator[Compared]:
 
 
 def _evaluation(net: Network, arrays: Arrays, case: str, facts: dict[str, Any]) -> Iterator[Compared]:
-    """A video alone: features, logits, offsets, candidates, segments in seconds."""
+    """Compare a single video: features, logits, offsets, candidates, segments in seconds."""
     feats = arrays.tensor(f"{case}/feats")
     spec = net.spec
     length = padded_length(feats.shape[1], max_length=spec.max_length, divisor=pyramid_divisor(spec))
     yield equal(f"{case}: padded length", length, facts["padded_T"])
     output = net.run([feats], facts["padded_T"])
     yield from _intermediate(net, arrays, case, output)
-    yield from _said(net, arrays, case, output)
+    yield from _outputs(net, arrays, case, output)
     if f"{case}/points/0" in arrays:
         theirs = arrays.several(f"{case}/points")
         points = pyramid_points(spec, [len(x) for x in theirs])
@@ -133,9 +133,9 @@ def _evaluation(net: Network, arrays: Arrays, case: str, facts: dict[str, Any]) 
 
 
 def _intermediate(net: Network, arrays: Arrays, case: str, output: DetectorOutput) -> Iterator[Compared]:
-    """What lies between input and heads, where the fixture holds it."""
+    """Compare the features between input and heads that the fixture contains."""
     first = net.spec.first_level
-    for name, levels in (("backbone_feat", net.seen["backbone"]), ("fpn_feat", net.seen["neck"])):
+    for name, levels in (("backbone_feat", net.recorded["backbone"]), ("fpn_feat", net.recorded["neck"])):
         if theirs := arrays.several(f"{case}/{name}"):
             # the neck reads from its first level on; the original's backbone features are all levels
             ours = [x.transpose(1, 2) for x in levels]
@@ -144,17 +144,17 @@ def _intermediate(net: Network, arrays: Arrays, case: str, output: DetectorOutpu
     single: dict[str, Callable[[], Tensor]] = {
         "stem_out": lambda: output.stem,
         "flow": lambda: output.inputs[:, net.spec.primary_channels :],
-        "gated": lambda: net.seen["gated"].transpose(1, 2),
+        "gated": lambda: net.recorded["gated"].transpose(1, 2),
         "batched_inputs": lambda: output.inputs,
-        "gate_batched_inputs": lambda: net.seen["gated"].transpose(1, 2),
+        "gate_batched_inputs": lambda: net.recorded["gated"].transpose(1, 2),
     }
     for name, value in single.items():
         if f"{case}/{name}" in arrays:
             yield from scaled(f"{case}/{name}", [value()], [arrays.tensor(f"{case}/{name}")], OUTPUT)
 
 
-def _said(net: Network, arrays: Arrays, case: str, output: DetectorOutput) -> Iterator[Compared]:
-    """Logits, offsets and masks per level, before the trident head reads off distances."""
+def _outputs(net: Network, arrays: Arrays, case: str, output: DetectorOutput) -> Iterator[Compared]:
+    """Compare logits, offsets and masks per level, before the trident head computes distances."""
     yield from near_levels(f"{case}/mask", output.mask, arrays.several(f"{case}/mask"), 0.0)
     yield from near_levels(f"{case}/logits", output.logits, arrays.several(f"{case}/logits"), OUTPUT)
     for name, levels in _raw(net, output).items():
@@ -163,12 +163,12 @@ def _said(net: Network, arrays: Arrays, case: str, output: DetectorOutput) -> It
 
 
 def _raw(net: Network, output: DetectorOutput) -> dict[str, list[Tensor]]:
-    """The original's outputs besides the logits, in its shapes."""
+    """Return the outputs of the original other than logits, in its shapes."""
     heads = net.detector.heads
     if not isinstance(heads, TridentHeads):
         return {"offsets": output.offsets}
     dtype = output.logits[0].dtype
-    raw = heads.raw(net.seen["neck"], [m[:, :, None].to(dtype) for m in output.mask])
+    raw = heads.raw(net.recorded["neck"], [m[:, :, None].to(dtype) for m in output.mask])
     return {
         "offsets": [x.flatten(2) for x in raw.bins],
         "start": [x.transpose(1, 2) for x in raw.start],
@@ -189,7 +189,7 @@ def _decoded(
     settings = decode_spec(net.settings["test_cfg"], tridet="num_bins" in net.settings)
     (before,) = candidates(output, settings)
     yield from matched(
-        f"{case}/prenms", Found(*before), _found(arrays, f"{case}/prenms"), _at_threshold(settings)
+        f"{case}/prenms", Detections(*before), _detections(arrays, f"{case}/prenms"), _at_threshold(settings)
     )
     video = VideoMeta(
         id=case,
@@ -199,8 +199,8 @@ def _decoded(
         window=facts["feat_num_frames"],
     )
     (after,) = decode(output, [video], settings)
-    theirs = _found(arrays, f"{case}/final")
-    ours = Found(after.segments, after.scores, after.labels)
+    theirs = _detections(arrays, f"{case}/final")
+    ours = Detections(after.segments, after.scores, after.labels)
     full = len(theirs.scores) >= settings.max_detections
     lowest = float(theirs.scores.min()) if full and len(theirs.scores) else settings.min_score
     yield equal(f"{case}/final: segments", len(ours.scores), len(theirs.scores))
@@ -209,12 +209,12 @@ def _decoded(
         yield equal(f"{case}/final: by falling score", bool((np.diff(ours.scores) <= 0).all()), True)
 
 
-def _found(arrays: Arrays, name: str) -> Found:
-    return Found(arrays(f"{name}/segments"), arrays(f"{name}/scores"), arrays(f"{name}/labels"))
+def _detections(arrays: Arrays, name: str) -> Detections:
+    return Detections(arrays(f"{name}/segments"), arrays(f"{name}/scores"), arrays(f"{name}/labels"))
 
 
 def _at_threshold(settings: DecodeSpec) -> Excuse:
-    """Candidates at the score threshold or of the minimal length may be on either side."""
+    """Excuse candidates at the score threshold or of minimal length, which may be on either side."""
     threshold = settings.min_score if settings.candidate_score is None else settings.candidate_score
     return lambda segment, score: (
         _close(score, threshold) or abs(segment[1] - segment[0] - settings.min_length) < 1e-4
@@ -226,11 +226,11 @@ def _close(score: float, threshold: float) -> bool:
 
 
 def _training(net: Network, arrays: Arrays, facts: dict[str, Any]) -> Iterator[Compared]:
-    """A batch: assignment, losses twice (the normaliser moves), gradients."""
+    """Compare a training batch: assignment, losses twice (the normalizer changes), gradients."""
     net.detector.train()
     output = net.run(arrays.several("train/feats"), net.spec.max_length)
     yield from _intermediate(net, arrays, "train", output)
-    yield from _said(net, arrays, "train", output)
+    yield from _outputs(net, arrays, "train", output)
     settings = train_spec(net.settings["train_cfg"], net.settings)
     points = pyramid_points(net.spec, [x.shape[1] for x in output.logits])
     targets = assign(
@@ -275,7 +275,7 @@ def _counts(
 
 
 def assignment(case: str, targets: Targets, arrays: Arrays) -> Iterator[Compared]:
-    """Labels everywhere, offsets where there is a label."""
+    """Compare labels everywhere, and offsets where there is a label."""
     classes = torch.stack(arrays.several(f"{case}/gt_cls"))
     offsets = torch.stack(arrays.several(f"{case}/gt_offsets"))
     yield near(f"{case}/gt_cls", targets.classes, classes, 0.0)
@@ -286,19 +286,19 @@ def assignment(case: str, targets: Targets, arrays: Arrays) -> Iterator[Compared
 def losses(
     case: str, classification: Tensor, regression: Tensor, total: Tensor, theirs: dict[str, float]
 ) -> Iterator[Compared]:
-    """The three losses, relative."""
+    """Compare the three losses, relative."""
     yield relative(f"{case}/cls_loss", classification, theirs["cls_loss"], LOSS)
     yield relative(f"{case}/reg_loss", regression, theirs["reg_loss"], LOSS)
     yield relative(f"{case}/final_loss", total, theirs["final_loss"], LOSS)
 
 
 def gradients(model: nn.Module, original: dict[str, Tensor], facts: dict[str, Any]) -> Iterator[Compared]:
-    """Every gradient relative to its largest entry, and which weights have none."""
+    """Compare every gradient relative to its largest entry, and which weights have none."""
     theirs = from_original(original)
     none = set(from_original({k: torch.empty(1) for k in facts["params_without_grad"]}))
     ours = {name: p.grad for name, p in model.named_parameters()}
     missing = {name for name, g in ours.items() if g is None or name not in theirs}
-    if not facts.get("gradients_cut"):  # an excerpt holds the small ones alone
+    if not facts.get("gradients_cut"):  # an excerpt contains only small gradients
         yield equal("parameters without gradient", sorted(missing), sorted(none))
     largest = max(float(g.abs().max()) for g in theirs.values())
     for name, g in ours.items():

@@ -1,4 +1,4 @@
-"""Suppression and voting; every array of the fixture is either an input or compared."""
+"""Suppression and voting; every array of a fixture is either an input or compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CASE = re.compile(r"(?P<case>[^/]+)/(?P<mode>gaussian|linear|hard)/(?P<scope>mu
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Compare every group of arrays; AssertionError on one that is of no known form."""
+    """Compare every group of arrays; AssertionError for an unknown group."""
     groups: dict[str, Arrays] = {}
     for name, array in fixture.tensors.items():
         group, _, leaf = name.rpartition("/")
@@ -45,7 +45,7 @@ def check(fixture: Fixture) -> Iterator[Compared]:
         elif match := _CASE.match(group):
             yield from _case(fixture, match, expected)
         else:
-            raise AssertionError(f"{fixture.id} holds {group!r}, which no comparison covers")
+            raise AssertionError(f"{fixture.id} contains {group!r}, which no comparison covers")
 
 
 def _settings(param: dict[str, Any], **more: Any) -> NmsSettings:
@@ -61,7 +61,7 @@ def _settings(param: dict[str, Any], **more: Any) -> NmsSettings:
 
 
 def _raw(fixture: Fixture, match: re.Match[str], expected: Arrays) -> Iterator[Compared]:
-    """The bare operation: no limit, and hard without the filter by score."""
+    """Compare the operation itself, without a limit, and hard NMS without a score threshold."""
     given, param = fixture.tree(f"in/{match['input']}"), dict(fixture.meta["params"][int(match["param"])])
     if match["op"] == "hard":
         param["min_score"] = 0.0
@@ -73,7 +73,7 @@ def _raw(fixture: Fixture, match: re.Match[str], expected: Arrays) -> Iterator[C
     yield Compared(f"{name}: kept", 0.0 if same else np.inf, 0.0)
     if "dets" in expected and same:
         mine = np.concatenate([segments[kept], decayed[:, None]], axis=1)
-        # The original leaves rows beyond the kept ones uninitialised.
+        # the original leaves rows after the kept ones uninitialised
         yield from _compare(name, _columns(mine), _columns(expected["dets"][: len(theirs)]))
 
 
@@ -117,7 +117,7 @@ def _run(given: Arrays, settings: NmsSettings) -> Arrays:
 
 
 def _compare(name: str, ours: Arrays, theirs: Arrays) -> Iterator[Compared]:
-    """Compare two sorted results; segments of near-equal scores may have swapped ranks."""
+    """Compare two sorted results, in which segments of near-equal scores may be swapped."""
     if len(ours["scores"]) != len(theirs["scores"]):
         yield Compared(f"{name}: {len(ours['scores'])} for {len(theirs['scores'])} kept", np.inf, 0.0)
         return
@@ -135,7 +135,7 @@ def _compare(name: str, ours: Arrays, theirs: Arrays) -> Iterator[Compared]:
 
 
 def _pair(ours: Arrays, theirs: Arrays) -> np.ndarray[Any, Any]:
-    """For each of theirs the nearest of ours not yet taken, among those of near-equal score."""
+    """Return for each of theirs the nearest unmatched one of ours with a near-equal score."""
     free = np.ones(len(ours["scores"]), dtype=bool)
     order = np.arange(len(free))
     for rank in range(len(free)):
@@ -152,10 +152,10 @@ def _pair(ours: Arrays, theirs: Arrays) -> np.ndarray[Any, Any]:
 
 
 def _segment_error(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> float:
-    """Largest error relative to the longest time; infinite where ours is not finite.
+    """Return the largest error relative to the largest time; infinite if ours is not finite.
 
-    The original divides 0 by 0 when it votes for segments of no length. Ours keeps them, so there they are
-    only asked to be numbers.
+    The original divides 0 by 0 when voting for segments of length 0. Ours are kept unchanged and only have to
+    be finite.
     """
     if not np.isfinite(ours).all():
         return float("inf")

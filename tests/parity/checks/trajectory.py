@@ -1,4 +1,4 @@
-"""A few steps of training: optimiser groups, schedule, clipping, weight average."""
+"""A few training steps: optimizer groups, schedule, clipping, weight average."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tal_bench.converters.original_config import schedule, train_spec
 from tal_bench.converters.original_keys import from_original
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import build_optimizer, learning_rate
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
 from ..fixtures import Fixture
@@ -23,13 +23,13 @@ from .arrays import Arrays, equal, relative
 from .networks import LOSS, ZERO, Network, network, pad
 
 WEIGHT = 0.01
-"""Share of the distance that a weight tensor has moved."""
+"""Tolerance of a weight tensor, relative to the distance that it has moved."""
 RATE = 1e-9
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Relative, of a loss before the first update, of one after it, and of a gradient norm."""
+    """Relative tolerances of losses before and after the first update, and of gradient norms."""
 
     first: float
     later: float
@@ -38,18 +38,18 @@ class Tolerance:
 
 EXACT = Tolerance(LOSS, 1e-4, 1e-3)
 RECOVERED = Tolerance(1e-4, 1e-2, 0.15)
-"""Kinks lie within 1e-6 of the recovered weights, and AdamW turns a changed sign of a small gradient into a
-whole step: successive rounds of the recovery alternate between paths whose later losses differ by 1e-3. A
-learning rate that is off by a few per cent still shows."""
+"""AdamW turns a changed sign of a small gradient into a full step, and the loss has kinks within 1e-6 of the
+recovered weights, so successive rounds of the recovery alternate between paths whose later losses differ by
+1e-3. A learning rate that is wrong by a few per cent is still detected."""
 RECOVERY_ROUNDS = 3
 
 
 def check(fixture: Fixture) -> Iterator[Compared]:
-    """Train from the fixture's initial weights on its batches in their order."""
+    """Train from the initial weights of the fixture on its batches in their order."""
     arrays, meta = Arrays(fixture), fixture.meta
-    given = {name: arrays.tree(name) for name in ("init", "final", "ema")}
-    net = network(meta["model_kwargs"], given["init"])
-    start, final, average = (from_original(state) for state in given.values())
+    states = {name: arrays.tree(name) for name in ("init", "final", "ema")}
+    net = network(meta["model_kwargs"], states["init"])
+    start, final, average = (from_original(state) for state in states.values())
     settings = train_spec(meta["model_kwargs"]["train_cfg"])
     clip = meta["clip_grad_l2norm"] if meta["clip_grad_l2norm"] > 0 else None
     spec = schedule(settings, meta["opt_cfg"], meta["ema_decay"]).model_copy(update={"clip": clip})
@@ -69,18 +69,18 @@ def check(fixture: Fixture) -> Iterator[Compared]:
 
 @dataclass
 class Training:
-    """The fixture's training, from any initial weights."""
+    """Training of a fixture, from any initial weights."""
 
     net: Network
     spec: TrainSpec
     batches: list[Batch]
     iterations: list[dict[str, Any]]
-    step: Step | None = None
+    step: TrainingStep | None = None
 
     def run(self, start: dict[str, Tensor], tolerance: Tolerance = EXACT) -> list[Compared]:
-        """Compare every iteration."""
+        """Train and compare every iteration."""
         self.net.detector.load_state_dict(start)
-        self.step = Step(
+        self.step = TrainingStep(
             self.net.detector,
             self.net.spec,
             self.spec,
@@ -94,12 +94,12 @@ class Training:
         return compared
 
     def recover(self, average: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The initial weights whose training ends in that average.
+        """Return the initial weights whose training ends in the given average.
 
-        A fixture's `init` and `final` may both be views of the weights, and so equal, and of a later time
-        than the last iteration: then neither says anything. The average is a copy that has moved by a
-        thousandth of the way, so this fixed point is found in a few rounds; losses and gradient norms do not
-        enter it and remain to be compared. A wrong decay of the average shows in the first loss.
+        `init` and `final` of a fixture may both be views of the weights after the last iteration, and so be
+        equal and of no use. The average is a copy that has moved by a thousandth of the distance, so a fixed
+        point is found in a few rounds. Losses and gradient norms are not used for this and remain to be
+        compared. A wrong decay of the average shows in the first loss.
         """
         start = average
         for _ in range(RECOVERY_ROUNDS):
@@ -125,7 +125,7 @@ def _batch(net: Network, arrays: Arrays, index: int) -> Batch:
 
 
 def _decayed(model: nn.Module, spec: TrainSpec, original: list[str]) -> Compared:
-    """The names of the weights that decay, and by how much."""
+    """Compare the names of the weights with weight decay."""
     optimizer = build_optimizer([model], spec)
     assert [g["weight_decay"] for g in optimizer.param_groups] == [spec.weight_decay, 0.0]
     decayed = {id(p) for p in optimizer.param_groups[0]["params"]}
@@ -135,7 +135,7 @@ def _decayed(model: nn.Module, spec: TrainSpec, original: list[str]) -> Compared
 
 
 def _iteration(
-    i: int, step: Step, losses: dict[str, Tensor], facts: dict[str, Any], tolerance: Tolerance
+    i: int, step: TrainingStep, losses: dict[str, Tensor], facts: dict[str, Any], tolerance: Tolerance
 ) -> Iterator[Compared]:
     theirs = facts["losses"]
     # the first iteration's learning rate is 0
@@ -154,12 +154,12 @@ def _iteration(
 def _weights(
     what: str, model: nn.Module, theirs: dict[str, Tensor], start: dict[str, Tensor]
 ) -> Iterator[Compared]:
-    """Each tensor, relative to the length of the way it has come; gradients of 0 lead nowhere known."""
+    """Compare each tensor relative to the distance it has moved, except those with gradients of 0."""
     for name, ours in model.state_dict().items():
         if name.endswith(ZERO):
             continue
-        way = float((theirs[name] - start[name]).norm())
-        yield Compared(f"{what}/{name}", float((ours - theirs[name]).norm()) / max(way, 1e-9), WEIGHT)
+        distance = float((theirs[name] - start[name]).norm())
+        yield Compared(f"{what}/{name}", float((ours - theirs[name]).norm()) / max(distance, 1e-9), WEIGHT)
 
 
 KIND: Kind = Kind("trajectory", has("opt_cfg", "iters"), check)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tal_bench.cli import main
+from tal_bench.distill.terms.registry import terms
 from tal_bench.models.registry import students, teachers
 from tal_bench.registry import Registry
 
@@ -24,7 +26,7 @@ students.add("listed-primary", Model("listed-primary", "listed", "primary", summ
 @pytest.fixture
 def _restored() -> Iterator[None]:
     """Restore the registry of students after the test."""
-    entries = dict(students._loaded())
+    entries = {name: students.get(name) for name in students}
     yield
     students._entries.clear()
     students._entries.update(entries)
@@ -67,11 +69,33 @@ def test_students_of_a_plugin_are_listed_by_name(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.usefixtures("_restored")
 def test_missing_combinations_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "conv-primary-ta" in students  # loads the registry
     for name in ("conv-primary-ta", *(f"tridet-primary{suffix}" for suffix in SUFFIXES)):
-        del students._loaded()[name]
+        students._entries.pop(name)
     output = listed("students", capsys)
     assert "conv-primary (missing: -ta)" in output
     assert re.search(r"^tridet +missing +tridet-hallucinated", output, re.MULTILINE)
+
+
+def test_terms_are_listed_with_formula_and_paper(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    lines = listed("terms", capsys).splitlines()
+    for name in terms:
+        (line,) = (line for line in lines if line.split()[0] == name)
+        term = terms.get(name)
+        assert term.formula
+        assert term.formula in line
+        assert term.paper in line
+
+
+def test_a_term_without_a_formula_is_listed_with_its_summary(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    term = replace(terms.get("stem"), name="listed-term", formula="", paper="", summary="a summary")
+    monkeypatch.setitem(terms._entries, "listed-term", term)
+    assert re.search(r"^listed-term +a summary", listed("terms", capsys), re.MULTILINE)
 
 
 def test_all_kinds_are_listed_with_the_grids(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of the original programs: what fits is matched to the last weight, what does not is refused."""
+"""Import of checkpoints of the original programs: every weight is matched, or the file is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.cli import main
-from tal_bench.converters.checkpoint_import import import_checkpoint, stem
+from tal_bench.converters.checkpoint_import import file_stem, import_checkpoint
 from tal_bench.converters.original_shapes import published_ranges
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_model, read_card
@@ -33,7 +33,7 @@ State = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    """Weights of a small ActionFormer, in its own names."""
+    """Weights of a small ActionFormer, with the original names."""
     tensors = load_file(EXCERPT / f"{NAME}.safetensors")
     return {name.removeprefix("param/"): x for name, x in tensors.items() if name.startswith("param/")}
 
@@ -51,7 +51,7 @@ def ask(*words: object) -> int:
 
 
 def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> str:
-    """The one line that a command gives, which writes nothing."""
+    """Return the one-line error of a command, which must write nothing."""
     before = sorted(folder.rglob("*"))
     assert ask(*words, "--out", folder / "out") == 2
     shown = capsys.readouterr()
@@ -62,7 +62,9 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) ->
     return shown.err
 
 
-def test_it_says_what_matched(state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_matched_weights(
+    state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write_checkpoint(tmp_path / "epoch_035.pth.tar", state)
     assert ask(file, "--as", "actionformer", "--out", tmp_path) == 0
     shown = capsys.readouterr()
@@ -76,7 +78,7 @@ def test_it_says_what_matched(state: State, tmp_path: Path, capsys: pytest.Captu
     assert json.loads((tmp_path / "actionformer-epoch_035.json").read_text())["name"] == card.name
 
 
-def test_average_or_raw(state: State, tmp_path: Path) -> None:
+def test_averaged_or_raw_weights(state: State, tmp_path: Path) -> None:
     raw = {name: x + 1 for name, x in state.items()}
     file = write_checkpoint(tmp_path / "a.pth.tar", state, raw)
     ema = import_checkpoint(file, "actionformer")
@@ -89,25 +91,25 @@ def test_average_or_raw(state: State, tmp_path: Path) -> None:
     assert (bare.part, bare.epoch, bare.card.name) == ("", None, "actionformer-bare")
 
 
-def test_a_teacher_under_the_students_key_is_said(state: State, tmp_path: Path) -> None:
+def test_a_teacher_stored_as_the_student_is_reported(state: State, tmp_path: Path) -> None:
     other = {name: x for name, x in state.items() if "branch" not in name}
     file = write_checkpoint(tmp_path / "a.pth.tar", state, other)
-    assert any("of another network" in note for note in import_checkpoint(file, "actionformer").notes)
+    assert any("another network" in note for note in import_checkpoint(file, "actionformer").notes)
 
 
-def test_what_the_original_never_reads_is_left_out(state: State, tmp_path: Path) -> None:
+def test_unused_weights_are_left_out(state: State, tmp_path: Path) -> None:
     more = {**state, "point_generator.buffer_points.0": torch.zeros(3, 4)}
     found = import_checkpoint(write_checkpoint(tmp_path / "a.pth.tar", more), "actionformer")
     assert (found.matched, found.unused) == (len(state), ("point_generator.buffer_points.0",))
 
 
-def test_a_table_of_positions_tells_of_itself(state: State, tmp_path: Path) -> None:
+def test_a_stored_table_of_positions_sets_the_position_embedding(state: State, tmp_path: Path) -> None:
     more = {**state, "backbone.pos_embd": torch.zeros(1, 32, 288)}
     spec = import_checkpoint(write_checkpoint(tmp_path / "a.pth.tar", more), "actionformer").card.detector
     assert (spec.position_embedding, spec.max_length) == (True, 288)
 
 
-def test_the_configuration_says_what_weights_do_not(
+def test_the_configuration_gives_settings_that_weights_do_not(
     state: State, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     file = write_checkpoint(tmp_path / "a.pth.tar", state)
@@ -121,7 +123,7 @@ def test_the_configuration_says_what_weights_do_not(
     assert found.notes == ()
 
 
-def test_streams_have_the_names_that_were_given(state: State, tmp_path: Path) -> None:
+def test_channels_name_the_modalities(state: State, tmp_path: Path) -> None:
     file = write_checkpoint(tmp_path / "a.pth.tar", state)
     assert ask(file, "--as", "actionformer", "--out", tmp_path, "--channels", "acc=60,gyro=4") == 0
     spec = read_card(tmp_path / "actionformer-a.safetensors").detector
@@ -132,11 +134,11 @@ def test_streams_have_the_names_that_were_given(state: State, tmp_path: Path) ->
     ("name", "plain"),
     [("epoch_034.pth.tar", "epoch_034"), ("a b.tar", "a_b"), ("best.ckpt", "best"), ("x", "x")],
 )
-def test_names_come_from_files(name: str, plain: str) -> None:
-    assert stem(Path(name)) == plain
+def test_names_are_derived_from_files(name: str, plain: str) -> None:
+    assert file_stem(Path(name)) == plain
 
 
-def test_ranges_are_the_published_ones() -> None:
+def test_published_ranges() -> None:
     assert published_ranges(6) == [(0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000)]
 
 
@@ -213,7 +215,7 @@ def half(file: Path) -> None:
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_what_is_no_checkpoint_is_refused(
+def test_damaged_and_other_files_are_refused(
     what: str, state: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     DAMAGED[what](tmp_path / "x.pth.tar", state)
@@ -231,7 +233,7 @@ def test_code_in_a_checkpoint_is_not_run(
     text = refused(capsys, tmp_path, file, "--as", "actionformer")
     assert "refused, not run" in text
     assert not trace.exists()
-    with file.open("rb"):  # the file is as bad as it looks
+    with file.open("rb"):  # shows that the file does run code
         torch.load(file, weights_only=False)  # nosec
     assert trace.exists()
 
@@ -239,7 +241,7 @@ def test_code_in_a_checkpoint_is_not_run(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--as", "tridet"], "no weights of TriDet"),
+        (["--as", "tridet"], "not weights of TriDet"),
         (["--as", "temporalmaxer"], "--as actionformer or c2ms"),
         (["--as", "detr"], "--as detr"),
         (["--as", "actionformer", "--channels", "rgb=10"], "10 channels, the weights read 64"),

@@ -1,4 +1,4 @@
-"""Exported graphs say what the detector says, at any length."""
+"""Exported graphs give the output of the detector at any length."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from tal_bench.cli import main
 from tal_bench.config import DetectorSpec, parse_spec
 from tal_bench.converters import export as exporting
-from tal_bench.converters.export import difference, example, export, onnx_run, reference
+from tal_bench.converters.export import example_inputs, export, largest_difference, onnx_run, reference_run
 from tal_bench.inference import export as checking
-from tal_bench.models.backbone import _stretched
+from tal_bench.models.backbone import _interpolated
 from tal_bench.models.checkpoint import CARD, ModelCard, save_model
 from tal_bench.models.detector import Detector
 from tal_bench.models.neck import nearest
@@ -37,7 +37,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
 
 
 def model(name: str) -> tuple[Detector, ModelCard]:
-    """A small detector with every weight away from its start."""
+    """A small detector with all weights changed from their initial values."""
     value = {
         "inputs": "all",
         "primary": {"rgb": 6},
@@ -62,24 +62,24 @@ def model(name: str) -> tuple[Detector, ModelCard]:
 
 @cache
 def as_onnx(name: str) -> bytes:
-    """The graph of a structure, recorded once for all tests: it takes seconds."""
+    """ONNX graph of a structure, cached because recording takes seconds."""
     return export(*model(name), "onnx").content
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_onnx_says_the_same_at_every_length(name: str) -> None:
+def test_onnx_gives_the_same_output_at_every_length(name: str) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     net, _ = model(name)
     content = as_onnx(name)
-    graph, itself = onnx_run(content, threads=1), reference(net, net.spec)
+    graph, detector = onnx_run(content, threads=1), reference_run(net, net.spec)
     for steps in (16, 28, 64, 148):
-        given = example(net.spec, steps, padded=5)
-        assert difference(itself(*given), graph(*given)) <= checking.TOLERANCE
-        assert {x.shape[1] for x in graph(*given)} == {steps // s for s in net.spec.level_strides}
+        inputs = example_inputs(net.spec, steps, padded=5)
+        assert largest_difference(detector(*inputs), graph(*inputs)) <= checking.TOLERANCE
+        assert {x.shape[1] for x in graph(*inputs)} == {steps // s for s in net.spec.level_strides}
 
 
-def test_the_command_writes_what_it_has_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_checked_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net, card = model("conv-dw-hallucinated-ta")
     save_model(net, tmp_path / "x.safetensors", card)
     assert main(["checkpoint", "export", str(tmp_path / "x.safetensors"), "--format", "torch"]) == 0
@@ -89,13 +89,13 @@ def test_the_command_writes_what_it_has_checked(tmp_path: Path, capsys: pytest.C
     extra = {"card.json": ""}
     program = torch.export.load(tmp_path / "x.pt2", extra_files=extra).module()
     assert json.loads(extra["card.json"])["name"] == card.name
-    given = example(net.spec, 52)
+    inputs = example_inputs(net.spec, 52)
     with torch.no_grad():
-        theirs = list(program(*given))
-    assert difference(reference(net, net.spec)(*given), theirs) <= checking.TOLERANCE
+        theirs = list(program(*inputs))
+    assert largest_difference(reference_run(net, net.spec)(*inputs), theirs) <= checking.TOLERANCE
 
 
-def test_the_file_names_its_streams_and_carries_its_card() -> None:
+def test_the_file_contains_modality_names_and_card() -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     _, card = model("temporalmaxer")
@@ -109,15 +109,15 @@ def test_the_file_names_its_streams_and_carries_its_card() -> None:
     assert ModelCard.model_validate_json(text) == card
 
 
-def test_a_graph_that_says_something_else_is_not_kept(
+def test_a_graph_with_another_output_is_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, card = model("temporalmaxer")
     save_model(net, tmp_path / "x.safetensors", card)
 
     def wrong(*args: Any) -> exporting.Exported:
-        itself = reference(net, net.spec)
-        return exporting.Exported(b"", lambda streams, mask: [x + 1e-3 for x in itself(streams, mask)])
+        detector = reference_run(net, net.spec)
+        return exporting.Exported(b"", lambda streams, mask: [x + 1e-3 for x in detector(streams, mask)])
 
     monkeypatch.setattr(checking, "export", wrong)
     assert main(["checkpoint", "export", str(tmp_path / "x.safetensors"), "--format", "torch"]) == 1
@@ -125,7 +125,7 @@ def test_a_graph_that_says_something_else_is_not_kept(
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_without_the_extra_the_error_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
@@ -137,23 +137,23 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'tal-bench[onnx]'" in shown
 
 
-def test_differences_see_what_is_no_number() -> None:
+def test_largest_difference_of_nan_and_other_shapes_is_infinite() -> None:
     x = torch.tensor([1.0, 200.0])
-    assert difference([x], [x + torch.tensor([0.0, 0.2])]) == pytest.approx(1e-3, rel=1e-3)
-    assert difference([x], [x * torch.nan]) == float("inf")
-    assert difference([x], [x[:1]]) == float("inf")
+    assert largest_difference([x], [x + torch.tensor([0.0, 0.2])]) == pytest.approx(1e-3, rel=1e-3)
+    assert largest_difference([x], [x * torch.nan]) == float("inf")
+    assert largest_difference([x], [x[:1]]) == float("inf")
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
 @settings(max_examples=100, deadline=None)
-def test_nearest_rounds_as_the_library_does(before: int, after: int) -> None:
+def test_nearest_rounds_like_the_library(before: int, after: int) -> None:
     x = torch.arange(float(before))[None]
     assert torch.equal(nearest(x, after), F.interpolate(x[:, None], size=after)[:, 0])
 
 
 @pytest.mark.parametrize("length", [1, 30, 64, 65, 96, 160])
-def test_positions_of_a_graph_are_those_of_the_model(length: int) -> None:
+def test_interpolated_positions_equal_those_of_the_model(length: int) -> None:
     net, _ = model("actionformer")
     table = net.backbone.positions
     assert table is not None
-    torch.testing.assert_close(_stretched(table, length), net.backbone._positions(length))
+    torch.testing.assert_close(_interpolated(table, length), net.backbone._positions(length))

@@ -1,4 +1,4 @@
-"""Malformed weights: of the original programs, imported, and ours, used as a teacher or exported."""
+"""Malformed weights files: original ones in `checkpoint import`, own ones as a teacher and in `export`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory, weights: dict[str, torch.Tensor]) -> Path:
-    """Files that are all right: the original's, its configuration, ours, and a dataset that fits it."""
+    """Valid files: an original checkpoint and its configuration, an own weights file, a matching dataset."""
     folder = tmp_path_factory.mktemp("good") / "files"
     dataset_file(folder)
     arguments = json.loads(EXCERPT.with_suffix(".json").read_text())["model_kwargs"]
@@ -77,7 +77,7 @@ def saved(content: Any) -> Callable[[Path], None]:
 
 
 def states(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
-    """The averaged weights changed by a function."""
+    """Return a function that writes the averaged weights after a change."""
 
     def make(folder: Path) -> None:
         state = {k.removeprefix("param/"): v for k, v in load_file(EXCERPT).items() if k.startswith("param/")}
@@ -122,16 +122,16 @@ def emptied(folder: Path) -> None:
     ("no such file", lambda folder: (folder / FILE).unlink(), ("no such file",)),
     ("a folder", lambda folder: ((folder / FILE).unlink(), (folder / FILE).mkdir()), ("not a file",)),
     ("empty", raw(b""), ("empty file",)),
-    ("text", raw(b"not weights at all\n"), ("not a checkpoint of PyTorch",)),
-    ("cut in the middle", cut(0.5), ("not a checkpoint of PyTorch",)),
-    ("cut at the start", cut(0.01), ("not a checkpoint of PyTorch",)),
-    ("a list", saved([1, 2]), ("holds a list",)),
-    ("a tensor", saved(torch.zeros(3)), ("holds a Tensor",)),
-    ("nothing", saved({}), ("holds no weights",)),
-    ("raw weights alone", emptied, ("no 'state_dict_ema' in it, but 'state_dict'", "--raw")),
-    ("weights that are none", saved({"state_dict_ema": {"a": 1}}), ("'a' is no tensor",)),
-    ("weights as list", saved({"state_dict_ema": [1]}), ("'state_dict_ema' holds no weights",)),
-    ("no weights", saved({"state_dict_ema": {}}), ("'state_dict_ema' holds no weights",)),
+    ("text", raw(b"not weights at all\n"), ("not a PyTorch checkpoint",)),
+    ("cut in the middle", cut(0.5), ("not a PyTorch checkpoint",)),
+    ("cut at the start", cut(0.01), ("not a PyTorch checkpoint",)),
+    ("a list", saved([1, 2]), ("contains a list",)),
+    ("a tensor", saved(torch.zeros(3)), ("contains a Tensor",)),
+    ("nothing", saved({}), ("contains no weights",)),
+    ("raw weights alone", emptied, ("no 'state_dict_ema', only 'state_dict'", "--raw")),
+    ("weights that are none", saved({"state_dict_ema": {"a": 1}}), ("'a' is not a tensor",)),
+    ("weights as list", saved({"state_dict_ema": [1]}), ("'state_dict_ema' contains no weights",)),
+    ("no weights", saved({"state_dict_ema": {}}), ("'state_dict_ema' contains no weights",)),
     ("weights of something else", saved({"conv1.weight": torch.zeros(4, 4)}), (FILE,)),
     ("a layer missing", states(without("reg_head.head.0")), (FILE,)),
     ("a layer more", states(lambda state: state.update(more=torch.zeros(2))), ("more",)),
@@ -162,7 +162,7 @@ def test_flags(flags: list[str], said: str, folder: Path) -> None:
 
 def test_another_program(folder: Path) -> None:
     err, _ = refused(*words(folder, "tridet"))
-    assert f"{folder / FILE}: no weights of TriDet (they look like --as actionformer" in err
+    assert f"{folder / FILE}: not weights of TriDet (try --as actionformer" in err
     err, _ = refused(*words(folder, "detr"))
     assert "--as detr: 'detr' is not one of 'actionformer'" in err
 
@@ -177,8 +177,8 @@ def config(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 
 
 @cases(
-    ("empty", lambda folder: (folder / CONFIG).write_text(""), ("no 'dataset' and 'model' in it",)),
-    ("a list", lambda folder: (folder / CONFIG).write_text("- 1\n"), ("no 'dataset' and 'model' in it",)),
+    ("empty", lambda folder: (folder / CONFIG).write_text(""), ("no 'dataset' and no 'model'",)),
+    ("a list", lambda folder: (folder / CONFIG).write_text("- 1\n"), ("no 'dataset' and no 'model'",)),
     ("model as list", config(lambda value: value.update(model=[1])), ("'model' is not a mapping", "[1]")),
     ("unknown backbone", config(lambda value: value["model"].update(backbone_type="mamba")), ("'mamba'",)),
     ("other width", config(lambda value: value["model"].update(embd_dim=64, fpn_dim=64)), ("width 64",)),
@@ -196,7 +196,7 @@ def test_a_configuration_beside_it(case: Case, folder: Path) -> None:
 
 
 def card(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
-    """Our file with another card in its header."""
+    """Return a function that changes the card in the header of the own weights file."""
 
     def make(folder: Path) -> None:
         value = json.loads((folder / "ours.json").read_text())
@@ -221,7 +221,7 @@ OURS_TABLE = cases(
     ("header too long", header(b"\xff" * 8 + b"{}"), ("not a .safetensors file",)),
     ("header of another form", header((2).to_bytes(8, "little") + b"[]"), ("not a .safetensors file",)),
     ("cut", lambda folder: header((folder / OURS).read_bytes()[:-9])(folder), (OURS,)),
-    ("no card", header(save({"a": torch.zeros(1)})), ("do not say of which model",)),
+    ("no card", header(save({"a": torch.zeros(1)})), ("no model card",)),
     ("card that is no JSON", header(save({"a": torch.zeros(1)}, {CARD: "{"})), ("model card",)),
     ("card without an architecture", card(lambda value: value.pop("detector")), ("model card", "detector")),
     ("unknown key in the card", card(lambda value: value.update(more=1)), ("model card", "more")),
@@ -280,7 +280,7 @@ def test_a_pickle_is_refused_and_not_run(
     write(content, folder / FILE)
     err, _ = refused(*words(folder))
     assert str(folder / FILE) in err
-    assert "refused, not run" in err or "not a checkpoint of PyTorch" in err
+    assert "refused, not run" in err or "not a PyTorch checkpoint" in err
     for flag in (["ablate", "--teacher"], ["checkpoint", "export"]):
         refused(*flag, folder / FILE)
     assert not (folder / "exploded").exists()
@@ -288,7 +288,7 @@ def test_a_pickle_is_refused_and_not_run(
         pickle.loads((folder / FILE).read_bytes())
     else:
         torch.load(folder / FILE, weights_only=False)
-    assert (folder / "exploded").exists(), "the file does explode where it is run"
+    assert (folder / "exploded").exists(), "the file runs code when it is loaded unsafely"
 
 
 def test_damaged_files_are_answered(good: Path) -> None:

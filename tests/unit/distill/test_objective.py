@@ -1,4 +1,4 @@
-"""The objective: coefficients, mixtures of teachers, projections, padding."""
+"""Distillation objective: coefficients, mixtures of teachers, projections, padding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from test_terms import made
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
-from tal_bench.distill.objective import Objective
-from tal_bench.distill.terms import terms
+from tal_bench.distill.objective import DistillationObjective
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
 
 D = 5
@@ -26,8 +26,8 @@ def use(name: str, teacher: str, weight: float = 1.0, power: int = 0) -> TermUse
     return TermUse(name=name, teacher=teacher, weight=weight, temperature_power=power)
 
 
-def same_width(value: DistillSpec) -> Objective:
-    return Objective(value, D, dict.fromkeys(WEIGHTS, D))
+def same_width(value: DistillSpec) -> DistillationObjective:
+    return DistillationObjective(value, D, dict.fromkeys(WEIGHTS, D))
 
 
 TEACHERS = {"modal": made(1), "structure": made(2)}
@@ -63,7 +63,7 @@ def wide(output: DetectorOutput, width: int) -> DetectorOutput:
 @pytest.mark.parametrize("role", ["structure", "mix"])
 def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
     torch.manual_seed(0)
-    objective = Objective(spec(use("stem", role)), D, {"modal": D, "structure": 7})
+    objective = DistillationObjective(spec(use("stem", role)), D, {"modal": D, "structure": 7})
     assert {r: tuple(p.weight.shape) for r, p in objective.projections.items()} == {"structure": (7, D)}
     student = made(0, grad=True)
     teachers = {"modal": TEACHERS["modal"], "structure": wide(TEACHERS["structure"], 7)}
@@ -81,12 +81,14 @@ def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
     torch.testing.assert_close(soft.parts["stem"].detach(), expected)
 
 
-def test_no_projection_where_none_is_needed() -> None:
+def test_equal_widths_need_no_projection() -> None:
     assert not list(same_width(spec(use("stem", "modal"))).parameters())
-    assert not list(Objective(spec(use("offsets", "modal")), D, {"modal": 9, "structure": 9}).parameters())
+    assert not list(
+        DistillationObjective(spec(use("offsets", "modal")), D, {"modal": 9, "structure": 9}).parameters()
+    )
 
 
-def test_padding_counts_only_where_asked_for() -> None:
+def test_padding_counts_only_with_count_padding() -> None:
     student = made(0)
     masked = same_width(spec(use("stem", "modal")))(student, TEACHERS).total
     counted = same_width(spec(use("stem", "modal"), count_padding=True))(student, TEACHERS).total
@@ -94,7 +96,7 @@ def test_padding_counts_only_where_asked_for() -> None:
     assert float(masked) != pytest.approx(float(counted))
 
 
-def test_teachers_that_no_term_looks_at_do_not_matter() -> None:
+def test_teachers_without_terms_have_no_influence() -> None:
     objective = same_width(spec(use("offsets", "modal")))
     other = {**TEACHERS, "structure": made(9)}
     torch.testing.assert_close(objective(made(0), TEACHERS).total, objective(made(0), other).total)

@@ -1,8 +1,9 @@
-"""Distillation terms, everything registered: what a term must be whatever it measures."""
+"""Properties of all registered distillation terms, and formulas of the built-in ones."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from tal_bench.distill.terms import bernoulli_kl, masked_mean, terms
+from tal_bench.distill.terms import registry
+from tal_bench.distill.terms.logits_binary import bernoulli_kl
+from tal_bench.distill.terms.reductions import masked_mean
+from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
 
 LENGTHS, REAL, K = (8, 4), (8, 5), 3
@@ -25,7 +29,7 @@ FIELDS = {
 
 
 def made(seed: int, *, trident: bool = False, grad: bool = False) -> DetectorOutput:
-    """Two videos of 8 and 5 steps, two levels; noise where padded, too."""
+    """Return a random output for two videos of 8 and 5 steps on two levels, padded steps included."""
     g = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
@@ -63,7 +67,7 @@ def with_other_padding(output: DetectorOutput) -> DetectorOutput:
 
 
 @pytest.mark.parametrize("name", terms)
-def test_is_a_scalar_that_is_zero_only_for_the_same(name: str) -> None:
+def test_is_a_scalar_that_is_zero_for_equal_outputs_only(name: str) -> None:
     fn = terms.get(name).fn
     same, other = fn(made(0), made(0), 2.0), fn(made(0), made(1), 2.0)
     assert same.shape == other.shape == ()
@@ -81,7 +85,7 @@ def test_padding_does_not_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", terms)
-def test_real_steps_count(name: str) -> None:
+def test_valid_steps_count(name: str) -> None:
     fn = terms.get(name).fn
     student, teacher = made(0), made(1)
     before = fn(student, teacher, 2.0)
@@ -97,7 +101,7 @@ def test_real_steps_count(name: str) -> None:
 
 @pytest.mark.parametrize("name", terms)
 @pytest.mark.parametrize("trident", [False, True])
-def test_teaches_the_student_where_it_is_real(name: str, trident: bool) -> None:
+def test_gradients_flow_to_valid_steps_of_the_student_only(name: str, trident: bool) -> None:
     student, teacher = made(0, grad=True), made(1, trident=trident)
     terms.get(name).fn(student, teacher, 2.0).backward()
     touched = [x for x in leaves(student) if x.grad is not None and bool(x.grad.any())]
@@ -111,7 +115,7 @@ def test_teaches_the_student_where_it_is_real(name: str, trident: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_looks_at_nothing_else(name: str) -> None:
+def test_depends_on_its_own_outputs_only(name: str) -> None:
     student, teacher = made(0), made(1)
     fn = terms.get(name).fn
     others = {
@@ -121,8 +125,8 @@ def test_looks_at_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hallucination", "stem", "offsets", "logits-binary"])
-def test_a_video_twice_is_as_a_video_once(name: str) -> None:
-    """The means run over valid positions, so a weight means the same on any number and length of videos."""
+def test_a_repeated_video_does_not_change_the_value(name: str) -> None:
+    """The terms are means over valid positions, so weights do not depend on the number of videos."""
     fn = terms.get(name).fn
 
     def twice(x: DetectorOutput) -> DetectorOutput:
@@ -143,7 +147,7 @@ def test_hallucination_is_half_of_the_flow_error_where_rgb_agrees() -> None:
 
 @given(st.floats(-30, 30), st.floats(-30, 30))
 @settings(max_examples=80, deadline=None)
-def test_bernoulli_kl_is_the_librarys(p: float, q: float) -> None:
+def test_bernoulli_kl_agrees_with_the_library(p: float, q: float) -> None:
     a, b = torch.tensor([p, q], dtype=torch.float64)
     ours = bernoulli_kl(a, b)
     assert float(ours) >= -1e-9
@@ -153,7 +157,7 @@ def test_bernoulli_kl_is_the_librarys(p: float, q: float) -> None:
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
 
 
-def test_bernoulli_kl_of_confident_networks_is_finite() -> None:
+def test_bernoulli_kl_of_large_logits_is_finite() -> None:
     student = torch.tensor([-200.0, 200.0, 0.0], requires_grad=True)
     value = bernoulli_kl(torch.tensor([200.0, -200.0, 200.0]), student)
     value.sum().backward()
@@ -171,13 +175,19 @@ def test_logits_softmax_is_summed_over_time_and_divided_by_the_batch() -> None:
     assert float(terms.get("logits").fn(student, teacher, 2.0)) == pytest.approx(total / 2, rel=1e-5)
 
 
-def test_masked_mean_of_nothing_is_zero() -> None:
+def test_masked_mean_without_valid_positions_is_zero() -> None:
     assert float(masked_mean(torch.ones(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))) == 0
 
 
+def test_every_module_of_the_package_declares_a_term() -> None:
+    modules = {file.stem for file in Path(registry.__file__).parent.glob("*.py")}
+    modules -= {"__init__", "registry", "reductions"}
+    assert modules == {name.replace("-", "_") for name in terms}
+
+
 @pytest.mark.parametrize("name", terms)
-def test_searched_range(name: str) -> None:
+def test_declaration(name: str) -> None:
     term = terms.get(name)
     assert term.name == name
-    assert term.summary
+    assert term.summary and term.formula and term.paper
     assert 0 < term.search.low < term.search.high

@@ -1,11 +1,11 @@
-"""Declared variants are consistent, and say what the method says."""
+"""Declared variants are consistent and have the constants of the method."""
 
 from __future__ import annotations
 
 import pytest
 
 from tal_bench.distill.objective import MIX
-from tal_bench.distill.terms import terms
+from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.registry import STRUCTURES
 from tal_bench.studies.rows import FACTORIAL
@@ -27,7 +27,7 @@ def test_terms_and_roles_fit_together(variant: Variant) -> None:
     if MIX in roles:
         assert len(variant.teachers) > 1
     elif variant.terms:
-        assert roles == variant.teachers.keys(), "a teacher is trained that teaches nothing"
+        assert roles == variant.teachers.keys(), "a teacher is not used by any term"
     assert all(use.name in terms for use in variant.terms)
     assert len({use.name for use in variant.terms}) == len(variant.terms)
     assert variant.student_init in {"random", *variant.teachers}
@@ -84,7 +84,7 @@ def test_the_two_by_two(name: str, structure: str, inputs: str, used: set[str]) 
 
 
 @pytest.mark.parametrize("name", ["both", "c2ms-both"])
-def test_two_teachers_share_what_both_say(name: str) -> None:
+def test_two_teachers_are_mixed_in_logits_and_offsets(name: str) -> None:
     variant = variants.get(name)
     assert {role: ref.weight for role, ref in variant.teachers.items()} == {"modal": 0.8, "structure": 0.2}
     seen = {use.name: use.teacher for use in variant.terms}
@@ -94,7 +94,7 @@ def test_two_teachers_share_what_both_say(name: str) -> None:
 
 
 def coefficient(name: str, term: str) -> float:
-    """Of a preset's term, relative to lambda."""
+    """Return the coefficient of a term of a preset, relative to lambda."""
     variant = variants.get(name)
     (use,) = (use for use in variant.terms if use.name == term)
     return float(use.weight * variant.temperature**use.temperature_power)

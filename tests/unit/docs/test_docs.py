@@ -32,7 +32,8 @@ def test_the_dataset_file_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("variants", "stem-only"), ("students", "conv-wide"), ("datasets", "mine")]
+    ("kind", "name"),
+    [("variants", "stem-only"), ("terms", "stem-l1"), ("students", "conv-wide"), ("datasets", "mine")],
 )
 def test_plugins_are_short_and_listed(kind: str, name: str, tmp_path: Path) -> None:
     example = next(block for block in blocks("python") if f"{kind}.add" in block)

@@ -1,4 +1,4 @@
-"""What a scheduler's workers are told, and how their troubles are."""
+"""Calls on Dask workers, and their errors."""
 
 from __future__ import annotations
 
@@ -11,72 +11,72 @@ from typing import Any
 import pytest
 
 from tal_bench.errors import DataError, InputError, TalBenchError
-from tal_bench.execution import dask_workers as cluster
-from tal_bench.execution.dask_workers import DaskWorkerPool, on_worker
+from tal_bench.execution import dask_workers
+from tal_bench.execution.dask_workers import DaskWorkerPool, call_on_worker
 from tal_bench.system.worker_pool import WorkerLostError
 
 distributed = pytest.importorskip("distributed")
 
 
-def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "PATIENCE", 1)
-    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: no scheduler answers"):
+def test_an_unreachable_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_workers, "CONNECT_TIMEOUT", 1)
+    with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: the scheduler does not answer"):
         DaskWorkerPool("tcp://127.0.0.1:9", 1, "cpu", (), tmp_path)
-    with pytest.raises(InputError, match="no scheduler answers"):
+    with pytest.raises(InputError, match="the scheduler does not answer"):
         DaskWorkerPool("nonsense", 1, "cpu", (), tmp_path)
 
 
-def test_a_worker_without_the_folder_says_where_it_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f":{tmp_path}: a worker does not see the study's folder"):
-        on_worker("cpu", (), tmp_path, int, "7")
+def test_a_worker_without_the_folder_names_its_host(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f":{tmp_path}: a worker cannot read the study's folder"):
+        call_on_worker("cpu", (), tmp_path, int, "7")
     (tmp_path / "study.json").write_text("{}")
-    assert on_worker("cpu", (), tmp_path, int, "7") == 7
+    assert call_on_worker("cpu", (), tmp_path, int, "7") == 7
 
     def unreadable() -> None:
         raise DataError("no such file", where="features.npy")
 
     with pytest.raises(DataError, match=r"\S+:features\.npy: no such file"):
-        on_worker("cpu", (), tmp_path, unreadable)
+        call_on_worker("cpu", (), tmp_path, unreadable)
 
 
-def test_a_worker_with_many_threads_does_one_thing_at_a_time(tmp_path: Path) -> None:
+def test_a_worker_with_many_threads_makes_one_call_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text("{}")
-    inside, most = [0], [0]
+    active, most_active = [0], [0]
 
     def work() -> None:
-        inside[0] += 1
-        most[0] = max(most[0], inside[0])
+        active[0] += 1
+        most_active[0] = max(most_active[0], active[0])
         time.sleep(0.05)
-        inside[0] -= 1
+        active[0] -= 1
 
-    threads = [threading.Thread(target=on_worker, args=("cpu", (), tmp_path, work)) for _ in range(4)]
+    threads = [threading.Thread(target=call_on_worker, args=("cpu", (), tmp_path, work)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1]
+    assert most_active == [1]
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("dask_error", "expected"),
     [
         (lambda: distributed.KilledWorker("run-1", "tcp://n7:1", 3), WorkerLostError),
         (CancelledError, TalBenchError),
         (lambda: InputError("is broken"), InputError),
     ],
 )
-def test_troubles_are_told_in_our_words(theirs: Any, ours: type[Exception]) -> None:
+def test_errors_of_dask_are_translated(dask_error: Any, expected: type[Exception]) -> None:
     inner: Future[Any] = Future()
     outer: Future[Any] = Future()
-    inner.set_exception(theirs())
-    cluster._pass_on(outer, inner)
-    assert isinstance(outer.exception(), ours)
+    inner.set_exception(dask_error())
+    dask_workers._copy_outcome(outer, inner)
+    assert isinstance(outer.exception(), expected)
 
 
-def test_what_nobody_waits_for_is_dropped() -> None:
+def test_the_outcome_of_a_cancelled_call_is_dropped() -> None:
     inner: Future[Any] = Future()
     outer: Future[Any] = Future()
     assert outer.cancel()
     inner.set_result(7)
-    cluster._pass_on(outer, inner)
+    dask_workers._copy_outcome(outer, inner)
     assert outer.cancelled()

@@ -36,9 +36,9 @@ MODELS = [
     ("nowhere.safetensors", "nowhere.safetensors: no such"),
     ("text.safetensors", "text.safetensors: not a .safetensors file"),
     ("empty.safetensors", "empty.safetensors: not a .safetensors file"),
-    ("others.safetensors", "others.safetensors: weights that do not say of which model"),
-    ("run.json", "run.safetensors: no such weights (no weights beside run.json)"),
-    ("void", "void: no .safetensors file there"),
+    ("others.safetensors", "others.safetensors: the weights file has no model card"),
+    ("run.json", "run.safetensors: no such weights file (run.json has no weights file beside it)"),
+    ("void", "void: no .safetensors file found"),
 ]
 EXTRACT = [
     (["--backbone", "efficientnet_lite99"], "--backbone: timm has no model 'efficientnet_lite99'"),
@@ -78,7 +78,9 @@ def test_detect_with_invalid_model(
 def test_robustness_of_invalid_model(
     model: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = message.replace("no such weights (no weights beside run.json)", "no such weights")
+    message = message.replace(
+        "no such weights file (run.json has no weights file beside it)", "no such weights file"
+    )
     check_rejected(["robustness", model, "--out", "out"], message, folder, capsys)
 
 

@@ -15,7 +15,7 @@ from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError
 from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
 from tal_bench.inference.scoring import average_precision, described, recalls
-from tal_bench.training.score_fusion import named_by
+from tal_bench.training.score_fusion import fuse_video_scores
 from tal_bench.types import Segments
 
 CLASSES = ("jump", "Long Run", "throw")
@@ -80,14 +80,14 @@ def test_segments_get_the_best_classes_of_their_video() -> None:
         np.array([0.8, 0.2], dtype=np.float32),
         np.array([0, 0]),
     )
-    named = named_by(found, np.array([0.1, 0.5, 0.0, 0.9]), 2)
+    named = fuse_video_scores(found, np.array([0.1, 0.5, 0.0, 0.9]), 2)
     assert named.labels.tolist() == [3, 1, 3, 1]
     assert named.segments[:, 0].tolist() == [1, 1, 3, 3]
     np.testing.assert_allclose(named.scores, np.sqrt([0.72, 0.4, 0.18, 0.1]), rtol=1e-6)
     assert (np.diff(named.scores) <= 0).all()
-    assert len(named_by(found, np.array([0.1]), 2).scores) == 2
+    assert len(fuse_video_scores(found, np.array([0.1]), 2).scores) == 2
     none = Segments("v", found.segments[:0], found.scores[:0], found.labels[:0])
-    assert named_by(none, np.array([0.1, 0.2]), 2).segments.shape == (0, 2)
+    assert fuse_video_scores(none, np.array([0.1, 0.2]), 2).segments.shape == (0, 2)
 
 
 TRUTH = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Attention in blocks against attention over everything with a mask."""
+"""Blocked attention agrees with attention over all pairs under a mask."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tal_bench.models.blocks.attention import ConvAttention, full_attention, local_attention
-from tal_bench.models.ops.blocked_attention import attend_to_pairs, plain_attend_to_pairs
+from tal_bench.models.ops.blocked_attention import attend_to_pairs
+from tal_bench.models.ops.reference import plain_attend_to_pairs
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, window: int) -> Tensor:
-    """Every score is computed, and those beyond the window or of padded keys masked; padded queries say 0."""
+    """Compute all scores and mask those of padded keys and beyond the window; padded queries give 0."""
     T = q.shape[2]
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[3]) + (1 - mask)[:, None, None, :] * -1e4
     step = torch.arange(T)
@@ -32,7 +33,7 @@ def case(T: int, real: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, 
 
 @pytest.mark.parametrize("window", [3, 5, 9, 19])
 @pytest.mark.parametrize("T", [1, 2, 7, 8, 16, 18, 19, 37])
-def test_local_is_the_dense_reference(T: int, window: int) -> None:
+def test_local_attention_agrees_with_the_dense_reference(T: int, window: int) -> None:
     q, k, v, mask = case(T, (T, max(1, T - 3), 1))
     ours = local_attention(q, k, v, mask, window) * mask[:, None, :, None]
     torch.testing.assert_close(ours, dense(q, k, v, mask, window))
@@ -58,15 +59,15 @@ def test_a_window_over_everything_is_full_attention() -> None:
     torch.testing.assert_close(everything, full)
 
 
-def test_padded_keys_are_not_heard() -> None:
+def test_padded_keys_have_no_influence() -> None:
     q, k, v, mask = case(20, (11,))
     for attend in (full_attention, lambda *x: local_attention(*x, 7)):
         before = attend(q, k, v, mask)[:, :, :11]
-        louder = [torch.cat([x[:, :, :11], 50 + x[:, :, 11:]], dim=2) for x in (k, v)]
-        torch.testing.assert_close(attend(q, *louder, mask)[:, :, :11], before)
+        changed = [torch.cat([x[:, :, :11], 50 + x[:, :, 11:]], dim=2) for x in (k, v)]
+        torch.testing.assert_close(attend(q, *changed, mask)[:, :, :11], before)
 
 
-def test_the_mean_of_the_values_where_all_keys_are_alike() -> None:
+def test_equal_keys_give_the_mean_of_the_values() -> None:
     T, window = 10, 5
     v = torch.arange(float(T)).reshape(1, 1, T, 1)
     same = torch.zeros(1, 1, T, 1)
@@ -91,11 +92,9 @@ def test_module_shapes_and_padding(window: int, stride: int) -> None:
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_pairs_of_blocks_by_hand_are_those_of_the_library(
-    B: int, heads: int, n: int, d: int, halved: bool
-) -> None:
-    """Gradients included, the bias's, too; the last block of a head counts for nothing."""
-    dtype = torch.float32 if halved else torch.float64
+def test_attend_to_pairs_agrees_with_the_reference(B: int, heads: int, n: int, d: int, single: bool) -> None:
+    """Includes all gradients; the last block of a head is undefined."""
+    dtype = torch.float32 if single else torch.float64
     g = torch.Generator().manual_seed(B + n)
     q, k, v = (torch.randn(B, heads, n, 4, d, generator=g, dtype=dtype).requires_grad_() for _ in range(3))
     bias = torch.randn(B, heads, n, 4, 8, generator=g, dtype=dtype).requires_grad_()
@@ -108,7 +107,7 @@ def test_pairs_of_blocks_by_hand_are_those_of_the_library(
 
 
 def test_module_scales_by_the_width_of_a_head() -> None:
-    """Written out for one step: with one key, attention returns the value whatever the scores."""
+    """With one key, attention returns its value whatever the scores; three keys are computed head by head."""
     torch.manual_seed(0)
     module = ConvAttention(8, 2, 5)
     x = torch.randn(1, 1, 8)

@@ -1,4 +1,4 @@
-"""Weights that say what they are: the card, finding files, and identity by content."""
+"""Weights files: model card, finding files, and hashes of weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model(name: str = "conv-dw-hallucinated") -> tuple[nn.Module, ModelCard]:
     return get_model(name).build(spec.detector).eval(), card_of_run(spec, ("jump", "run", "throw"))
 
 
-def test_a_file_alone_gives_the_model_back(tmp_path: Path) -> None:
+def test_a_moved_file_is_enough_to_load_the_model(tmp_path: Path) -> None:
     net, written = model()
     save_model(net, tmp_path / "runs" / "abc.safetensors", written)
     moved = tmp_path / "elsewhere.safetensors"
@@ -48,7 +48,7 @@ def test_a_file_alone_gives_the_model_back(tmp_path: Path) -> None:
         torch.testing.assert_close(again(batch).logits, net(batch).logits)
 
 
-def test_paths_that_mean_weights(tmp_path: Path) -> None:
+def test_paths_of_weights_files(tmp_path: Path) -> None:
     net, about = model()
     file = tmp_path / "runs" / "abc.safetensors"
     save_model(net, file, about)
@@ -56,7 +56,7 @@ def test_paths_that_mean_weights(tmp_path: Path) -> None:
     for path in (file, file.with_suffix(".json"), tmp_path / "runs", tmp_path):
         assert weights_file(path) == file
     save_model(net, tmp_path / "runs" / "def.safetensors", about)
-    with pytest.raises(InputError, match=r"2 models there, for instance abc\.safetensors, def\.safetensors"):
+    with pytest.raises(InputError, match=r"2 models found, for instance abc\.safetensors, def\.safetensors"):
         weights_file(tmp_path / "runs")
 
 
@@ -64,16 +64,16 @@ def test_paths_that_mean_weights(tmp_path: Path) -> None:
     ("what", "expected"),
     [
         ("nothing", "no such weights"),
-        ("a run without weights", r"no such weights \(no weights beside x.json\)"),
-        ("an empty folder", "no .safetensors file there"),
+        ("a run without weights", r"no such weights file \(x.json has no weights file beside it\)"),
+        ("an empty folder", "no .safetensors file found"),
         ("text", "not a .safetensors file"),
-        ("no card", "do not say of which model"),
-        ("another card", "is not one of ours: detector"),
-        ("other weights", "not the weights of this architecture"),
+        ("no card", "no model card"),
+        ("another card", "invalid model card: detector"),
+        ("other weights", "do not fit this architecture"),
         ("a plugin's", "unknown model 'mine'"),
     ],
 )
-def test_what_is_no_model_is_refused(what: str, expected: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(what: str, expected: str, tmp_path: Path) -> None:
     net, about = model()
     path = tmp_path / "x.safetensors"
     if what == "a run without weights":
@@ -94,7 +94,7 @@ def test_what_is_no_model_is_refused(what: str, expected: str, tmp_path: Path) -
         load_model(path)
 
 
-def test_identity_is_of_values_alone(tmp_path: Path) -> None:
+def test_the_hash_depends_on_values_only(tmp_path: Path) -> None:
     net, about = model()
     first = weights_hash(net.state_dict())
     save_model(net, tmp_path / "a.safetensors", about)
@@ -104,7 +104,7 @@ def test_identity_is_of_values_alone(tmp_path: Path) -> None:
     assert weights_hash(net.state_dict()) != first
 
 
-def test_the_card_is_small_and_complete(tmp_path: Path) -> None:
+def test_the_card_describes_features_and_model(tmp_path: Path) -> None:
     net, about = model()
     save_model(net, tmp_path / "a.safetensors", about)
     read = read_card(tmp_path / "a.safetensors")

@@ -1,4 +1,4 @@
-"""Hand-written convolutions against the library's."""
+"""Custom convolutions and pooling agree with their plain references."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ from torch.nn import functional as F
 from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv
 from tal_bench.models.ops import kernels
 from tal_bench.models.ops.kernels import dense_conv3, depthwise_conv, max_pool
-
-
-def library(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:
-    """The same convolution on [B, C, T]."""
-    padding = weight.shape[2] // 2
-    return F.conv1d(x.transpose(1, 2), weight, None, stride, padding, groups=groups).transpose(1, 2)
+from tal_bench.models.ops.reference import plain_conv, plain_max_pool
 
 
 def tensors(
@@ -31,9 +26,9 @@ def tensors(
 
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2]))
 @settings(max_examples=40, deadline=None)
-def test_dense_is_the_librarys(B: int, half: int, C: int, D: int, stride: int) -> None:
+def test_dense_conv3_agrees_with_the_reference(B: int, half: int, C: int, D: int, stride: int) -> None:
     x, weight = tensors(B, 2 * half, C, D)
-    ours, theirs = dense_conv3(x, weight, stride=stride), library(x, weight, stride)
+    ours, theirs = dense_conv3(x, weight, stride=stride), plain_conv(x, weight, stride=stride)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(ours)
     mine = torch.autograd.grad(ours, (x, weight), upstream)
@@ -43,9 +38,9 @@ def test_dense_is_the_librarys(B: int, half: int, C: int, D: int, stride: int) -
 
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 5), st.sampled_from([1, 2]))
 @settings(max_examples=30, deadline=None)
-def test_depthwise_is_the_librarys(B: int, half: int, C: int, stride: int) -> None:
+def test_depthwise_conv_agrees_with_the_reference(B: int, half: int, C: int, stride: int) -> None:
     x, weight = tensors(B, 2 * half, C, C, depthwise=True)
-    ours, theirs = depthwise_conv(x, weight, stride=stride), library(x, weight, stride, groups=C)
+    ours, theirs = depthwise_conv(x, weight, stride=stride), plain_conv(x, weight, stride=stride)
     torch.testing.assert_close(ours, theirs)
     upstream = torch.randn_like(ours)
     mine = torch.autograd.grad(ours, (x, weight), upstream)
@@ -56,13 +51,13 @@ def test_depthwise_is_the_librarys(B: int, half: int, C: int, stride: int) -> No
 @pytest.mark.parametrize("T", [1, 3, 7])
 def test_odd_lengths_at_stride_1(T: int) -> None:
     x, weight = tensors(2, T, 3, 4)
-    torch.testing.assert_close(dense_conv3(x, weight), library(x, weight, 1))
+    torch.testing.assert_close(dense_conv3(x, weight), plain_conv(x, weight))
     assert torch.autograd.gradcheck(dense_conv3, (x, weight))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("T", [2, 6])
-def test_gradients_are_those_of_finite_differences(T: int, stride: int) -> None:
+def test_gradients_agree_with_finite_differences(T: int, stride: int) -> None:
     x, weight = tensors(2, T, 3, 2)
     assert torch.autograd.gradcheck(lambda a, b: dense_conv3(a, b, stride=stride), (x, weight))
     x, weight = tensors(2, T, 3, 3, depthwise=True)
@@ -70,31 +65,31 @@ def test_gradients_are_those_of_finite_differences(T: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_no_gradient_where_none_is_asked_for(stride: int) -> None:
+def test_no_gradient_is_computed_where_none_is_required(stride: int) -> None:
     x, weight = tensors(2, 6, 3, 2)
     dense_conv3(x.detach(), weight, stride=stride).sum().backward()
-    expected = torch.autograd.grad(library(x.detach(), weight, stride).sum(), weight)[0]
+    expected = torch.autograd.grad(plain_conv(x.detach(), weight, stride=stride).sum(), weight)[0]
     torch.testing.assert_close(weight.grad, expected)
     frozen = weight.detach()
     (grad,) = torch.autograd.grad(dense_conv3(x, frozen, stride=stride).sum(), x)
-    torch.testing.assert_close(grad, torch.autograd.grad(library(x, frozen, stride).sum(), x)[0])
+    torch.testing.assert_close(grad, torch.autograd.grad(plain_conv(x, frozen, stride=stride).sum(), x)[0])
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_inputs_that_do_not_lie_contiguously(stride: int) -> None:
+def test_inputs_that_are_not_contiguous(stride: int) -> None:
     x, weight = tensors(2, 8, 4, 3)
     view = x.detach().transpose(1, 2).contiguous().transpose(1, 2)
     assert not view.is_contiguous()
-    torch.testing.assert_close(dense_conv3(view, weight, stride=stride), library(x, weight, stride))
+    torch.testing.assert_close(dense_conv3(view, weight, stride=stride), plain_conv(x, weight, stride=stride))
     expanded = dense_conv3(x, weight, stride=stride)
-    expanded.mean(dim=1).sum().backward()  # a gradient that is expanded, not laid out
-    expected = torch.autograd.grad(library(x, weight, stride).mean(dim=1).sum(), x)[0]
+    expanded.mean(dim=1).sum().backward()  # its gradient is an expanded tensor
+    expected = torch.autograd.grad(plain_conv(x, weight, stride=stride).mean(dim=1).sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("layer", [Conv, DepthwiseConv, SeparableConv])
-def test_autocast_computes_in_bfloat16_and_learns_in_float32(layer: type, stride: int) -> None:
+def test_autocast_computes_in_bfloat16_with_float32_gradients(layer: type, stride: int) -> None:
     torch.manual_seed(0)
     net = layer(8, 3, stride) if layer is DepthwiseConv else layer(8, 8, 3, stride)
     x = torch.randn(2, 16, 8, requires_grad=True)
@@ -112,7 +107,7 @@ def test_autocast_computes_in_bfloat16_and_learns_in_float32(layer: type, stride
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_layers_of_any_kernel(kernel: int, stride: int) -> None:
+def test_layers_support_any_odd_kernel(kernel: int, stride: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 12, 4)
     conv, depthwise = Conv(4, 6, kernel, stride), DepthwiseConv(4, kernel, stride)
@@ -128,7 +123,7 @@ def test_narrow_and_wide_outputs_agree(T: int, monkeypatch: pytest.MonkeyPatch) 
     x, weight = tensors(2, T, 3, 4)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
     narrow = dense_conv3(x, weight, bias)
-    monkeypatch.setattr(kernels, "NARROW", 0)
+    monkeypatch.setattr(kernels, "MAX_NARROW_CHANNELS", 0)
     wide = dense_conv3(x, weight, bias)
     torch.testing.assert_close(narrow, wide)
     upstream = torch.randn_like(wide)
@@ -138,7 +133,7 @@ def test_narrow_and_wide_outputs_agree(T: int, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [8, 48])
-def test_gradients_in_half_precision_are_near(width: int, stride: int) -> None:
+def test_gradients_in_half_precision_are_close(width: int, stride: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 40, 16, requires_grad=True)
     weight = (torch.randn(width, 16, 3) / 7).requires_grad_()
@@ -155,7 +150,7 @@ def test_gradients_in_half_precision_are_near(width: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize("T", [2, 8, 30])
-def test_gradient_of_max_pool_goes_to_the_first_of_equals(T: int) -> None:
+def test_gradient_of_max_pool_flows_to_the_first_of_equal_values(T: int) -> None:
     torch.manual_seed(0)
     x = torch.randint(-3, 3, (2, T, 4)).double().requires_grad_()  # with many ties
     upstream = torch.randn(2, T // 2, 4, dtype=torch.float64)
@@ -166,6 +161,7 @@ def test_gradient_of_max_pool_goes_to_the_first_of_equals(T: int) -> None:
 
 
 @pytest.mark.parametrize("T", [2, 8])
-def test_max_pool_is_the_librarys(T: int) -> None:
-    x = torch.randn(2, T, 3) - 5.0  # padding of zeros would win
+def test_max_pool_agrees_with_the_reference_and_the_library(T: int) -> None:
+    x = torch.randn(2, T, 3) - 5.0  # zero padding would be the maximum
+    torch.testing.assert_close(max_pool(x), plain_max_pool(x))
     torch.testing.assert_close(max_pool(x), F.max_pool1d(x.transpose(1, 2), 3, 2, 1).transpose(1, 2))

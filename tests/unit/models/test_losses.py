@@ -1,4 +1,4 @@
-"""Focal and distance-IoU loss against their formulas, and what the detection loss makes of them."""
+"""Focal, distance-IoU and detection loss against their formulas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ length = st.floats(0.05, 20)
 
 @given(number, st.sampled_from([0.0, 1.0]))
 @settings(max_examples=60, deadline=None)
-def test_focal_is_the_formula(logit: float, y: float) -> None:
+def test_focal_loss_agrees_with_the_formula(logit: float, y: float) -> None:
     p = 1 / (1 + math.exp(-logit))
     p_t, alpha = (p, 0.25) if y else (1 - p, 0.75)
     ours = focal_loss(torch.tensor(logit, dtype=torch.float64), torch.tensor(y, dtype=torch.float64))
@@ -30,7 +30,7 @@ def test_focal_is_the_formula(logit: float, y: float) -> None:
 
 @given(length, length, length, length)
 @settings(max_examples=60, deadline=None)
-def test_diou_is_the_formula_on_segments(a: float, b: float, c: float, d: float) -> None:
+def test_diou_loss_agrees_with_the_formula(a: float, b: float, c: float, d: float) -> None:
     (s1, e1), (s2, e2) = (-a, b), (-c, d)  # around the point at 0
     shared = min(e1, e2) - max(s1, s2)
     iou = shared / ((e1 - s1) + (e2 - s2) - shared)
@@ -41,7 +41,7 @@ def test_diou_is_the_formula_on_segments(a: float, b: float, c: float, d: float)
 
 
 def output(logits: Tensor, offsets: Tensor, mask: Tensor) -> DetectorOutput:
-    """Two levels of the given points."""
+    """Output with the given points on two levels."""
     P = logits.shape[1] // 2
     parts = [(x[:, :P], x[:, P:]) for x in (logits, offsets, mask)]
     return DetectorOutput(*(list(part) for part in parts), inputs=logits, stem=logits)
@@ -59,7 +59,7 @@ def case(seed: int = 0, positives: bool = True) -> tuple[Tensor, Tensor, Tensor,
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [1.0, 2.0])
-def test_detection_loss_is_written_out(smoothing: float, weight: float) -> None:
+def test_detection_loss_agrees_with_the_formula(smoothing: float, weight: float) -> None:
     logits, offsets, mask, targets = case()
     logits, offsets = logits.detach(), offsets.detach()
     targets = Targets(targets.classes, targets.offsets.abs())
@@ -82,7 +82,7 @@ def test_detection_loss_is_written_out(smoothing: float, weight: float) -> None:
 @pytest.mark.parametrize("weight", [1.0, "balanced"])
 @pytest.mark.parametrize("power", [0.0, 0.2])
 def test_gradients_are_finite(positives: bool, weight: float, power: float) -> None:
-    logits, offsets, mask, targets = case(positives=positives)  # targets of others are negative, too
+    logits, offsets, mask, targets = case(positives=positives)  # offsets of unlabelled points may be negative
     with torch.no_grad():
         offsets[0, 0] = 0.0
     spec = TrainSpec(regression_weight=weight, iou_power=power)
@@ -110,8 +110,8 @@ def test_padding_does_not_count(power: float) -> None:
         torch.where(padded, torch.ones_like(targets.classes), targets.classes),
         torch.where(padded, torch.full_like(targets.offsets, 5.0), targets.offsets),
     )
-    louder = output(torch.where(padded, 30.0, logits), torch.where(padded, 9.0, offsets), mask)
-    after = detection_loss(louder, changed, torch.tensor(9.0), spec)
+    changed_output = output(torch.where(padded, 30.0, logits), torch.where(padded, 9.0, offsets), mask)
+    after = detection_loss(changed_output, changed, torch.tensor(9.0), spec)
     for name in ("total", "classification", "regression", "normalizer"):
         torch.testing.assert_close(getattr(after, name), getattr(before, name))
 

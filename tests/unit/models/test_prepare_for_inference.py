@@ -1,4 +1,4 @@
-"""Networks that only answer in full precision: wide layers that are ready give what they gave."""
+"""Networks prepared for inference give the same output as before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tal_bench.models.layers import Conv, prepare_for_inference
 from tal_bench.models.ops.packed_weights import available
-from tal_bench.models.ops.winograd import LONG, WIDE
+from tal_bench.models.ops.winograd import MIN_CHANNELS, MIN_STEPS
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.profiling.macs import count_macs
@@ -22,47 +22,47 @@ from tal_bench.training.device import Device
 
 def wide(kernel: int, stride: int = 1) -> Conv:
     torch.manual_seed(kernel)
-    conv = Conv(WIDE, 2 * WIDE, kernel, stride)
+    conv = Conv(MIN_CHANNELS, 2 * MIN_CHANNELS, kernel, stride)
     assert conv.bias is not None
     nn.init.normal_(conv.bias)
     return conv
 
 
-@pytest.mark.parametrize("T", [1, 7, 64, LONG, LONG + 1])
+@pytest.mark.parametrize("T", [1, 7, 64, MIN_STEPS, MIN_STEPS + 1])
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1)])
-def test_wide_layers_in_full_precision_answer_as_they_did(kernel: int, stride: int, T: int) -> None:
+def test_wide_layers_in_full_precision_give_the_same_output(kernel: int, stride: int, T: int) -> None:
     conv = wide(kernel, stride)
-    frozen = prepare_for_inference(conv)
-    assert isinstance(frozen, Conv)
-    assert (frozen.packed is not None) == (kernel == 1 and available(torch.float32))
-    assert (frozen.filters is not None) == (kernel == 3)
-    x = torch.randn(2, T, WIDE)
+    prepared = prepare_for_inference(conv)
+    assert isinstance(prepared, Conv)
+    assert (prepared.packed is not None) == (kernel == 1 and available(torch.float32))
+    assert (prepared.winograd is not None) == (kernel == 3)
+    x = torch.randn(2, T, MIN_CHANNELS)
     with torch.inference_mode():
-        torch.testing.assert_close(frozen(x), conv(x), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(frozen.then_gelu(x), F.gelu(conv(x)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(prepared(x), conv(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(prepared.forward_gelu(x), F.gelu(conv(x)), atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_ready_counts_as_memory() -> None:
-    frozen = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
-    dense, taps = (part.weight.nbytes for part in frozen)
-    assert [part.ready_bytes for part in frozen] == [
+def test_prepared_weights_count_as_memory() -> None:
+    prepared = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
+    dense, taps = (part.weight.nbytes for part in prepared)
+    assert [part.prepared_bytes for part in prepared] == [
         dense if available(torch.float32) else 0,
         2 * taps // 3,  # two of four factors are taps of the weight
     ]
-    assert wide(1).ready_bytes == 0
+    assert wide(1).prepared_bytes == 0
 
 
-def test_filters_that_are_ready_are_those_of_every_pass() -> None:
+def test_the_prepared_winograd_convolution_is_bitwise_that_of_training() -> None:
     conv = wide(3)
-    x = torch.randn(2, LONG, WIDE)
+    x = torch.randn(2, MIN_STEPS, MIN_CHANNELS)
     with torch.inference_mode():
         assert torch.equal(prepare_for_inference(conv)(x), conv(x))
 
 
-def test_autocast_and_gradients_pass_the_plain_weights_of_full_precision() -> None:
-    frozen = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
-    for part in frozen:
-        x = torch.randn(1, LONG, WIDE, requires_grad=True)
+def test_autocast_and_gradients_use_the_plain_weights() -> None:
+    prepared = prepare_for_inference(nn.Sequential(wide(1), wide(3)))
+    for part in prepared:
+        x = torch.randn(1, MIN_STEPS, MIN_CHANNELS, requires_grad=True)
         part(x).sum().backward()
         assert x.grad is not None and bool(x.grad.any())
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -70,29 +70,29 @@ def test_autocast_and_gradients_pass_the_plain_weights_of_full_precision() -> No
 
 
 def narrow(kernel: int) -> Conv:
-    return Conv(WIDE - 1, WIDE, kernel)
+    return Conv(MIN_CHANNELS - 1, MIN_CHANNELS, kernel)
 
 
-def test_narrow_layers_and_other_precisions_stay_as_they_are() -> None:
-    for frozen in (
+def test_narrow_layers_and_other_precisions_are_not_prepared() -> None:
+    for prepared in (
         prepare_for_inference(narrow(1)),
         prepare_for_inference(narrow(3)),
         prepare_for_inference(wide(3, 2)),
         prepare_for_inference(wide(3).double()),
     ):
-        assert isinstance(frozen, Conv) and frozen.packed is None and frozen.filters is None
+        assert isinstance(prepared, Conv) and prepared.packed is None and prepared.winograd is None
     assert prepare_for_inference(wide(1).double()).weight.dtype == torch.float64
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["actionformer-primary", "conv-primary"])
-def test_operations_of_what_is_ready_are_counted(name: str, precision: Literal["fp32", "bf16"]) -> None:
+def test_operations_of_prepared_layers_are_counted(name: str, precision: Literal["fp32", "bf16"]) -> None:
     model, device = get_model(name), Device("cpu", precision)
     data = tiny_spec({"rgb": ("primary", 1024)}, max_length=2304, size="full")
     architecture = detector_spec(model, data, 20)
-    frozen = device.frozen(model.build(architecture))
+    prepared = device.prepare_for_inference(model.build(architecture))
     with device.autocast():
-        counted = count_macs(frozen, random_batch(architecture, 576))
+        counted = count_macs(prepared, random_batch(architecture, 576))
     assert counted == pytest.approx(
         count(model, architecture, 576)[1], rel=0 if precision == "fp32" else 0.01
     )

@@ -1,4 +1,4 @@
-"""Networks of every structure against plain references and against what must not matter."""
+"""Networks of every structure against plain references, and their invariances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec, TrainSpec, parse_spec
 from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
-from tal_bench.distill.terms import offsets as offsets_term
+from tal_bench.distill.terms.offsets import offsets as offsets_term
 from tal_bench.errors import InputError
 from tal_bench.models.blocks.attention import local_attention
 from tal_bench.models.blocks.sgp import wide_kernel
@@ -56,7 +56,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 
 
 def build(**changes: Any) -> Detector:
-    """A small detector with every weight away from its start, in evaluation mode."""
+    """Return a small detector in eval mode, with all weights changed from their initial values."""
     value = {
         "inputs": "all",
         "primary": {"rgb": 6},
@@ -80,7 +80,7 @@ def build(**changes: Any) -> Detector:
 
 @torch.no_grad()
 def detect(detector: Detector, lengths: list[int], padded: int, seed: int = 0) -> DetectorOutput:
-    """Random features; a video's are the same whatever surrounds it."""
+    """Detect in random features, which for a given length do not depend on the batch."""
     names = {**detector.spec.primary, **detector.spec.privileged}
     features = {name: torch.zeros(len(lengths), c, padded) for name, c in names.items()}
     for i, length in enumerate(lengths):
@@ -91,7 +91,7 @@ def detect(detector: Detector, lengths: list[int], padded: int, seed: int = 0) -
 
 
 def assert_same(x: DetectorOutput, y: DetectorOutput, row: int) -> None:
-    """The only video of x and the given one of y, where x has steps."""
+    """Compare the only video of x with one of y, on the valid steps of x."""
     for mine, other, mask in zip(
         (*x.logits, *x.offsets), (*y.logits, *y.offsets), (*x.mask, *x.mask), strict=True
     ):
@@ -100,7 +100,7 @@ def assert_same(x: DetectorOutput, y: DetectorOutput, row: int) -> None:
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_a_video_does_not_depend_on_its_neighbours(name: str) -> None:
+def test_a_video_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
     detector = build(**VARIATIONS[name])
     assert_same(detect(detector, [37], 64), detect(detector, [64, 37, 20], 64), 1)
 
@@ -160,7 +160,7 @@ def test_relative_bias_does_not_decay() -> None:
     assert all(p.ndim == 1 for p in biases)
 
 
-def test_fpn_is_the_textbook_one() -> None:
+def test_fpn_agrees_with_a_plain_implementation() -> None:
     neck = build(**VARIATIONS["fpn"]).neck
     assert isinstance(neck, FpnNeck)
     features = [torch.randn(1, 16 // 2**i, 32) for i in range(3)]
@@ -179,15 +179,15 @@ def test_fpn_is_the_textbook_one() -> None:
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 9])
-def test_levels_do_not_see_each_other_in_the_heads(kernel: int) -> None:
+def test_the_heads_keep_levels_apart(kernel: int) -> None:
     spec = build(structure="conv", head_kernel=kernel).spec
     heads = Heads(spec)
     features = [torch.randn(2, 16 // 2**i, 32) for i in range(3)]
     masks = [torch.ones(2, 16 // 2**i, 1) for i in range(3)]
     together = heads(features, masks)[0]
-    silent = [torch.zeros_like(x) for x in features]
+    zeros = [torch.zeros_like(x) for x in features]
     for level in range(3):
-        alone = heads([features[i] if i == level else silent[i] for i in range(3)], masks)[0][level]
+        alone = heads([features[i] if i == level else zeros[i] for i in range(3)], masks)[0][level]
         torch.testing.assert_close(together[level], alone)
         x = features[level].transpose(1, 2)
         for conv, norm in zip(heads.classifier.convs, heads.classifier.norms, strict=True):
@@ -199,7 +199,7 @@ def test_levels_do_not_see_each_other_in_the_heads(kernel: int) -> None:
 
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(1, 3), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_expected_offsets(bins: int, T: int, K: int, seed: int) -> None:
+def test_expected_offsets_agree_with_a_plain_loop(bins: int, T: int, K: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     votes = torch.randn(1, T, 2, bins + 1, generator=g)
     start, end = torch.randn(2, 1, T, K, generator=g)
@@ -213,7 +213,7 @@ def test_expected_offsets(bins: int, T: int, K: int, seed: int) -> None:
             torch.testing.assert_close(ours[0, t, c], torch.stack([left, right]), atol=1e-5, rtol=1e-5)
 
 
-def test_loss_over_pairs_with_power_of_the_overlap() -> None:
+def test_detection_loss_with_offsets_per_class_and_iou_power() -> None:
     torch.manual_seed(2)
     B, P, K = 2, 7, 3
     logits = torch.randn(B, P, K)
@@ -252,13 +252,13 @@ def test_a_trident_that_overlaps_nothing_has_a_finite_gradient() -> None:
     assert offsets.grad.isfinite().all()
 
 
-def test_offsets_of_a_trident_teach_a_student_without_one() -> None:
+def test_offsets_per_class_are_comparable_with_common_offsets() -> None:
     student, teacher = (detect(build(**VARIATIONS[n]), [40], 64) for n in ("conv", "trident"))
     assert offsets_term(teacher, teacher, 1.0) == 0
     assert offsets_term(student, teacher, 1.0) > 0
 
 
-def test_empty_classes_start_far_below() -> None:
+def test_empty_classes_start_at_a_lower_probability() -> None:
     detector = Detector(build(structure="conv", empty_classes=(1,)).spec)
     bias = detector.heads.classifier.out.bias
     assert isinstance(bias, nn.Parameter)
@@ -284,7 +284,7 @@ def test_wide_kernels_are_odd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"projection": (8, 8)}, "projection"),
         ({"attention_window": (5, 5)}, "attention_window"),
@@ -295,8 +295,8 @@ def test_wide_kernels_are_odd() -> None:
         ({"neck": "fpn", "temporal_attention": True}, "temporal_attention"),
     ],
 )
-def test_impossible_architectures_are_refused(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_impossible_architectures_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build(**{"structure": "conv", **changes})
 
 

@@ -1,4 +1,4 @@
-"""Label assignment against the plain loop over points and segments."""
+"""Label assignment against a plain loop over points and segments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SPEC = detector_spec(get_model("conv"), tiny_spec(), 3).model_copy(
 def loop(
     points: Points, segments: Tensor, labels: Tensor, K: int, radius: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Classes [P, K] and offsets [P, 2] of one video, point by point."""
+    """Assign classes [P, K] and offsets [P, 2] of one video point by point."""
     classes, offsets = torch.zeros(len(points.position), K), torch.zeros(len(points.position), 2)
     for i, (at, stride) in enumerate(zip(points.position.tolist(), points.stride.tolist(), strict=True)):
-        claims = []
+        candidates = []
         for (start, end), label in zip(segments.tolist(), labels.tolist(), strict=True):
             low, high = start, end
             if radius is not None:
@@ -32,10 +32,10 @@ def loop(
                 low, high = max(start, centre - radius * stride), min(end, centre + radius * stride)
             far = max(at - start, end - at)
             if low < at < high and points.reach[i, 0] <= far <= points.reach[i, 1]:
-                claims.append((end - start, label, start, end))
-        if claims:
-            length, _, start, end = min(claims, key=lambda c: c[0])
-            for other, label, _, _ in claims:
+                candidates.append((end - start, label, start, end))
+        if candidates:
+            length, _, start, end = min(candidates, key=lambda c: c[0])
+            for other, label, _, _ in candidates:
                 if other <= length + TIE:
                     classes[i, label] = 1
             offsets[i] = torch.tensor([at - start, end - at]) / stride
@@ -44,7 +44,7 @@ def loop(
 
 @given(st.integers(0, 2**31), st.integers(0, 6), st.sampled_from([1.5, 0.5, None]))
 @settings(max_examples=60, deadline=None)
-def test_assignment_is_the_plain_loop(seed: int, count: int, radius: float | None) -> None:
+def test_assignment_agrees_with_a_plain_loop(seed: int, count: int, radius: float | None) -> None:
     g = torch.Generator().manual_seed(seed)
     points = pyramid_points(SPEC, [32, 16, 8])
     start = (torch.rand(count, 1, generator=g) * 24 * 4).round() / 4  # on a grid of quarters: exact in floats
@@ -61,23 +61,23 @@ def test_assignment_is_the_plain_loop(seed: int, count: int, radius: float | Non
     assert bool(found.offsets.isfinite().all())
 
 
-def test_points_lie_without_a_half_step() -> None:
+def test_points_have_no_half_step() -> None:
     points = pyramid_points(SPEC, [4, 2, 1])
     assert points.position.tolist() == [0, 1, 2, 3, 0, 2, 0]
     assert points.stride.tolist() == [1, 1, 1, 1, 2, 2, 4]
     assert points.reach.tolist() == [*[list(RANGES[0])] * 4, *[list(RANGES[1])] * 2, list(RANGES[2])]
 
 
-def claimed(
+def assigned(
     segments: list[list[float]], labels: list[int], radius: float | None = 1.5
 ) -> dict[int, list[int]]:
-    """Point of level 0 to its classes."""
+    """Return the assigned classes by point of level 0."""
     points = pyramid_points(SPEC, [16, 0, 0])
     targets = assign(points, [torch.tensor(segments)], [torch.tensor(labels)], 3, radius)
     return {i: row.nonzero().flatten().tolist() for i, row in enumerate(targets.classes[0]) if row.any()}
 
 
-def test_a_larger_offset_on_the_border_of_two_levels_counts_in_both() -> None:
+def test_an_offset_on_the_border_of_two_ranges_belongs_to_both_levels() -> None:
     points = pyramid_points(SPEC, [16, 8, 4])
     targets = assign(points, [torch.tensor([[2.0, 8.0]])], [torch.tensor([0])], 3, None)
     positive = targets.classes[0].any(dim=1)
@@ -86,15 +86,15 @@ def test_a_larger_offset_on_the_border_of_two_levels_counts_in_both() -> None:
 
 
 def test_the_radius_is_strict_and_clipped_to_the_segment() -> None:
-    assert claimed([[4.0, 8.0]], [1]) == {5: [1], 6: [1], 7: [1]}  # 4.5 < t < 7.5
-    assert claimed([[4.0, 7.0]], [1]) == {5: [1], 6: [1]}  # 4 < t < 7: neither end counts
-    assert claimed([[4.5, 5.5]], [1]) == {5: [1]}
+    assert assigned([[4.0, 8.0]], [1]) == {5: [1], 6: [1], 7: [1]}  # 4.5 < t < 7.5
+    assert assigned([[4.0, 7.0]], [1]) == {5: [1], 6: [1]}  # 4 < t < 7: neither end counts
+    assert assigned([[4.5, 5.5]], [1]) == {5: [1]}
 
 
-def test_the_shortest_of_several_wins_and_ties_share() -> None:
-    assert claimed([[2.0, 10.0], [5.0, 8.0]], [0, 2], None) == {6: [2], 7: [2]}
-    assert claimed([[5.0, 8.0], [5.0, 8.0005]], [0, 2], None) == {6: [0, 2], 7: [0, 2], 8: [2]}
-    assert claimed([[5.0, 8.0], [5.0, 8.0]], [1, 1], None) == {6: [1], 7: [1]}
+def test_the_shortest_segment_wins_and_ties_give_several_labels() -> None:
+    assert assigned([[2.0, 10.0], [5.0, 8.0]], [0, 2], None) == {6: [2], 7: [2]}
+    assert assigned([[5.0, 8.0], [5.0, 8.0005]], [0, 2], None) == {6: [0, 2], 7: [0, 2], 8: [2]}
+    assert assigned([[5.0, 8.0], [5.0, 8.0]], [1, 1], None) == {6: [1], 7: [1]}
 
 
 def test_levels_and_ranges_must_agree() -> None:

@@ -55,7 +55,7 @@ class FakeDevice:
     def move(self, batch: Batch) -> Batch:
         return batch
 
-    def frozen(self, model: nn.Module) -> nn.Module:
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         return model.eval()
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Reading results back: one line per run, the same columns from files and from MLflow."""
+"""`load_runs` on study folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.tracking.dataframe import load_runs
 
-PROMISED = [
+COLUMNS = [
     *(
         "study",
         "dataset",
@@ -44,14 +44,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_columns_and_lines(folder: Path) -> None:
     table = load_runs(folder)
-    assert list(table.columns) == PROMISED
+    assert list(table.columns) == COLUMNS
     students = [row for row in ROWS if row.kind == "student"]
     assert len(table) == 3 * len(ROWS) + 2 * len(students)
     assert set(table["split"]) == {"validation", "test"}
     assert (table["split"] == "validation").sum() == 2 * len(students)
 
 
-def test_values_are_those_of_the_files(folder: Path) -> None:
+def test_values_match_the_files(folder: Path) -> None:
     table = load_runs(str(folder))
     line = table[(table["row"] == "cross-modal") & (table["split"] == "test") & (table["seed"] == 1)].iloc[0]
     files = StudyFolder(folder)
@@ -66,7 +66,7 @@ def test_values_are_those_of_the_files(folder: Path) -> None:
     assert line["commit"] == "0123abc"
 
 
-def test_teacher_rows_are_no_variant(folder: Path) -> None:
+def test_teacher_rows_have_no_variant(folder: Path) -> None:
     table = load_runs(folder).set_index("row")
     assert set(table.loc["conv", "variant"]) == {""}
     assert set(table.loc["both", "teacher"]) == {"actionformer + conv"}
@@ -88,7 +88,7 @@ def test_several_studies_below_one_folder(tmp_path: Path) -> None:
     assert table.loc[table["study"] == "a", "params"].isna().all()
 
 
-def test_a_run_that_no_row_has_yet_is_read(tmp_path: Path) -> None:
+def test_a_run_without_a_row_is_read(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, rows=ROWS[:2])
     StudyFolder(tmp_path).write_study(record.model_copy(update={"rows": record.rows[:1], "finished": None}))
     table = load_runs(tmp_path)
@@ -104,7 +104,7 @@ def test_an_unfinished_study_without_runs(tmp_path: Path) -> None:
     assert {"study", "map_avg", "minute", "hash"} <= set(table.columns)
 
 
-def test_no_study_there(tmp_path: Path) -> None:
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no study\.json"):
         load_runs(tmp_path)
 
@@ -114,10 +114,10 @@ def test_neither_folder_nor_experiment(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(InputError, match="neither a folder"):
         load_runs("no-such-study")
-    assert not list(tmp_path.iterdir()), "reading must not make a store"
+    assert not list(tmp_path.iterdir()), "reading must not create a store"
 
 
-def test_a_broken_record_names_its_file(tmp_path: Path) -> None:
+def test_an_invalid_record_is_reported_with_its_file(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, rows=ROWS[:1])
     file = StudyFolder(tmp_path).run_file(record.rows[0].finals[0])
     file.write_text('{"hash": 1}')
@@ -125,9 +125,9 @@ def test_a_broken_record_names_its_file(tmp_path: Path) -> None:
         load_runs(tmp_path)
 
 
-def test_numbers_are_numbers(folder: Path) -> None:
+def test_dtypes(folder: Path) -> None:
     table = load_runs(folder)
-    numbers = [c for c in PROMISED if c.startswith(("map_", "minute"))]
+    numbers = [c for c in COLUMNS if c.startswith(("map_", "minute"))]
     assert all(pd.api.types.is_float_dtype(table[c]) for c in numbers)
     assert pd.api.types.is_integer_dtype(table["seed"])
 
@@ -144,7 +144,7 @@ def test_reading_and_reporting_never_import_torch(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_importing_the_report_is_light() -> None:
+def test_importing_the_report_imports_no_pandas_or_matplotlib() -> None:
     code = (
         "import sys, tal_bench.report.study.write;"
         "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules"

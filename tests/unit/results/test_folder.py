@@ -1,29 +1,27 @@
-"""Damage on disk is noticed, named, and mended by doing the run again; a full disk is waited for."""
+"""Reading and writing a study's folder: damaged files and full disks."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from study_parts import result_of, run_spec
 
-from tal_bench.errors import DataError, DiskFullError
-from tal_bench.results.checksums import seal, unseal
+from tal_bench.errors import DiskFullError
+from tal_bench.results.checksums import verified, with_checksum
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult
 from tal_bench.studies.run import Job, load_result, run
-from tal_bench.system import files as results
+from tal_bench.system import files
 from tal_bench.system.files import write_atomically
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> tuple[StudyFolder, RunResult]:
+def ended_run(tmp_path: Path) -> tuple[StudyFolder, RunResult]:
     folder = StudyFolder(tmp_path)
     spec = run_spec()
     write_atomically(folder.run_file(spec.hash, ".safetensors"), b"weights")
@@ -32,58 +30,65 @@ def kept(tmp_path: Path) -> tuple[StudyFolder, RunResult]:
     return folder, result
 
 
-@given(st.dictionaries(st.text(), st.one_of(st.text(), st.floats(allow_nan=False), st.none()), min_size=1))
-def test_what_was_sealed_comes_back(value: dict[str, Any]) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False)
-    sealed = seal(text)
-    assert json.loads(sealed) == {"checksum": json.loads(sealed)["checksum"], **value}
-    assert unseal(sealed.encode(), Path("x")).decode() == text
-    assert unseal(text.encode(), Path("x")).decode() == text, "files of earlier versions have no seal"
+@given(st.binary())
+def test_content_with_a_checksum_round_trips(content: bytes) -> None:
+    assert verified(with_checksum(content)) == content
 
 
 @given(st.data())
-def test_any_flipped_bit_is_noticed(data: st.DataObject) -> None:
-    sealed = bytearray(seal('{\n "map_avg": 31.25,\n "epochs": [1, 2, 3]\n}').encode())
-    place = data.draw(st.integers(0, sealed.index(b"checksum") - 5))
-    sealed[place] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(DataError, match="checksum"):
-        unseal(bytes(sealed), Path("x"))
+def test_any_flipped_bit_is_detected(data: st.DataObject) -> None:
+    content = bytearray(with_checksum(b"weights\nand moments"))
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(ValueError, match="checksum mismatch"):
+        verified(bytes(content))
 
 
-def test_a_damaged_record_or_file_is_done_again(
-    kept: tuple[StudyFolder, RunResult], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("suffix", "content", "message"),
+    [
+        (".safetensors", b"weighty", "damaged: checksum mismatch"),
+        (".json", b'{\n "hash": "abc', "not a RunResult: Invalid JSON"),
+        (".json", b"\xff\xfe\x00", "not a RunResult: Invalid JSON"),
+        (".json", b'{"hash": 1}', "not a RunResult: hash Input should be a valid string"),
+    ],
+)
+def test_a_damaged_file_is_reported_and_the_run_done_again(
+    ended_run: tuple[StudyFolder, RunResult],
+    caplog: pytest.LogCaptureFixture,
+    suffix: str,
+    content: bytes,
+    message: str,
 ) -> None:
-    folder, result = kept
+    folder, result = ended_run
     job = Job(result.spec, folder.path)
     assert load_result(job) == result
-    for suffix in (".safetensors", ".json"):
-        file = folder.run_file(result.hash, suffix)
-        whole = file.read_bytes()
-        file.write_bytes(whole.replace(b"10.0", b"90.0").replace(b"weights", b"weighty"))
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert load_result(job) is None
-        assert f"{result.hash}{suffix} is damaged" in caplog.text
-        assert "done again" in caplog.text
-        file.write_bytes(whole)
+    file = folder.run_file(result.hash, suffix)
+    intact = file.read_bytes()
+    file.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert load_result(job) is None
+    assert f"{result.hash}{suffix}: {message}" in caplog.text
+    assert "repeated" in caplog.text
+    file.write_bytes(intact)
     assert load_result(job) == result
 
 
-def test_weights_that_were_removed_are_no_damage(kept: tuple[StudyFolder, RunResult]) -> None:
-    folder, result = kept
+def test_missing_weights_are_accepted(ended_run: tuple[StudyFolder, RunResult]) -> None:
+    folder, result = ended_run
     folder.run_file(result.hash, ".safetensors").unlink()
     assert load_result(Job(result.spec, folder.path)) == result
 
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A disk without room; grows by every pause that is made."""
+    """Simulate a full disk; returns the list of pauses between attempts."""
     pauses: list[float] = []
 
     def refuse(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(results, "_write", refuse)
+    monkeypatch.setattr(files, "_write", refuse)
     monkeypatch.setattr("time.sleep", pauses.append)
     return pauses
 

@@ -1,4 +1,4 @@
-"""One process at a time in a study's folder."""
+"""Lock of a study's folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tal_bench.errors import InputError
-from tal_bench.results.study_lock import ABANDONED, study_lock, termination_as_interrupt
+from tal_bench.results.study_lock import STALE_AFTER, study_lock, termination_as_interrupt
 
 HOLD = (
     "import sys, time; from pathlib import Path; from tal_bench.results.study_lock import study_lock\n"
@@ -20,12 +20,14 @@ HOLD = (
 )
 
 
-def test_a_second_process_is_told_who_is_there_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_a_killed_one_holds_no_lock(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     try:
-        with pytest.raises(InputError, match=rf"another tal-bench works there \(process {holder.pid} on"):
+        with pytest.raises(
+            InputError, match=rf"another tal-bench process uses this folder \(process {holder.pid} on"
+        ):
             study_lock(tmp_path).__enter__()
     finally:
         holder.kill()
@@ -34,21 +36,21 @@ def test_a_second_process_is_told_who_is_there_and_a_killed_one_holds_nothing(tm
         study_lock(tmp_path).__enter__()
     with study_lock(tmp_path):
         pass
-    assert not list(tmp_path.iterdir()), "nothing is left"
+    assert not list(tmp_path.iterdir()), "the lock file is removed"
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
-    for name in (".a.json.x1", ".b.json.x2", "ended.json", "ended.resume", "going.resume"):
+    for name in (".a.json.x1", ".b.json.x2", "ended.json", "ended.resume", "running.resume"):
         (runs / name).write_text("{}")
-    long_ago = time.time() - 2 * ABANDONED
+    long_ago = time.time() - 2 * STALE_AFTER
     os.utime(runs / ".a.json.x1", (long_ago, long_ago))
     with study_lock(tmp_path):
-        assert {f.name for f in runs.iterdir()} == {".b.json.x2", "ended.json", "going.resume"}
+        assert {f.name for f in runs.iterdir()} == {".b.json.x2", "ended.json", "running.resume"}
 
 
-def test_sigterm_is_as_ctrl_c() -> None:
+def test_sigterm_is_handled_as_ctrl_c() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
         os.kill(os.getpid(), signal.SIGTERM)

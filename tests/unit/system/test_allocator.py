@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, and comes in large pages."""
+"""Freed memory is kept by the process, and large pages are enabled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def work():
     for _ in range(20):
-        np.ones(8_000_000)  # 64 MB: above the largest size that glibc would keep by itself
+        np.ones(8_000_000)  # 64 MB: larger than what glibc keeps by default
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
@@ -24,14 +24,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone has the setting")
-def test_buffers_are_used_again_without_new_pages() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_buffers_are_reused_without_page_faults() -> None:
     def faults(word: str) -> int:
         command = [sys.executable, "-c", FAULTS, word]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     if faults("drop") < 1000:
-        pytest.skip("this C library keeps them anyway")
+        pytest.skip("this C library keeps freed memory by default")
     assert faults("keep") < 1000
 
 
@@ -43,10 +43,10 @@ print(os.environ["THP_MEM_ALLOC_ENABLE"])
 """
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
-def test_large_pages_are_asked_for_before_torch_starts(given: dict[str, str], expected: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"} | given
-    found = subprocess.run(
+@pytest.mark.parametrize(("variables", "expected"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
+def test_large_pages_are_enabled_before_torch_is_imported(variables: dict[str, str], expected: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"} | variables
+    process = subprocess.run(
         [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env=environment
     )
-    assert found.stdout.strip() == expected
+    assert process.stdout.strip() == expected

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tal_bench.system import cpu_count as cores
-from tal_bench.system import doctor
+from tal_bench.system import cpu_count, doctor
 
 
 def test_report_covers_the_machine() -> None:
@@ -44,7 +43,7 @@ def test_a_failing_section_does_not_end_the_report(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     monkeypatch.setattr(doctor, "_version", lambda _: None)
     items = {item: (value, advice) for item, value, advice in doctor.report()}
-    assert items["processors"][0] == items["disks"][0] == "cannot be told"
+    assert items["processors"][0] == items["disks"][0] == "unknown"
     assert "psutil" in items["processors"][1]
 
 
@@ -88,14 +87,14 @@ def test_unwritable_or_missing_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def cgroup(root: Path, monkeypatch: pytest.MonkeyPatch, lines: str, files: dict[str, str]) -> None:
-    own = root / "own"
-    own.write_text(lines)
+    own_cgroup = root / "own"
+    own_cgroup.write_text(lines)
     for name, text in files.items():
         file = root / "fs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    monkeypatch.setattr(cores, "OWN_CGROUP", own)
-    monkeypatch.setattr(cores, "CGROUPS", root / "fs")
+    monkeypatch.setattr(cpu_count, "OWN_CGROUP", own_cgroup)
+    monkeypatch.setattr(cpu_count, "CGROUPS", root / "fs")
 
 
 @pytest.mark.parametrize(
@@ -117,9 +116,9 @@ def test_quota_of_both_cgroup_versions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: str, files: dict[str, str], quota: float | None
 ) -> None:
     cgroup(tmp_path, monkeypatch, lines, files)
-    assert cores.cpu_quota() == quota
+    assert cpu_count.cpu_quota() == quota
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    assert cores.usable_cores() == (6 if quota is None else max(1, int(quota)))
+    assert cpu_count.usable_cores() == (6 if quota is None else max(1, int(quota)))
 
 
 def test_memory_limit_of_a_cgroup_counts_without_file_cache(
@@ -128,17 +127,17 @@ def test_memory_limit_of_a_cgroup_counts_without_file_cache(
     stat = "anon 1\ninactive_file 1500000\n"
     files = {"a/memory.max": "3000000", "a/memory.current": "2500000", "a/memory.stat": stat}
     cgroup(tmp_path, monkeypatch, "0::/a/b\n", {**files, "a/b/memory.max": "max"})
-    assert cores.free_memory() == 2_000_000
-    assert cores.default_jobs() == 1
+    assert cpu_count.free_memory() == 2_000_000
+    assert cpu_count.default_jobs() == 1
 
 
 @pytest.mark.parametrize(
     ("usable", "memory", "jobs"), [(16, 64e9, 8), (4, 64e9, 4), (4, 5e9, 2), (4, 1e8, 1)]
 )
 def test_default_jobs(monkeypatch: pytest.MonkeyPatch, usable: int, memory: float, jobs: int) -> None:
-    monkeypatch.setattr(cores, "usable_cores", lambda: usable)
-    monkeypatch.setattr(cores, "free_memory", lambda: memory)
-    assert cores.default_jobs() == jobs
+    monkeypatch.setattr(cpu_count, "usable_cores", lambda: usable)
+    monkeypatch.setattr(cpu_count, "free_memory", lambda: memory)
+    assert cpu_count.default_jobs() == jobs
 
 
 def test_cores_do_not_import_torch() -> None:

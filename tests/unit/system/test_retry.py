@@ -1,4 +1,4 @@
-"""A server that is away holds nothing up, and gets everything in its order when it is back."""
+"""An unavailable server does not block calls and receives all of them in order once it is back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tal_bench.system import retry as patience
+from tal_bench.system import retry
 from tal_bench.system.retry import RetryQueue
 
 
-class StepTimer:
+class FakeClock:
     def __init__(self) -> None:
         self.now, self.slept = 1000.0, list[float]()
 
@@ -25,58 +25,58 @@ class StepTimer:
 
 class Server:
     def __init__(self) -> None:
-        self.up, self.got, self.asked = True, list[Any](), 0
+        self.up, self.received, self.requests = True, list[Any](), 0
 
-    def take(self, what: Any) -> None:
-        self.asked += 1
+    def receive(self, value: Any) -> None:
+        self.requests += 1
         if not self.up:
             raise ConnectionError("connection refused\nat some length")
-        self.got.append(what)
+        self.received.append(value)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StepTimer:
-    made = StepTimer()
-    monkeypatch.setattr(patience, "time", made)
-    return made
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    fake = FakeClock()
+    monkeypatch.setattr(retry, "time", fake)
+    return fake
 
 
-def test_what_was_missed_comes_later_in_its_order(clock: StepTimer, caplog: pytest.LogCaptureFixture) -> None:
+def test_missed_calls_are_made_later_in_order(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     server, resets = Server(), list[None]()
-    patient = RetryQueue("the server", lambda: resets.append(None))
-    patient.do(lambda: server.take(0))
+    queue = RetryQueue("the server", lambda: resets.append(None))
+    queue.submit(lambda: server.receive(0))
     server.up = False
     with caplog.at_level(logging.WARNING):
         for number in range(1, 9):
-            patient.do(lambda number=number: server.take(number))  # type: ignore[misc]
+            queue.submit(lambda number=number: server.receive(number))  # type: ignore[misc]
             clock.now += 0.5
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1, "it warns once"
-    assert "connection refused (tried again" in caplog.text
-    assert server.asked < 6, "it is left alone for longer each time"
-    assert len(resets) == server.asked - 1
+    assert "connection refused (will be retried" in caplog.text
+    assert server.requests < 6, "the backoff grows"
+    assert len(resets) == server.requests - 1
     server.up = True
-    assert patient.settle()
-    assert server.got == list(range(9))
+    assert queue.drain()
+    assert server.received == list(range(9))
 
 
-def test_pauses_double_up_to_a_minute(clock: StepTimer) -> None:
+def test_backoff_doubles_up_to_a_minute(clock: FakeClock) -> None:
     server = Server()
     server.up = False
-    patient = RetryQueue("the server")
-    patient.do(lambda: server.take(0))
-    assert not patient.settle(400.0)
-    assert clock.slept == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60], "at the end it is asked at once"
+    queue = RetryQueue("the server")
+    queue.submit(lambda: server.receive(0))
+    assert not queue.drain(400.0)
+    assert clock.slept == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60], "drain makes the first attempt at once"
 
 
-def test_what_can_never_succeed_holds_up_nothing(clock: StepTimer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_permanent_error_does_not_block(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
 
     def wrong() -> None:
         raise KeyError("mistake")
 
-    patient = RetryQueue("the server")
+    queue = RetryQueue("the server")
     with caplog.at_level(logging.WARNING):
-        patient.do(wrong)
-    patient.do(lambda: server.take(1))
-    assert server.got == [1]
-    assert "did not take something" in caplog.text
+        queue.submit(wrong)
+    queue.submit(lambda: server.receive(1))
+    assert server.received == [1]
+    assert "rejected a request" in caplog.text

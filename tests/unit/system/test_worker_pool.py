@@ -1,4 +1,4 @@
-"""Local workers: one that dies costs the call that it was at, which is done again."""
+"""Local worker pool: calls of dead workers are retried."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkerPool, WorkerLostEr
 
 
 def die_first(note: Path) -> int:
-    """Kill the worker at the first call."""
+    """Kill the worker process in the first call."""
     note.open("a").write("x")
     if len(note.read_text()) == 1:
         os.kill(os.getpid(), 9)
@@ -30,7 +30,7 @@ def slowly(note: Path) -> int:
     return os.getpid()
 
 
-def test_a_dead_worker_costs_its_own_call_alone(tmp_path: Path) -> None:
+def test_only_the_call_of_a_dead_worker_is_retried(tmp_path: Path) -> None:
     workers = LocalWorkerPool(2)
     assert workers.size() == 2
     slow = workers.submit(slowly, tmp_path / "slow")
@@ -39,8 +39,8 @@ def test_a_dead_worker_costs_its_own_call_alone(tmp_path: Path) -> None:
     assert again.result() != slow.result()
     with pytest.raises(WorkerLostError, match=f"died {ATTEMPTS} times"):
         never.result()
-    assert (tmp_path / "slow").read_text() == "x", "the other worker went on"
+    assert (tmp_path / "slow").read_text() == "x", "the other worker was not affected"
     assert (tmp_path / "again").read_text() == "xx"
     assert (tmp_path / "never").read_text() == "x" * ATTEMPTS
-    assert workers.submit(os.getpid).result() != os.getpid(), "workers are replaced"
+    assert workers.submit(os.getpid).result() != os.getpid(), "dead workers are replaced"
     workers.shutdown()

@@ -1,4 +1,4 @@
-"""MLflow holds what the study's folder holds, once, whatever was interrupted."""
+"""Logging of studies to MLflow: every run once, also after interruptions and failures."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from fake_study import ROWS, write_fake_study
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
-from tal_bench.system import retry as patience
-from tal_bench.tracking import run_data as tracked
-from tal_bench.tracking import stale_runs as sweep
+from tal_bench.system import retry
+from tal_bench.tracking import run_data, stale_runs
 from tal_bench.tracking.dataframe import load_runs
 from tal_bench.tracking.tracker import Tracker
 
-CHOSEN = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
+SELECTED_ROWS = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
 RUNS = 3 * 3 + 2 * 2
 
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables; making them takes seconds, so tests copy it."""
+    """SQLite file with MLflow's tables. Creating them takes seconds, so the tests copy it."""
     from mlflow import MlflowClient
 
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -52,18 +51,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def record(folder: Path) -> StudyRecord:
-    return write_fake_study(folder, rows=CHOSEN, failing=("cross-modal",))
+    return write_fake_study(folder, rows=SELECTED_ROWS, failing=("cross-modal",))
 
 
 def runs_of(uri: str) -> tuple[list[Any], list[Any]]:
-    """Parents and children."""
+    """Return the parent and the child runs."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("tal-bench")
-    found = list(client.search_runs([experiment.experiment_id], max_results=1000))
-    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in found if run not in children], children
+    runs = list(client.search_runs([experiment.experiment_id], max_results=1000))
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in runs if run not in children], children
 
 
 def log_all(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
@@ -137,8 +136,8 @@ def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyReco
     assert all("pruned" in run.data.tags["tal_bench.reason"] for run in pruned)
 
 
-def as_driven(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
-    """Log as a study does: by the names of rows, each variant's teachers under the variant, too."""
+def log_by_row_name(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
+    """Log as a study does: by row name, with the runs of a variant's teachers also under the variant."""
     files = StudyFolder(folder)
     rows = {row.name: row for row in record.rows}
     for row in record.rows:
@@ -149,13 +148,13 @@ def as_driven(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
             tracker.log(result, row.name)
 
 
-def test_runs_logged_by_name_settle_in_their_rows(uri: str, record: StudyRecord, folder: Path) -> None:
+def test_runs_logged_by_name_end_up_in_their_rows(uri: str, record: StudyRecord, folder: Path) -> None:
     unfinished = record.model_copy(update={"rows": ()})
     tracker = Tracker(uri)
     tracker.study(unfinished, folder)
-    as_driven(tracker, record, folder)
+    log_by_row_name(tracker, record, folder)
     early = load_runs("tal-bench", tracking_uri=uri)
-    assert len(early) == RUNS, "a teacher is no run of its student's row"
+    assert len(early) == RUNS, "a teacher's run does not belong to its student's row"
     assert set(early[early["student"] == "conv"]["row"]) == {"conv"}
     tracker.finish(record, "table")
     order = ["row", "split", "hash"]
@@ -163,7 +162,7 @@ def test_runs_logged_by_name_settle_in_their_rows(uri: str, record: StudyRecord,
     pd.testing.assert_frame_equal(logged, load_runs(folder).sort_values(order, ignore_index=True))
     _, children = runs_of(uri)
     names = [run.info.run_name for run in children]
-    assert len(set(names)) == len(names), "every run can be told by its name"
+    assert len(set(names)) == len(names), "run names are unique"
 
 
 def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, folder: Path) -> None:
@@ -171,8 +170,10 @@ def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, f
     tracker.study(record, folder)
     tracker.finish(record, "table")
     none = next(row for row in record.rows if row.name == "none")
-    left = none.model_copy(update={"finals": none.finals[:1], "seeds": (0,)})
-    fewer = record.model_copy(update={"rows": tuple(left if r.name == "none" else r for r in record.rows)})
+    one_final = none.model_copy(update={"finals": none.finals[:1], "seeds": (0,)})
+    fewer = record.model_copy(
+        update={"rows": tuple(one_final if r.name == "none" else r for r in record.rows)}
+    )
     StudyFolder(folder).write_study(fewer)
     again = Tracker(uri)
     again.study(fewer, folder)
@@ -183,7 +184,7 @@ def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, f
     assert Counter(logged["row"]) == Counter(load_runs(folder)["row"])
 
 
-def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
+def test_a_killed_study_is_resumed_and_its_stale_runs_are_ended(
     uri: str, record: StudyRecord, folder: Path
 ) -> None:
     from mlflow import MlflowClient
@@ -191,9 +192,9 @@ def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
     Tracker(uri).study(record, folder)
     (parent,), children = runs_of(uri)
     assert parent.info.status == "RUNNING"
-    zombie = children[0]
+    stale_run = children[0]
     client = MlflowClient(uri)
-    client.update_run(zombie.info.run_id, status="RUNNING")
+    client.update_run(stale_run.info.run_id, status="RUNNING")
 
     tracker = Tracker(uri)
     tracker.study(record, folder)
@@ -201,7 +202,7 @@ def test_a_killed_study_is_resumed_and_its_zombies_are_swept(
     (same,), children = runs_of(uri)
     assert same.info.run_id == parent.info.run_id
     assert same.info.status == "FINISHED"
-    swept = next(run for run in children if run.info.run_id == zombie.info.run_id)
+    swept = next(run for run in children if run.info.run_id == stale_run.info.run_id)
     assert swept.info.status == "KILLED"
     assert len([run for run in children if "tal_bench.hash" in run.data.tags]) == RUNS
     assert not [run for run in children if run.info.status == "RUNNING"]
@@ -226,12 +227,14 @@ def test_a_study_that_stops_says_so_and_is_resumed(
     assert "tal_bench.reason" not in same.data.tags
 
 
-def test_studies_whose_process_is_gone_are_swept_by_the_next(
+def test_studies_of_dead_processes_are_ended_by_the_next(
     uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty = record.model_copy(update={"rows": ()})
-    host = sweep.this_process().split()[0]
-    for number, process in enumerate((f"{host} 999999999 1", "elsewhere 999999999 1", sweep.this_process())):
+    host = stale_runs.this_process().split()[0]
+    for number, process in enumerate(
+        (f"{host} 999999999 1", "elsewhere 999999999 1", stale_runs.this_process())
+    ):
         with monkeypatch.context() as patch:
             patch.setattr("tal_bench.tracking.tracker.this_process", lambda process=process: process)
             Tracker(uri).study(empty.model_copy(update={"fingerprint": f"f{number}"}), folder)
@@ -241,7 +244,7 @@ def test_studies_whose_process_is_gone_are_swept_by_the_next(
     assert status == {"f0": "KILLED", "f1": "RUNNING", "f2": "RUNNING", empty.fingerprint: "RUNNING"}
 
 
-def test_a_store_that_was_killed_while_it_was_made_is_made_again(
+def test_a_store_is_created_again_after_an_interrupted_creation(
     record: StudyRecord, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.store.db import utils
@@ -261,19 +264,19 @@ def test_a_store_that_was_killed_while_it_was_made_is_made_again(
     assert [f.name for f in sorted((tmp_path / "new").glob("mlflow.db*"))] == ["mlflow.db"]
 
 
-def test_costs_measured_later_reach_their_runs(uri: str, folder: Path) -> None:
-    record = write_fake_study(folder, rows=CHOSEN[:1], costs=False)
+def test_costs_measured_later_are_added_to_the_runs(uri: str, folder: Path) -> None:
+    record = write_fake_study(folder, rows=SELECTED_ROWS[:1], costs=False)
     tracker = Tracker(uri)
     tracker.study(record, folder)
     assert load_runs("tal-bench", tracking_uri=uri)["gmacs"].isna().all()
-    record = write_fake_study(folder, rows=CHOSEN[:1])
+    record = write_fake_study(folder, rows=SELECTED_ROWS[:1])
     tracker.finish(record, "table")
     assert (load_runs("tal-bench", tracking_uri=uri)["gmacs"] == 25.25).all()
 
 
-def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyRecord, folder: Path) -> None:
+def test_a_repeated_run_replaces_the_failed_one(uri: str, record: StudyRecord, folder: Path) -> None:
     Tracker(uri).study(record, folder)
-    again = write_fake_study(folder, rows=CHOSEN)
+    again = write_fake_study(folder, rows=SELECTED_ROWS)
     tracker = Tracker(uri)
     tracker.study(again, folder)
     log_all(tracker, again, folder)
@@ -283,7 +286,7 @@ def test_a_failed_run_that_was_run_again_replaces_it(uri: str, record: StudyReco
     assert set(table["status"]) == {"finished", "pruned"}
 
 
-def test_another_study_is_another_parent(uri: str, record: StudyRecord, folder: Path) -> None:
+def test_studies_have_separate_parent_runs(uri: str, record: StudyRecord, folder: Path) -> None:
     empty = record.model_copy(update={"rows": ()})
     Tracker(uri).study(empty, folder)
     Tracker(uri).study(empty, folder)
@@ -294,7 +297,7 @@ def test_another_study_is_another_parent(uri: str, record: StudyRecord, folder: 
     assert len(runs_of(uri)[0]) == 3
 
 
-def test_rows_of_another_choice_of_variants_stay(uri: str, record: StudyRecord, folder: Path) -> None:
+def test_rows_of_another_choice_of_variants_are_kept(uri: str, record: StudyRecord, folder: Path) -> None:
     Tracker(uri).study(record, folder)
     fewer = record.model_copy(update={"rows": tuple(r for r in record.rows if r.name != "cross-modal")})
     again = Tracker(uri)
@@ -304,7 +307,7 @@ def test_rows_of_another_choice_of_variants_stay(uri: str, record: StudyRecord, 
     assert Counter(rows)["cross-modal"] == 5
 
 
-def test_a_broken_server_costs_a_warning_and_is_caught_up(
+def test_runs_missed_by_a_broken_server_are_logged_later(
     uri: str,
     record: StudyRecord,
     folder: Path,
@@ -325,15 +328,15 @@ def test_a_broken_server_costs_a_warning_and_is_caught_up(
     warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
     assert len(warnings) == 1
     assert "server went away" in warnings[0].getMessage()
-    assert calls["create_run"] == 1, "a server that failed is left alone for a while"
+    assert calls["create_run"] == 1, "no further request before the backoff has passed"
     tracker.finish(record, "table")
     assert len(load_runs("tal-bench", tracking_uri=uri)) == RUNS
 
 
-def test_a_server_that_is_not_there(
+def test_an_unreachable_server(
     record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "AT_THE_END", 0.0)
+    monkeypatch.setattr(retry, "DRAIN_TIMEOUT", 0.0)
     tracker = Tracker("http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
         tracker.study(record, folder)
@@ -343,7 +346,7 @@ def test_a_server_that_is_not_there(
 
 
 @pytest.mark.parametrize("store", ["file:///somewhere", "./mlruns", "mlruns"])
-def test_folders_are_refused_with_a_way_out(store: str) -> None:
+def test_folders_are_refused_with_a_hint(store: str) -> None:
     with pytest.raises(InputError, match="sqlite"):
         Tracker(store)
 
@@ -356,22 +359,22 @@ def test_tracking_can_be_off(record: StudyRecord, folder: Path, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["study"]
 
 
-def test_unknown_experiment_names_the_known_ones(uri: str) -> None:
+def test_an_unknown_experiment_lists_the_known_ones(uri: str) -> None:
     with pytest.raises(InputError, match="Default"):
         load_runs("nothing", tracking_uri=uri)
 
 
-def test_names_and_notes_fit() -> None:
-    assert tracked.metric_name("map_0.55") == "mAP/tIoU_0.55"
-    assert tracked.plain("a@b=(c)") == "a_b__c_"
+def test_names_and_notes_are_valid_for_mlflow() -> None:
+    assert run_data.metric_name("map_0.55") == "mAP/tIoU_0.55"
+    assert run_data.plain("a@b=(c)") == "a_b__c_"
     lines = "\n".join("x" * 99 for _ in range(200))
-    text = tracked.note(lines)
+    text = run_data.note(lines)
     assert len(text) < 8000
     assert text.splitlines()[-3] == "x" * 99
 
 
 def registrable(folder: Path, record: StudyRecord) -> StudyRecord:
-    """The study with weights on disk and rows that say which trial their settings come from."""
+    """Add weights on disk and the chosen trial of each row, as registration needs them."""
     files = StudyFolder(folder)
     rows = tuple(r.model_copy(update={"chosen": r.trials[0] if r.trials else ""}) for r in record.rows)
     for row in rows:
@@ -408,7 +411,7 @@ def test_the_best_student_on_validation_is_registered_once(
     )
 
 
-@pytest.mark.parametrize("why", ["asked", "smoke", "unfinished"])
+@pytest.mark.parametrize("why", ["disabled", "smoke", "unfinished"])
 def test_some_students_are_not_registered(uri: str, record: StudyRecord, folder: Path, why: str) -> None:
     from mlflow import MlflowClient
 
@@ -417,7 +420,7 @@ def test_some_students_are_not_registered(uri: str, record: StudyRecord, folder:
         record = record.model_copy(update={"spec": record.spec.model_copy(update={"budget": "smoke"})})
     if why == "unfinished":
         record = record.model_copy(update={"finished": None})
-    tracker = Tracker(uri, register=why != "asked")
+    tracker = Tracker(uri, register=why != "disabled")
     tracker.study(record, folder)
     tracker.finish(record, "table")
     assert not MlflowClient(uri).search_registered_models()
@@ -430,12 +433,12 @@ def test_the_dataset_is_an_input_of_every_run(uri: str, record: StudyRecord, fol
     tracker.study(record, folder)
     tracker.finish(record, "table")
     (parent,), children = runs_of(uri)
-    used = Counter[str]()
+    contexts = Counter[str]()
     for run in (parent, *children):
-        (given,) = run.inputs.dataset_inputs
-        assert (given.dataset.name, given.dataset.digest) == ("sprites", "f" * 16)
-        used[given.tags[0].value] += 1
-    assert used == {"study": 1, "tuning": 4, "final": 9}
+        (used_dataset,) = run.inputs.dataset_inputs
+        assert (used_dataset.dataset.name, used_dataset.dataset.digest) == ("sprites", "f" * 16)
+        contexts[used_dataset.tags[0].value] += 1
+    assert contexts == {"study": 1, "tuning": 4, "final": 9}
     files = {f.path for f in MlflowClient(uri).list_artifacts(parent.info.run_id)}
     assert "environment.json" in files
 

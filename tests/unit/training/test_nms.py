@@ -1,4 +1,4 @@
-"""Suppression beside plain Python, its limits, and machine code where nothing can be written."""
+"""Non-maximum suppression against plain Python, its limits, and compilation without a writable cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def overlap(a: Any, b: Any) -> float:
 
 
 def plain(segments: Any, scores: Any, chosen: NmsSettings) -> list[tuple[int, float]]:
-    """One class by the definition: pick the best, decay or remove the others."""
+    """Suppress one class by definition: select the best segment, then decay or remove the others."""
     left = {k: float(score) for k, score in enumerate(scores)}
     if chosen.mode == "hard" and chosen.min_score > 0:
         left = {k: score for k, score in left.items() if score > chosen.min_score}
@@ -62,11 +62,9 @@ def plain(segments: Any, scores: Any, chosen: NmsSettings) -> list[tuple[int, fl
     st.sampled_from([0.0, 0.02, 0.2]),
     st.sampled_from([3, 200]),
 )
-def test_each_class_is_suppressed_as_a_plain_loop_does(
-    seed: int, mode: Any, least: float, limit: int
-) -> None:
+def test_each_class_agrees_with_a_plain_loop(seed: int, mode: Any, min_score: float, limit: int) -> None:
     segments, scores, labels = candidates(seed)
-    chosen = NmsSettings(mode=mode, min_score=least, iou_threshold=0.31, max_per_class=limit)
+    chosen = NmsSettings(mode=mode, min_score=min_score, iou_threshold=0.31, max_per_class=limit)
     result = batched_nms(segments, scores, labels, chosen)
     expected = []
     for label in np.unique(labels):
@@ -82,20 +80,20 @@ def test_each_class_is_suppressed_as_a_plain_loop_does(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["gaussian", "linear", "hard", "none"]), st.booleans())
-def test_what_comes_out_is_sorted_limited_and_came_in(seed: int, mode: Any, multiclass: bool) -> None:
+def test_the_result_is_a_sorted_and_limited_part_of_the_input(seed: int, mode: Any, multiclass: bool) -> None:
     segments, scores, labels = candidates(seed)
     chosen = NmsSettings(mode=mode, multiclass=multiclass, max_per_class=7, max_total=11)
     out, decayed, classes = batched_nms(segments, scores, labels, chosen)
     assert len(out) == len(decayed) == len(classes) <= 11
     assert (np.diff(decayed) <= 0).all()
-    came_in = {(float(s), float(e), int(c)) for (s, e), c in zip(segments, labels, strict=True)}
-    assert {(float(s), float(e), int(c)) for (s, e), c in zip(out, classes, strict=True)} <= came_in
+    given_rows = {(float(s), float(e), int(c)) for (s, e), c in zip(segments, labels, strict=True)}
+    assert {(float(s), float(e), int(c)) for (s, e), c in zip(out, classes, strict=True)} <= given_rows
     if multiclass:
         assert np.bincount(classes).max() <= 7
     assert out.dtype == decayed.dtype == np.float32 and classes.dtype == np.int64
 
 
-def test_the_best_is_never_dropped_for_its_score() -> None:
+def test_the_best_segment_is_never_dropped_by_soft_nms() -> None:
     one = (np.array([[0, 1.0]]), np.array([1e-5]), np.array([0]))
     assert len(batched_nms(*one, NmsSettings(mode="gaussian"))[0]) == 1
     assert len(batched_nms(*one, NmsSettings(mode="hard"))[0]) == 0
@@ -103,13 +101,13 @@ def test_the_best_is_never_dropped_for_its_score() -> None:
 
 @pytest.mark.parametrize("mode", ["gaussian", "linear", "vanilla", "hard", "none"])
 @pytest.mark.parametrize("multiclass", [True, False])
-def test_nothing_in_nothing_out(mode: Any, multiclass: bool) -> None:
+def test_empty_input_gives_an_empty_result(mode: Any, multiclass: bool) -> None:
     chosen = NmsSettings(mode=mode, multiclass=multiclass, voting_threshold=0.7)
     segments, scores, labels = batched_nms(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64), chosen)
     assert segments.shape == (0, 2) and scores.shape == labels.shape == (0,)
 
 
-def test_voting_is_a_weighted_mean_and_spares_empty_segments() -> None:
+def test_voting_is_a_weighted_mean_and_keeps_empty_segments() -> None:
     segments = np.array([[0, 4], [1, 5], [9, 9]], dtype=np.float32)
     scores = np.array([0.8, 0.4, 0.6], dtype=np.float32)
     by_tiou = vote(segments[[0, 2]], segments, scores, 0.5)
@@ -158,7 +156,7 @@ def test_bad_arrays_are_refused() -> None:
         batched_nms(segments, np.where(scores > 0.5, np.nan, scores), labels, NmsSettings())
 
 
-def test_inputs_are_left_as_they_were_and_may_be_read_only() -> None:
+def test_inputs_are_unchanged_and_may_be_read_only() -> None:
     segments, scores, labels = candidates(0)
     before = [array.copy() for array in (segments, scores, labels)]
     for array in (segments, scores, labels):
@@ -169,9 +167,9 @@ def test_inputs_are_left_as_they_were_and_may_be_read_only() -> None:
         np.testing.assert_array_equal(array, old)
 
 
-def test_it_works_where_no_machine_code_can_be_kept(tmp_path: Path) -> None:
-    # A file stands where numba would make each of its cache folders: that stops even the superuser.
-    copy = tmp_path / "alone.py"
+def test_it_works_without_a_writable_cache(tmp_path: Path) -> None:
+    # files in place of numba's cache folders prevent caching even for the superuser
+    copy = tmp_path / "nms_copy.py"
     shutil.copy(nms.__file__, copy)
     (tmp_path / "__pycache__").write_text("")
     blocked = tmp_path / "home"
@@ -184,10 +182,10 @@ def test_it_works_where_no_machine_code_can_be_kept(tmp_path: Path) -> None:
     }
     environment.pop("NUMBA_CACHE_DIR", None)
     code = (
-        "import numpy as np; from alone import NmsSettings, batched_nms;"
+        "import numpy as np; from nms_copy import NmsSettings, batched_nms;"
         "print(len(batched_nms(np.eye(2)[:1], np.ones(1), np.zeros(1), NmsSettings(mode='hard'))[0]))"
     )
-    # Taken from [[1, 0]]: reversed ends are no business of suppression.
+    # the segment [[1, 0]] has reversed ends, which suppression does not check
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""From logits and offsets to seconds, against the plain loop."""
+"""Decoding of logits and offsets to segments in seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tal_bench.types import DetectorOutput, Segments, VideoMeta
 
 @given(st.integers(0, 2**31), st.integers(1, 12), st.booleans(), st.sampled_from([1, 5, 2000]))
 @settings(max_examples=60, deadline=None)
-def test_candidates_of_a_level_are_the_plain_loop(seed: int, T: int, per_class: bool, topk: int) -> None:
+def test_candidates_of_a_level_agree_with_a_plain_loop(seed: int, T: int, per_class: bool, topk: int) -> None:
     random = np.random.default_rng(seed)
     scores = random.random((T, 3)).astype(np.float32)
     offsets = random.random((T, 3, 2) if per_class else (T, 2)).astype(np.float32) * 2
@@ -76,7 +76,7 @@ def test_padding_gives_no_candidates() -> None:
 
 
 @pytest.mark.parametrize("nms", ["gaussian", "linear", "hard", "none"])
-def test_decoding_keeps_to_its_limits(nms: str) -> None:
+def test_decoding_respects_its_limits(nms: str) -> None:
     rules = DecodeSpec(max_detections=4, nms=nms, min_score=0.01)
     metas = [video(id="a"), video(id="b")]
     found = list(decode(output((16, 5)), metas, rules))
@@ -108,11 +108,11 @@ def test_a_videos_detections_do_not_depend_on_the_batch(dataset_file: Path, name
         assert len(f.scores) > 0
 
 
-def test_longer_videos_than_the_maximum_are_seen_whole(dataset_file: Path) -> None:
+def test_videos_longer_than_the_maximum_are_not_cut(dataset_file: Path) -> None:
     data = open_dataset(read_dataset_file(dataset_file), ("rgb",))
     torch.manual_seed(0)
     architecture = detector_spec(get_model("conv-primary"), tiny_spec(), 3)
-    short = architecture.model_copy(update={"max_length": 32})  # a convolution knows no maximum
+    short = architecture.model_copy(update={"max_length": 32})  # convolutions have no maximal length
     net = get_model("conv-primary").build(architecture)
     rules, device = DecodeSpec(min_score=1e-4, nms="none"), Device("cpu")
     for a, b in zip(

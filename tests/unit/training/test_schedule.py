@@ -21,7 +21,7 @@ def rate(step: int, spec: TrainSpec = SPEC) -> float:
     return learning_rate(step, steps_per_epoch=PER_EPOCH, spec=spec)
 
 
-def test_climbs_from_zero_to_the_peak_and_falls_to_the_floor() -> None:
+def test_rises_from_zero_to_the_peak_and_falls_to_the_floor() -> None:
     assert rate(0) == 0
     assert rate(1) == pytest.approx(1e-3 / 19)
     assert rate(19) == pytest.approx(1e-3)
@@ -38,7 +38,7 @@ def test_is_a_cosine_after_the_warm_up() -> None:
 
 
 @given(st.integers(0, 5), st.integers(1, 20), st.integers(1, 7))
-def test_never_leaves_its_range(warmup: int, epochs: int, per_epoch: int) -> None:
+def test_stays_in_its_range(warmup: int, epochs: int, per_epoch: int) -> None:
     spec = TrainSpec(epochs=epochs, warmup_epochs=warmup, lr=1e-2)
     values = [
         learning_rate(i, steps_per_epoch=per_epoch, spec=spec) for i in range(spec.total_epochs * per_epoch)

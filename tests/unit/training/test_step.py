@@ -1,4 +1,4 @@
-"""One step of training against the same written out plainly."""
+"""A training step against a plain implementation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import assign, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import learning_rate
-from tal_bench.training.step import Step
+from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
 ARCHITECTURE = DetectorSpec(
@@ -48,10 +48,10 @@ def batch(seed: int) -> Batch:
 
 
 def plain(model: Detector, spec: TrainSpec, batches: list[Batch]) -> nn.Module:
-    """AdamW on weights of convolutions and linear layers, without decay on the rest; returns the average."""
+    """Train with AdamW, decaying only weights of convolutions and linear layers, and return the average."""
     kinds = {
         f"{name}.weight" for name, m in model.named_modules() if not isinstance(m, nn.LayerNorm)
-    }  # of convolutions alone: no other module here has a `weight`
+    }  # weights of convolutions; no other module here has weights with more than one dimension
     decayed = [p for n, p in model.named_parameters() if n in kinds]
     rest = [p for n, p in model.named_parameters() if n not in kinds]
     groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": rest, "weight_decay": 0.0}]
@@ -87,7 +87,7 @@ def test_a_step_is_adamw_clipping_and_average(clip: float | None) -> None:
     theirs = copy.deepcopy(ours)
     batches = [batch(seed) for seed in range(5)]
     average = plain(theirs, spec, batches)
-    step = Step(ours, ARCHITECTURE, spec, steps_per_epoch=2, device=Device("cpu"))
+    step = TrainingStep(ours, ARCHITECTURE, spec, steps_per_epoch=2, device=Device("cpu"))
     for b in batches:
         losses = step(b)
         assert not losses["total"].requires_grad
@@ -95,17 +95,19 @@ def test_a_step_is_adamw_clipping_and_average(clip: float | None) -> None:
     named = zip(ours.named_parameters(), theirs.parameters(), average.parameters(), strict=True)
     for (name, p), q, mean in named:
         if "projections.1.bias" in name or "norms.1.bias" in name:
-            continue  # gradients of 0, which AdamW turns into noise
+            continue  # their gradients are 0 up to rounding, which AdamW amplifies
         torch.testing.assert_close(p, q, atol=2e-5, rtol=1e-4, msg=name)
         torch.testing.assert_close(step.average.module.get_parameter(name), mean, atol=2e-5, rtol=1e-4)
 
 
-def test_noise_reaches_the_student_alone() -> None:
+def test_noise_is_added_for_the_student_only() -> None:
     torch.manual_seed(0)
     seen: dict[str, torch.Tensor] = {}
     student, b = Detector(ARCHITECTURE), batch(0)
     student.inputs.register_forward_hook(lambda module, given, out: seen.update(student=out.detach()))
-    step = Step(student, ARCHITECTURE, TrainSpec(input_noise=0.5), steps_per_epoch=1, device=Device("cpu"))
+    step = TrainingStep(
+        student, ARCHITECTURE, TrainSpec(input_noise=0.5), steps_per_epoch=1, device=Device("cpu")
+    )
     step(b)
     added = seen["student"] - b.features["rgb"].transpose(1, 2)
     assert 0.4 < float(added.std()) < 0.6

@@ -1,4 +1,4 @@
-"""Training: what it depends on, what it must not touch, and that the same seed is the same training."""
+"""Training loop: reproducibility, frozen teachers, reported losses, and lazy outputs of teachers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.data.dataset import Video, open_dataset
 from tal_bench.data.registry import read_dataset_file
-from tal_bench.distill.objective import Objective
+from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model
@@ -62,7 +62,7 @@ def trained(
 ) -> nn.Module:
     torch.manual_seed(99)
     spec = distillation().model_copy(update={"precision": precision})
-    objective = Objective(spec, 16, {"modal": 16}) if distilled else None
+    objective = DistillationObjective(spec, 16, {"modal": 16}) if distilled else None
     return train(
         student or net(STUDENT),
         arch(STUDENT),
@@ -81,9 +81,9 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("distilled", [False, True])
-def test_the_same_seed_is_the_same_training_to_the_last_bit(videos: list[Video], distilled: bool) -> None:
+def test_the_same_seed_gives_bitwise_the_same_training(videos: list[Video], distilled: bool) -> None:
     first = trained(videos, distilled=distilled)
-    torch.rand(17)  # what others draw in between does not matter
+    torch.rand(17)  # other random numbers in between have no effect
     assert same(first, trained(videos, distilled=distilled))
     assert not same(first, trained(videos, distilled=distilled, seed=1))
 
@@ -102,7 +102,7 @@ def test_teachers_are_frozen_in_evaluation_mode_and_unchanged(videos: list[Video
     teacher, student = net(TEACHER, 5), net(STUDENT)
     modes: list[bool] = []
     teacher.heads.register_forward_hook(lambda module, given, out: modes.append(module.training))
-    objective = Objective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), 16, {"modal": 16})
     train(
         student, arch(STUDENT), videos, FAST, seed=0, device=Device("cpu"),
         teachers={"modal": teacher}, objective=objective,
@@ -125,12 +125,12 @@ def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) ->
         return epoch == 2
 
     spec = FAST.model_copy(update={"epochs": 5})
-    objective = Objective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), 16, {"modal": 16})
     train(
         net(STUDENT), arch(STUDENT), videos, spec, seed=0, device=Device("cpu"),
         teachers={"modal": net(TEACHER)}, objective=objective, after_epoch=after,
     )  # fmt: skip
-    assert [epoch for epoch, _ in seen] == [1, 2], "it stops where it is told to"
+    assert [epoch for epoch, _ in seen] == [1, 2], "training stops when the callback returns True"
     names = {"total", "classification", "regression", "labels", "logits-binary", "hallucination", "stem"}
     for _, losses in seen:
         assert losses.keys() == names
@@ -154,7 +154,7 @@ def test_ema_is_the_running_average() -> None:
     torch.testing.assert_close(ema.module.weight, expected)
 
 
-def test_weights_that_fit_are_copied_from_a_teacher() -> None:
+def test_matching_weights_are_copied_from_a_teacher() -> None:
     student, teacher = net("conv-dw-hallucinated"), net("conv", 5)
     before = {k: v.clone() for k, v in student.state_dict().items()}
     copied = set(initialise_from(student, teacher))
@@ -165,7 +165,7 @@ def test_weights_that_fit_are_copied_from_a_teacher() -> None:
         assert torch.equal(value, theirs[name] if name in copied else before[name]), name
 
 
-def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_weights_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
     first, second = net(STUDENT), net(STUDENT, 1)
     assert not same(first, second)
     save_weights(first, tmp_path / "runs" / "x.safetensors")
@@ -175,20 +175,20 @@ def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\x80\x04."])
-def test_what_is_no_weights_file_is_said_so(tmp_path: Path, content: bytes) -> None:
+def test_invalid_weights_files_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.safetensors"
     file.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.safetensors: not the weights of this architecture"):
+    with pytest.raises(InputError, match=r"x\.safetensors: the weights do not fit this architecture"):
         load_weights(net(STUDENT), file)
     with pytest.raises(InputError, match="no such weights"):
         load_weights(net(STUDENT), tmp_path / "missing.safetensors")
     save_weights(net("conv"), file)
-    with pytest.raises(InputError, match="not the weights of this architecture"):
+    with pytest.raises(InputError, match="the weights do not fit this architecture"):
         load_weights(net(STUDENT), file)
 
 
-def test_teachers_compute_no_further_than_the_terms_read() -> None:
-    """A term on the inputs leaves the network alone, one on the stem leaves branch and heads alone."""
+def test_teachers_compute_only_the_outputs_that_are_read() -> None:
+    """Reading the inputs runs no layer of the network; reading the stem runs neither branch nor heads."""
     torch.manual_seed(0)
     teacher = net(TEACHER, 5)
     reached: list[str] = []
@@ -210,7 +210,7 @@ def test_teachers_compute_no_further_than_the_terms_read() -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_teachers_of_the_same_modalities_read_them_once() -> None:
+def test_teachers_of_the_same_modalities_share_their_inputs() -> None:
     modal, structure, other = net(TEACHER, 5), net("conv", 6), net("actionformer-primary", 7)
     batch = random_batch(arch(TEACHER), 32)
     answers = Teachers({"modal": modal, "structure": structure, "other": other}, Device("cpu"))(batch)

@@ -1,4 +1,4 @@
-"""A training that was killed between two epochs goes on as if it had not been."""
+"""A training that was killed between two epochs is resumed with the same result."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ EPOCHS = FAST.model_copy(update={"epochs": 4, "validate_every": 1, "input_noise"
 
 
 class Killed(BaseException):
-    """As nothing in the program expects it."""
+    """Exception that nothing in the package handles."""
 
 
 def outcome(folder: Path, spec: RunSpec) -> dict[str, Any]:
-    """What a run left behind, times aside."""
+    """Return the result and the files of a run, without times."""
     files = StudyFolder(folder)
     result = files.read_run(spec.hash)
     assert isinstance(result, RunResult)
     assert result.status == "finished", result.error
-    told = result.model_dump(exclude={"timings"})
-    return told | {s: files.run_file(spec.hash, s).read_bytes() for s in result.files}
+    record = result.model_dump(exclude={"timings"})
+    return record | {s: files.run_file(spec.hash, s).read_bytes() for s in result.files}
 
 
 def kill_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
-    """Die when the state of an epoch has been written."""
-    keep = TrainingCheckpointer.save
+    """Raise `Killed` after the checkpoint of an epoch was written."""
+    save = TrainingCheckpointer.save
 
-    def keep_and_die(self: TrainingCheckpointer, done: int, *rest: Any) -> None:
-        keep(self, done, *rest)
+    def save_and_kill(self: TrainingCheckpointer, done: int, *rest: Any) -> None:
+        save(self, done, *rest)
         if done == epoch:
             raise Killed
 
-    patch.setattr(TrainingCheckpointer, "save", keep_and_die)
+    patch.setattr(TrainingCheckpointer, "save", save_and_kill)
 
 
 def epochs_trained(patch: pytest.MonkeyPatch) -> list[object]:
-    """Grows by one with every epoch that is trained."""
+    """Return a list that grows by one with every trained epoch."""
     seen: list[object] = []
     batches = training.training_batches
 
@@ -79,7 +79,7 @@ def specs(dataset: DatasetSpec) -> dict[str, RunSpec]:
 
 
 @pytest.mark.parametrize("which", ["distilled", "tuning", "transformer", "trident"])
-def test_an_interrupted_training_is_bitwise_the_uninterrupted_one(
+def test_an_interrupted_training_is_bitwise_equal_to_an_uninterrupted_one(
     specs: dict[str, RunSpec], which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = specs[which]
@@ -102,7 +102,7 @@ def test_an_interrupted_training_is_bitwise_the_uninterrupted_one(
     assert ".resume" not in left
 
 
-def test_short_trainings_write_no_state(
+def test_short_trainings_write_no_checkpoint(
     specs: dict[str, RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
@@ -114,7 +114,7 @@ def test_short_trainings_write_no_state(
 
 
 @pytest.mark.parametrize("harm", ["a bit", "half", "another run's"])
-def test_a_damaged_state_starts_the_training_anew(
+def test_with_a_damaged_checkpoint_training_starts_from_the_beginning(
     specs: dict[str, RunSpec],
     harm: str,
     tmp_path: Path,
@@ -137,10 +137,10 @@ def test_a_damaged_state_starts_the_training_anew(
     with caplog.at_level(logging.WARNING):
         run(job)
     assert len(seen) == 4
-    assert ("starts anew" in caplog.text) == (harm != "another run's")
+    assert ("starts from the beginning" in caplog.text) == (harm != "another run's")
 
 
-def test_a_full_disk_costs_the_state_alone(
+def test_a_full_disk_does_not_stop_training(
     specs: dict[str, RunSpec],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,7 +154,7 @@ def test_a_full_disk_costs_the_state_alone(
     assert "disk is full" in caplog.text
 
 
-def test_a_run_that_failed_keeps_no_state(
+def test_a_failed_run_deletes_its_checkpoint(
     specs: dict[str, RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(specs["transformer"], tmp_path, checkpoint_every=0.0)

@@ -1,4 +1,4 @@
-"""Proposals depend on what completed generations say, and on nothing else."""
+"""Proposals and pruning depend only on the seed, the row and completed generations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_same_past_gives_the_same_proposals() -> None:
     assert ask(generation()) == ask(generation())
 
 
-def test_seed_row_and_past_make_a_difference() -> None:
+def test_proposals_depend_on_seed_row_and_past() -> None:
     past = generation()
     others = [ask(past, seed=1), ask(past, row="self"), ask(generation((4.0, 3.0, 2.0, 1.0)))]
     assert all(ask(past) != other for other in others)
@@ -65,7 +65,7 @@ def test_proposals_lie_in_the_space(seed: int, generations: int) -> None:
             assert SPACE[name].low <= value <= SPACE[name].high
 
 
-def test_failed_and_pruned_trials_are_digested() -> None:
+def test_failed_and_pruned_trials_are_accepted() -> None:
     past = [
         tried(s, 1.0, status)
         for s, status in zip(ask([]), ("failed", "pruned", "finished", "failed"), strict=True)
@@ -81,18 +81,18 @@ def test_best_is_the_highest_and_of_equals_the_earliest() -> None:
     assert best([]) is None
 
 
-def test_pruning_compares_with_the_given_curves_alone() -> None:
+def test_pruning_compares_with_the_given_curves_only() -> None:
     curves = [{2: 10.0, 6: 20.0, 10: 30.0}, {2: 12.0, 6: 22.0, 10: 32.0}, {2: 14.0, 6: 24.0, 10: 34.0}]
-    hopeless = judge(curves, 10)
-    assert not hopeless(2, 0.0), "safe in the first third"
-    assert hopeless(6, 1.0)
+    bad = judge(curves, 10)
+    assert not bad(2, 0.0), "not pruned during warm-up"
+    assert bad(6, 1.0)
     good = judge(curves, 10)
     assert not good(6, 23.0)
-    assert not good(10, 1.0), "the last epoch is worth its result"
-    assert not judge(curves[:2], 10)(6, 0.0), "too few to compare with"
+    assert not good(10, 1.0), "not pruned in the last epoch"
+    assert not judge(curves[:2], 10)(6, 0.0), "too few completed trials"
 
 
-def test_a_trials_curve_holds_what_was_validated() -> None:
+def test_a_trials_curve_contains_evaluated_epochs_only() -> None:
     result = result_of(run_spec(), score=3.0).model_copy(
         update={
             "history": (
@@ -105,7 +105,7 @@ def test_a_trials_curve_holds_what_was_validated() -> None:
     assert Trial({}, result).curve == {1: 2.0, 3: 3.0}
 
 
-def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proposing_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ask(generation())
     assert not list(tmp_path.iterdir())

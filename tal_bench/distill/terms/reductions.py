@@ -1,0 +1,49 @@
+"""Masked means and mean squares that the terms share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of [B, T, C] over channels and the positions where the mask [B, T] is true."""
+    weight = mask.to(values.dtype)
+    return (values.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def mean_square(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean squared error of x and y [B, C, T] where the mask [B, T] is true, in full precision.
+
+    Gradients flow to x only.
+    """
+    value: Tensor = _MeanSquare.apply(x.transpose(1, 2), y.transpose(1, 2), mask)
+    return value
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Mean of (x - y)^2 over channels and valid positions of [B, T, C], with gradients for x only.
+
+    Inputs and stems are the largest tensors of a training step, so their difference is written once and the
+    gradient is computed as a multiple of it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        weight = mask.to(torch.promote_types(x.dtype, torch.float32))
+        weight = weight / (weight.sum().clamp(min=1.0) * x.shape[2])
+        difference = x.to(weight.dtype) - y
+        ctx.save_for_backward(difference, weight)
+        ctx.dtype = x.dtype
+        squares = torch.linalg.vector_norm(difference, dim=2).square()
+        mean: Tensor = (squares * weight).sum()
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        difference, weight = ctx.saved_tensors
+        return (difference * (2 * grad * weight).unsqueeze(2)).to(ctx.dtype), None, None
