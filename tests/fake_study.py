@@ -1,4 +1,4 @@
-"""A small study folder with plausible numbers, for tests of everything that reads results."""
+"""Generate a small study folder with plausible numbers, for tests that read results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DATASET = DatasetSpec(
 
 @dataclass(frozen=True)
 class Row:
-    """What the fake study tells of one row; `jitter` is the detections' error as a share of their length."""
+    """A row of the fake study; `jitter` is the error of the detections as a share of their length."""
 
     name: str
     kind: str
@@ -89,29 +89,29 @@ def write_fake_study(
     video_costs: bool = True,
     rows: tuple[Row, ...] = ROWS,
 ) -> StudyRecord:
-    """Write a study as `tal_bench.studies` would.
+    """Write a study in the format of `tal_bench.studies`.
 
     Args:
-        folder: of the study; made when missing.
-        name: of the study.
-        seeds: final runs per row.
-        videos: on the test split.
-        trials: tuning runs per student row, the last of them pruned.
-        finished: whether the study says that it is complete.
-        failing: rows whose last seed failed.
-        costs: whether costs were measured.
-        video_costs: whether the dataset has videos.
-        rows: of the table.
+        folder: Folder of the study; created if missing.
+        name: Name of the study.
+        seeds: Number of final runs per row.
+        videos: Number of test videos.
+        trials: Number of tuning runs per student row; the last one is pruned if there are several.
+        finished: Whether the study has ended.
+        failing: Names of rows whose last seed failed.
+        costs: Whether costs were measured.
+        video_costs: Whether costs per minute of video were measured.
+        rows: Rows of the study.
     """
     files = StudyFolder(folder)
     truth = _ground_truth(videos)
     write_atomically(folder / "ground_truth.json", json.dumps({"database": truth}))
     records = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         finals = []
         for seed in range(seeds):
             spec = _spec(row, "final", seed)
-            random = np.random.default_rng([place, seed])
+            random = np.random.default_rng([index, seed])
             if row.name in failing and seed == seeds - 1:
                 files.write_run(
                     RunResult(
@@ -258,10 +258,10 @@ def _ground_truth(videos: int) -> dict[str, dict[str, object]]:
         annotations = [
             {
                 "segment": [float(start), float(start + random.uniform(2, 8))],
-                "label": CLASSES[(number + place) % 3],
-                "label_id": (number + place) % 3,
+                "label": CLASSES[(number + index) % 3],
+                "label_id": (number + index) % 3,
             }
-            for place, start in enumerate(starts)
+            for index, start in enumerate(starts)
         ]
         database[f"video_{number}"] = {
             "subset": "test",
@@ -275,31 +275,31 @@ def _ground_truth(videos: int) -> dict[str, dict[str, object]]:
 def _detections(
     truth: dict[str, dict[str, object]], jitter: float, random: np.random.Generator
 ) -> dict[str, list[dict[str, object]]]:
-    """True segments with shaken borders, some lost, and false ones of lower score."""
-    found: dict[str, list[dict[str, object]]] = {}
+    """Return true segments with perturbed boundaries, some missing, and false ones with lower scores."""
+    detections: dict[str, list[dict[str, object]]] = {}
     for video, entry in truth.items():
         lines = []
         for annotation in entry["annotations"]:  # type: ignore[attr-defined]
             start, end = annotation["segment"]
-            shake = random.normal(0, jitter * (end - start), 2)
+            error = random.normal(0, jitter * (end - start), 2)
             if random.random() > jitter:
                 score = float(random.uniform(0.3, 1.0))
-                lines.append((float(start + shake[0]), float(end + shake[1]), annotation["label"], score))
+                lines.append((float(start + error[0]), float(end + error[1]), annotation["label"], score))
         for _ in range(10):
             start = random.uniform(0, 55)
             label = CLASSES[int(random.integers(3))]
             lines.append((float(start), float(start + 4), label, float(random.uniform(0.0, 0.5))))
-        found[video] = [
+        detections[video] = [
             {"segment": [start, end], "label": label, "score": score} for start, end, label, score in lines
         ]
-    return found
+    return detections
 
 
 def _score(
     truth: dict[str, dict[str, object]], detections: dict[str, list[dict[str, object]]]
 ) -> dict[str, float]:
-    """The metrics that an honest run would have written for these detections."""
-    found = pd.DataFrame(
+    """Return the metrics of the detections, as written by a run."""
+    detection_table = pd.DataFrame(
         [
             (video, *line["segment"], line["label"], line["score"])  # type: ignore[misc]
             for video, lines in detections.items()
@@ -307,7 +307,7 @@ def _score(
         ],
         columns=["video", "start", "end", "label", "score"],
     )
-    real = pd.DataFrame(
+    truth_table = pd.DataFrame(
         [
             (video, *line["segment"], line["label"])
             for video, entry in truth.items()
@@ -315,6 +315,6 @@ def _score(
         ],
         columns=["video", "start", "end", "label"],
     )
-    score = interpolated_ap(found, real, TIOU, videos=sorted(truth))
-    each = {f"map_{t:.2f}": 100 * float(value) for t, value in zip(TIOU, score.map, strict=True)}
-    return each | {"map_avg": 100 * score.average}
+    score = interpolated_ap(detection_table, truth_table, TIOU, videos=sorted(truth))
+    metrics = {f"map_{t:.2f}": 100 * float(value) for t, value in zip(TIOU, score.map, strict=True)}
+    return metrics | {"map_avg": 100 * score.average}

@@ -1,4 +1,4 @@
-"""A few videos of noise in the layout that a registered dataset expects."""
+"""Datasets of noise in the layouts of registered datasets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tal_bench.config import DatasetSpec
 from tal_bench.data.features import feature_paths
 from tal_bench.data.registry import datasets
 
-BROUGHT = [name for name in datasets if datasets.get(name).prepare is None]
-"""Registered datasets that a person brings."""
+EXTERNAL_DATASETS = [name for name in datasets if datasets.get(name).prepare is None]
+"""Registered datasets that users download."""
 FPS = 30.0
 CLASSES = ("climb_up", "Long Jump", "wave")
 
@@ -29,17 +29,17 @@ def write_layout(
     steps: tuple[int, int] = (40, 64),
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write annotations, features and external scores where a preset looks for them.
+    """Write annotations, features and external scores in the layout of a preset.
 
     Args:
-        name: registered dataset.
-        folder: of the dataset, is made.
-        videos: in each of both splits.
-        steps: shortest and longest video.
-        changes: what the dataset file says beside the preset.
+        name: Name of the registered dataset.
+        folder: Folder of the dataset, which is created.
+        videos: Number of videos of each split.
+        steps: Length of the shortest and of the longest video.
+        changes: Keys of the dataset file that override the preset.
 
     Returns:
-        The dataset's YAML file, in the folder.
+        YAML file of the dataset, in the folder.
     """
     random = np.random.default_rng(3)
     spec = datasets.get(name).spec(folder)
@@ -61,7 +61,7 @@ def write_layout(
 
 
 def write_features(spec: DatasetSpec, video: str, steps: int, random: np.random.Generator) -> None:
-    """Files of a video in every stream, as wide as the streams in them need; noise >= 0, half precision."""
+    """Write the files of a video for every stream, as wide as its streams require: float16 noise >= 0."""
     widths: dict[Path, int] = {}
     for modality in spec.modalities.values():
         for path in feature_paths(modality, video):
@@ -81,7 +81,7 @@ def write_features(spec: DatasetSpec, video: str, steps: int, random: np.random.
 def _entry(
     spec: DatasetSpec, name: str, subset: str, steps: int, random: np.random.Generator
 ) -> dict[str, Any]:
-    """A video's annotations; OpenTAD's files have no class numbers, and frames in place of a rate."""
+    """Return the annotations of a video; OpenTAD's have no `label_id`, and `frame` instead of `fps`."""
     fps = spec.fps or FPS
     duration = (steps * (spec.stride or 16) + spec.window) / fps
     starts = np.sort(random.uniform(0.0, 0.8 * duration, 3))

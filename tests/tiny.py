@@ -1,4 +1,4 @@
-"""A dataset small enough to train on within a test, its specs, and batches of noise in its shapes."""
+"""Dataset that is small enough to train on in a test, its specs, and random batches of its shapes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tal_bench.types import Batch
 
 FPS, STRIDE, WINDOW = 10.0, 5.0, 10.0
 STEPS = (40, 64)
-"""Shortest and longest video, in feature steps; the longest is the datasets' maximum."""
+"""Length of the shortest and of the longest video in steps; the latter is the `max_length`."""
 LABELS = ("jump", "run", "throw")
 Streams = Mapping[str, tuple[Literal["primary", "privileged"], int]]
 RGB_FLOW: Streams = {"rgb": ("primary", 8), "flow": ("privileged", 6)}
 
 
 def write_dataset(folder: Path, streams: Streams = RGB_FLOW, train: int = 6, test: int = 4) -> Path:
-    """Videos whose privileged streams say which class is on, and whose primary ones say it faintly.
+    """Write a dataset whose features depend on the active class, most in privileged streams.
 
     Returns:
-        The dataset's YAML file; its name is that of the folder.
+        YAML file of the dataset, which has the name of the folder.
     """
     random = np.random.default_rng(7)
     folder.mkdir(parents=True)
@@ -35,19 +35,21 @@ def write_dataset(folder: Path, streams: Streams = RGB_FLOW, train: int = 6, tes
     database = {}
     for index in range(train + test):
         steps = int(random.integers(*STEPS, endpoint=True))
-        on = np.zeros((steps, len(LABELS)), dtype=np.float32)
+        active = np.zeros((steps, len(LABELS)), dtype=np.float32)
         annotations = []
         for first in range(2, steps - 12, 16):
             start, label = first + int(random.integers(0, 4)), int(random.integers(len(LABELS)))
             end = start + int(random.integers(4, 9))
-            on[start : end + 1, label] = 1.0
+            active[start : end + 1, label] = 1.0
             seconds = [(x * STRIDE + 0.5 * WINDOW) / FPS for x in (start, end)]
             annotations.append({"segment": seconds, "label": LABELS[label]})
         name = f"video_{index:02d}"
         for stream, (role, width) in streams.items():
-            told = (2.0 if role == "privileged" else 0.7) * on @ random.normal(size=(len(LABELS), width))
+            signal = (
+                (2.0 if role == "privileged" else 0.7) * active @ random.normal(size=(len(LABELS), width))
+            )
             noise = random.normal(scale=0.5, size=(steps, width))
-            np.save(folder / stream / f"{name}.npy", (told + noise).astype(np.float32))
+            np.save(folder / stream / f"{name}.npy", (signal + noise).astype(np.float32))
         database[name] = {
             "subset": "training" if index < train else "test",
             "duration": (steps * STRIDE + WINDOW) / FPS,
@@ -79,7 +81,7 @@ def tiny_spec(
     max_length: int = STEPS[1],
     size: Literal["small", "full"] = "small",
 ) -> DatasetSpec:
-    """A dataset as far as networks need one; nothing is on disk."""
+    """Return the spec of a dataset without files."""
     return DatasetSpec(
         name="tiny",
         annotations=folder / "annotations.json",
@@ -95,7 +97,7 @@ def tiny_spec(
 
 
 def random_batch(streams: Streams = RGB_FLOW, lengths: tuple[int, ...] = (64, 37), seed: int = 0) -> Batch:
-    """Noise, zero where padded, with two labelled segments per video."""
+    """Return a batch of noise, zero where padded, with two labelled segments per video."""
     generator = torch.Generator().manual_seed(seed)
     T = STEPS[1]
     mask = torch.arange(T) < torch.tensor(lengths)[:, None]
@@ -108,15 +110,15 @@ def random_batch(streams: Streams = RGB_FLOW, lengths: tuple[int, ...] = (64, 37
 
 
 FAST = TrainSpec(epochs=1, warmup_epochs=0, batch_size=2, lr=1e-3, ema=0.9, loss_normalizer=10.0)
-"""One epoch on a handful of videos."""
+"""One epoch on a few videos."""
 
 
 STUDY = Path("reports") / "two-by-two-tiny-smoke"
-"""Where `study_words` leave their results when the dataset is called tiny."""
+"""Folder of the results of `study_words` for a dataset named `tiny`."""
 
 
 def study_words(dataset: Path, *more: str) -> list[str | Path]:
-    """The main comparison on a dataset, as it is typed."""
+    """Return the command line of the main comparison on a dataset."""
     return [
         "ablate",
         "--dataset",

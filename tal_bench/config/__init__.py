@@ -1,7 +1,7 @@
-"""Specifications as data: what a dataset, a detector, a run and a study are, and their YAML form.
+"""Specifications of datasets, detectors, runs and studies, and their YAML form.
 
-Every spec is frozen and refuses unknown keys. A spec is the whole truth about what it describes: two runs
-with equal `RunSpec.hash` are the same experiment.
+Every spec is frozen and rejects unknown keys. A spec determines what it describes completely: two runs with
+equal `RunSpec.hash` are the same experiment.
 """
 
 from tal_bench.config.base import (

@@ -1,4 +1,4 @@
-"""What all specifications share: the base class, number types, hashing, and their YAML form."""
+"""Base class and number types of the specifications, content hashing, and reading of YAML files."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _odd(value: int) -> int:
+def _validate_odd(value: int) -> int:
     if value % 2 == 0:
-        raise ValueError(f"{value} is even, need an odd number")
+        raise ValueError("must be an odd number")
     return value
 
 
-def _names_a_folder(value: str) -> str:
+def _validate_folder_name(value: str) -> str:
     if not value.strip() or len(value) > 100 or value.startswith(".") or not value.isprintable():
-        raise ValueError("cannot be the name of a folder")
+        raise ValueError("not a valid folder name")
     if set(value) & set("/\\:"):
-        raise ValueError("cannot be the name of a folder, leave out '/', '\\' and ':'")
+        raise ValueError("not a valid folder name, remove '/', '\\' and ':'")
     return value
 
 
-FolderName = Annotated[str, AfterValidator(_names_a_folder)]
-OddCount = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+FolderName = Annotated[str, AfterValidator(_validate_folder_name)]
+OddCount = Annotated[int, Field(ge=1), AfterValidator(_validate_odd)]
 Window = int | tuple[int, ...]
 
 
 class Spec(BaseModel):
-    """Base of all specifications: immutable, unknown keys are errors."""
+    """Base class of all specifications: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def content_hash(value: Any, digits: int = 16) -> str:
-    """Hash a JSON-able value, independent of key order."""
+    """Return the SHA-256 of a JSON-serializable value, shortened and independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
@@ -59,13 +59,19 @@ S = TypeVar("S", bound=Spec)
 def parse_spec(kind: type[S], value: Any, *, where: object) -> S:
     """Validate plain data against a spec.
 
+    Args:
+        kind: Class of the spec.
+        value: Data to validate, as read from YAML or JSON.
+        where: File or place that error messages name.
+
     Raises:
-        InputError: names the first offending key, the value received, and the closest known key.
+        InputError: The data do not match the spec. The message names the first offending key, the value
+            received, and the closest known key.
     """
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        # a misspelt key leaves the right one missing: the misspelling is the news
+        # A misspelt key also leaves the correct one missing; report the misspelling, not the missing key.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"
         if first["type"] == "extra_forbidden":
@@ -73,23 +79,23 @@ def parse_spec(kind: type[S], value: Any, *, where: object) -> S:
             raise InputError(f"unknown key '{key}'", where=where, hint=hint) from None
         message = first["msg"].removeprefix("Value error, ")
         received = "" if isinstance(first["input"], dict) else f", got {brief(first['input'])}"
-        whole = not first["loc"] and first["type"] == "value_error"  # such a message names its keys itself
-        place = "" if whole else f"{key}: "
-        raise InputError(f"{place}{message}{received}", where=where) from None
+        names_its_keys = not first["loc"] and first["type"] == "value_error"  # raised by a model validator
+        prefix = "" if names_its_keys else f"{key}: "
+        raise InputError(f"{prefix}{message}{received}", where=where) from None
 
 
 def brief(value: Any) -> str:
-    """A value as Python writes it, cut to what fits into a message: a little YAML can hold very much."""
+    """Return the `repr` of a value, truncated to fit into an error message."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
     try:
         return short.repr(value)
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return f"a {type(value).__name__}"
 
 
 def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Fields of the spec that lies at ``path`` inside ``kind``."""
+    """Return the field names of the spec at ``path`` inside ``kind``."""
     for part in path:
         field = kind.model_fields.get(str(part))
         inner = (
@@ -106,14 +112,14 @@ def _known_keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Reads plain data alone, and no key twice: the second would silently replace the first."""
+    """Safe YAML loader that rejects repeated keys, of which PyYAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"'{key.value}' is there twice", problem_mark=key.start_mark
+                    problem=f"key '{key.value}' is repeated", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -123,7 +129,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file safely.
 
     Raises:
-        InputError: missing, unreadable or not YAML; the message names the line.
+        InputError: The file is missing, unreadable or not valid YAML; the message names the line.
     """
     try:
         loader = _UniqueKeys(path.read_text(encoding="utf-8-sig"))
@@ -133,12 +139,12 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from None
     except UnicodeDecodeError:
-        raise InputError("cannot be read: not a text file in UTF-8", where=path) from None
+        raise InputError("cannot be read: not a UTF-8 text file", where=path) from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
-        place = f" at line {line + 1}" if line is not None else ""
+        position = f" at line {line + 1}" if line is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not valid YAML{place}: {problem}", where=path) from None
-    except (ValueError, RecursionError) as error:  # 2020-99-99, a number of many digits, deep nesting
+        raise InputError(f"not valid YAML{position}: {problem}", where=path) from None
+    except (ValueError, RecursionError) as error:  # invalid dates, very long numbers, deep nesting
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"not valid YAML: {reason}", where=path) from None

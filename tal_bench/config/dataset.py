@@ -1,4 +1,4 @@
-"""A dataset: annotations, feature streams, splits, AP method, and what its models are set to."""
+"""Specification of a dataset: annotations, feature streams, splits, AP method and settings of its models."""
 
 from __future__ import annotations
 
@@ -14,29 +14,37 @@ from tal_bench.config.training import DecodeSpec, TrainSpec
 from tal_bench.registry import did_you_mean
 
 FILE_TYPES = (".npy", ".npz", ".pt", ".pth")
-"""Endings of feature files that can be read."""
+"""Suffixes of the feature files that can be read."""
 
-OWN = {"structure", "inputs", "primary", "privileged", "classes", "max_length", "temporal_attention"}
-"""Fields of a detector that the dataset's other keys or the model's name decide."""
+DERIVED = {
+    "structure",
+    "inputs",
+    "primary",
+    "privileged",
+    "classes",
+    "max_length",
+    "temporal_attention",
+}
+"""Fields of `DetectorSpec` that follow from other keys of the dataset or from the model's name."""
 
-ANY_DETECTOR = {"structure": "conv", "inputs": "primary", "primary": {"any": 1}, "classes": 1}
-"""What a detector must have, to see whether the settings beside it are of the right types."""
+REQUIRED_FIELDS = {"structure": "conv", "inputs": "primary", "primary": {"any": 1}, "classes": 1}
+"""Values of the required fields of `DetectorSpec`, to validate the other fields before a model is known."""
 
 
 class ModalitySpec(Spec):
-    """One stream of features and where its files lie.
+    """One feature stream and the location of its files.
 
     Attributes:
-        role: `primary` is what the student sees, `privileged` what only teachers see.
-        folder: directory of the files, relative to the dataset file.
-        channels: width of the feature vectors, of all its files together.
-        also: further directories with a file of the same name per video; their features are put behind those
-            of `folder`, channel by channel, in this order.
-        prefix: text before the video id in the file name.
-        suffix: text after it, the file type included: `.npy`, `.npz` or `.pt`.
-        columns: half-open range of columns when several streams share a file.
-        nonnegative: whether the features are >= 0 (after a ReLU), as I3D's are; a hallucination of them
-            then ends in ReLU.
+        role: `primary` = read by students and teachers, `privileged` = read by teachers only.
+        folder: Folder of the feature files, relative to the dataset file.
+        channels: Width of the feature vectors, summed over all files of a video.
+        also: Further folders with a file of the same name per video; their channels are concatenated to
+            those of `folder` in this order.
+        prefix: Text before the video id in the file name.
+        suffix: Text after the video id in the file name, including the file type: `.npy`, `.npz` or `.pt`.
+        columns: Half-open range of columns, for several streams that share a file.
+        nonnegative: Whether the features are >= 0 (after a ReLU), as I3D's are; the branch that hallucinates
+            them then ends in a ReLU.
     """
 
     role: Literal["primary", "privileged"]
@@ -49,23 +57,25 @@ class ModalitySpec(Spec):
     nonnegative: bool = False
 
     @model_validator(mode="after")
-    def _columns_fit(self) -> Self:
+    def _validate_files(self) -> Self:
         if self.columns and not (self.columns[0] >= 0 and self.columns[1] - self.columns[0] == self.channels):
             raise ValueError(f"columns {list(self.columns)} are not {self.channels} channels wide")
         if self.columns and self.also:
-            raise ValueError("columns: they say nothing of the files in 'also', use one or the other")
+            raise ValueError("columns: cannot be combined with 'also', use one of them")
         if not self.suffix.lower().endswith(FILE_TYPES):
-            raise ValueError(f"suffix: '{self.suffix}' is no file type, end it in {', '.join(FILE_TYPES)}")
+            raise ValueError(
+                f"suffix: '{self.suffix}' does not end in a supported file type ({', '.join(FILE_TYPES)})"
+            )
         return self
 
 
 class Settings(Spec):
-    """What a dataset changes in the published defaults.
+    """Changes of a dataset to the published default settings.
 
     Attributes:
-        detector: fields of `DetectorSpec`; for networks in the dataset's own size.
-        training: fields of `TrainSpec`.
-        decoding: fields of `DecodeSpec`.
+        detector: Fields of `DetectorSpec` to change, for networks of the dataset's `size`.
+        training: Fields of `TrainSpec` to change.
+        decoding: Fields of `DecodeSpec` to change.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -75,21 +85,24 @@ class Settings(Spec):
     decoding: dict[str, Any] = {}
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _validate_settings(self) -> Self:
         for name in self.detector:
-            if name not in DetectorSpec.model_fields or name in OWN:
-                raise ValueError(f"detector: '{name}' is no setting of a detector, see DetectorSpec")
-        _check_fields("detector", DetectorSpec, {**ANY_DETECTOR, **self.detector})
+            if name not in DetectorSpec.model_fields or name in DERIVED:
+                raise ValueError(f"detector: '{name}' is not a setting of a detector, see DetectorSpec")
+        _check_fields("detector", DetectorSpec, {**REQUIRED_FIELDS, **self.detector})
         _check_fields("training", TrainSpec, self.training)
         _check_fields("decoding", DecodeSpec, self.decoding)
         return self
 
 
 def _check_fields(key: str, kind: type[Spec], value: dict[str, Any]) -> None:
-    """Every field is one of the spec's and of its type; whether they go together is seen when all are known.
+    """Check names and types of some fields of a spec.
+
+    Errors of model validators are ignored: whether the values fit together can be checked only when all
+    fields are known.
 
     Raises:
-        ValueError: names the first that is not.
+        ValueError: A field is unknown or has the wrong type; the message names the first one.
     """
     try:
         kind.model_validate(value)
@@ -97,53 +110,56 @@ def _check_fields(key: str, kind: type[Spec], value: dict[str, Any]) -> None:
         for first in error.errors():
             name = ".".join(map(str, first["loc"]))
             if first["type"] == "extra_forbidden":
-                known = did_you_mean(name, list(kind.model_fields))
-                raise ValueError(f"{key}: unknown setting '{name}', {known}") from None
+                hint = did_you_mean(name, list(kind.model_fields))
+                raise ValueError(f"{key}: unknown setting '{name}', {hint}") from None
             if name:
                 raise ValueError(f"{key}.{name}: {first['msg']}, got {brief(first['input'])}") from None
 
 
 class DatasetSpec(Settings):
-    """A dataset: annotations, feature streams, splits and AP method.
+    """Specification of a dataset: annotations, feature streams, splits and AP method.
 
     Attributes:
-        name: as tables show it.
+        name: Name of the dataset in tables.
         annotations: ActivityNet-style JSON file.
-        modalities: name to stream, in the order in which teachers concatenate them.
-        stride: frames between features; 0 = the features of a file cover its video evenly.
-        window: frames under one feature.
-        offset: frame at which the first feature's window begins.
-        fps: overrides the fps of the annotation file.
-        downsample: keep every n-th feature.
-        resize: interpolate the features of every video to so many steps, whatever its length (ActivityNet).
-        train: subsets trained on, matched without regard to case.
-        test: subsets tested on.
-        exclude: videos that are not used.
-        missing: what to do about videos without features in a stream: `error`, or `skip` them in every row.
-        classes: their number, where some never occur in the annotations (EPIC-Kitchens): `label_id` is then
-            the index of a class, gaps included.
-        ignore_labels: annotated labels that are no class, such as `Ambiguous`.
-        validation: subsets among `train` that tuning holds out; empty = a share of the training videos.
-        validation_fraction: that share.
-        groups: regular expression whose first capture group, searched in the video id, names what no split
-            may cut (a subject, a camera); empty = every video is a group of its own.
-        group_field: field of a video's annotation entry that `groups` is searched in instead of the id;
-            without `groups` its whole value names the group.
-        folds: cross-validation: all videos of `train` and `test` are divided into so many parts of whole
-            groups, the same whatever their order.
-        fold: the part tested on, from 0; the others are trained on.
-        scores: JSON file with the class scores of whole videos. Detectors then learn one class for all, and
-            its detections get the best classes of their video (as ActionFormer does on ActivityNet).
-        scores_top: how many classes that is.
-        max_length: T to which training pads or crops.
-        size: which size of the registered models fits.
-        ap_method: how average precision is computed: as ActivityNet's evaluation does, or as the original
-            THUMOS'14 development kit.
-        tiou: thresholds of the mAP.
-        tiou_beside: a second grid of thresholds, whose average is reported beside.
-        recall: multiples k of Recall@kx, reported beside (Ego4D).
-        models: by structure (`tridet`), what differs from `detector`, `training` and `decoding`.
-        fingerprint: content hash of annotations and features, filled in when they are read.
+        modalities: Feature streams by name, in the order in which teachers concatenate them.
+        stride: Frames between two features; 0 = the features of a file cover its video evenly.
+        window: Frames under one feature.
+        offset: Frame at which the window of the first feature begins.
+        fps: Frame rate, in place of the one in the annotation file.
+        downsample: Keep every n-th feature.
+        resize: Number of steps to which the features of every video are interpolated (ActivityNet); null =
+            not interpolated.
+        train: Subsets to train on, matched case-insensitively.
+        test: Subsets to test on, matched case-insensitively.
+        exclude: Ids of videos that are not used.
+        missing: Handling of videos without features in a stream: `error` = stop, `skip` = leave the video
+            out of every row.
+        classes: Number of classes, for datasets in which some classes have no annotation (EPIC-Kitchens);
+            `label_id` is then the index of a class. null = the classes are those that occur.
+        ignore_labels: Annotated labels that are not classes, such as `Ambiguous`; their segments are ignored.
+        validation: Subsets among `train` that are held out for tuning; empty = a share of the training
+            videos.
+        validation_fraction: Share of the training videos held out for tuning when `validation` is empty.
+        groups: Regular expression searched in the video id; its first capture group names the group of the
+            video (a subject, a camera), and no split divides a group. Empty = every video is its own group.
+        group_field: Field of a video's annotation entry in which `groups` is searched instead of the id;
+            without `groups`, the whole value names the group.
+        folds: Number of folds of cross-validation. All videos of `train` and `test` are divided into folds of
+            whole groups, independent of their order. null = no cross-validation.
+        fold: Index of the fold to test on, from 0; the other folds are trained on.
+        scores: JSON file with class scores of whole videos. Detectors then learn a single class, and each
+            detection gets the best classes of its video (as ActionFormer does on ActivityNet).
+        scores_top: Number of classes of its video that each detection gets.
+        max_length: T, the number of steps to which training pads or crops.
+        size: Size of the registered models on this dataset.
+        ap_method: AP method: that of ActivityNet's evaluation, or that of the original THUMOS'14 development
+            kit.
+        tiou: tIoU thresholds of the mAP.
+        tiou_beside: Second set of tIoU thresholds, whose average mAP is reported in addition.
+        recall: Multiples k of Recall@kx, reported in addition (Ego4D).
+        models: Changes to `detector`, `training` and `decoding` for single structures (`tridet`).
+        fingerprint: Content hash of annotations and features, filled in when they are read.
     """
 
     name: FolderName
@@ -179,7 +195,7 @@ class DatasetSpec(Settings):
     fingerprint: str = ""
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _validate_fields(self) -> Self:
         if not any(m.role == "primary" for m in self.modalities.values()):
             raise ValueError("modalities: at least one must have role 'primary'")
         if self.groups:
@@ -188,11 +204,11 @@ class DatasetSpec(Settings):
             except re.error as error:
                 raise ValueError(f"groups: not a regular expression: {error}") from None
             if not count:
-                raise ValueError(f"groups: '{self.groups}' has no capture group (…) around the name")
+                raise ValueError(f"groups: '{self.groups}' has no capture group (…) for the group's name")
         if not {v.casefold() for v in self.validation} <= {v.casefold() for v in self.train}:
             raise ValueError(f"validation: {list(self.validation)} must be among train {list(self.train)}")
         if self.validation and self.folds:
-            raise ValueError("validation: folds have no subsets, use validation_fraction")
+            raise ValueError("validation: cannot be combined with folds, use validation_fraction")
         if self.fold >= (self.folds or 1):
             raise ValueError(f"fold: {self.fold}, folds are numbered from 0 to {(self.folds or 1) - 1}")
         if not self.tiou or min(self.tiou) == 0:
@@ -202,16 +218,16 @@ class DatasetSpec(Settings):
         return self
 
     def channels(self, role: Literal["primary", "privileged"]) -> dict[str, int]:
-        """Names and widths of the streams with that role."""
+        """Return names and widths of the streams with the given role."""
         return {name: m.channels for name, m in self.modalities.items() if m.role == role}
 
     def settings(self, structure: str, kind: Literal["training", "decoding"]) -> dict[str, Any]:
-        """Fields of `TrainSpec` or `DecodeSpec` that a structure (`tridet`) gets on this dataset."""
-        own = self.models.get(structure, Settings())
-        return {**getattr(self, kind), **getattr(own, kind)}
+        """Return the changed fields of `TrainSpec` or `DecodeSpec` for a structure (`tridet`)."""
+        changes = self.models.get(structure, Settings())
+        return {**getattr(self, kind), **getattr(changes, kind)}
 
     def at(self, base: Path) -> Self:
-        """The same with its relative paths taken from a folder."""
+        """Return a copy whose relative paths are resolved against a folder."""
         return self.model_copy(
             update={
                 "annotations": base / self.annotations.expanduser(),

@@ -1,4 +1,4 @@
-"""What the fields of a spec mean, as its docstring says it."""
+"""Descriptions of the fields of a spec, taken from its docstring."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from pydantic_core import to_jsonable_python
 from tal_bench.config.base import Spec
 
 FIELD = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
-"""A name, and its text with the deeper lines that continue it, below `Attributes:`."""
+"""Entry of a docstring's `Attributes:` section: the name, and the text with its continuation lines."""
 
 
 def describe(kind: type[Spec]) -> list[tuple[str, str, str]]:
-    """Name, default as YAML has it, and meaning of every field; `-` where there is no default."""
+    """Return name, default in YAML notation (`-` for a required field) and description of every field."""
     texts = [inspect.getdoc(base) or "" for base in reversed(kind.__mro__) if issubclass(base, Spec)]
-    meanings = {name: " ".join(said.split()) for text in texts for name, said in FIELD.findall(text)}
+    meaning = {name: " ".join(entry.split()) for text in texts for name, entry in FIELD.findall(text)}
     return [
-        (name, "-" if field.is_required() else json.dumps(to_jsonable_python(field.default)), meanings[name])
+        (
+            name,
+            "-" if field.is_required() else json.dumps(to_jsonable_python(field.default)),
+            meaning[name],
+        )
         for name, field in kind.model_fields.items()
     ]

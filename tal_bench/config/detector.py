@@ -1,4 +1,4 @@
-"""A detector: everything that determines its architecture."""
+"""Specification of a detector's architecture."""
 
 from __future__ import annotations
 
@@ -9,59 +9,69 @@ from pydantic import Field, model_validator
 from tal_bench.config.base import Count, Fraction, Inputs, OddCount, Positive, Spec, Structure, Window
 
 
-def _per_level(given: Window, count: int) -> tuple[int, ...]:
-    return (given,) * count if isinstance(given, int) else given
+def _per_level(window: Window, count: int) -> tuple[int, ...]:
+    return (window,) * count if isinstance(window, int) else window
 
 
 class DetectorSpec(Spec):
-    """Everything that determines a detector's architecture; defaults are the published THUMOS14 sizes.
+    """Specification of a detector's architecture; defaults are the published THUMOS14 sizes.
 
     Attributes:
-        structure: block of the backbone.
-        inputs: which modalities it reads; `hallucinated` = primary, and privileged ones predicted from it.
-        primary: modalities that students see, name to channels, in the order of concatenation.
-        privileged: modalities that only teachers see, likewise.
-        classes: K, their number.
-        max_length: T that position embeddings and temporal attention are built for.
-        width: D of backbone and neck.
-        head_width: width of the heads' hidden layers.
-        attention_heads: of the transformer.
-        attention_window: steps seen by local attention, odd; <= 1 means full attention. One number, or one
-            per level. Lengths beyond the maximum are padded to whole windows, in every structure but `sgp`.
-        relative_positions: a learned bias per head and distance in local attention.
-        projection: width to which each modality is projected before they are concatenated, in their order;
-            empty = no projection.
-        embed_layers: convolutions before the stem.
-        stem_blocks: blocks before the first stride.
-        branch_blocks: blocks of stride 2; levels = branch_blocks + 1 - first_level.
-        first_level: the first level that neck and heads read.
-        head_layers: hidden convolutions of each head.
-        embed_kernel: of the embedding's convolutions, odd.
-        head_kernel: of the heads' convolutions, odd.
-        embed_norm: LayerNorm after the embedding's convolutions, which have biases where it is missing.
-        neck_norm: LayerNorm after the neck; `group` = over four groups of channels and all steps, without
-            weights (TemporalMaxer).
-        head_norm: LayerNorm in the heads.
-        neck: `fpn` adds coarser levels to finer ones.
-        neck_width: D of the neck; none = width, which `identity` needs.
-        drop_path: probability of skipping a residual branch in training.
-        residual_scale: a learned scale per channel of residual branches, started small.
-        position_embedding: add absolute sinusoidal positions after the embedding.
-        temporal_attention: reweight time steps of every level (length-dependent, squeeze-and-excite).
-        offset_activation: `relu` as published; `softplus` cannot die, for small sizes.
-        hallucination_activation: `relu` for non-negative features, `linear` for signed ones.
-        hallucination_width: channels between its two convolutions; none = those of the privileged modalities.
-        masked_hallucination: zero it where the input is padded; the original code does not.
-        gated_fusion: weigh the two halves of the input per step by a learned gate.
-        regression_ranges: per level the segment reach it answers for, in steps.
-        empty_classes: classes without training data; their scores start near 0 and stay there.
-        trident: offsets as expected distances over bins, of every class its own (TriDet).
-        bins: farthest bin of the trident head, in strides.
-        boundary_kernel: of the trident's start and end heads, odd.
-        sgp_window: w of the SGP blocks' narrow kernel, odd; one number, or one per level.
-        sgp_scale: k of their wide kernel, (w + 1) k made odd.
-        sgp_hidden: width of their MLP; none = 1.5 x width.
-        sgp_pool: how they halve the sequence.
+        structure: Type of the backbone's blocks.
+        inputs: Modalities that the detector reads; `hallucinated` = the primary ones, and the privileged ones
+            predicted from them.
+        primary: Channels of each primary modality by name, in the order of concatenation.
+        privileged: Channels of each privileged modality by name, in the order of concatenation.
+        classes: K, the number of classes.
+        max_length: T for which position embeddings and temporal attention are built.
+        width: D, the width of the backbone.
+        head_width: Width of the heads' hidden layers.
+        attention_heads: Number of attention heads of the transformer.
+        attention_window: Number of steps seen by local attention, odd; <= 1 = full attention. One number, or
+            one per level. Sequences longer than `max_length` are padded to whole windows, in every structure
+            but `sgp`.
+        relative_positions: Whether local attention has a learned bias per head and distance.
+        projection: Width to which each modality is projected before concatenation, in their order; empty = no
+            projection.
+        embed_layers: Number of convolutions of the embedding, before the stem.
+        stem_blocks: Number of stem blocks, which have stride 1.
+        branch_blocks: Number of branch blocks, which have stride 2; levels = branch_blocks + 1 - first_level.
+        first_level: Index of the first pyramid level that neck and heads read.
+        head_layers: Number of hidden convolutions of each head.
+        embed_kernel: Kernel size of the embedding's convolutions, odd.
+        head_kernel: Kernel size of the heads' convolutions, odd.
+        embed_norm: Whether a LayerNorm follows each convolution of the embedding; without it, the
+            convolutions have biases.
+        neck_norm: Whether a LayerNorm follows the neck; `group` = normalization over four groups of channels
+            and all steps, without weights (TemporalMaxer).
+        head_norm: Whether a LayerNorm follows each hidden convolution of the heads.
+        neck: `identity` = no neck, `fpn` = feature pyramid that adds coarser levels to finer ones.
+        neck_width: Width of the neck; null = `width`, which `identity` requires.
+        drop_path: Probability of skipping a residual branch in training.
+        residual_scale: Whether residual branches have a learned scale per channel, initialized small.
+        position_embedding: Whether absolute sinusoidal positions are added after the embedding.
+        temporal_attention: Whether the time steps of every level are reweighted (squeeze-and-excite over
+            time, for a fixed length).
+        offset_activation: Activation of the offsets: `relu` as published; `softplus` avoids dead units in
+            small networks.
+        hallucination_activation: Activation of the hallucinated features: `relu` for non-negative features,
+            `linear` for signed ones.
+        hallucination_width: Channels between the two convolutions of the hallucination branch; null =
+            channels of the privileged modalities.
+        masked_hallucination: Whether hallucinated features are set to zero where the input is padded; the
+            original code does not do this.
+        gated_fusion: Whether a learned gate weighs the two halves of the input at every step.
+        regression_ranges: Range of offsets assigned to each level, in grid steps.
+        empty_classes: Indices of classes without training data; their scores are initialized near 0 and
+            stay there.
+        trident: Whether offsets are predicted per class, as expected distances over bins (TriDet).
+        bins: Farthest bin of the trident head, in strides.
+        boundary_kernel: Kernel size of the trident head's start and end branches, odd.
+        sgp_window: w, the kernel size of the narrow convolution of SGP blocks, odd; one number, or one per
+            level.
+        sgp_scale: k of the wide convolution of SGP blocks, whose kernel size is (w + 1) k, made odd.
+        sgp_hidden: Width of the MLP of SGP blocks; null = 1.5 x `width`.
+        sgp_pool: Pooling with which SGP blocks halve the sequence.
     """
 
     structure: Structure
@@ -115,7 +125,7 @@ class DetectorSpec(Spec):
     sgp_pool: Literal["max", "avg"] = "max"
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _validate_fields(self) -> Self:
         if len(self.regression_ranges) != self.levels:
             raise ValueError(
                 f"regression_ranges: {len(self.regression_ranges)} ranges for {self.levels} levels, "
@@ -127,9 +137,9 @@ class DetectorSpec(Spec):
                 f"choose a multiple of {2**self.branch_blocks}"
             )
         for name in ("attention_window", "sgp_window"):
-            given = getattr(self, name)
-            if isinstance(given, tuple) and len(given) != self.branch_blocks + 1:
-                raise ValueError(f"{name}: {len(given)} windows, need 1 or {self.branch_blocks + 1}")
+            window = getattr(self, name)
+            if isinstance(window, tuple) and len(window) != self.branch_blocks + 1:
+                raise ValueError(f"{name}: {len(window)} windows, need 1 or {self.branch_blocks + 1}")
         if any(not 0 <= label < self.classes for label in self.empty_classes):
             raise ValueError(f"empty_classes: {list(self.empty_classes)} are not all below {self.classes}")
         if self.neck == "identity" and self.neck_width not in (None, self.width):
@@ -144,7 +154,7 @@ class DetectorSpec(Spec):
         if self.width % self.attention_heads:
             raise ValueError(f"attention_heads: {self.attention_heads} does not divide width {self.width}")
         if self.structure == "sgp" and self.width % 16:
-            raise ValueError(f"width: {self.width} is no multiple of 16, the groups of structure 'sgp'")
+            raise ValueError(f"width: {self.width} is not a multiple of 16, as structure 'sgp' requires")
         if self.neck_norm == "group" and (self.neck == "fpn" or self.width % 4):
             raise ValueError("neck_norm: 'group' needs neck 'identity' and a width that is a multiple of 4")
         if self.neck == "fpn" and self.temporal_attention:
@@ -160,7 +170,7 @@ class DetectorSpec(Spec):
 
     @property
     def level_strides(self) -> tuple[int, ...]:
-        """Stride of every level, in steps of the input."""
+        """Stride of every pyramid level, in steps of the input."""
         return tuple(2**level for level in range(self.first_level, self.branch_blocks + 1))
 
     @property
@@ -170,43 +180,43 @@ class DetectorSpec(Spec):
 
     @property
     def sgp_windows(self) -> tuple[int, ...]:
-        """SGP window of the stem and of every branch block; the stem's is 1 whatever is given."""
+        """SGP window of the stem and of every branch block; that of the stem is always 1."""
         return (1, *_per_level(self.sgp_window, self.branch_blocks + 1)[1:])
 
     @property
     def divisor(self) -> int:
-        """Lengths beyond the maximum are padded to a multiple of this: the largest stride x window."""
+        """Number of whose multiples lengths above `max_length` are padded to: the largest stride x window."""
         if self.structure == "sgp":
-            shares = [max(1, w) for w in _per_level(self.sgp_window, self.branch_blocks + 1)]
+            multiples = [max(1, w) for w in _per_level(self.sgp_window, self.branch_blocks + 1)]
         else:
-            shares = [2 * (w // 2) if w > 1 else 1 for w in self.windows]
-        return max(stride * share for stride, share in zip(self.level_strides, shares, strict=False))
+            multiples = [2 * (w // 2) if w > 1 else 1 for w in self.windows]
+        return max(stride * m for stride, m in zip(self.level_strides, multiples, strict=False))
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the modalities that a batch must hold."""
-        read = {"all": (*self.primary, *self.privileged), "privileged": tuple(self.privileged)}
-        return read.get(self.inputs, tuple(self.primary))
+        """Names of the modalities that a batch must contain."""
+        names = {"all": (*self.primary, *self.privileged), "privileged": tuple(self.privileged)}
+        return names.get(self.inputs, tuple(self.primary))
 
     @property
     def primary_channels(self) -> int:
-        """C of the primary modalities together."""
+        """Channels of all primary modalities together."""
         return sum(self.primary.values())
 
     @property
     def privileged_channels(self) -> int:
-        """C of the privileged modalities together."""
+        """Channels of all privileged modalities together."""
         return sum(self.privileged.values())
 
     @property
     def input_channels(self) -> int:
-        """C of the embedding's input."""
-        one = {"primary": self.primary_channels, "privileged": self.privileged_channels}
-        return one.get(self.inputs, self.primary_channels + self.privileged_channels)
+        """Channels of the embedding's input."""
+        channels = {"primary": self.primary_channels, "privileged": self.privileged_channels}
+        return channels.get(self.inputs, self.primary_channels + self.privileged_channels)
 
     @property
     def input_widths(self) -> tuple[int, ...]:
-        """C of each modality in the embedding's input."""
+        """Channels of each modality in the embedding's input."""
         primary, privileged = tuple(self.primary.values()), tuple(self.privileged.values())
-        one = {"primary": primary, "privileged": privileged}
-        return one.get(self.inputs, primary + privileged)
+        widths = {"primary": primary, "privileged": privileged}
+        return widths.get(self.inputs, primary + privileged)

@@ -1,4 +1,4 @@
-"""What features were extracted with: settings that lie beside the features and travel with every model."""
+"""Settings of a feature extraction, stored with the features and with every model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tal_bench.config.dataset import DatasetSpec
 from tal_bench.errors import DataError
 
 FILE = "extraction.json"
-"""Lies beside the folders of the streams."""
+"""Name of the settings file, in the parent folder of the streams' folders."""
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 FlowAlgorithm = Literal["dis", "farneback", "tvl1"]
 SnippetSampler = Literal["frame", "flow-stack", "sprites-rgb", "sprites-flow"]
-TIMM_SIGHTS: tuple[SnippetSampler, ...] = ("frame", "flow-stack")
+TIMM_SAMPLERS: tuple[SnippetSampler, ...] = ("frame", "flow-stack")
 
 
 class ProjectionSpec(Spec):
-    """z = (x - mean) · matrix, in float64.
+    """Linear projection z = (x - mean) · matrix, in float64.
 
     Attributes:
-        mean: base64 of the bytes, little-endian [D].
-        matrix: base64 of the bytes, little-endian [D, C], row by row.
+        mean: Base64 of the little-endian bytes of the mean [D].
+        matrix: Base64 of the little-endian bytes of the matrix [D, C], row by row.
     """
 
     mean: str
@@ -36,35 +36,35 @@ class ProjectionSpec(Spec):
 
     @staticmethod
     def of(mean: NDArray[np.float64], matrix: NDArray[np.float64]) -> ProjectionSpec:
-        """Encode arrays."""
+        """Return the spec of a projection with the given mean and matrix."""
         texts = (base64.b64encode(np.ascontiguousarray(x, "<f8").tobytes()).decode() for x in (mean, matrix))
         return ProjectionSpec(mean=next(texts), matrix=next(texts))
 
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean [D] and matrix [D, C].
+        """Return mean [D] and matrix [D, C].
 
         Raises:
-            DataError: not such arrays.
+            DataError: The stored bytes are not such arrays.
         """
         try:
             mean, flat = (np.frombuffer(base64.b64decode(x), "<f8").copy() for x in (self.mean, self.matrix))
             return mean, flat.reshape(len(mean), -1)
         except ValueError as error:
-            raise DataError(f"not a projection: {error}", where=FILE) from None
+            raise DataError(f"invalid projection: {error}", where=FILE) from None
 
 
 class StreamSpec(Spec):
-    """How one stream's features are made.
+    """Settings of the extraction of one stream.
 
     Attributes:
-        sees: what the network is shown at a step: `frame`, the centre frame in colour; `flow-stack`, the
-            window's flow fields; `sprites-rgb` and `sprites-flow`, what the shipped networks look at.
-        flow: algorithm, for streams that see flow.
-        backbone: timm name; that of a shipped network is its `sees`.
-        weights: where they came from: a file, `imagenet-pip`, a hub id, `random` or `shipped`.
-        weights_hash: of their content; none while they have not been read.
-        channels: C of the features.
-        projection: applied to the network's vectors.
+        sees: Input of the network at a step: `frame` = the centre frame in colour, `flow-stack` = the flow
+            fields of the window, `sprites-rgb` and `sprites-flow` = the inputs of the shipped networks.
+        flow: Optical flow algorithm, for streams that are computed from flow.
+        backbone: timm name of the network; for a shipped network, the value of `sees`.
+        weights: Source of the weights: a file, `imagenet-pip`, a hub id, `random` or `shipped`.
+        weights_hash: Content hash of the weights; empty until they have been read.
+        channels: C, the channels of the features.
+        projection: Projection applied to the network's vectors; null = none.
     """
 
     sees: SnippetSampler
@@ -77,18 +77,18 @@ class StreamSpec(Spec):
 
 
 class Extraction(Spec):
-    """How features are made of a video.
+    """Settings of the extraction of features from videos.
 
-    Step i is the frames i · stride to i · stride + window - 1, its centre at
+    Step i covers the frames i · stride to i · stride + window - 1; its centre is at
     (i · stride + 0.5 · window) / fps seconds.
 
     Attributes:
-        fps: that videos are resampled to; none keeps each video's own average.
-        size: (height, width) of the frames: scaled to cover it, then cut from the middle.
-        stride: frames between two features.
-        window: frames under one feature.
-        batch: steps that a network takes at once; another number changes the features' last digits.
-        streams: name to what makes it, in the order of the features.
+        fps: Frame rate to which videos are resampled; null = the average frame rate of each video.
+        size: Height and width of the frames, which are scaled to cover it and centre-cropped.
+        stride: Frames between two features.
+        window: Frames under one feature.
+        batch: Number of steps per forward pass; it affects the last digits of the features.
+        streams: Settings of each stream by name, in the order of the features.
     """
 
     fps: Annotated[float, Field(gt=0.0, le=1000.0)] | None = 25.0
@@ -99,18 +99,18 @@ class Extraction(Spec):
     streams: Annotated[dict[str, StreamSpec], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _flow_needs_two(self) -> Self:
+    def _validate_window(self) -> Self:
         if self.window < 2 and any(stream.sees == "flow-stack" for stream in self.streams.values()):
-            raise ValueError("window: flow is between 2 frames or more")
+            raise ValueError("window: streams computed from flow need at least 2 frames")
         return self
 
     @property
     def hash(self) -> str:
-        """Identity of the settings and of all weights."""
+        """Content hash of the settings and of all weights."""
         return content_hash(self.model_dump(mode="json", exclude={"batch"}))
 
     def with_flow(self, algorithm: FlowAlgorithm) -> Extraction:
-        """The same with another algorithm where flow is seen."""
+        """Return a copy with another flow algorithm in the streams that are computed from flow."""
         streams = {
             name: spec.model_copy(update={"flow": algorithm}) if spec.flow else spec
             for name, spec in self.streams.items()
@@ -118,16 +118,16 @@ class Extraction(Spec):
         return self.model_copy(update={"streams": streams})
 
     def only_flow(self) -> Extraction:
-        """The same for the streams that see flow."""
+        """Return a copy with only the streams that are computed from flow."""
         streams = {name: spec for name, spec in self.streams.items() if spec.flow}
         return self.model_copy(update={"streams": streams})
 
 
 def read_extraction(file: Path) -> Extraction | None:
-    """Read the settings, or none when there is no such file.
+    """Read the settings of an extraction; None when the file does not exist.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: The file has other content.
     """
     try:
         return Extraction.model_validate_json(file.read_bytes())
@@ -135,27 +135,30 @@ def read_extraction(file: Path) -> Extraction | None:
         return None
     except (OSError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"{'.'.join(map(str, first['loc']))} {first['msg']}" if first else str(error)
-        raise DataError(f"not the settings of an extraction: {what}", where=file) from None
+        reason = f"{'.'.join(map(str, first['loc']))} {first['msg']}" if first else str(error)
+        raise DataError(f"not valid extraction settings: {reason}", where=file) from None
 
 
 def find_extraction(dataset: DatasetSpec, names: tuple[str, ...]) -> Extraction | None:
-    """What made some of a dataset's streams, where that was this program; none when it was not.
+    """Return the settings with which some streams of a dataset were extracted.
 
-    Streams may lie in different folders, if their frames and steps agree.
+    The streams may have different settings files if these agree in everything but their streams.
+
+    Returns:
+        The common settings with the named streams, or None unless tal_bench extracted all of them.
     """
-    found: dict[str, StreamSpec] = {}
+    streams: dict[str, StreamSpec] = {}
     shared: Extraction | None = None
     for name in names:
         modality = dataset.modalities[name]
         folder = modality.folder
         if modality.also or modality.prefix or modality.suffix != ".npy":
             return None
-        one = read_extraction(folder.parent / FILE)
-        if one is None or folder.name not in one.streams:
+        extraction = read_extraction(folder.parent / FILE)
+        if extraction is None or folder.name not in extraction.streams:
             return None
-        if shared is not None and one.model_copy(update={"streams": shared.streams}) != shared:
+        if shared is not None and extraction.model_copy(update={"streams": shared.streams}) != shared:
             return None
-        shared = shared or one
-        found[name] = one.streams[folder.name]
-    return shared.model_copy(update={"streams": found}) if shared else None
+        shared = shared or extraction
+        streams[name] = extraction.streams[folder.name]
+    return shared.model_copy(update={"streams": streams}) if shared else None

@@ -1,4 +1,4 @@
-"""A run: one training with its evaluation, distillation included."""
+"""Specification of a run: one training with its evaluation, including distillation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tal_bench.config.training import DecodeSpec, TrainSpec
 
 
 class Range(Spec):
-    """Values of a tuned number.
+    """Range of a tuned number.
 
     Attributes:
-        low: smallest.
-        high: largest.
-        log: whether ratios matter rather than differences.
-        step: between values that are tried, from `low` on; none = any value between.
+        low: Smallest value.
+        high: Largest value.
+        log: Whether values are sampled in the log domain.
+        step: Distance between the values, starting from `low`; null = continuous.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -32,7 +32,7 @@ class Range(Spec):
     step: Positive | None = None
 
     @model_validator(mode="after")
-    def _is_one(self) -> Self:
+    def _validate_range(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
         if self.log and (self.low <= 0 or self.step is not None):
@@ -41,7 +41,7 @@ class Range(Spec):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Every value of a stepped range; ends and middle of another."""
+        """All values of a range with a step; both ends and the middle of a continuous range."""
         if self.step is not None:
             count = int((self.high - self.low) / self.step + 1e-9)
             return tuple(self.low + k * self.step for k in range(count + 1))
@@ -49,22 +49,22 @@ class Range(Spec):
         return tuple(dict.fromkeys((self.low, middle, self.high)))
 
     def nearest(self, value: float) -> float:
-        """The value of the range that is nearest."""
+        """Return the value of the range that is nearest to ``value``."""
         inside = min(max(value, self.low), self.high)
         return inside if self.step is None else min(self.values, key=lambda v: abs(v - inside))
 
 
 Search = Range | Annotated[tuple[float, ...], Field(min_length=1)]
-"""A range, or the values to choose from."""
+"""Search space of one setting: a range, or a list of values to choose from."""
 
 
 def choices(values: Search) -> tuple[float, ...]:
-    """What a grid tries."""
+    """Return the values that a grid search tries."""
     return values.values if isinstance(values, Range) else values
 
 
 def grid_size(space: Mapping[str, Search]) -> int:
-    """Number of points of a grid."""
+    """Return the number of points of a grid search."""
     return math.prod(len(choices(values)) for values in space.values())
 
 
@@ -72,12 +72,12 @@ Pruner = Literal["median", "sha", "hyperband", "none"]
 
 
 class TeacherUse(Spec):
-    """A trained teacher in a distillation.
+    """Trained teacher of a distillation.
 
     Attributes:
-        run: hash of the run that trained it.
-        model: its registered name.
-        weight: its share in terms that mix teachers.
+        run: Hash of the run that trained the teacher.
+        model: Registered name of the teacher.
+        weight: Weight of the teacher in terms that mix teachers.
     """
 
     run: str
@@ -86,13 +86,13 @@ class TeacherUse(Spec):
 
 
 class TermUse(Spec):
-    """A distillation term in an objective.
+    """Distillation term of an objective.
 
     Attributes:
-        name: registered term.
-        teacher: role of the teacher it looks at, or `mix` for the weighted mean over all teachers.
-        weight: its coefficient.
-        temperature_power: p in coefficient = weight * temperature**p.
+        name: Registered name of the term.
+        teacher: Role of the teacher that the term matches, or `mix` for the weighted mean over all teachers.
+        weight: Weight of the term.
+        temperature_power: p of the term's coefficient weight * temperature**p.
     """
 
     name: str
@@ -102,16 +102,17 @@ class TermUse(Spec):
 
 
 class DistillSpec(Spec):
-    """Objective (1 - lambda) * labels + lambda * sum of terms.
+    """Distillation objective (1 - lambda) * label loss + lambda * sum of terms.
 
     Attributes:
-        teachers: role to trained teacher.
-        terms: what is matched.
-        soft_weight: lambda.
-        temperature: tau of the logits terms.
-        student_init: `random`, or the role of the teacher whose matching weights the student starts from.
-        precision: what the teachers compute in; `student` = the same as the student.
-        count_padding: let padded positions count in the terms' means, as the original code does.
+        teachers: Trained teachers by role.
+        terms: Distillation terms.
+        soft_weight: lambda, the weight of the distillation terms.
+        temperature: tau, the temperature of the logits terms.
+        student_init: Initialization of the student: `random`, or the role of the teacher whose matching
+            weights are copied.
+        precision: Precision in which teachers compute; `student` = that of the student.
+        count_padding: Whether padded positions count in the means of the terms, as in the original code.
     """
 
     teachers: dict[str, TeacherUse]
@@ -124,26 +125,26 @@ class DistillSpec(Spec):
 
 
 Phase = Literal["tuning", "final"]
-"""Tuning runs are evaluated on validation, final runs on test."""
+"""Phase of a run: tuning runs are evaluated on validation, final runs on test."""
 
 
 class RunSpec(Spec):
-    """One training with its evaluation: the unit of work, of resuming and of reporting.
+    """Specification of one training with its evaluation: the unit of work, of resuming and of reporting.
 
     Attributes:
-        dataset: with its fingerprint filled in.
-        model: registered name.
-        detector: architecture.
-        train: schedule.
-        decode: post-processing.
-        distill: none for training on labels alone.
-        phase: `tuning` trains on the training part and evaluates on validation; `final` trains on both
-            and evaluates on test.
-        seed: of initial weights, order and crops.
-        videos: use only the first so many videos of each split.
-        precision: of the matrix products.
-        weights: hash of weights that a person brought and that are tested as they are; none = trained.
-        pruner: rule that may end a tuning run early.
+        dataset: Dataset, with its fingerprint filled in.
+        model: Registered name of the model.
+        detector: Architecture of the detector.
+        train: Training settings.
+        decode: Post-processing settings.
+        distill: Distillation objective; null = training on labels only.
+        phase: `tuning` = trained on the training part and evaluated on validation, `final` = trained on both
+            and evaluated on test.
+        seed: Seed of initial weights, order of videos and crops.
+        videos: Number of videos used of each split, from the first on; null = all.
+        precision: Precision of matrix products.
+        weights: Hash of external weights that are evaluated without training; null = trained by this run.
+        pruner: Pruner that may end a tuning run early.
     """
 
     dataset: DatasetSpec
@@ -161,7 +162,7 @@ class RunSpec(Spec):
 
     @property
     def hash(self) -> str:
-        """Identity of the experiment; where the files lie is no part of it, what is in them is."""
+        """Identity of the experiment; it covers the content of the data, not the paths of its files."""
         value = self.model_dump(mode="json")
         for key in ("annotations", "scores"):
             value["dataset"].pop(key)

@@ -1,4 +1,4 @@
-"""How a detector is trained, and how its output becomes segments."""
+"""Training settings of a detector, and settings that turn its output into segments."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from tal_bench.config.base import Count, Fraction, Positive, Spec
 
 
 class TrainSpec(Spec):
-    """How a detector is trained; defaults are ActionFormer's for THUMOS14.
+    """Training settings of a detector; defaults are ActionFormer's for THUMOS14.
 
     Attributes:
-        epochs: cosine part of the schedule.
-        warmup_epochs: linear part before it.
-        batch_size: videos per step; a last incomplete batch is dropped.
-        lr: peak learning rate of AdamW.
-        weight_decay: not applied to biases, norms and learned scales.
-        clip: largest gradient norm; none = unlimited.
-        ema: decay of the weight average that is evaluated.
-        crop: range of the share of a video that a crop keeps.
-        truncation: a segment is kept by a crop that keeps at least this share of it.
-        radius: centre sampling, in strides of the level; none = anywhere inside the segment.
-        label_smoothing: s of y(1-s) + s/(K+1).
-        regression_weight: of the DIoU loss; `balanced` = as large as the classification loss.
-        iou_power: p of the factor IoU^p on the classification loss of positives (TriDet); 0 = none.
-        input_noise: standard deviation of noise on the student's input (TriDet).
-        loss_normalizer: start of the running mean of positives.
-        validate_every: epochs between two evaluations on validation.
+        epochs: Number of epochs with cosine decay of the learning rate, after the warm-up.
+        warmup_epochs: Number of epochs with linear warm-up of the learning rate.
+        batch_size: Videos per step; the last incomplete batch of an epoch is dropped.
+        lr: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW; not applied to biases, norms and learned scales.
+        clip: Maximum gradient norm; null = no clipping.
+        ema: Decay of the exponential moving average of the weights, which is evaluated.
+        crop: Minimum and maximum share of a video that a random crop keeps.
+        truncation: Minimum share of a segment that must lie inside a crop for the segment to be kept.
+        radius: Radius of centre sampling, in strides of the pyramid level; null = all positions inside the
+            segment are positive.
+        label_smoothing: s of the smoothed target y(1-s) + s/(K+1).
+        regression_weight: Weight of the DIoU loss; `balanced` = scaled to the classification loss.
+        iou_power: p of the factor IoU^p on the classification loss of positives (TriDet); 0 = no factor.
+        input_noise: Standard deviation of the noise added to the student's input (TriDet).
+        loss_normalizer: Initial value of the running mean of the number of positives.
+        validate_every: Number of epochs between two evaluations on the validation part.
     """
 
     epochs: Count = 30
@@ -50,25 +51,27 @@ class TrainSpec(Spec):
 
     @property
     def total_epochs(self) -> int:
-        """Warm-up and cosine epochs together."""
+        """Number of warm-up and cosine epochs together."""
         return self.warmup_epochs + self.epochs
 
 
 class DecodeSpec(Spec):
-    """From logits and offsets to segments in seconds; defaults are ActionFormer's for THUMOS14.
+    """Conversion of logits and offsets to segments in seconds; defaults are ActionFormer's for THUMOS14.
 
     Attributes:
-        min_score: segments whose score falls below it are dropped in NMS.
-        candidate_score: candidates below it are dropped before NMS; none = min_score.
-        topk: candidates kept per level.
-        min_length: shortest segment, in grid steps.
-        nms_sigma: of gaussian soft-NMS.
-        nms_iou: overlap threshold of linear and hard NMS.
-        max_detections: per class and then per video.
-        class_agnostic: one NMS over all classes, with segment voting.
-        voting: tIoU of the neighbours averaged into a segment; 0 = none.
-        voting_weight: of a neighbour: its score x tIoU, or its score alone (TriDet).
-        nms: which suppression.
+        min_score: Segments whose score falls below this value during NMS are dropped.
+        candidate_score: Candidates with a lower score are dropped before NMS; null = `min_score`.
+        topk: Number of candidates kept per pyramid level.
+        min_length: Length of the shortest segment kept, in grid steps.
+        nms_sigma: Sigma of Gaussian soft-NMS.
+        nms_iou: tIoU threshold of linear and hard NMS.
+        max_detections: Number of detections kept per class, and then per video.
+        class_agnostic: Whether one NMS runs over all classes together, with segment voting.
+        voting: tIoU threshold of segment voting: neighbours above it are averaged into a segment; 0 = no
+            voting.
+        voting_weight: Weight of a neighbour in segment voting: `score-iou` = score x tIoU, `score` = its
+            score alone (TriDet).
+        nms: Suppression method.
     """
 
     min_score: Fraction = 0.001

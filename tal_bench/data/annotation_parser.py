@@ -1,4 +1,4 @@
-"""One annotation file's JSON values into annotated videos, with everything that is wrong on the way."""
+"""Conversion of the JSON values of an annotation file to annotated videos, collecting all problems."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tal_bench.data.findings import Finding
 from tal_bench.errors import DataError
 
 SHORTEST = 1e-3
-"""Seconds; a shorter segment counts as empty, and segments that agree to it as equal (as in ActionFormer)."""
+"""Seconds; shorter segments count as empty, and segments closer than this as equal (as in ActionFormer)."""
 
 REVERSED_SHARE = 0.01
-"""Up to this share of segments may end before they start; beyond it, starts and ends are mixed up."""
+"""Share of reversed segments up to which they are dropped; above it, the file is rejected."""
 
 HUGE = 1e100
-"""Seconds or frames; larger numbers, infinity and NaN are none."""
+"""Seconds or frames; larger numbers, infinity and NaN are not accepted as numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,13 +29,13 @@ class AnnotatedVideo:
     """One entry of an annotation file.
 
     Attributes:
-        id: video name.
-        subset: as the file spells it.
-        duration: seconds.
-        fps: frames per second that feature strides refer to.
-        segments: [N, 2] float64, seconds, inside [0, duration].
-        labels: [N] int64, indices into the file's classes.
-        group: what the dataset's `group_field` says of it; empty without one.
+        id: Id of the video.
+        subset: Subset as written in the file.
+        duration: Duration in seconds.
+        fps: Frames per second, to which feature strides refer.
+        segments: Segments in seconds inside [0, duration], [N, 2] float64.
+        labels: Indices into the file's classes, [N] int64.
+        group: Value of the dataset's `group_field`; empty without one.
     """
 
     id: str
@@ -48,7 +48,14 @@ class AnnotatedVideo:
 
 
 def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the `database` object and the keys that the file repeats."""
+    """Load an annotation file.
+
+    Returns:
+        The `database` object, and the video ids that are repeated in the file.
+
+    Raises:
+        DataError: The file is missing, is not JSON or has no `database`.
+    """
     repeated: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,13 +73,13 @@ def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise DataError(f"cannot be read: {error}", where=path) from None
     except json.JSONDecodeError as error:
         raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # e.g. an integer with thousands of digits
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DataError(f"not an annotation file: {reason}", where=path) from None
     database = content.get("database") if isinstance(content, dict) else None
     if not isinstance(database, dict) or not database:
         raise DataError(
-            "no 'database' object with videos in it",
+            "no 'database' object with videos",
             where=path,
             hint="expected ActivityNet-style JSON: database → video → subset, duration, fps, annotations",
         )
@@ -81,7 +88,17 @@ def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 @dataclass(slots=True)
 class Scan:
-    """Collects findings while it turns plain JSON values into annotated videos."""
+    """Converts JSON values to annotated videos and collects findings.
+
+    Attributes:
+        path: Path of the file, for messages.
+        fps: Frame rate, in place of the file's.
+        ignore: Labels that are not classes.
+        group_field: Field of an entry with the group of the video.
+        count: Number of classes, if `label_id` has gaps.
+        findings: Problems found.
+        segments: Number of segments read.
+    """
 
     path: Path
     fps: float | None
@@ -92,17 +109,17 @@ class Scan:
     segments: int = 0
 
     def error(self, kind: str, video: str, problem: str) -> None:
-        """Note what keeps a video from being read."""
+        """Add a finding that keeps a video from being read."""
         self.findings.append(Finding("error", kind, f"{self.path}, video '{video}'", problem))
 
     def warning(self, kind: str, video: str, problem: str) -> None:
-        """Note what reading repairs."""
+        """Add a finding that reading repairs."""
         self.findings.append(Finding("warning", kind, f"{self.path}, video '{video}'", problem))
 
-    def judged(self) -> list[Finding]:
-        """The findings; a few reversed segments among many are slips of a hand, which reading drops."""
-        slips = sum(finding.kind == "reversed" for finding in self.findings)
-        if not slips or slips > REVERSED_SHARE * self.segments:
+    def final_findings(self) -> list[Finding]:
+        """Return the findings; up to `REVERSED_SHARE` reversed segments are warnings."""
+        reversed_count = sum(finding.kind == "reversed" for finding in self.findings)
+        if not reversed_count or reversed_count > REVERSED_SHARE * self.segments:
             return self.findings
         return [
             replace(f, severity="warning", problem=f"{f.problem}; dropped") if f.kind == "reversed" else f
@@ -110,13 +127,13 @@ class Scan:
         ]
 
     def classes(self, database: dict[str, Any]) -> dict[str, int]:
-        """Class name to index, over all subsets; reports names and ids that do not match one to one."""
+        """Return the index of each class in any subset; report names and ids that do not match one to one."""
         ids: dict[str, dict[int, str]] = {}
         complete = True
         for name, annotation in _all_annotations(database):
             label, number = annotation.get("label"), annotation.get("label_id")
             if not isinstance(label, str) or not label or label in self.ignore:
-                continue  # reported with its video
+                continue  # reported by `_segment`
             known = ids.setdefault(label, {})
             if number is None:
                 complete = False
@@ -139,28 +156,30 @@ class Scan:
         return {label: index for index, label in enumerate(ordered)}
 
     def _numbered(self, ids: dict[str, dict[int, str]], complete: bool) -> dict[str, int]:
-        """Class name to its `label_id`, where the number of classes is given."""
+        """Return the `label_id` of each class, for a given number of classes."""
         if not complete and ids:
-            problem = f"{self.count} classes are numbered by label_id, and an annotation has none"
+            problem = f"an annotation has no label_id, which numbers the {self.count} classes"
             self.findings.append(Finding("error", "label", str(self.path), problem))
             return {label: index for index, label in enumerate(sorted(ids))}
         numbers = {label: min(known) for label, known in ids.items()}
         for label, number in numbers.items():
             if not 0 <= number < (self.count or 0):
                 self.error(
-                    "label", ids[label][number], f"label_id {number} of '{label}', of {self.count} classes"
+                    "label",
+                    ids[label][number],
+                    f"label_id {number} of '{label}', expected 0 to {(self.count or 0) - 1}",
                 )
         return dict(sorted(numbers.items(), key=lambda item: item[1]))
 
-    def names(self, classes: dict[str, int]) -> tuple[str, ...]:
-        """Class names by index; classes that never occur are called by their number."""
+    def class_names(self, classes: dict[str, int]) -> tuple[str, ...]:
+        """Return the class names by index; classes that never occur are named by their index."""
         if self.count is None:
             return tuple(classes)
         by_index = {index: label for label, index in classes.items()}
         return tuple(by_index.get(index, f"class {index}") for index in range(self.count))
 
     def video(self, name: str, value: Any, classes: dict[str, int]) -> AnnotatedVideo | None:
-        """One entry of the database, or none where it is too broken to use."""
+        """Convert one entry of the database; None if it cannot be used."""
         if not isinstance(value, dict):
             self.error("entry", name, f"expected an object, got {_brief(value)}")
             return None
@@ -188,7 +207,7 @@ class Scan:
         return AnnotatedVideo(name, subset, duration, fps, segments, labels, group)
 
     def _rate(self, name: str, value: dict[str, Any], duration: float | None) -> float | None:
-        """Frames per second: the dataset's, the entry's, or what its number of frames comes to."""
+        """Return the frame rate: the dataset's, the entry's, or number of frames / duration."""
         if self.fps is not None:
             return self.fps
         frames = value.get("frame")
@@ -200,14 +219,14 @@ class Scan:
         number = value.get(key)
         if _is_number(number) and number > 0:
             return float(number)
-        hint = "; the dataset's YAML can give it as 'fps: 30'" if key == "fps" else ""
+        hint = "; it can be set in the dataset's YAML file, as 'fps: 30'" if key == "fps" else ""
         self.error("entry", name, _missing(value, key, "a number > 0") + hint)
         return None
 
     def _segment(
         self, name: str, item: Any, duration: float, fps: float, classes: dict[str, int]
     ) -> tuple[float, float, int] | None:
-        """(start, end, class index) inside the video, or none where nothing of it is left."""
+        """Return (start, end, class index) of a segment clipped to the video; None if it cannot be used."""
         if not isinstance(item, dict):
             self.error("segment", name, f"expected an object in 'annotations', got {_brief(item)}")
             return None
@@ -230,17 +249,17 @@ class Scan:
     def _usable(
         self, name: str, shown: str, bounds: tuple[float, float], *, duration: float, frame: float
     ) -> bool:
-        """Whether something of a segment lies in its video; reports what is wrong with it."""
+        """Whether a part of a segment is inside the video; reports the problems of the segment."""
         start, end = bounds
         if start >= duration or start < end <= 0:
-            # Some files cut ends at the video's end but not starts: outside rather than reversed.
-            self.warning("outside", name, f"{shown} lies outside the video of {duration:g} s; dropped")
+            # Some files clip only ends to the end of the video: such segments are outside, not reversed.
+            self.warning("outside", name, f"{shown} is outside the video of {duration:g} s; dropped")
             return False
         if start > end:
             self.error("reversed", name, f"{shown} ends before it starts")
             return False
         if start < -frame or end > duration + frame:
-            self.warning("outside", name, f"{shown} reaches outside the video of {duration:g} s; clipped")
+            self.warning("outside", name, f"{shown} exceeds the video of {duration:g} s; clipped")
         if min(end, duration) - max(start, 0.0) < SHORTEST:
             self.warning("zero-length", name, f"{shown} is empty; dropped")
             return False
@@ -248,7 +267,7 @@ class Scan:
 
 
 def _all_annotations(database: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Every well-formed annotation object with the name of its video."""
+    """Yield every annotation object with the id of its video."""
     for name, value in database.items():
         items = value.get("annotations") if isinstance(value, dict) else None
         for item in items if isinstance(items, list) else ():

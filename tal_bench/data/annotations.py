@@ -1,4 +1,4 @@
-"""ActivityNet-style annotation files: database → id → subset, duration, fps, annotations."""
+"""Reading of ActivityNet-style annotation files: database → video → subset, duration, fps, annotations."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Annotations:
-    """A whole annotation file.
+    """Content of an annotation file.
 
     Attributes:
-        path: where it was read.
-        classes: names in the order of their indices.
-        videos: in file order.
-        repairs: kind of finding to the number of segments that were dropped or clipped for it.
+        path: Path of the file.
+        classes: Class names in the order of their indices.
+        videos: Videos in file order.
+        repairs: Number of segments that were dropped or clipped, by kind of finding.
     """
 
     path: Path
@@ -41,22 +41,22 @@ class Annotations:
     videos: tuple[AnnotatedVideo, ...]
     repairs: Mapping[str, int] = field(default_factory=dict)
 
-    def of(self, subsets: Collection[str]) -> list[AnnotatedVideo]:
-        """Videos of the named subsets, matched without regard to case.
+    def in_subsets(self, subsets: Collection[str]) -> list[AnnotatedVideo]:
+        """Return the videos of the given subsets, matched case-insensitively.
 
         Raises:
-            DataError: there is none; the message says which subsets the file has.
+            DataError: There are no such videos; the message lists the subsets of the file.
         """
         wanted = {name.casefold() for name in subsets}
-        found = [video for video in self.videos if video.subset.casefold() in wanted]
-        if not found:
-            has = ", ".join(sorted({video.subset for video in self.videos})) or "none"
+        videos = [video for video in self.videos if video.subset.casefold() in wanted]
+        if not videos:
+            available = ", ".join(sorted({video.subset for video in self.videos})) or "none"
             raise DataError(
-                f"no video in subset {' or '.join(map(repr, subsets))}",
+                f"no videos in subset {' or '.join(map(repr, subsets))}",
                 where=self.path,
-                hint=f"the file has: {has}",
+                hint=f"subsets of the file: {available}",
             )
-        return found
+        return videos
 
 
 def read_annotations(
@@ -70,32 +70,33 @@ def read_annotations(
 ) -> Annotations:
     """Read an annotation file for training or evaluation.
 
-    Segments are clipped to the video; empty ones, duplicates, reversed ones and those that begin after the
-    video's end are dropped, and counted in `Annotations.repairs`. Where more than `REVERSED_SHARE` of them
-    are reversed, the file is refused. Classes are ordered by `label_id` where every annotation has one, by
-    name otherwise.
+    Segments are clipped to the video. Empty, repeated and reversed segments and segments that begin after the
+    end of the video are dropped and counted in `Annotations.repairs`; a file in which more than
+    `REVERSED_SHARE` of the segments are reversed is rejected. Classes are ordered by `label_id` if every
+    annotation has one, and by name otherwise.
 
     Args:
-        path: the JSON file.
-        fps: overrides the file's `fps`; without either, it is `frame` (their number) / `duration`.
-        subsets: read the videos of these alone, matched without regard to case; none = all.
-        ignore: labels that are no class; their segments are left out.
-        group_field: field of an entry to keep as `AnnotatedVideo.group`.
-        count: number of classes, where `label_id` leaves gaps.
+        path: JSON file.
+        fps: Frame rate, in place of the file's `fps`; without either, `frame` (the number of frames) /
+            `duration`.
+        subsets: Subsets to read, matched case-insensitively; None = all.
+        ignore: Labels that are not classes, whose segments are ignored.
+        group_field: Field of an entry to store as `AnnotatedVideo.group`.
+        count: Number of classes, if `label_id` has gaps.
 
     Raises:
-        DataError: the file cannot be read, or anything in it is malformed.
+        DataError: The file cannot be read or is malformed.
     """
     annotations, findings = scan_annotations(
         path, fps=fps, subsets=subsets, ignore=ignore, group_field=group_field, count=count
     )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        more = f"; {len(errors) - 1} more like it or other" if len(errors) > 1 else ""
+        more = f"; {len(errors) - 1} more errors" if len(errors) > 1 else ""
         raise DataError(
             errors[0].problem + more,
             where=errors[0].file,
-            hint="'tal-bench data check' lists every problem",
+            hint="'tal-bench data check' lists all problems",
         )
     return annotations
 
@@ -109,42 +110,42 @@ def scan_annotations(
     group_field: str = "",
     count: int | None = None,
 ) -> tuple[Annotations, list[Finding]]:
-    """Read as much of an annotation file as can be read, and list what is wrong with it.
+    """Read the valid part of an annotation file, and list all problems.
 
-    Arguments are those of `read_annotations`.
+    The arguments are those of `read_annotations`.
 
     Raises:
-        DataError: the file as a whole is not readable: missing, not JSON, no `database`.
+        DataError: The file is missing, is not JSON or has no `database`.
     """
     database, repeated = load_database(path)
     wanted = None if subsets is None else {name.casefold() for name in subsets}
     scan = Scan(path, fps, frozenset(ignore), group_field, count)
     for name in repeated:
-        scan.error("two-splits", name, "listed more than once in 'database'")
+        scan.error("two-splits", name, "repeated in 'database'")
     classes = scan.classes(database)
     videos = [
         video
         for name, value in database.items()
-        if _among(value, wanted) and (video := scan.video(name, value, classes))
+        if _is_in(value, wanted) and (video := scan.video(name, value, classes))
     ]
-    findings = scan.judged()
+    findings = scan.final_findings()
     repairs = Counter(f.kind for f in findings if f.severity == "warning")
-    return Annotations(path, scan.names(classes), tuple(videos), dict(repairs)), findings
+    return Annotations(path, scan.class_names(classes), tuple(videos), dict(repairs)), findings
 
 
-def _among(value: Any, wanted: Collection[str] | None) -> bool:
-    """Whether an entry is of a wanted subset, or does not say of which it is."""
+def _is_in(value: Any, wanted: Collection[str] | None) -> bool:
+    """Whether an entry is in one of the wanted subsets, or has no valid subset."""
     subset = value.get("subset") if isinstance(value, dict) else None
     return wanted is None or not isinstance(subset, str) or subset.casefold() in wanted
 
 
 def read_labels(spec: DatasetSpec) -> Annotations:
-    """The annotations of a dataset's subsets, as `read_annotations` reads them."""
+    """Read the annotations of a dataset's subsets; see `read_annotations`."""
     return read_annotations(spec.annotations, **_arguments(spec))
 
 
 def scan_labels(spec: DatasetSpec) -> tuple[Annotations, list[Finding]]:
-    """The annotations of a dataset's subsets and what is wrong with them, as `scan_annotations` does."""
+    """Read the annotations of a dataset's subsets and list their problems; see `scan_annotations`."""
     return scan_annotations(spec.annotations, **_arguments(spec))
 
 

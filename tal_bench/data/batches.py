@@ -1,4 +1,4 @@
-"""Videos into padded batches: random crops for training, whole videos for evaluation."""
+"""Padded batches of videos: random crops for training, complete videos for evaluation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tal_bench.errors import InputError
 from tal_bench.types import Batch
 
 ATTEMPTS = 200
-"""Crops drawn until one keeps a segment (as in ActionFormer)."""
+"""Largest number of crops drawn to find one with a segment (as in ActionFormer)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A stretch of a video and what is left of its labels.
+    """Part of a video with its segments.
 
     Attributes:
-        video: the whole video.
-        start: first step kept.
-        stop: step after the last one kept.
-        segments: [N', 2] float32 on the grid of the crop: 0 is its first step.
-        labels: [N'] int64.
+        video: Video that the crop is taken from.
+        start: First step of the crop.
+        stop: Step after the last one of the crop.
+        segments: Segments on the grid of the crop, whose first step is 0, [N', 2] float32.
+        labels: Class indices, [N'] int64.
     """
 
     video: Video
@@ -38,39 +38,39 @@ class Crop:
 
     @property
     def steps(self) -> int:
-        """Length in steps."""
+        """Length of the crop in steps."""
         return self.stop - self.start
 
 
 def clip_segments(
     segments: NDArray[np.float32], start: int, stop: int, *, slack: float, truncation: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cut segments to the steps start to stop, and tell which are still worth learning.
+    """Clip segments to the steps start to stop, and drop segments of which too little is left.
 
-    A feature looks at frames up to ``slack`` steps to either side of its centre, so the crop reaches that
-    much further than its steps (as in ActionFormer).
+    A feature covers frames up to ``slack`` steps to either side of its centre, so the crop extends by
+    ``slack`` beyond its steps (as in ActionFormer).
 
     Args:
-        segments: [N, 2] on the grid of the whole video.
-        start: first step of the crop.
-        stop: step after its last.
-        slack: half a window, in steps.
-        truncation: smallest share of a segment's length that must be left.
+        segments: Segments on the grid of the video, [N, 2].
+        start: First step of the crop.
+        stop: Step after the last one of the crop.
+        slack: Half a window, in steps.
+        truncation: Smallest share of a segment's length that must be left.
 
     Returns:
-        [N', 2] segments on the crop's grid, and [N] which of the given ones they are.
+        Clipped segments on the grid of the crop, [N', 2], and a mask of the kept segments, [N].
     """
-    cut = np.clip(segments, start - slack, stop + slack)
-    left = cut[:, 1] - cut[:, 0]
-    kept = (left > 0) & (left >= truncation * (segments[:, 1] - segments[:, 0]))
-    return (cut[kept] - start).astype(np.float32), kept
+    clipped = np.clip(segments, start - slack, stop + slack)
+    length = clipped[:, 1] - clipped[:, 0]
+    kept = (length > 0) & (length >= truncation * (segments[:, 1] - segments[:, 0]))
+    return (clipped[kept] - start).astype(np.float32), kept
 
 
 def random_crop(video: Video, *, spec: TrainSpec, max_length: int, generator: np.random.Generator) -> Crop:
-    """Draw a crop: of `spec.crop` of a video's own length, or of `max_length` steps of a longer one.
+    """Draw a random crop: a share `spec.crop` of the video, or `max_length` steps of a longer video.
 
-    Positions are drawn until at least one segment survives, at most `ATTEMPTS` times; the last one counts
-    then, with no segments.
+    Positions are drawn until at least one segment is kept, at most `ATTEMPTS` times; the last crop is then
+    returned without segments.
     """
     length = max_length
     if video.steps <= max_length:
@@ -92,15 +92,15 @@ def random_crop(video: Video, *, spec: TrainSpec, max_length: int, generator: np
 def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str]) -> Batch:
     """Pad crops to a common length.
 
-    Every stream comes as [B, C, T], a transposed view of a contiguous [B, T, C] tensor: a detector that works
-    channels-last gets contiguous memory back by ``.transpose(1, 2)``, without a copy.
+    Every stream is a tensor [B, C, T], a transposed view of a contiguous tensor [B, T, C]: a detector that
+    works channels-last gets contiguous memory by ``.transpose(1, 2)``, without a copy.
 
     Raises:
-        ValueError: a crop is longer than ``length``.
+        ValueError: A crop is longer than ``length``.
     """
     steps = torch.tensor([crop.steps for crop in crops])
     if int(steps.max()) > length:
-        raise ValueError(f"crop of {int(steps.max())} steps does not fit into {length}")
+        raise ValueError(f"crop of {int(steps.max())} steps is longer than {length}")
     features = {}
     for name in modalities:
         parts = [crop.video.crop(name, crop.start, crop.stop) for crop in crops]
@@ -131,26 +131,26 @@ def training_batches(
     generator: np.random.Generator,
     pad_to: int | None = None,
 ) -> Iterator[Batch]:
-    """One epoch of shuffled random crops; the last incomplete batch is dropped.
+    """Return the batches of one epoch of shuffled random crops; the last incomplete batch is dropped.
 
     Features are [B, C, T] views of contiguous [B, T, C] tensors (see `collate`).
 
     Args:
-        videos: the training videos.
-        spec: batch size, crop and truncation.
-        max_length: longest crop, in steps.
-        modalities: streams to put into the batches.
-        generator: the only source of randomness; the same state gives the same epoch.
+        videos: Training videos.
+        spec: Training settings, of which batch size, crop and truncation are used.
+        max_length: Length of the longest crop, in steps.
+        modalities: Streams of the batches.
+        generator: Only source of randomness; the same state gives the same epoch.
         pad_to: T of every batch; by default ``max_length``.
 
     Raises:
-        InputError: fewer videos than a batch, or ``pad_to`` below ``max_length``.
+        InputError: There are fewer videos than the batch size, or ``pad_to`` is below ``max_length``.
     """
     size = spec.batch_size
     if len(videos) < size:
         raise InputError(
-            f"{len(videos)} training video{'s' * (len(videos) != 1)} do not fill a batch of {size}",
-            hint="use more videos, or set 'training: {batch_size: 1}' in the dataset's file",
+            f"{len(videos)} training video{'s' * (len(videos) != 1)} are fewer than the batch size {size}",
+            hint="use more videos, or set 'training: {batch_size: 1}' in the dataset file",
         )
     length = max_length if pad_to is None else pad_to
     if length < max_length:
@@ -179,24 +179,25 @@ def _epoch(
 
 
 def padded_length(steps: int, *, max_length: int, divisor: int) -> int:
-    """T that a video is evaluated at: ``max_length``, or beyond it the next multiple of ``divisor``."""
+    """Return the padded length of a video in evaluation, see `evaluation_batches`."""
     return max_length if steps <= max_length else -(-steps // divisor) * divisor
 
 
 def evaluation_batches(
     videos: Sequence[Video], *, batch_size: int, max_length: int, divisor: int, modalities: Sequence[str]
 ) -> Iterator[Batch]:
-    """Whole videos, each once, all segments kept as they are.
+    """Yield batches of complete videos with all their segments.
 
     Videos are padded to ``max_length``, longer ones to the next multiple of ``divisor``. Only videos of the
-    same padded length share a batch, so a video's detections do not depend on its neighbours; batches
-    therefore do not come in the order of ``videos``. Features are [B, C, T] views (see `collate`).
+    same padded length share a batch, so that a video's detections do not depend on the other videos; the
+    order of the batches therefore differs from that of ``videos``. Features are [B, C, T] views (see
+    `collate`).
     """
     groups: dict[int, list[Crop]] = {}
     for video in videos:
-        whole = Crop(video, 0, video.steps, video.segments, video.targets)
+        crop = Crop(video, 0, video.steps, video.segments, video.targets)
         length = padded_length(video.steps, max_length=max_length, divisor=divisor)
-        groups.setdefault(length, []).append(whole)
+        groups.setdefault(length, []).append(crop)
     for length, crops in groups.items():
         for first in range(0, len(crops), batch_size):
             yield collate(crops[first : first + batch_size], length, modalities)

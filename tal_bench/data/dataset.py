@@ -1,4 +1,4 @@
-"""A dataset opened for some of its streams: videos with features and segments on the feature grid."""
+"""Datasets opened for some of their streams: videos with features, and segments on the feature grid."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Part = Literal["train", "validation", "train+validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "train+validation", "test")
 
 ONE_CLASS = ("action",)
-"""Classes of a detector whose segments are named by external scores."""
+"""Classes of a detector whose detections get their classes from external scores."""
 
 MEMORY_LIMIT = 2 * 2**30
-"""Bytes of float32 features up to which a dataset is held in memory."""
+"""Largest size in bytes of the float32 features of a dataset that is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +44,13 @@ class Video:
     """Features and labels of one video.
 
     Attributes:
-        meta: its place in time.
-        features: stream name to [T, C]: float32 in memory, or read from its file at every access.
-        segments: [N, 2] float32, starts and ends on the feature grid.
-        labels: [N] int64 class indices.
-        segments_seconds: [N, 2] float64, the same segments in seconds.
-        steps: T.
-        one_class: whether detectors learn one class for all.
+        meta: Duration, frame rate and timing of the features.
+        features: Features [T, C] by stream: float32 in memory, or read from the file at every access.
+        segments: Starts and ends on the feature grid, [N, 2] float32.
+        labels: Class indices, [N] int64.
+        segments_seconds: The same segments in seconds, [N, 2] float64.
+        steps: T, the number of steps.
+        one_class: Whether detectors learn a single class.
     """
 
     meta: VideoMeta
@@ -63,14 +63,16 @@ class Video:
 
     @property
     def targets(self) -> NDArray[np.int64]:
-        """[N] int64, what a detector learns: the labels, or 0 everywhere."""
+        """Class indices that a detector learns, [N] int64: the labels, or zeros for a single class."""
         return np.zeros_like(self.labels) if self.one_class else self.labels
 
     def crop(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Steps start to stop of a stream, [stop - start, C]; of a mapped file only those are read.
+        """Return the steps start to stop of a stream, [stop - start, C].
+
+        Of a memory-mapped file, only these steps are read.
 
         Raises:
-            DataError: the file was not in memory and holds NaN there, or has changed.
+            DataError: The file is memory-mapped and has NaN at these steps, or has changed.
         """
         values = self.features[name][start:stop]
         if isinstance(self.features, MappedFeatures):
@@ -80,10 +82,10 @@ class Video:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedFeatures(Mapping[str, NDArray[Any]]):
-    """Streams of one video that stay in their files; every access opens the file anew.
+    """Streams of one video that are read from their files at every access.
 
-    Holding tens of thousands of memory maps open would run into the system's limit; opening one takes about
-    a tenth of a millisecond.
+    Files are not kept open: tens of thousands of open memory maps would exceed the limit of the system, and
+    opening one takes about 0.1 ms.
     """
 
     spec: DatasetSpec
@@ -92,7 +94,7 @@ class MappedFeatures(Mapping[str, NDArray[Any]]):
     steps: int
 
     def path(self, name: str) -> Path:
-        """File of a stream."""
+        """Return the file of a stream."""
         return feature_path(self.spec.modalities[name], self.video)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -112,16 +114,16 @@ class MappedFeatures(Mapping[str, NDArray[Any]]):
 
 @dataclass(eq=False)
 class Dataset:
-    """Splits of a dataset with the requested streams; made by `open_dataset`.
+    """Splits of a dataset with the requested streams, as returned by `open_dataset`.
 
     Attributes:
-        spec: what was opened.
-        classes: names, in the order of label indices.
-        modalities: streams that its videos hold.
-        in_memory: whether features are held as float32 or read from their files when needed.
-        selection: videos of both splits, and those that are left out.
-        repairs: kind of finding to the number of annotated segments that reading dropped or clipped.
-        scores: video to class scores [K] from outside, where the dataset has them; none otherwise.
+        spec: Spec of the dataset.
+        classes: Class names, in the order of their indices.
+        modalities: Streams of its videos.
+        in_memory: Whether features are kept in memory as float32, or read from their files when needed.
+        selection: Videos of both splits, and videos that are left out.
+        repairs: Number of annotated segments that were dropped or clipped, by kind of finding.
+        scores: External class scores [K] by video; None if the dataset has none.
     """
 
     spec: DatasetSpec
@@ -135,33 +137,33 @@ class Dataset:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Classes that a detector on this dataset tells apart."""
+        """Classes that a detector on this dataset predicts."""
         return self.classes if self.scores is None else ONE_CLASS
 
     def notes(self) -> list[str]:
-        """What was left out or mended on the way, one line each."""
+        """Return notes on videos that were left out and segments that were repaired, one line each."""
         lines = []
         reasons: dict[str, list[str]] = {}
-        for video, why in self.selection.skipped.items():
-            reasons.setdefault(why, []).append(video)
-        for why, videos in reasons.items():
+        for video, reason in self.selection.skipped.items():
+            reasons.setdefault(reason, []).append(video)
+        for reason, videos in reasons.items():
             shown = ", ".join(videos[:3]) + (" …" if len(videos) > 3 else "")
-            lines.append(f"{len(videos)} video{'s' * (len(videos) > 1)} left out, {why}: {shown}")
+            lines.append(f"{len(videos)} video{'s' * (len(videos) > 1)} left out, {reason}: {shown}")
         if self.repairs:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.repairs.items()))
             lines.append(f"annotated segments dropped or clipped: {kinds}; 'tal-bench data check' lists them")
         return lines
 
     def ids(self, part: Part) -> list[str]:
-        """Names of the part's videos, in file order; reads no features."""
+        """Return the ids of the part's videos, in file order, without reading features."""
         return [entry.id for entry in self._part(part)]
 
     def videos(self, part: Part) -> list[Video]:
-        """Videos of a part, in file order. Features are read at the first call and kept.
+        """Return the videos of a part, in file order. Features are read at the first call and kept.
 
         Raises:
-            InputError: unknown part.
-            DataError: a feature file is malformed.
+            InputError: The part is unknown.
+            DataError: A feature file is malformed.
         """
         return [self._video(entry) for entry in self._part(part)]
 
@@ -210,18 +212,19 @@ def open_dataset(
 ) -> Dataset:
     """Open a dataset for the streams that a run needs.
 
-    Annotations are read and every feature file is looked for now; features are read by `Dataset.videos`.
+    Annotations are read and the existence of every feature file is checked; features are read by
+    `Dataset.videos`.
 
     Args:
-        spec: the dataset.
-        modalities: streams to hold; files of others are not touched.
-        limit: use only the first so many videos of the training and of the test subsets; the validation part
-            is cut from those.
-        memory_limit: bytes of float32 features up to which they are held in memory.
+        spec: Dataset.
+        modalities: Streams to open; files of other streams are not accessed.
+        limit: Number of videos used of the training and of the test subsets; the validation part is taken
+            from these.
+        memory_limit: Largest size in bytes of float32 features that are kept in memory.
 
     Raises:
-        InputError: unknown stream.
-        DataError: a file is missing or malformed, a subset is empty, or a video is in both splits.
+        InputError: A stream is unknown.
+        DataError: A file is missing or malformed, a subset is empty, or a video is in both splits.
     """
     names = tuple(modalities)
     for name in names:
@@ -234,22 +237,22 @@ def open_dataset(
         raise InputError("no modality requested", where=f"dataset '{spec.name}'")
     annotations = read_labels(spec)
     scores = read_scores(spec.scores, annotations.classes) if spec.scores else None
-    whole = select(spec, annotations, scores)
-    chosen = replace(
-        whole,
-        training=_limited(whole.training, whole.groups, limit),
-        test=_limited(whole.test, whole.groups, limit),
+    selection = select(spec, annotations, scores)
+    selection = replace(
+        selection,
+        training=_limited(selection.training, selection.groups, limit),
+        test=_limited(selection.test, selection.groups, limit),
     )
-    held = _float32_bytes(spec, names, [v.id for v in (*chosen.training, *chosen.test)])
+    size = _float32_bytes(spec, names, [v.id for v in (*selection.training, *selection.test)])
     return Dataset(
-        spec, annotations.classes, names, held <= memory_limit, chosen, annotations.repairs, scores
+        spec, annotations.classes, names, size <= memory_limit, selection, annotations.repairs, scores
     )
 
 
 def _limited(
     videos: list[AnnotatedVideo], groups: Mapping[str, str], limit: int | None
 ) -> list[AnnotatedVideo]:
-    """The first videos of all groups in turn, in file order: a few of them are never of one group alone."""
+    """Return the first videos, taken from all groups in turn so that a few cover several groups."""
     members: dict[str, list[AnnotatedVideo]] = {}
     for video in videos:
         members.setdefault(groups[video.id], []).append(video)
@@ -259,7 +262,11 @@ def _limited(
 
 
 def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str]) -> float:
-    """Size of the streams in memory, judged by the first video and all file sizes; all files must exist."""
+    """Estimate the size of the streams in memory from the first video and the sizes of all files.
+
+    Raises:
+        DataError: A file is missing.
+    """
     sizes: dict[str, int] = {}
     missing: list[Path] = []
     for video in videos:
@@ -270,7 +277,7 @@ def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str
             missing.extend(path for path in sorted(paths) if not path.exists())
     if missing:
         others = f", and {len(missing) - 1} others of {len(videos)} videos" if len(missing) > 1 else ""
-        hint = f"{check_hint(spec)}; 'missing: skip' goes on without such videos"
+        hint = f"{check_hint(spec)}; 'missing: skip' leaves such videos out"
         raise DataError(f"missing feature file{others}", where=missing[0], hint=hint)
     if spec.resize is not None:
         return 4.0 * spec.resize * sum(spec.modalities[name].channels for name in names) * len(videos)
@@ -285,5 +292,5 @@ def _dataset(spec_json: str, modalities: tuple[str, ...], limit: int | None) -> 
 
 
 def open_cached(spec: DatasetSpec, modalities: tuple[str, ...], limit: int | None) -> Dataset:
-    """Open a dataset, once per process for the same streams."""
+    """Open a dataset, cached per process for the same streams."""
     return _dataset(spec.model_dump_json(), modalities, limit)

@@ -1,4 +1,4 @@
-"""From seconds to the feature grid and back, and features of another number of steps."""
+"""Conversion between seconds and the feature grid, and interpolation of features."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tal_bench.config import DatasetSpec
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the features of a video lie in it.
+    """Timing of the features of a video.
 
     Attributes:
-        stride: frames between two features.
-        window: frames under one feature.
-        offset: frame at which the first feature's window begins.
-        steps: T.
+        stride: Frames between two features.
+        window: Frames under one feature.
+        offset: Frame at which the window of the first feature begins.
+        steps: T, the number of features.
     """
 
     stride: float
@@ -29,16 +29,16 @@ class Timing:
 
 
 def timing(spec: DatasetSpec, steps: int, *, fps: float, duration: float) -> Timing:
-    """Where the features of a video lie, after downsampling and resizing.
+    """Compute the timing of a video's features after downsampling and resizing.
 
-    Resized features, and those that cover their video evenly (stride 0), are as wide as their stride: the
-    frames that the file covers, divided by the steps that are left (as in ActionFormer).
+    For resized features, and for features that cover their video evenly (stride 0), window and stride are the
+    number of frames that the file covers, divided by the number of steps (as in ActionFormer).
 
     Args:
-        spec: the dataset.
-        steps: features of the video that downsampling leaves.
-        fps: of the video.
-        duration: of the video, in seconds.
+        spec: Dataset.
+        steps: Number of features after downsampling.
+        fps: Frame rate of the video.
+        duration: Duration of the video in seconds.
     """
     stride = spec.stride * spec.downsample
     if stride and spec.resize is None:
@@ -51,27 +51,27 @@ def timing(spec: DatasetSpec, steps: int, *, fps: float, duration: float) -> Tim
 def to_grid(
     seconds: NDArray[Any], fps: float, stride: float, window: float, offset: float = 0.0
 ) -> NDArray[np.float64]:
-    """Seconds → grid position: (t · fps − offset − 0.5 · window) / stride."""
+    """Convert seconds to grid positions: (t · fps − offset − 0.5 · window) / stride."""
     return np.asarray((np.asarray(seconds, dtype=np.float64) * fps - offset - 0.5 * window) / stride)
 
 
 def to_seconds(
     grid: NDArray[Any], fps: float, stride: float, window: float, offset: float = 0.0
 ) -> NDArray[np.float64]:
-    """Grid position → seconds: (x · stride + offset + 0.5 · window) / fps."""
+    """Convert grid positions to seconds: (x · stride + offset + 0.5 · window) / fps."""
     return np.asarray((np.asarray(grid, dtype=np.float64) * stride + offset + 0.5 * window) / fps)
 
 
 def resized(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Interpolate [T, C] linearly to [length, C]; ends of the sequence are the ends of its outer steps.
+    """Interpolate features [T, C] linearly to [length, C].
 
-    The same as `torch.nn.functional.interpolate(mode="linear", align_corners=False)`.
+    Equal to `torch.nn.functional.interpolate(mode="linear", align_corners=False)`.
     """
     steps = len(values)
     if steps == length:
         return values
-    at = np.clip((np.arange(length) + 0.5) * steps / length - 0.5, 0.0, steps - 1.0)
-    low = np.minimum(at.astype(np.int64), max(steps - 2, 0))
-    share = (at - low).astype(np.float32)[:, None]
+    position = np.clip((np.arange(length) + 0.5) * steps / length - 0.5, 0.0, steps - 1.0)
+    low = np.minimum(position.astype(np.int64), max(steps - 2, 0))
+    share = (position - low).astype(np.float32)[:, None]
     result: NDArray[np.float32] = values[low] * (1 - share) + values[np.minimum(low + 1, steps - 1)] * share
     return result

@@ -1,4 +1,4 @@
-"""Feature files: `.npy` (memory-mapped), `.npz` or `.pt`, one [T, C] array per video and stream."""
+"""Reading of feature files: `.npy` (memory-mapped), `.npz` or `.pt`, one array [T, C] per file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tal_bench.data.feature_grid import resized
 from tal_bench.errors import DataError
 
 SLACK_STEPS = 2
-"""Streams of one video may differ in length by so many steps; they are cut to the shortest."""
+"""Largest difference in length of the streams of a video, which are cut to the shortest."""
 
 ARRAY_NAMES = ("features", "feats", "feat")
-"""Where an archive holds several arrays, the features are the one with the stream's name or one of these."""
+"""Names of the feature array in an archive of several arrays, after the name of the stream."""
 
 
 def feature_path(modality: ModalitySpec, video: str) -> Path:
-    """File of a video's stream; the first where it has several."""
+    """Return the file of a video's stream, or the first of several files."""
     return modality.folder / f"{modality.prefix}{video}{modality.suffix}"
 
 
 def feature_paths(modality: ModalitySpec, video: str) -> tuple[Path, ...]:
-    """All files of a video's stream, in the order in which their channels are put together."""
+    """Return all files of a video's stream, in the order in which their channels are concatenated."""
     first = feature_path(modality, video)
     return (first, *(folder / first.name for folder in modality.also))
 
 
 def check_hint(spec: DatasetSpec) -> str:
-    """What to do about a bad feature file."""
+    """Return the hint of errors about feature files."""
     from tal_bench.data.registry import datasets
 
     name = spec.name if spec.name in datasets else "FILE.yaml"
@@ -44,19 +44,20 @@ def check_hint(spec: DatasetSpec) -> str:
 
 
 def load_array(path: Path, stream: str = "") -> NDArray[Any]:
-    """Load the one array of a feature file; `.npy` is memory-mapped. Nothing is ever unpickled.
+    """Load the array of a feature file. `.npy` files are memory-mapped; pickles are never loaded.
 
     Args:
-        path: a `.npy`, `.npz`, `.pt` or `.pth` file.
-        stream: name of the stream, to choose among several arrays of an archive.
+        path: A `.npy`, `.npz`, `.pt` or `.pth` file.
+        stream: Name of the stream, to choose among several arrays of an archive.
 
     Raises:
-        DataError: missing, empty, truncated, of an unknown type or without a single array.
+        DataError: The file is missing, empty, truncated or of an unknown type, or it is unclear which array
+            to load.
     """
     suffix = path.suffix.lower()
     loader = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt, ".pth": _load_pt}.get(suffix)
     if loader is None:
-        raise DataError(f"unknown type of feature file '{path.suffix}'", where=path, hint="npy, npz or pt")
+        raise DataError(f"unknown feature file type '{path.suffix}'", where=path, hint="use npy, npz or pt")
     try:
         if path.is_dir():
             raise DataError("cannot be read: Is a directory", where=path)
@@ -74,27 +75,27 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
     if isinstance(value, dict):
         value = _choose(value, path, stream)
     if not isinstance(value, np.ndarray):
-        raise DataError(f"holds a {type(value).__name__}, expected an array [T, C]", where=path)
+        raise DataError(f"contains a {type(value).__name__}, expected an array [T, C]", where=path)
     return value
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    """What to say of a file that numpy, zipfile or torch gave up on; each does so in a dozen ways."""
+    """Return the error for a file that numpy, zipfile or torch could not load."""
     text = str(error).strip()
     if re.search(r"Object arrays|Python objects|GLOBAL|Unsupported class", text) or (
-        path.suffix.lower() == ".npy" and _begins(path, b"\x80")
+        path.suffix.lower() == ".npy" and _starts_with(path, b"\x80")
     ):
-        hint = "save the array alone, with numpy.save or torch.save"
+        hint = "save only the array, with numpy.save or torch.save"
         return DataError("refused: a pickle of Python objects, which can run code", where=path, hint=hint)
     if isinstance(error, pickle.UnpicklingError) or "pickled data" in text:
-        text = "not the bytes of one"
+        text = "invalid content"
     reason = text.split("\n")[0][:160] or type(error).__name__
     return DataError(f"truncated or not a {path.suffix} file: {reason}", where=path)
 
 
-def _begins(path: Path, mark: bytes) -> bool:
+def _starts_with(path: Path, prefix: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(len(mark)) == mark
+        return file.read(len(prefix)) == prefix
 
 
 def _load_npy(path: Path) -> Any:
@@ -112,7 +113,7 @@ def _load_pt(path: Path) -> Any:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pickles that it then refuses
+        warnings.simplefilter("ignore")  # torch warns of pickles, which it then rejects
         value = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(value, dict):
         return {str(k): _to_numpy(v) for k, v in value.items() if isinstance(v, torch.Tensor)}
@@ -133,14 +134,14 @@ def _choose(arrays: dict[str, Any], path: Path, stream: str) -> Any:
         if name in arrays:
             return arrays[name]
     raise DataError(
-        f"holds {len(arrays)} arrays ({', '.join(sorted(arrays)[:6])}), cannot tell which are the features",
+        f"contains {len(arrays)} arrays ({', '.join(sorted(arrays)[:6])}), unclear which has the features",
         where=path,
-        hint=f"name one of them '{stream or 'features'}'",
+        hint=f"rename one of them to '{stream or 'features'}'",
     )
 
 
 def stream_problem(array: NDArray[Any], modality: ModalitySpec) -> tuple[str, str] | None:
-    """(kind, what is wrong) with the type or shape of a loaded array, its values not looked at."""
+    """Check type and shape of a loaded array; return kind and description of the first problem, or None."""
     if not np.issubdtype(array.dtype, np.floating):
         return "dtype", f"dtype {array.dtype}, expected float16 or float32"
     if array.ndim != 2:
@@ -152,8 +153,8 @@ def stream_problem(array: NDArray[Any], modality: ModalitySpec) -> tuple[str, st
         if width < modality.columns[1]:
             return "width", f"{width} channels, columns {list(modality.columns)} need {modality.columns[1]}"
     elif width != modality.channels:
-        turned = "; it looks transposed" if array.shape[0] == modality.channels else ""
-        return "width", f"{width} channels, expected {modality.channels}{turned}"
+        transposed = "; it looks transposed" if array.shape[0] == modality.channels else ""
+        return "width", f"{width} channels, expected {modality.channels}{transposed}"
     return None
 
 
@@ -166,25 +167,25 @@ def open_streams(
     """Open a video's streams without reading `.npy` data, downsampled and cut to their common length.
 
     Args:
-        spec: the dataset.
-        video: its id.
-        names: of the streams.
-        instead: what is taken in the place of a file's content.
+        spec: Dataset.
+        video: Id of the video.
+        names: Names of the streams.
+        instead: Arrays by file, used in place of the files' content.
 
     Returns:
-        Stream name to [T, C] array of the file's dtype, memory-mapped where the files allow it.
+        Array [T, C] by stream, in the dtype of the file and memory-mapped if possible.
 
     Raises:
-        DataError: a file is missing or malformed, or lengths differ by more than `SLACK_STEPS`.
+        DataError: A file is missing or malformed, or lengths differ by more than `SLACK_STEPS`.
     """
     loaded = dict(instead or {})
     streams = {name: _open(spec, name, video, loaded) for name in names}
     lengths = {name: len(array) for name, array in streams.items()}
-    return {name: array[: _common(spec, video, lengths)] for name, array in streams.items()}
+    return {name: array[: _common_length(spec, video, lengths)] for name, array in streams.items()}
 
 
 def _open(spec: DatasetSpec, name: str, video: str, loaded: dict[Path, NDArray[Any]]) -> NDArray[Any]:
-    """One stream; ``loaded`` keeps arrays that several streams share."""
+    """Open one stream; ``loaded`` caches arrays that several streams share."""
     modality = spec.modalities[name]
     parts: dict[Path, NDArray[Any]] = {}
     for path in feature_paths(modality, video):
@@ -193,12 +194,12 @@ def _open(spec: DatasetSpec, name: str, video: str, loaded: dict[Path, NDArray[A
         except DataError as error:
             raise DataError(error.what, where=error.where, hint=error.hint or check_hint(spec)) from None
         if path.suffix == ".npy":
-            loaded[path] = array  # streams that share an archive may be different arrays of it
+            loaded[path] = array  # of an archive, each stream may use another array
         parts[path] = array
     if problem := parts_problem(parts, modality):
         raise DataError(problem[1], where=next(iter(parts)), hint=check_hint(spec))
     if len(parts) > 1:
-        shortest = _common(spec, video, {str(path): len(array) for path, array in parts.items()})
+        shortest = _common_length(spec, video, {str(path): len(array) for path, array in parts.items()})
         array = np.concatenate([array[:shortest] for array in parts.values()], axis=1)
     elif modality.columns is not None:
         array = array[:, slice(*modality.columns)]
@@ -206,7 +207,7 @@ def _open(spec: DatasetSpec, name: str, video: str, loaded: dict[Path, NDArray[A
 
 
 def parts_problem(parts: dict[Path, NDArray[Any]], modality: ModalitySpec) -> tuple[str, str] | None:
-    """As `stream_problem`, for the files of a stream together."""
+    """Check type and shape of the arrays of all files of a stream, as `stream_problem`."""
     arrays = list(parts.values())
     if len(arrays) == 1:
         return stream_problem(arrays[0], modality)
@@ -217,16 +218,16 @@ def parts_problem(parts: dict[Path, NDArray[Any]], modality: ModalitySpec) -> tu
     widths = [array.shape[1] for array in arrays]
     if sum(widths) != modality.channels:
         shown = " + ".join(map(str, widths))
-        return "width", f"{shown} channels in its {len(widths)} folders, expected {modality.channels}"
+        return "width", f"{shown} channels in {len(widths)} folders, expected {modality.channels}"
     return None
 
 
-def _common(spec: DatasetSpec, video: str, lengths: dict[str, int]) -> int:
+def _common_length(spec: DatasetSpec, video: str, lengths: dict[str, int]) -> int:
     shortest = min(lengths.values(), default=0)
     if max(lengths.values(), default=0) - shortest > SLACK_STEPS:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(
-            f"streams of different length ({shown} steps)", where=f"video '{video}'", hint=check_hint(spec)
+            f"streams differ in length ({shown} steps)", where=f"video '{video}'", hint=check_hint(spec)
         )
     return shortest
 
@@ -235,10 +236,10 @@ def to_float32(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
     """Read an array into memory as contiguous float32.
 
     Raises:
-        DataError: a value is NaN or infinite.
+        DataError: A value is NaN or infinite.
     """
     values = np.array(array, dtype=np.float32, order="C")
-    # A sum is one pass without a temporary; only a suspicious one is worth the exact test.
+    # The sum needs one pass and no temporary array; the exact test runs only if the sum is not finite.
     with np.errstate(all="ignore"):
         suspicious = not np.isfinite(values.sum())
     if suspicious and not (finite := np.isfinite(values)).all():
@@ -253,13 +254,14 @@ def to_float32(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
 
 
 def read_features(spec: DatasetSpec, video_id: str, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Read a video's streams into memory, resized where the dataset says so.
+    """Read a video's streams into memory, resized if the dataset's spec says so.
 
     Returns:
-        Stream name to [T, C] float32, contiguous, T the same for all.
+        Contiguous float32 array [T, C] by stream, with the same T for all streams.
 
     Raises:
-        DataError: a file is missing, malformed or holds NaN; streams differ by more than `SLACK_STEPS`.
+        DataError: A file is missing, malformed or has NaN values, or lengths differ by more than
+            `SLACK_STEPS`.
     """
     return in_memory(spec, video_id, open_streams(spec, video_id, names))
 
@@ -267,10 +269,10 @@ def read_features(spec: DatasetSpec, video_id: str, names: Sequence[str]) -> dic
 def in_memory(
     spec: DatasetSpec, video_id: str, streams: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[np.float32]]:
-    """What `read_features` gives, from streams that are open.
+    """Read opened streams into memory, with the same result as `read_features`.
 
     Raises:
-        DataError: a value is NaN or infinite.
+        DataError: A value is NaN or infinite.
     """
     read = {
         name: to_float32(array, feature_path(spec.modalities[name], video_id))

@@ -1,4 +1,4 @@
-"""What reading and checking a dataset has to say of it, one problem at a time."""
+"""Problems found while reading or checking a dataset."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem.
+    """One problem of a dataset.
 
     Attributes:
-        severity: an `error` keeps the dataset from being read, a `warning` does not.
-        kind: short name that problems of the same sort share ("zero-length", "missing").
-        file: the file, and the video in it where the file holds several.
-        problem: what is wrong, with the value found.
+        severity: `error` if the dataset cannot be read, else `warning`.
+        kind: Short name of the kind of problem ("zero-length", "missing").
+        file: File, and the video if the file has several.
+        problem: Description of the problem, with the value found.
     """
 
     severity: Literal["error", "warning"]

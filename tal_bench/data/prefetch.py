@@ -1,4 +1,4 @@
-"""The next batch is read and padded while the present one is computed."""
+"""Preparation of the next item in a thread while the current one is used."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 def prefetched(items: Iterable[T], prepare: Callable[[T], T]) -> Iterator[T]:
-    """The items, prepared, in their order; one thread is one item ahead.
+    """Yield the prepared items in their order; a thread prepares the next item in advance.
 
-    What goes wrong in reading is raised where the item would have come.
+    An exception raised while an item is read or prepared is raised when that item is requested.
     """
     iterator = iter(items)
 
-    def following() -> tuple[T] | None:
+    def prepare_next() -> tuple[T] | None:
         for item in iterator:
             return (prepare(item),)
         return None
 
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        coming = pool.submit(following)
-        while found := coming.result():
-            coming = pool.submit(following)
-            yield found[0]
+        future = pool.submit(prepare_next)
+        while result := future.result():
+            future = pool.submit(prepare_next)
+            yield result[0]

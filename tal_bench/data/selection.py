@@ -1,4 +1,4 @@
-"""Which videos of a dataset are trained on and tested on, and which are left out and why."""
+"""Selection of the training and test videos of a dataset, and of the videos held out for validation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tal_bench.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Videos of a dataset.
+    """Selected videos of a dataset.
 
     Attributes:
-        training: in file order.
-        test: in file order.
-        groups: video to the group that no split may cut; itself where there are none.
-        skipped: video to the reason why it is left out although the file lists it.
+        training: Training videos, in file order.
+        test: Test videos, in file order.
+        groups: Group of each video, which no split divides; without groups, the video's id.
+        skipped: Reason for each listed video that is left out.
     """
 
     training: list[AnnotatedVideo]
@@ -33,134 +33,138 @@ class Selection:
 def select(
     spec: DatasetSpec, annotations: Annotations, scored: Mapping[str, object] | None = None
 ) -> Selection:
-    """Choose the videos that a dataset's spec asks for.
+    """Select the training and test videos of a dataset.
 
     Args:
-        spec: the dataset.
-        annotations: as read for it.
-        scored: videos with external scores, where the dataset has such a file.
+        spec: Dataset.
+        annotations: Annotations of the dataset.
+        scored: External scores by video; None if the dataset has no such file.
 
     Raises:
-        DataError: a subset is empty, a video or a group is in both splits, an id has no group, or, unless
-            they may be skipped, test videos have no external scores.
+        DataError: A subset is empty, a video or a group is in both splits, a video has no group, or a test
+            video has no external scores and the spec does not skip such videos.
     """
     training, test = _subsets(spec, annotations)
     skipped = dict.fromkeys(spec.exclude, "excluded")
     if spec.missing == "skip":
         for video in {v.id: v for v in (*training, *test)}:
-            if absent := [name for name in spec.modalities if not _there(spec, name, video)]:
+            if absent := [name for name in spec.modalities if not _exists(spec, name, video)]:
                 skipped.setdefault(video, f"no {' and '.join(absent)} features")
     without = [v.id for v in test if scored is not None and v.id not in scored and v.id not in skipped]
     if without and spec.missing == "error":
-        first = f"{len(without)} of {len(test)} test videos have no external scores, '{without[0]}' first"
-        raise DataError(first, where=spec.scores, hint="list them in 'exclude', or set 'missing: skip'")
+        problem = f"{len(without)} of {len(test)} test videos have no external scores, first '{without[0]}'"
+        raise DataError(problem, where=spec.scores, hint="add them to 'exclude', or set 'missing: skip'")
     skipped.update(dict.fromkeys(without, "no external scores"))
-    known = {v.id for v in (*training, *test)}
-    chosen = Selection(
+    listed = {v.id for v in (*training, *test)}
+    selection = Selection(
         [v for v in training if v.id not in skipped],
         [v for v in test if v.id not in skipped],
         {v.id: group_of(spec, v) for v in (*training, *test)},
-        {video: why for video, why in skipped.items() if video in known},
+        {video: reason for video, reason in skipped.items() if video in listed},
     )
-    for part, videos in (("training", chosen.training), ("test", chosen.test)):
+    for part, videos in (("training", selection.training), ("test", selection.test)):
         if not videos:
-            reasons = ", ".join(sorted(set(chosen.skipped.values())))
+            reasons = ", ".join(sorted(set(selection.skipped.values())))
             raise DataError(
-                f"no {part} video is left", where=f"dataset '{spec.name}'", hint=f"left out: {reasons}"
+                f"no {part} videos are left", where=f"dataset '{spec.name}'", hint=f"left out: {reasons}"
             )
-    _check_apart(spec, chosen)
-    return chosen
+    _check_disjoint(spec, selection)
+    return selection
 
 
 def _subsets(
     spec: DatasetSpec, annotations: Annotations
 ) -> tuple[list[AnnotatedVideo], list[AnnotatedVideo]]:
-    """Training and test videos by subset, or by fold."""
+    """Return training and test videos, by subset or by fold."""
     if spec.folds is None:
-        return annotations.of(spec.train), annotations.of(spec.test)
-    videos = annotations.of((*spec.train, *spec.test))
-    at = fold_of({v.id: group_of(spec, v) for v in videos}, spec.folds)
-    return [v for v in videos if at[v.id] != spec.fold], [v for v in videos if at[v.id] == spec.fold]
+        return annotations.in_subsets(spec.train), annotations.in_subsets(spec.test)
+    videos = annotations.in_subsets((*spec.train, *spec.test))
+    folds = assign_folds({v.id: group_of(spec, v) for v in videos}, spec.folds)
+    return [v for v in videos if folds[v.id] != spec.fold], [v for v in videos if folds[v.id] == spec.fold]
 
 
-def _there(spec: DatasetSpec, name: str, video: str) -> bool:
+def _exists(spec: DatasetSpec, name: str, video: str) -> bool:
     return all(path.is_file() for path in feature_paths(spec.modalities[name], video))
 
 
-def _check_apart(spec: DatasetSpec, chosen: Selection) -> None:
+def _check_disjoint(spec: DatasetSpec, selection: Selection) -> None:
     where = f"dataset '{spec.name}'"
-    both = {v.id for v in chosen.training} & {v.id for v in chosen.test}
+    both = {v.id for v in selection.training} & {v.id for v in selection.test}
     if both:
         raise DataError(
-            f"{len(both)} videos are trained and tested on, '{min(both)}' first",
+            f"{len(both)} videos are in both training and test, first '{min(both)}'",
             where=where,
             hint="'train' and 'test' must name different subsets",
         )
-    cut = {chosen.groups[v.id] for v in chosen.training} & {chosen.groups[v.id] for v in chosen.test}
-    if cut:
+    groups = selection.groups
+    shared = {groups[v.id] for v in selection.training} & {groups[v.id] for v in selection.test}
+    if shared:
         raise DataError(
-            f"{len(cut)} groups are trained and tested on, '{min(cut)}' first",
+            f"{len(shared)} groups are in both training and test, first '{min(shared)}'",
             where=where,
-            hint="give 'folds' to divide the videos by group, or mend the subsets",
+            hint="set 'folds' to divide the videos by group, or correct the subsets",
         )
 
 
 def group_of(spec: DatasetSpec, video: AnnotatedVideo) -> str:
-    """What of a video no split may cut: its subject, its camera, or only itself.
+    """Return the group of a video, such as its subject or camera, which no split divides.
 
     Raises:
-        DataError: its id, or the field that says it, has no such part.
+        DataError: The video's id or group field has no match.
     """
     if not spec.groups and not spec.group_field:
         return video.id
     text = video.group if spec.group_field else video.id
-    found = re.search(spec.groups, text) if spec.groups else None
-    group = (found[1] or "") if found else "" if spec.groups else text
+    match = re.search(spec.groups, text) if spec.groups else None
+    group = (match[1] or "") if match else "" if spec.groups else text
     if not group:
-        told = (
-            f"its '{spec.group_field}' is '{text}'"
+        reason = (
+            f"field '{spec.group_field}' is '{text}'"
             if spec.group_field
-            else f"it does not match '{spec.groups}'"
+            else f"the id does not match '{spec.groups}'"
         )
-        raise DataError(f"no group: {told}", where=f"dataset '{spec.name}', video '{video.id}'")
+        raise DataError(f"no group: {reason}", where=f"dataset '{spec.name}', video '{video.id}'")
     return group
 
 
-def fold_of(groups: Mapping[str, str], folds: int) -> dict[str, int]:
-    """Divide videos into folds of whole groups, as even in videos as groups allow.
+def assign_folds(groups: Mapping[str, str], folds: int) -> dict[str, int]:
+    """Assign each video to a fold, keeping groups together and the numbers of videos as equal as possible.
 
-    The division depends on the names alone, not on their order: groups, the largest first and equals in the
-    order of their names' hashes, go to the fold with the fewest videos.
+    The result depends on the names of videos and groups, not on their order: groups, sorted by decreasing
+    size and then by the hash of their name, are added one by one to the fold with the fewest videos.
 
     Args:
-        groups: video to group.
-        folds: their number.
+        groups: Group of each video.
+        folds: Number of folds.
+
+    Returns:
+        Index of the fold of each video.
 
     Raises:
-        DataError: fewer groups than folds.
+        DataError: There are fewer groups than folds.
     """
     members: dict[str, list[str]] = {}
     for video, group in groups.items():
         members.setdefault(group, []).append(video)
     if len(members) < folds:
-        raise DataError(f"{len(members)} groups of videos cannot be divided into {folds} folds")
-    ranked = sorted(members, key=lambda g: (-len(members[g]), hashed("fold", g)))
+        raise DataError(f"{len(members)} groups of videos are too few for {folds} folds")
+    ranked = sorted(members, key=lambda g: (-len(members[g]), name_hash("fold", g)))
     sizes = [0] * folds
-    at: dict[str, int] = {}
+    assigned: dict[str, int] = {}
     for group in ranked:
         fold = sizes.index(min(sizes))
         sizes[fold] += len(members[group])
-        at.update(dict.fromkeys(members[group], fold))
-    return at
+        assigned.update(dict.fromkeys(members[group], fold))
+    return assigned
 
 
 def held_out_ids(
     spec: DatasetSpec, training: Sequence[AnnotatedVideo], groups: Mapping[str, str]
 ) -> frozenset[str]:
-    """Training videos that tuning holds out: those of the subsets named for it, or a share of all.
+    """Return the training videos held out for tuning: those of the validation subsets, or a share of all.
 
     Raises:
-        DataError: nothing is held out, or nothing is left.
+        DataError: No videos or all videos would be held out.
     """
     if not spec.validation:
         return validation_ids([v.id for v in training], spec.validation_fraction, groups)
@@ -170,7 +174,7 @@ def held_out_ids(
         raise DataError(
             f"{len(chosen)} of {len(training)} training videos are in subset {' or '.join(spec.validation)}",
             where=f"dataset '{spec.name}'",
-            hint="name other subsets in 'validation', or none to hold out a share",
+            hint="change the subsets in 'validation', or remove it to hold out a share",
         )
     return chosen
 
@@ -178,28 +182,27 @@ def held_out_ids(
 def validation_ids(
     ids: Sequence[str], fraction: float, groups: Mapping[str, str] | None = None
 ) -> frozenset[str]:
-    """Choose the videos that tuning holds out of training.
+    """Choose the share of the training videos that is held out for tuning.
 
-    The choice depends on the set of names alone, neither on their order nor on any seed, so that every run
-    of a dataset validates on the same videos. Groups are ranked by the hash of their name, and as many of
-    the first are chosen as come closest to ``fraction`` of the videos: at least one, and at least one is
-    left.
+    The choice depends on the set of names only, neither on their order nor on any seed, so that every run on
+    a dataset is validated on the same videos. Groups are ranked by the hash of their name, and the first ones
+    are chosen such that their videos come closest to ``fraction``: at least one group, and not all of them.
 
     Args:
-        ids: of the training videos.
-        fraction: share of them.
-        groups: video to group; none = every video is one.
+        ids: Ids of the training videos.
+        fraction: Share of the videos to hold out.
+        groups: Group of each video; None = every video is its own group.
 
     Raises:
-        DataError: fewer than two videos or groups.
+        DataError: There are fewer than two videos or groups.
     """
     members: dict[str, list[str]] = {}
     for video in ids:
         members.setdefault(groups[video] if groups else video, []).append(video)
     if len(members) < 2:
-        what = f"{len(ids)} training video" if len(ids) < 2 else "training videos of one group"
-        raise DataError(f"{what}, cannot hold out a validation part", hint="need 2 or more")
-    ranked = sorted(members, key=lambda group: hashed("validation", group))
+        few = f"{len(ids)} training video" if len(ids) < 2 else "only one group of training videos"
+        raise DataError(f"{few}, cannot hold out a validation part", hint="at least 2 are needed")
+    ranked = sorted(members, key=lambda group: name_hash("validation", group))
     wanted = round(len(ids) * fraction)
     best, chosen, total = float("inf"), 1, 0
     for count, group in enumerate(ranked[:-1], start=1):
@@ -209,6 +212,6 @@ def validation_ids(
     return frozenset(video for group in ranked[:chosen] for video in members[group])
 
 
-def hashed(purpose: str, name: str) -> bytes:
-    """A rank for a name that nothing but the name and the purpose decides."""
+def name_hash(purpose: str, name: str) -> bytes:
+    """Return a hash of a name and a purpose, to rank names independent of their order."""
     return hashlib.sha256(f"{purpose}/{name}".encode()).digest()

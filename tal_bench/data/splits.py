@@ -1,4 +1,4 @@
-"""The fingerprint that tells one dataset's content from another's."""
+"""Fingerprint of the content of a dataset."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from tal_bench.data.selection import select
 from tal_bench.errors import DataError
 
 EDGE = 64 * 1024
-"""Bytes at either end of a feature file that enter its fingerprint."""
+"""Number of bytes at each end of a feature file that are hashed."""
 
 
 def fingerprint(spec: DatasetSpec) -> str:
-    """Hash a dataset's content, wherever its files lie.
+    """Hash a dataset's content, independent of the location of its files.
 
-    It covers the bytes of the annotation file and of external scores and, for every stream of every video
-    that is used, the file's name, its size and its first and last 64 KiB: enough to notice another
-    extraction, and fast for data of any size.
+    The hash covers the bytes of the annotation file and of external scores and, for every stream of every
+    selected video, the file's name, its size and its first and last 64 KiB. This detects another extraction
+    and is fast for data of any size.
 
     Raises:
-        DataError: a file is missing or cannot be read.
+        DataError: A file is missing or cannot be read.
     """
-    chosen = select(spec, read_labels(spec))
+    selection = select(spec, read_labels(spec))
     total = hashlib.sha256(spec.annotations.read_bytes())
     if spec.scores is not None:
         total.update(_bytes(spec.scores))
-    videos = sorted(video.id for video in (*chosen.training, *chosen.test))
+    videos = sorted(video.id for video in (*selection.training, *selection.test))
     for name in sorted(spec.modalities):
         modality = spec.modalities[name]
         for video in videos:
@@ -43,14 +43,14 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        hint = "put it there, or set 'scores: null' to train the classes themselves"
-        raise DataError("no such file of video-level scores", where=path, hint=hint) from None
+        hint = "put it there, or set 'scores: null' to train on the dataset's classes"
+        raise DataError("missing file of video-level scores", where=path, hint=hint) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
 
 
 def _edges(path: Path, spec: DatasetSpec) -> bytes:
-    """Digest of a file's size and both its ends."""
+    """Return the digest of a file's size and of both its ends."""
     try:
         size = path.stat().st_size
         digest = hashlib.sha256(str(size).encode())
@@ -70,6 +70,6 @@ def with_fingerprint(spec: DatasetSpec) -> DatasetSpec:
     """Return the spec with its content hash filled in.
 
     Raises:
-        DataError: a file is missing or cannot be read.
+        DataError: A file is missing or cannot be read.
     """
     return spec.model_copy(update={"fingerprint": fingerprint(spec)})

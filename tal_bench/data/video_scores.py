@@ -1,4 +1,4 @@
-"""Class scores of whole videos, made by a classifier elsewhere: who may be in a video, not when."""
+"""Reading of external class scores of whole videos, predicted by a video classifier."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ EXPECTED = 'expected {"results": {video: [score, …]}, "class": [name, …]} or
 def read_scores(path: Path, classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Read video-level class scores.
 
-    Three forms are known: a list of scores per video with the names of the classes beside (`class` or
-    `classes`, as ActivityNet's CUHK file has them), a list in the order of the dataset's classes, and an
-    object from name to score; with or without `results` around. Names are compared without regard to case,
-    spaces and underscores. Classes that the dataset does not have are left out.
+    Three formats are supported, with or without an enclosing `results` object: a list of scores per video
+    with a list of class names (`class` or `classes`, as in ActivityNet's CUHK file), a list per video in the
+    order of the dataset's classes, and an object from class name to score per video. Names are compared
+    without regard to case, spaces and underscores. Classes that the dataset does not have are ignored.
 
     Args:
-        path: the JSON file.
-        classes: of the dataset, in the order of their indices.
+        path: JSON file.
+        classes: Classes of the dataset, in the order of their indices.
 
     Returns:
-        Video to scores [K] in the order of ``classes``.
+        Scores [K] by video, in the order of ``classes``.
 
     Raises:
-        DataError: missing, not JSON, of another form, or without a class of the dataset.
+        DataError: The file is missing, is not JSON, has another format or lacks a class of the dataset.
     """
     content = _load(path)
     results = content.get("results", content)
     names = content.get("class", content.get("classes"))
     if not isinstance(results, dict) or not results:
-        raise DataError("no scores of videos in it", where=path, hint=EXPECTED)
+        raise DataError("no scores of videos", where=path, hint=EXPECTED)
     if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
-        raise DataError("'class' is no list of names", where=path, hint=EXPECTED)
+        raise DataError("'class' is not a list of names", where=path, hint=EXPECTED)
     columns = _columns(names, classes, path) if names is not None else None
     return {
         str(video): _row(value, classes, columns, f"{path}, video '{video}'")
@@ -52,28 +52,28 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        hint = "put it there, or set 'scores: null' to train the classes themselves"
-        raise DataError("no such file of video-level scores", where=path, hint=hint) from None
+        hint = "put it there, or set 'scores: null' to train on the dataset's classes"
+        raise DataError("missing file of video-level scores", where=path, hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read: {error}", where=path) from None
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"not valid JSON: {error}", where=path) from None
     if not isinstance(content, dict):
-        raise DataError("no scores of videos in it", where=path, hint=EXPECTED)
+        raise DataError("no scores of videos", where=path, hint=EXPECTED)
     return content
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.casefold().replace("_", "").replace(" ", "")
 
 
 def _columns(names: Sequence[str], classes: Sequence[str], where: object) -> list[int]:
-    """Place of each class of the dataset among the names."""
-    at = {_plain(name): index for index, name in enumerate(names)}
-    absent = [name for name in classes if _plain(name) not in at]
+    """Return the position of each class of the dataset among the names."""
+    positions = {_normalized(name): index for index, name in enumerate(names)}
+    absent = [name for name in classes if _normalized(name) not in positions]
     if absent:
-        raise DataError(f"no scores of {len(absent)} classes, '{absent[0]}' first", where=where)
-    return [at[_plain(name)] for name in classes]
+        raise DataError(f"no scores of {len(absent)} classes, first '{absent[0]}'", where=where)
+    return [positions[_normalized(name)] for name in classes]
 
 
 def _row(
@@ -83,15 +83,15 @@ def _row(
         columns = _columns(list(value), classes, where)
         value = list(value.values())
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        value = value[0]  # one row in a list of rows, as the HACS classifier's file has it
+        value = value[0]  # the file of the HACS classifier has a list of one row
     width = len(classes) if columns is None else max(columns) + 1
     if not isinstance(value, list) or len(value) < width or (columns is None and len(value) != width):
         count = f"{len(value)} scores" if isinstance(value, list) else f"a {type(value).__name__}"
-        raise DataError(f"{count} where {width} classes are scored", where=where, hint=EXPECTED)
+        raise DataError(f"{count}, expected {width} scores", where=where, hint=EXPECTED)
     try:
         row = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise DataError("a score is no number", where=where, hint=EXPECTED) from None
+        raise DataError("a score is not a number", where=where, hint=EXPECTED) from None
     if not (np.isfinite(row).all() and (row >= 0).all()):
         raise DataError("a score is negative or not finite", where=where, hint="give probabilities")
     return row if columns is None else row[list(columns)]

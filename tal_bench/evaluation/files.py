@@ -1,4 +1,4 @@
-"""Detections and ground truth from files into tables, every malformed file an error on one line."""
+"""Read and validate detections and ground truth from files of any program."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ALIASES = {
 }
 EGO4D_RESULTS = "detect_results"
 PICKLES = (".pkl", ".pickle")
-FROM_PICKLE = "write it as CSV with the program that made it: columns video, start, end, label, score"
-WHOLE_NUMBER = r"0|-?[1-9]\d{0,17}"
-"""What is read as a label id rather than a name in a table of which all labels look like that."""
+PICKLE_HINT = "export the detections as CSV with columns video, start, end, label, score"
+INTEGER_PATTERN = r"0|-?[1-9]\d{0,17}"
+"""Labels of a table are converted to integers if all of them match this pattern."""
 _GROUND_TRUTH_COLUMNS = ("video", "start", "end", "label", "label_id")
 
 
 def read_detections(path: str | Path) -> pd.DataFrame:
     """Read detections from ActivityNet-style JSON or from a table.
 
-    JSON: `{"results": {video: [{"segment": [s, e], "label": l, "score": p}]}}`, as this package, OpenTAD and
-    ActivityNet's own tools write it; Ego4D's `detect_results` in place of `results`. Tables (`.csv`, `.tsv`;
+    JSON: `{"results": {video: [{"segment": [s, e], "label": l, "score": p}]}}`, as written by this package,
+    OpenTAD and ActivityNet's tools; Ego4D's key `detect_results` is accepted, too. Tables (`.csv`, `.tsv`,
     separated by comma, semicolon or tab): columns video, start, end, label, score, or their common aliases
     (video-id, t-start, t-end).
 
@@ -44,32 +44,32 @@ def read_detections(path: str | Path) -> pd.DataFrame:
         Columns video (str), start, end (seconds), label, score.
 
     Raises:
-        DataError: the file is missing or malformed, or a pickle; says where and what.
+        DataError: The file is missing, malformed or a pickle.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in PICKLES:
-        raise DataError("a pickle can run code and is not opened", where=path, hint=FROM_PICKLE)
+        raise DataError("pickle files can run code and are not supported", where=path, hint=PICKLE_HINT)
     table = _detections_table(path) if suffix in (".csv", ".tsv") else _detections_json(path)
     _check_numbers(table, ("start", "end", "score"), path)
     return table
 
 
-def read_names(path: str | Path) -> tuple[str, ...]:
-    """Read names of videos from a JSON list or from a text file, one a line.
+def read_video_names(path: str | Path) -> tuple[str, ...]:
+    """Read video names from a JSON list, or from a text file with one name per line.
 
     Raises:
-        DataError: the file is missing, empty or no such list.
+        DataError: The file is missing, empty or not such a list.
     """
     path = Path(path)
     text = _read_text(path)
     names = _parse_json(text, path) if text.lstrip().startswith(("[", "{")) else text.split("\n")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError("not a list of names", where=path, hint="a JSON list, or one name a line")
-    found = tuple(name.strip() for name in names if name.strip())
-    if not found:
-        raise DataError("holds no name", where=path, hint="a JSON list, or one name a line")
-    return found
+        raise DataError("not a list of names", where=path, hint="give a JSON list, or one name per line")
+    videos = tuple(name.strip() for name in names if name.strip())
+    if not videos:
+        raise DataError("contains no name", where=path, hint="give a JSON list, or one name per line")
+    return videos
 
 
 def read_ground_truth(
@@ -78,23 +78,24 @@ def read_ground_truth(
     """Read ground truth from ActivityNet-style JSON.
 
     Args:
-        path: `{"database": {video: {"subset", "annotations": [{"segment", "label", "label_id"}]}}}`.
-        subset: name of the subset, whatever its case; None = all videos.
-        drop_reversed: leave out annotations that end before they start, as published MultiTHUMOS has a few
-            and the public evaluations drop them, instead of raising; `.attrs["reversed"]` counts them.
+        path: File with
+            `{"database": {video: {"subset", "annotations": [{"segment", "label", "label_id"}]}}}`.
+        subset: Name of the subset, case-insensitive; None for all videos.
+        drop_reversed: Drop annotations that end before they start instead of raising an error; published
+            MultiTHUMOS has a few, and public evaluations drop them. `.attrs["reversed"]` is their number.
 
     Returns:
-        Columns video (str), start, end (seconds), label and, where every annotation has one, label_id;
-        one row per annotation. `.attrs["videos"]` is the tuple of all videos of the subset, also those
+        One row per annotation with columns video (str), start, end (seconds), label and, if every annotation
+        has one, label_id. `.attrs["videos"]` is the tuple of all videos of the subset, including those
         without annotations.
 
     Raises:
-        DataError: the file is missing or malformed, or the subset is unknown.
+        DataError: The file is missing or malformed, or the subset is unknown.
     """
     path = Path(path)
     database = _member(_load_json(path), "database", path, "the file")
     if not isinstance(database, dict):
-        raise DataError("database is not an object of videos", where=path)
+        raise DataError("'database' is not an object that maps videos to entries", where=path)
     videos = _videos_of(database, subset, path)
     rows = list(_annotations(database, videos, path))
     table = pd.DataFrame(rows, columns=list(_GROUND_TRUTH_COLUMNS))
@@ -102,11 +103,11 @@ def read_ground_truth(
         table = table.drop(columns="label_id")
     else:
         table = table.astype({"label_id": np.int64})
-    reversed_ = table["end"] < table["start"]
+    is_reversed = table["end"] < table["start"]
     if drop_reversed:
-        table = table[~reversed_].reset_index(drop=True)
+        table = table[~is_reversed].reset_index(drop=True)
     _check_numbers(table, ("start", "end"), path)
-    table.attrs.update(videos=tuple(videos), reversed=int(reversed_.sum()) if drop_reversed else 0)
+    table.attrs.update(videos=tuple(videos), reversed=int(is_reversed.sum()) if drop_reversed else 0)
     return table
 
 
@@ -115,12 +116,12 @@ def _detections_json(path: Path) -> pd.DataFrame:
     key = EGO4D_RESULTS if isinstance(content, dict) and EGO4D_RESULTS in content else "results"
     results = _member(content, key, path, "the file")
     if not isinstance(results, dict):
-        raise DataError(f"{key} is not an object of videos", where=path)
+        raise DataError(f"{key!r} is not an object that maps videos to detections", where=path)
     rows = []
-    for video, found in results.items():
-        if not isinstance(found, list):
+    for video, items in results.items():
+        if not isinstance(items, list):
             raise DataError(f"results of video {brief(video)} are not a list", where=path)
-        for k, item in enumerate(found):
+        for k, item in enumerate(items):
             place = f"detection {k} of video {brief(video)}"
             start, end = _segment(item, path, place)
             score = _number(_member(item, "score", path, place), path, f"the score of {place}")
@@ -131,33 +132,33 @@ def _detections_json(path: Path) -> pd.DataFrame:
 
 
 def _detections_table(path: Path) -> pd.DataFrame:
-    # All as text: a video named 007 is not 7, and one named NA is not missing.
+    # Columns are read as text: a video named 007 must not become 7, nor one named NA a missing value.
     text = _read_text(path)
-    heading = text.lstrip().partition("\n")[0]
+    header = text.lstrip().partition("\n")[0]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line of more columns than the heading
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line has more columns than the header
             table = pd.read_csv(
                 io.StringIO(text),
-                sep=max(",;\t", key=heading.count),
+                sep=max(",;\t", key=header.count),
                 dtype=str,
                 keep_default_na=False,
                 skipinitialspace=True,
                 index_col=False,
-            ).fillna("")  # where a line has fewer columns
-    except (ValueError, pd.errors.ParserWarning) as error:  # the parser's errors are ValueErrors
+            ).fillna("")  # lines with fewer columns than the header
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise DataError(f"not a readable table: {error}", where=path) from None
     present = {str(name).strip().lower(): name for name in table.columns}
     chosen = {}
     for column, aliases in ALIASES.items():
-        found = [present[alias] for alias in aliases if alias in present]
-        if not found:
+        matching = [present[alias] for alias in aliases if alias in present]
+        if not matching:
             raise DataError(
-                f"column {column} is missing, the file has {some(list(present))}",
+                f"column {column} is missing, the file has {abbreviate(list(present))}",
                 where=path,
                 hint=f"accepted: {', '.join(aliases)}",
             )
-        chosen[found[0]] = column
+        chosen[matching[0]] = column
     table = table[list(chosen)].rename(columns=chosen)
     for column in ("video", "label"):
         table[column] = table[column].str.strip()
@@ -172,7 +173,7 @@ def _detections_table(path: Path) -> pd.DataFrame:
             value = table[column].iloc[row] or "empty"
             raise DataError(f"{column} is {value} in line {row + 2}, not a number", where=path)
         table[column] = number.astype(np.float64)
-    if len(table) and table["label"].str.fullmatch(WHOLE_NUMBER).all():
+    if len(table) and table["label"].str.fullmatch(INTEGER_PATTERN).all():
         table["label"] = table["label"].astype(np.int64)
     return table[list(DETECTION_COLUMNS)]
 
@@ -196,10 +197,10 @@ def _annotations(
     database: Mapping[str, Any], videos: list[str], path: Path
 ) -> Iterator[tuple[str, float, float, Any, Any]]:
     for video in videos:
-        found = database[video].get("annotations", [])
-        if not isinstance(found, list):
+        items = database[video].get("annotations", [])
+        if not isinstance(items, list):
             raise DataError(f"annotations of video {brief(video)} are not a list", where=path)
-        for k, item in enumerate(found):
+        for k, item in enumerate(items):
             place = f"annotation {k} of video {brief(video)}"
             start, end = _segment(item, path, place)
             label_id = item.get("label_id")
@@ -227,8 +228,8 @@ def _parse_json(text: str, path: Path) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-            raise DataError(f"{brief(twice)} is there twice", where=path, hint="only one would count")
+            (duplicate, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+            raise DataError(f"duplicate key {brief(duplicate)}", where=path, hint="remove one of the entries")
         return value
 
     try:
@@ -236,14 +237,15 @@ def _parse_json(text: str, path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON that can be read: {error}", where=path) from None
+        raise DataError(f"cannot parse JSON: {error}", where=path) from None
 
 
 def _member(item: Any, key: str, path: Path, place: str) -> Any:
     if not isinstance(item, dict):
         raise DataError(f"{place} is not an object", where=path)
     if key not in item:
-        raise DataError(f"{place} has no {key!r}", where=path, hint=f"it has {some(list(item)) or 'nothing'}")
+        keys = abbreviate(list(item)) or "nothing"
+        raise DataError(f"{place} has no {key!r}", where=path, hint=f"it has {keys}")
     return item[key]
 
 
@@ -281,22 +283,22 @@ def _number(value: Any, path: Path, place: str) -> float:
 
 
 def _check_numbers(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
-    """DataError unless numbers are finite and no segment is reversed."""
+    """Raise DataError if a number is not finite or a segment ends before it starts."""
     for column in columns:
         finite = np.isfinite(table[column].to_numpy(dtype=np.float64))
         if not finite.all():
             row = table.iloc[int(np.argmin(finite))]
             raise DataError(f"{column} is {row[column]} in a segment of video {row['video']!r}", where=path)
-    reversed_ = (table["end"] < table["start"]).to_numpy()
-    if reversed_.any():
-        row = table.iloc[int(np.argmax(reversed_))]
+    is_reversed = (table["end"] < table["start"]).to_numpy()
+    if is_reversed.any():
+        row = table.iloc[int(np.argmax(is_reversed))]
         raise DataError(
             f"segment [{row['start']}, {row['end']}] of video {row['video']!r} ends before it starts",
             where=path,
         )
 
 
-def some(names: Sequence[object], most: int = 8) -> str:
-    """The first of some names, and how many there are besides."""
+def abbreviate(names: Sequence[object], most: int = 8) -> str:
+    """Return the first `most` names as text, followed by the number of omitted names."""
     shown = [text if len(text) <= 40 else f"{text[:37]}..." for text in map(str, names[:most])]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

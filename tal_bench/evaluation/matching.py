@@ -1,7 +1,7 @@
-"""Which detection finds which ground truth: the part of every detection metric that costs time.
+"""Match detections to ground truth.
 
-Matching happens inside a video and a class, so its result can be kept and re-weighted: a bootstrap over
-videos never matches again (see `significance`).
+Matching takes most of the time of a detection metric. It is done within each video and class, so its result
+can be re-weighted: a bootstrap over videos matches only once (see `significance`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tal_bench.errors import InputError
 DETECTION_COLUMNS = ("video", "start", "end", "label", "score")
 GROUND_TRUTH_COLUMNS = ("video", "start", "end", "label")
 MIN_LENGTH = 1e-3
-"""Seconds: shorter ground truths are dropped, and two of one label closer than this at both ends are one."""
+"""Minimum length of a ground truth in seconds; duplicates differ by at most this at both ends."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,21 +31,23 @@ APMethod = Literal["activitynet", "thumos"]
 class Matches:
     """Detections of one run matched to ground truth, at every tIoU threshold.
 
-    Detections are ordered by class, then by falling score (of equal scores the later row first).
+    Detections are ordered by class, then by descending score (later rows first among equal scores).
 
     Attributes:
         thresholds: tIoU thresholds `[T]`.
-        classes: labels that occur in the ground truth, sorted; `K` of them.
-        videos: the test videos, sorted; `V` of them.
-        video: index into `videos` per detection `[N]`, −1 for a video outside them (a false positive).
-        label: index into `classes` per detection `[N]`.
-        score: per detection `[N]`.
-        row: position of the detection in the table it came from `[N]`.
-        true_positive: `[T, N]`.
-        ignored: `[T, N]`, detections that count neither way (ambiguous parts), or None.
-        gt_video, gt_label: index per ground truth `[G]`.
-        gt_detection: `[T, G]`, which detection (index into `[N]`) found it, −1 for none.
-        ap_method: how average precision is computed from it.
+        classes: The `K` labels of the ground truth, sorted.
+        videos: The `V` test videos, sorted.
+        video: Index into `videos` per detection `[N]`, −1 for a video outside them (a false positive).
+        label: Index into `classes` per detection `[N]`.
+        score: Score per detection `[N]`.
+        row: Position of the detection in its table `[N]`.
+        true_positive: Whether the detection is a true positive `[T, N]`.
+        ignored: Whether the detection is neither a true nor a false positive (ambiguous segments) `[T, N]`,
+            or None.
+        gt_video: Index into `videos` per ground truth `[G]`.
+        gt_label: Index into `classes` per ground truth `[G]`.
+        gt_detection: Index of the detection matched to each ground truth `[T, G]`, −1 for none.
+        ap_method: Method by which average precision is computed from the matches.
     """
 
     thresholds: Floats
@@ -64,8 +66,8 @@ class Matches:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Detections and ground truth as arrays of indices, both grouped for a join on (video, class)."""
+class EncodedTables:
+    """Detections and ground truth as arrays, with videos and labels replaced by indices."""
 
     classes: tuple[Any, ...]
     videos: tuple[Any, ...]
@@ -86,24 +88,25 @@ def match(
     *,
     videos: Sequence[Any] | None = None,
 ) -> Matches:
-    """Match as the ActivityNet evaluation does: by falling score, each detection takes its best free truth.
+    """Match detections to ground truth as the ActivityNet evaluation does.
 
-    A detection takes the free ground truth of its video and class with the largest tIoU, provided tIoU ≥
-    threshold; of equal tIoU the later ground truth. Detections whose label has no ground truth are dropped.
+    In order of descending score, each detection is matched to the unmatched ground truth of its video and
+    class with the largest tIoU, if this is at least the threshold (the later ground truth among equal tIoU).
+    Detections whose label has no ground truth are dropped.
 
     Args:
-        detections: columns video, start, end, label, score; times in seconds.
-        ground_truth: columns video, start, end, label.
+        detections: Table with columns video, start, end, label, score; times in seconds.
+        ground_truth: Table with columns video, start, end, label.
         thresholds: tIoU thresholds `[T]`, each in (0, 1].
-        videos: every test video, also those without ground truth; None = those with ground truth.
+        videos: All test videos, including those without ground truth; None for those with ground truth.
 
     Raises:
-        InputError: a column is missing, a number is not finite, a threshold is outside (0, 1], or there is
+        InputError: A column is missing, a number is not finite, a threshold is outside (0, 1], or there is
             no ground truth.
     """
     levels = check_thresholds(thresholds)
     data = encode(detections, clean_ground_truth(ground_truth), videos)
-    det, truth, tiou = pairs(data)
+    det, truth, tiou = candidate_pairs(data)
     keep = tiou >= levels.min()
     det, truth, tiou = det[keep], truth[keep], tiou[keep]
     order = np.lexsort((-truth, -tiou, det))
@@ -113,12 +116,12 @@ def match(
     true_positive = np.zeros((len(levels), n_det), dtype=bool)
     gt_detection = np.full((len(levels), n_gt), -1, dtype=np.int64)
     for level, threshold in enumerate(levels):
-        enough = tiou >= threshold
-        holder = choose_in_turn(det[enough], truth[enough], n_det, n_gt)
-        found = holder < n_det
-        true_positive[level, holder[found]] = True
-        gt_detection[level, found] = holder[found]
-    return matches_of(
+        reached = tiou >= threshold
+        holder = assign_in_order(det[reached], truth[reached], n_det, n_gt)
+        matched = holder < n_det
+        true_positive[level, holder[matched]] = True
+        gt_detection[level, matched] = holder[matched]
+    return build_matches(
         data,
         thresholds=levels,
         true_positive=true_positive,
@@ -128,8 +131,8 @@ def match(
     )
 
 
-def matches_of(
-    data: Encoded,
+def build_matches(
+    data: EncodedTables,
     *,
     thresholds: Floats,
     true_positive: Bools,
@@ -137,7 +140,7 @@ def matches_of(
     gt_detection: Ints,
     ap_method: APMethod,
 ) -> Matches:
-    """Put encoded tables and the outcome of a matching together."""
+    """Build `Matches` from encoded tables and the result of a matching."""
     return Matches(
         thresholds=thresholds,
         classes=data.classes,
@@ -155,46 +158,46 @@ def matches_of(
     )
 
 
-def choose_in_turn(chooser: Ints, option: Ints, n_choosers: int, n_options: int) -> Ints:
-    """Let choosers 0, 1, 2 … each take the first free option on its list, all at once.
+def assign_in_order(chooser: Ints, option: Ints, n_choosers: int, n_options: int) -> Ints:
+    """Assign to choosers 0, 1, 2 … in turn the first free option of their lists, vectorised.
 
-    A plain loop over choosers is slow in Python. The outcome of taking turns is the stable matching in which
-    every option prefers the earlier chooser, and that is reached by rounds of proposals (Gale & Shapley
-    1962): everyone without an option proposes to the next on its list, and each option keeps the earliest.
-    The rounds are as many as the longest list, not as many as there are choosers.
+    The result of taking turns is the stable matching in which every option prefers the earlier chooser. It is
+    computed by deferred acceptance (Gale & Shapley, 1962): every chooser without an option proposes to the
+    next on its list, and each option keeps the earliest chooser. The number of rounds is bounded by the
+    length of the longest list, not by the number of choosers, which avoids a Python loop over choosers.
 
     Args:
-        chooser: who, ascending `[P]`; equal numbers form one list.
-        option: what, in the chooser's order of preference `[P]`.
-        n_choosers: number of choosers; also the mark of an option that nobody took.
-        n_options: number of options.
+        chooser: Index of the chooser, ascending `[P]`; equal values form one list.
+        option: Index of the option, in the chooser's order of preference `[P]`.
+        n_choosers: Number of choosers.
+        n_options: Number of options.
 
     Returns:
-        The chooser that holds each option `[n_options]`, `n_choosers` where none does.
+        Chooser that holds each option `[n_options]`; `n_choosers` for unassigned options.
     """
     holder = np.full(n_options, n_choosers, dtype=np.int64)
     count = np.bincount(chooser, minlength=n_choosers)
     end = np.cumsum(count)
-    place = end - count
+    position = end - count
     proposing = np.flatnonzero(count)
     while proposing.size:
-        wanted = option[place[proposing]]
-        before = holder[wanted]
-        np.minimum.at(holder, wanted, proposing)
-        after = holder[wanted]
+        proposed = option[position[proposing]]
+        before = holder[proposed]
+        np.minimum.at(holder, proposed, proposing)
+        after = holder[proposed]
         refused = proposing[after != proposing]
         displaced = np.unique(before[(before != after) & (before < n_choosers)])
-        losing = np.concatenate([refused, displaced])
-        place[losing] += 1
-        proposing = losing[place[losing] < end[losing]]
+        unassigned = np.concatenate([refused, displaced])
+        position[unassigned] += 1
+        proposing = unassigned[position[unassigned] < end[unassigned]]
     return holder
 
 
-def pairs(data: Encoded) -> tuple[Ints, Ints, Floats]:
-    """Every (detection, ground truth) of the same video and class, with its tIoU.
+def candidate_pairs(data: EncodedTables) -> tuple[Ints, Ints, Floats]:
+    """Return all pairs of a detection and a ground truth of the same video and class.
 
     Returns:
-        Indices of the detection and of the ground truth, and tIoU, each `[P]`; ascending by detection.
+        Index of the detection, index of the ground truth and tIoU, each `[P]`; ascending by detection.
     """
     n_class = len(data.classes)
     gt_key = data.gt_video * n_class + data.gt_label
@@ -212,7 +215,7 @@ def pairs(data: Encoded) -> tuple[Ints, Ints, Floats]:
 
 
 def segment_tiou(a: Floats, b: Floats) -> Floats:
-    """Temporal intersection over union of paired segments `[P, 2]`; 0 where the union is empty."""
+    """Compute the temporal intersection over union of paired segments `[P, 2]`; 0 if the union is empty."""
     inter = np.maximum(np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0]), 0.0)
     union = (b[:, 1] - b[:, 0]) + (a[:, 1] - a[:, 0]) - inter
     tiou: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
@@ -221,11 +224,11 @@ def segment_tiou(a: Floats, b: Floats) -> Floats:
 
 def encode(
     detections: pd.DataFrame, ground_truth: pd.DataFrame, videos: Sequence[Any] | None = None
-) -> Encoded:
-    """Replace videos and labels by indices; order detections by class, then by falling score.
+) -> EncodedTables:
+    """Replace videos and labels by indices; order detections by class, then by descending score.
 
     Raises:
-        InputError: as `match`.
+        InputError: As in `match`.
     """
     check_table(detections, DETECTION_COLUMNS, "detections")
     check_table(ground_truth, GROUND_TRUTH_COLUMNS, "ground truth")
@@ -235,16 +238,18 @@ def encode(
     names = pd.Index(ground_truth["video"] if videos is None else list(videos)).unique().sort_values()
     gt_video = names.get_indexer(pd.Index(ground_truth["video"]))
     if (gt_video < 0).any():
-        stray = ground_truth["video"].iloc[int(np.argmax(gt_video < 0))]
-        raise InputError(f"video {stray!r} has ground truth but is not among the test videos", where="videos")
+        unknown = ground_truth["video"].iloc[int(np.argmax(gt_video < 0))]
+        raise InputError(
+            f"video {unknown!r} has ground truth but is not among the test videos", where="videos"
+        )
 
     class_index = pd.Index(classes)
     label = class_index.get_indexer(pd.Index(detections["label"]))
     row = np.flatnonzero(label >= 0)
     score = detections["score"].to_numpy(dtype=np.float64)
-    # A stable rising sort read backwards: of equal scores the later row comes first.
+    # Reversing a stable ascending sort puts later rows first among equal scores.
     row = row[np.lexsort((score[row], -label[row]))[::-1]]
-    return Encoded(
+    return EncodedTables(
         classes=tuple(class_index.tolist()),
         videos=tuple(names.tolist()),
         video=names.get_indexer(pd.Index(detections["video"]))[row].astype(np.int64),
@@ -259,7 +264,7 @@ def encode(
 
 
 def clean_ground_truth(ground_truth: pd.DataFrame) -> pd.DataFrame:
-    """Drop segments shorter than 1e-3 s and repeats of a segment already kept (both ends within 1e-3 s)."""
+    """Drop segments shorter than 1e-3 s and duplicates (same video and label, both ends within 1e-3 s)."""
     check_table(ground_truth, GROUND_TRUTH_COLUMNS, "ground truth")
     start = ground_truth["start"].to_numpy(dtype=np.float64)
     end = ground_truth["end"].to_numpy(dtype=np.float64)
@@ -268,14 +273,14 @@ def clean_ground_truth(ground_truth: pd.DataFrame) -> pd.DataFrame:
     group = video * (label.max(initial=0) + 1) + label
     order = np.lexsort((start, group))
     near = (np.diff(group[order]) == 0) & (np.abs(np.diff(start[order])) <= MIN_LENGTH)
-    for suspect in np.unique(group[order[1:]][near]):
+    for candidate in np.unique(group[order[1:]][near]):
         kept: list[int] = []
-        for row in np.flatnonzero((group == suspect) & keep):
-            twins = (
+        for row in np.flatnonzero((group == candidate) & keep):
+            duplicates = (
                 abs(start[row] - start[k]) <= MIN_LENGTH and abs(end[row] - end[k]) <= MIN_LENGTH
                 for k in kept
             )
-            if any(twins):
+            if any(duplicates):
                 keep[row] = False
             else:
                 kept.append(int(row))
@@ -283,7 +288,7 @@ def clean_ground_truth(ground_truth: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_thresholds(thresholds: Sequence[float] | Floats) -> Floats:
-    """Thresholds as an array; InputError unless there is at least one and each is in (0, 1]."""
+    """Return thresholds as an array; raise InputError if there is none or one is outside (0, 1]."""
     levels = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
     if levels.ndim != 1 or levels.size == 0 or not ((levels > 0) & (levels <= 1)).all():
         raise InputError(f"tIoU thresholds {levels.tolist()}", where="tiou", hint="give numbers in (0, 1]")
@@ -291,11 +296,11 @@ def check_thresholds(thresholds: Sequence[float] | Floats) -> Floats:
 
 
 def check_table(table: pd.DataFrame, columns: Sequence[str], name: str) -> None:
-    """InputError unless `table` has the columns and its times and scores are finite."""
+    """Raise InputError if `table` lacks a column or has a time or score that is not finite."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(
-            f"columns {', '.join(missing)} are missing", where=name, hint=f"need {', '.join(columns)}"
+            f"columns {', '.join(missing)} are missing", where=name, hint=f"required: {', '.join(columns)}"
         )
     for column in ("start", "end", "score"):
         if column not in columns:

@@ -1,4 +1,4 @@
-"""Mean average precision: ActivityNet-style interpolated, and the original THUMOS'14 protocol."""
+"""Mean average precision by the AP methods of ActivityNet (interpolated) and of THUMOS'14."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tal_bench.evaluation.matching import (
     GROUND_TRUTH_COLUMNS,
     APMethod,
     Bools,
-    Encoded,
+    EncodedTables,
     Floats,
     Ints,
     Matches,
+    assign_in_order,
+    build_matches,
+    candidate_pairs,
     check_table,
     check_thresholds,
-    choose_in_turn,
     encode,
     match,
-    matches_of,
-    pairs,
     segment_tiou,
 )
 
@@ -32,14 +32,15 @@ __all__ = [
     "Matches",
     "MeanAP",
     "ap_from_matches",
+    "format_threshold",
     "interpolated_ap",
     "match",
     "thumos_ap",
     "thumos_match",
-    "written",
 ]
 
-_CELLS = 2_000_000  # weights held at a time: 16 MB keeps the working set of a bootstrap near the cache
+_CHUNK_SIZE = 2_000_000
+"""Number of weights (16 MB) processed at a time, to keep the working set of a bootstrap near the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,8 @@ class MeanAP:
 
     Attributes:
         thresholds: tIoU thresholds `[T]`.
-        classes: the `K` labels of the ground truth, sorted.
-        ap: average precision `[T, K]`, 0 … 1.
+        classes: The `K` labels of the ground truth, sorted.
+        ap: Average precision `[T, K]`, 0 … 1.
         ap_method: `activitynet` or `thumos`; the two are not comparable.
     """
 
@@ -69,8 +70,8 @@ class MeanAP:
         return float(self.map.mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """`ap_method`, `map`, `average_map` and `per_class`; thresholds as `written`."""
-        keys = [written(threshold) for threshold in self.thresholds]
+        """Return `ap_method`, `map`, `average_map` and `per_class`, keyed by `format_threshold`."""
+        keys = [format_threshold(threshold) for threshold in self.thresholds]
         return {
             "ap_method": self.ap_method,
             "map": dict(zip(keys, self.map.tolist(), strict=True)),
@@ -82,10 +83,10 @@ class MeanAP:
         }
 
 
-def written(threshold: float) -> str:
-    """A tIoU threshold with two decimals, more only where two do not tell it: 0.50, 0.125."""
-    two = f"{threshold:.2f}"
-    return two if abs(float(two) - threshold) < 1e-9 else f"{threshold:.6f}".rstrip("0")
+def format_threshold(threshold: float) -> str:
+    """Format a tIoU threshold with two decimals, or with more if it has more: 0.50, 0.125."""
+    text = f"{threshold:.2f}"
+    return text if abs(float(text) - threshold) < 1e-9 else f"{threshold:.6f}".rstrip("0")
 
 
 def interpolated_ap(
@@ -95,9 +96,9 @@ def interpolated_ap(
     *,
     videos: Sequence[Any] | None = None,
 ) -> MeanAP:
-    """Average precision as the ActivityNet evaluation computes it (all-point interpolation, VOC 2011).
+    """Compute average precision as the ActivityNet evaluation does (all-point interpolation, VOC 2011).
 
-    Classes are those of the ground truth; one without detections counts 0. Arguments and errors as `match`.
+    Classes of the ground truth without detections count as 0. Arguments and errors as in `match`.
     """
     matches = match(detections, ground_truth, thresholds, videos=videos)
     return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.ap_method)
@@ -111,7 +112,7 @@ def thumos_ap(
     ambiguous: str | None = "Ambiguous",
     videos: Sequence[Any] | None = None,
 ) -> MeanAP:
-    """Average precision of the original THUMOS'14 development kit; arguments and errors as `thumos_match`."""
+    """Compute average precision as the THUMOS'14 development kit does; see `thumos_match`."""
     matches = thumos_match(detections, ground_truth, thresholds, ambiguous=ambiguous, videos=videos)
     return MeanAP(matches.thresholds, matches.classes, ap_from_matches(matches), matches.ap_method)
 
@@ -124,26 +125,26 @@ def thumos_match(
     ambiguous: str | None = "Ambiguous",
     videos: Sequence[Any] | None = None,
 ) -> Matches:
-    """Match as the THUMOS'14 development kit does: each ground truth in turn takes its best detection.
+    """Match detections to ground truth as the THUMOS'14 development kit does.
 
-    A ground truth takes the free detection of its video and class with the largest tIoU > threshold, whatever
-    its score. Detections left over that touch an ambiguous segment of their video are ignored. Nothing is
-    dropped from the ground truth.
+    Each ground truth in turn is matched to the unmatched detection of its video and class with the largest
+    tIoU above the threshold, regardless of its score. Unmatched detections that overlap an ambiguous segment
+    of their video are ignored. The ground truth is used as it is, without `clean_ground_truth`.
 
     Args:
-        detections: as `match`.
-        ground_truth: as `match`.
-        thresholds: as `match`.
-        ambiguous: the label of ground truths that are no class, or None if there are none.
-        videos: as `match`; None = those with ground truth, be it ambiguous.
+        detections: As in `match`.
+        ground_truth: As in `match`.
+        thresholds: As in `match`.
+        ambiguous: Label of ambiguous segments, which belong to no class; None if there are none.
+        videos: As in `match`; None for the videos with ground truth, including ambiguous segments.
     """
     levels = check_thresholds(thresholds)
     check_table(ground_truth, GROUND_TRUTH_COLUMNS, "ground truth")
-    unclear = (ground_truth["label"] == ambiguous).to_numpy()
-    # A video that holds nothing but ambiguous parts is a test video all the same.
+    is_ambiguous = (ground_truth["label"] == ambiguous).to_numpy()
+    # Videos with ambiguous segments only are test videos, too.
     videos = list(ground_truth["video"].unique()) if videos is None else videos
-    data = encode(detections, ground_truth[~unclear], videos)
-    det, truth, tiou = pairs(data)
+    data = encode(detections, ground_truth[~is_ambiguous], videos)
+    det, truth, tiou = candidate_pairs(data)
     order = np.lexsort((det, -tiou, truth))
     det, truth, tiou = det[order], truth[order], tiou[order]
 
@@ -151,15 +152,15 @@ def thumos_match(
     true_positive = np.zeros((len(levels), n_det), dtype=bool)
     gt_detection = np.full((len(levels), n_gt), -1, dtype=np.int64)
     for level, threshold in enumerate(levels):
-        enough = tiou > threshold
-        holder = choose_in_turn(truth[enough], det[enough], n_gt, n_det)
-        found = np.flatnonzero(holder < n_gt)
-        true_positive[level, found] = True
-        gt_detection[level, holder[found]] = found
+        reached = tiou > threshold
+        holder = assign_in_order(truth[reached], det[reached], n_gt, n_det)
+        matched = np.flatnonzero(holder < n_gt)
+        true_positive[level, matched] = True
+        gt_detection[level, holder[matched]] = matched
     ignored = None
-    if unclear.any():
-        ignored = _touching(data, ground_truth[unclear])[None] & ~true_positive
-    return matches_of(
+    if is_ambiguous.any():
+        ignored = _overlaps_ambiguous(data, ground_truth[is_ambiguous])[None] & ~true_positive
+    return build_matches(
         data,
         thresholds=levels,
         true_positive=true_positive,
@@ -169,49 +170,52 @@ def thumos_match(
     )
 
 
-def _touching(data: Encoded, unclear: pd.DataFrame) -> Bools:
-    """Which detections overlap an ambiguous segment of their video `[N]`."""
-    touching = np.zeros(len(data.video), dtype=bool)
+def _overlaps_ambiguous(data: EncodedTables, ambiguous: pd.DataFrame) -> Bools:
+    """Return whether each detection overlaps an ambiguous segment of its video `[N]`."""
+    overlaps = np.zeros(len(data.video), dtype=bool)
     index = {name: k for k, name in enumerate(data.videos)}
-    for video, start, end in zip(unclear["video"], unclear["start"], unclear["end"], strict=True):
-        here = np.flatnonzero(data.video == index[video])
+    for video, start, end in zip(ambiguous["video"], ambiguous["start"], ambiguous["end"], strict=True):
+        detections = np.flatnonzero(data.video == index[video])
         segment = np.array([[start, end]], dtype=np.float64)
-        touching[here] |= segment_tiou(data.segment[here], segment) > 0
-    return touching
+        overlaps[detections] |= segment_tiou(data.segment[detections], segment) > 0
+    return overlaps
 
 
 def ap_from_matches(matches: Matches, video_weights: Floats | Ints | None = None) -> Floats:
-    """Average precision per threshold and class, each video counted as often as its weight says.
+    """Compute average precision per threshold and class, with optional weights of videos.
 
-    An integer weight w gives exactly the interpolated AP of a test set that holds the video w times.
+    An integer weight w gives exactly the interpolated AP of a test set that contains the video w times.
 
     Args:
-        matches: from `match` or `thumos_match`.
-        video_weights: `[V]` or `[D, V]` (one row per bootstrap draw), ≥ 0; None = every video once.
-            Detections in videos outside `matches.videos` always count once.
+        matches: Result of `match` or `thumos_match`.
+        video_weights: Non-negative weights `[V]`, or `[D, V]` with one row per bootstrap draw; None to count
+            every video once. Detections in videos outside `matches.videos` always count once.
 
     Returns:
-        `[T, K]`, or `[D, T, K]` for weights `[D, V]`. A class whose ground truth has no weight is NaN.
+        Average precision `[T, K]`, or `[D, T, K]` for weights `[D, V]`; NaN for classes whose ground truth
+        has zero weight.
 
     Raises:
-        InputError: weights of another shape, or negative.
+        InputError: The weights have another shape or are negative.
     """
     n_video = len(matches.videos)
     weights = np.ones((1, n_video)) if video_weights is None else np.asarray(video_weights, dtype=np.float64)
     if weights.ndim not in (1, 2) or weights.shape[-1] != n_video or (weights < 0).any():
         raise InputError(
-            f"video weights of shape {weights.shape}", where="video_weights", hint=f"need [D, {n_video}], ≥ 0"
+            f"video weights of shape {weights.shape}",
+            where="video_weights",
+            hint=f"give non-negative weights [{n_video}] or [D, {n_video}]",
         )
     single = video_weights is None or weights.ndim == 1
     weights = np.atleast_2d(weights)
-    # One more column, always 1, for detections outside the test videos (index −1).
+    # The additional column of ones is for detections outside the test videos (index −1).
     weights = np.concatenate([weights, np.ones((len(weights), 1))], axis=1)
     ap = np.empty((len(weights), len(matches.thresholds), len(matches.classes)))
     edges = np.searchsorted(matches.label, np.arange(len(matches.classes) + 1))
     for k in range(len(matches.classes)):
         part = slice(int(edges[k]), int(edges[k + 1]))
         gt_video = matches.gt_video[matches.gt_label == k]
-        step = max(1, _CELLS // max(part.stop - part.start, 1))
+        step = max(1, _CHUNK_SIZE // max(part.stop - part.start, 1))
         for low in range(0, len(weights), step):
             draws = slice(low, low + step)
             ap[draws, :, k] = _class_ap(matches, part, gt_video, weights[draws])
@@ -219,15 +223,15 @@ def ap_from_matches(matches: Matches, video_weights: Floats | Ints | None = None
 
 
 def _class_ap(matches: Matches, part: slice, gt_video: Ints, weights: Floats) -> Floats:
-    """Average precision `[D, T]` of the class whose detections are `part`, under weights `[D, V + 1]`."""
+    """Compute the average precision `[D, T]` of the class with detections `part` for weights `[D, V + 1]`."""
     each = weights[:, matches.video[part]]
-    # Whole numbers up to 2^53 add exactly, so every count below is exact.
+    # Float sums of integers below 2^53 are exact, so every count below is exact.
     seen = np.cumsum(each, axis=1)
     positives = weights[:, gt_video].sum(axis=1)
     ap = np.full((len(weights), len(matches.thresholds)), np.nan)
     present = positives > 0
     for level, true_positive in enumerate(matches.true_positive[:, part]):
-        # Precision is highest right at a true positive, so the curve is needed there and nowhere else.
+        # Precision has its local maxima at true positives, so it is evaluated only there.
         at = np.flatnonzero(true_positive)
         gain = each[:, at]
         counted = seen[:, at]

@@ -1,4 +1,4 @@
-"""Recall of proposals: Recall@k× (ActionFormer) and AR@AN (ActivityNet)."""
+"""Recall metrics: Recall@k× (ActionFormer) and AR@AN (ActivityNet proposals)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.evaluation.matching import (
     Bools,
-    Encoded,
+    EncodedTables,
     Floats,
     Ints,
+    candidate_pairs,
     check_thresholds,
     clean_ground_truth,
     encode,
-    pairs,
 )
 
 ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
@@ -26,13 +26,13 @@ ACTIVITYNET_TIOU = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 @dataclass(frozen=True, eq=False)
 class RecallAtK:
-    """Recall with k times as many detections as there are ground truths, per tIoU, k and class.
+    """Recall with k times as many detections as ground truths, per tIoU, k and class.
 
     Attributes:
         thresholds: tIoU thresholds `[T]`.
-        ks: the multiples `[R]`.
-        classes: the `K` labels of the ground truth, sorted.
-        recall: `[T, R, K]`, 0 … 1.
+        ks: Multiples k `[R]`.
+        classes: The `K` labels of the ground truth, sorted.
+        recall: Recall `[T, R, K]`, 0 … 1.
     """
 
     thresholds: Floats
@@ -52,8 +52,8 @@ class AverageRecall:
 
     Attributes:
         thresholds: tIoU thresholds `[T]`.
-        numbers: average numbers of proposals `[A]`.
-        recall: `[T, A]`, 0 … 1.
+        numbers: Average numbers of proposals per video `[A]`.
+        recall: Recall `[T, A]`, 0 … 1.
     """
 
     thresholds: Floats
@@ -62,7 +62,7 @@ class AverageRecall:
 
     @property
     def average(self) -> Floats:
-        """AR@AN: mean over thresholds `[A]`."""
+        """AR@AN, the mean over thresholds `[A]`."""
         return np.asarray(self.recall.mean(axis=0))
 
 
@@ -74,10 +74,10 @@ def recall_at_k(
     *,
     videos: Sequence[Any] | None = None,
 ) -> RecallAtK:
-    """Recall@k×: in each video and class the best k · (number of ground truths) detections may find them.
+    """Compute Recall@k× from the best k · (number of ground truths) detections of each video and class.
 
-    A ground truth is found if any of them reaches the threshold; one detection may find several. Arguments
-    and errors as `matching.match`.
+    A ground truth is found if any of these detections reaches the threshold; one detection may find several.
+    Arguments and errors as in `matching.match`.
     """
     levels = check_thresholds(thresholds)
     if not ks or min(ks) < 1:
@@ -93,9 +93,9 @@ def recall_at_k(
     recall = np.empty((len(levels), len(ks), n_class))
     best = _best_rank(data, rank, levels)
     for r, k in enumerate(ks):
-        found = best < k * n_truths[gt_group]
+        is_found = best < k * n_truths[gt_group]
         for level in range(len(levels)):
-            recall[level, r] = np.bincount(data.gt_label[found[level]], minlength=n_class) / total
+            recall[level, r] = np.bincount(data.gt_label[is_found[level]], minlength=n_class) / total
     return RecallAtK(levels, tuple(ks), data.classes, recall)
 
 
@@ -107,10 +107,10 @@ def average_recall(
     *,
     videos: Sequence[Any] | None = None,
 ) -> AverageRecall:
-    """AR@AN as the ActivityNet proposal task defines it: labels do not matter.
+    """Compute AR@AN as in the ActivityNet proposal task, regardless of labels.
 
-    For an average number A every video keeps the same share A · V / (all proposals) of its own proposals, so
-    videos with many proposals keep more. Arguments and errors as `matching.match`.
+    For an average number A, every video keeps the same share A · V / (all proposals) of its own proposals.
+    Arguments and errors as in `matching.match`.
     """
     levels = check_thresholds(thresholds)
     if not numbers or min(numbers) <= 0:
@@ -124,13 +124,13 @@ def average_recall(
     for a, number in enumerate(numbers):
         share = number * len(data.videos) / max(int(size.sum()), 1)
         kept = np.minimum((size * share).astype(np.int64), size)
-        found: Bools = best < kept[data.gt_video]
-        recall[:, a] = found.mean(axis=1)
+        is_found: Bools = best < kept[data.gt_video]
+        recall[:, a] = is_found.mean(axis=1)
     return AverageRecall(levels, tuple(numbers), recall)
 
 
 def _rank_in_group(group: Ints) -> Ints:
-    """Position of each entry among those of its group, in the order they stand `[N]`."""
+    """Return the position of each entry among the entries of its group `[N]`."""
     order = np.argsort(group, kind="stable")
     sorted_group = group[order]
     rank = np.empty(len(group), dtype=np.int64)
@@ -138,11 +138,11 @@ def _rank_in_group(group: Ints) -> Ints:
     return rank
 
 
-def _best_rank(data: Encoded, rank: Ints, thresholds: Floats) -> Ints:
-    """Rank of the best-ranked detection that reaches each ground truth `[T, G]`; N where none does."""
-    det, truth, tiou = pairs(data)
+def _best_rank(data: EncodedTables, rank: Ints, thresholds: Floats) -> Ints:
+    """Return the rank of the best detection that reaches each ground truth `[T, G]`; N + 1 if none does."""
+    det, truth, tiou = candidate_pairs(data)
     best = np.full((len(thresholds), len(data.gt_video)), len(data.video) + 1, dtype=np.int64)
     for level, threshold in enumerate(thresholds):
-        enough = tiou >= threshold
-        np.minimum.at(best[level], truth[enough], rank[det[enough]])
+        reached = tiou >= threshold
+        np.minimum.at(best[level], truth[reached], rank[det[reached]])
     return best

@@ -1,11 +1,11 @@
-"""How much of a row's mAP is left under corruptions, and whether another row keeps more of it.
+"""Measure how much mAP the rows of a study lose on corrupted videos, and compare rows with a baseline.
 
-Of every run: average mAP on the test videos as they are (m), and on each corrupted version of them (m_c). The
-relative drop is (m − m_c) / m. A corruption's m_c is the mean over its versions, "all" is the mean over
-corruptions, so that one with nine versions counts as much as one with three.
+For every run, m is the average mAP on the clean test videos and m_c the one on a corrupted version of them.
+The relative drop is (m − m_c) / m. The m_c of a corruption is the mean over its versions. "all" is the mean
+over corruptions, so that a corruption with nine versions counts as much as one with three.
 
-Differences to a baseline are paired by seed and by test video: the same draws of videos are used for every
-row and version, the statistic is computed anew in every draw, and the interval is that of ``significance``.
+Differences to a baseline are paired by seed and test video: all rows and versions use the same bootstrap
+draws of videos, and the statistic is computed in every draw. Intervals are those of `significance`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tal_bench.evaluation.significance import Interval, interval
 ALL = "all"
 """Name of the mean over corruptions."""
 Version = tuple[str, int, float]
-"""Corruption, severity, share of the frames."""
+"""Name of the corruption, severity, and share of the frames that are corrupted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,10 @@ class RunScores:
     """Average mAP of one run, 0 … 1.
 
     Attributes:
-        row: name of the row that it belongs to.
-        seed: of its training.
-        clean: on the videos as they are, with its bootstrap `[1 + D]`: measured, then draw by draw.
-        corrupted: version to the same.
+        row: Name of the run's row.
+        seed: Seed of the training.
+        clean: Average mAP on clean videos `[1 + D]`: the measured value, then one value per bootstrap draw.
+        corrupted: The same array for each corrupted version.
     """
 
     row: str
@@ -45,23 +45,23 @@ class RunScores:
 
 @dataclass(frozen=True)
 class Line:
-    """What a corruption does to a row; mAP and drops in percent, differences in points.
+    """Result of one row for one corruption; mAP and drops in percent, differences in points.
 
     Attributes:
-        row: its name.
-        corruption: name, or `ALL`.
-        severity: of the version; none = mean over all there are.
-        share: likewise.
-        clean: average mAP without corruption, mean over seeds.
-        clean_sd: over seeds (n − 1), NaN with one.
-        map: average mAP under it, mean over versions and seeds.
-        map_sd: over seeds.
-        drop: relative drop of mAP, mean over seeds.
-        drop_sd: over seeds.
-        map_difference: of `map` to that of the baseline; none without one, or where nothing is paired.
-        drop_difference: of `drop` to that of the baseline; below 0 the row loses less.
-        seeds: number of runs.
-        versions: that the mean is over.
+        row: Name of the row.
+        corruption: Name of the corruption, or `ALL`.
+        severity: Severity of the version; None for the mean over versions.
+        share: Share of corrupted frames of the version; None for the mean over versions.
+        clean: Average mAP on clean videos, mean over seeds.
+        clean_sd: Its standard deviation over seeds (n − 1); NaN with one seed.
+        map: Average mAP on corrupted videos, mean over versions and seeds.
+        map_sd: Its standard deviation over seeds.
+        drop: Relative drop of mAP, mean over seeds.
+        drop_sd: Its standard deviation over seeds.
+        map_difference: Difference of `map` to the baseline; None without a baseline or shared seeds.
+        drop_difference: Difference of `drop` to the baseline; negative if the row loses less.
+        seeds: Number of runs.
+        versions: Number of versions in the mean.
     """
 
     row: str
@@ -82,61 +82,63 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """One row's runs, seeds first: `[S, 1 + D]`."""
+    """Scores of all runs of a row, stacked over seeds `[S, 1 + D]`."""
 
     name: str
     seeds: tuple[int, ...]
     clean: Floats
     corrupted: dict[Version, Floats]
 
-    def only(self, seeds: Sequence[int]) -> _Row:
-        at = [self.seeds.index(seed) for seed in seeds]
-        return _Row(self.name, tuple(seeds), self.clean[at], {k: v[at] for k, v in self.corrupted.items()})
+    def select_seeds(self, seeds: Sequence[int]) -> _Row:
+        index = [self.seeds.index(seed) for seed in seeds]
+        corrupted = {version: scores[index] for version, scores in self.corrupted.items()}
+        return _Row(self.name, tuple(seeds), self.clean[index], corrupted)
 
 
 Statistic = Callable[[Floats, Floats], Floats]
-"""From mAP without corruption and mAP under it, both `[S, 1 + D]`, to what is compared."""
+"""Function of clean and corrupted mAP, both `[S, 1 + D]`, that is compared between rows."""
 
 
 def relative_drop(clean: Floats, corrupted: Floats) -> Floats:
-    """(m − m_c) / m, elementwise; NaN where nothing was found without corruption either."""
+    """Compute (m − m_c) / m elementwise; NaN where m is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(clean > 0, (clean - corrupted) / clean, np.nan)
 
 
 def robustness(runs: Iterable[RunScores], *, against: str | None, videos: int, groups: int = 0) -> list[Line]:
-    """Every row under every corruption: all together, one by one, and version by version.
+    """Summarise every row for all corruptions together, each corruption, and each version.
 
     Args:
-        runs: of all rows, on the same versions.
-        against: row that the others are compared with, or none.
-        videos: number of test videos; with one (or one group) there are no differences.
-        groups: number of groups that the bootstrap drew, 0 where it drew videos.
+        runs: Scores of the runs of all rows, on the same versions.
+        against: Name of the baseline row, or None.
+        videos: Number of test videos; no differences are computed for a single video (or group).
+        groups: Number of groups drawn by the bootstrap; 0 if it drew single videos.
 
     Raises:
-        InputError: no run, no such row, or runs differ in versions.
+        InputError: There is no run or no such baseline, or the runs were tested on different versions.
     """
     rows = _rows(list(runs))
     if against is not None and against not in rows:
-        raise InputError(f"no row '{against}'", where="--against", hint=f"there are {', '.join(rows)}")
+        raise InputError(f"no row '{against}'", where="--against", hint=f"choose from {', '.join(rows)}")
     baseline = rows[against] if against is not None and (groups or videos) > 1 else None
-    every = list(next(iter(rows.values())).corrupted)
-    named: dict[str, list[Version]] = {}
-    for version in every:
-        named.setdefault(version[0], []).append(version)
-    wanted: list[tuple[Version | None, str, list[list[Version]]]] = [(None, ALL, list(named.values()))]
-    wanted += [(None, name, [versions]) for name, versions in named.items()]
-    wanted += [(version, version[0], [[version]]) for version in every]
+    versions = list(next(iter(rows.values())).corrupted)
+    by_name: dict[str, list[Version]] = {}
+    for version in versions:
+        by_name.setdefault(version[0], []).append(version)
+    # Version (None for a mean), name, and the versions to average, grouped by corruption.
+    means: list[tuple[Version | None, str, list[list[Version]]]] = [(None, ALL, list(by_name.values()))]
+    means += [(None, name, [group]) for name, group in by_name.items()]
+    means += [(version, version[0], [[version]]) for version in versions]
     return [
-        _line(row, baseline, name, version, groups_of, videos, groups)
-        for version, name, groups_of in wanted
+        _line(row, baseline, name, version, members, videos, groups)
+        for version, name, members in means
         for row in rows.values()
     ]
 
 
 def _rows(runs: Sequence[RunScores]) -> dict[str, _Row]:
     if not runs:
-        raise InputError("no run was tested", where="robustness")
+        raise InputError("there is no run", where="robustness")
     members: dict[str, list[RunScores]] = {}
     for run in runs:
         if list(run.corrupted) != list(runs[0].corrupted):
@@ -145,17 +147,17 @@ def _rows(runs: Sequence[RunScores]) -> dict[str, _Row]:
     return {
         name: _Row(
             name,
-            tuple(run.seed for run in found),
-            np.stack([run.clean for run in found]),
-            {version: np.stack([run.corrupted[version] for run in found]) for version in found[0].corrupted},
+            tuple(run.seed for run in group),
+            np.stack([run.clean for run in group]),
+            {version: np.stack([run.corrupted[version] for run in group]) for version in group[0].corrupted},
         )
-        for name, found in members.items()
+        for name, group in members.items()
     }
 
 
-def _mean(row: _Row, named: Sequence[Sequence[Version]]) -> Floats:
-    """Accuracy under corruption `[S, 1 + D]`: the mean over versions of each corruption, then over those."""
-    means = [np.mean([row.corrupted[version] for version in versions], axis=0) for versions in named]
+def _mean(row: _Row, corruptions: Sequence[Sequence[Version]]) -> Floats:
+    """Return the mean over corruptions of the mean mAP over their versions `[S, 1 + D]`."""
+    means = [np.mean([row.corrupted[version] for version in versions], axis=0) for versions in corruptions]
     return np.asarray(np.mean(means, axis=0))
 
 
@@ -164,11 +166,11 @@ def _line(
     baseline: _Row | None,
     name: str,
     version: Version | None,
-    named: Sequence[Sequence[Version]],
+    corruptions: Sequence[Sequence[Version]],
     videos: int,
     groups: int,
 ) -> Line:
-    clean, corrupted = row.clean[:, 0], _mean(row, named)[:, 0]
+    clean, corrupted = row.clean[:, 0], _mean(row, corruptions)[:, 0]
     drop = relative_drop(clean, corrupted)
 
     def difference(statistic: Statistic) -> Interval | None:
@@ -177,7 +179,10 @@ def _line(
         shared = [seed for seed in row.seeds if seed in baseline.seeds]
         if not shared:
             return None
-        a, b = (statistic(r.clean, _mean(r, named)) for r in (row.only(shared), baseline.only(shared)))
+        a, b = (
+            statistic(r.clean, _mean(r, corruptions))
+            for r in (row.select_seeds(shared), baseline.select_seeds(shared))
+        )
         points = 100 * (a - b)
         if not np.isfinite(points).all():
             return None
@@ -194,10 +199,10 @@ def _line(
         map_sd=100 * _sd(corrupted),
         drop=100 * float(drop.mean()),
         drop_sd=100 * _sd(drop),
-        map_difference=difference(lambda _, under: under),
+        map_difference=difference(lambda _, corrupted: corrupted),
         drop_difference=difference(relative_drop),
         seeds=len(row.seeds),
-        versions=sum(map(len, named)),
+        versions=sum(map(len, corruptions)),
     )
 
 
@@ -207,17 +212,17 @@ def _sd(values: Floats) -> float:
 
 @dataclass
 class Robustness:
-    """The outcome.
+    """Result of a robustness test.
 
     Attributes:
-        title: of tables and figures.
-        level: what was corrupted.
-        kinds: row to its kind, in the order of the tables.
-        against: row that others are compared with, none with one row.
-        lines: every row under every corruption.
-        runs: per run its row, seed, mAP as its study stored it and as found here, and mAP of every version.
-        provenance: where the numbers come from.
-        notes: what a reader has to know.
+        title: Title of tables and figures.
+        level: Whether pixels or features were corrupted.
+        kinds: Kind of each row, in the order of the tables.
+        against: Name of the baseline row; None with a single row.
+        lines: Results of every row for every corruption.
+        runs: Row, seed, mAP stored by the study, mAP measured here, and mAP of every version, per run.
+        provenance: Sentences on the origin of the numbers.
+        notes: Sentences on how to interpret the numbers.
     """
 
     title: str
@@ -231,12 +236,12 @@ class Robustness:
 
     @property
     def corruptions(self) -> list[str]:
-        """Names, `ALL` first where there are several."""
+        """Names of the corruptions, preceded by `ALL` if there are several."""
         names = list(dict.fromkeys(line.corruption for line in self.lines if line.corruption != ALL))
         return [ALL, *names] if len(names) > 1 else names
 
     def line(self, row: str, corruption: str) -> Line:
-        """Of a row under a corruption, over all its versions."""
+        """Return the result of a row for a corruption, mean over all its versions."""
         return next(
             line
             for line in self.lines
@@ -245,5 +250,5 @@ class Robustness:
 
     @property
     def seeds(self) -> int:
-        """Runs of the row with most of them."""
+        """Largest number of runs of any row."""
         return max(line.seeds for line in self.lines)

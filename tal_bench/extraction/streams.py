@@ -10,7 +10,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
-from tal_bench.config.extraction import TIMM_SIGHTS, Extraction, StreamSpec
+from tal_bench.config.extraction import TIMM_SAMPLERS, Extraction, StreamSpec
 from tal_bench.errors import DataError, InputError
 from tal_bench.extraction.backbone_weights import image_network, timm_network
 from tal_bench.extraction.features import Stream
@@ -62,7 +62,7 @@ def _stream(
 
 
 def _network(spec: StreamSpec, extraction: Extraction) -> tuple[nn.Module, str]:
-    if spec.sees in TIMM_SIGHTS:
+    if spec.sees in TIMM_SAMPLERS:
         return image_network(spec.backbone, snippet_channels(spec, extraction), spec.weights)
     shared = load_networks()[spec.sees.removeprefix("sprites-")]
     return copy.deepcopy(shared), weights_hash()  # the copy may be moved to another device
@@ -76,7 +76,7 @@ def snippet_channels(spec: StreamSpec, extraction: Extraction) -> int:
 def build_sampler(spec: StreamSpec, extraction: Extraction) -> SnippetSampler:
     """Build the sampler of a stream's network."""
     stride, window = extraction.stride, extraction.window
-    if spec.sees not in TIMM_SIGHTS:
+    if spec.sees not in TIMM_SAMPLERS:
         return Differences(stride) if spec.sees == "sprites-rgb" else StepFlow(stride, spec.flow or "dis")
     mean, std = normalisation(spec)
     if spec.sees == "frame":

@@ -1,1 +1,1 @@
-"""Tables, figures and pages, from results alone."""
+"""Tables, figures and HTML pages of results."""

@@ -19,7 +19,7 @@ from tal_bench.execution.progress import run_progress
 from tal_bench.inference.detections import ground_truth_json
 from tal_bench.inference.scoring import described
 from tal_bench.plugins import load_plugins
-from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.tables import markdown
 from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
@@ -342,7 +342,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
     return rows, members
 
 
-def failed_rows(study: Study) -> list[str]:
+def failed_rows(study: ReportData) -> list[str]:
     """Return the rows that lack some of their final runs, with the reasons."""
     failed = []
     for row in study.rows:

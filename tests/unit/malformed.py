@@ -1,4 +1,4 @@
-"""What every malformed input must come to: one line, exit code 2, nothing written, nothing run."""
+"""Tools for tests of malformed input, which must cause one error line, exit code 2 and no side effects."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tal_bench.cli import main
 
 @dataclass(frozen=True)
 class Case:
-    """A malformed input.
+    """Malformed input.
 
     Attributes:
-        name: what is wrong.
-        make: makes it out of a folder in which everything is all right.
-        words: that the message must have, besides the file.
+        name: Description of the problem.
+        make: Function that creates the problem in a valid folder.
+        words: Words that the message must contain, in addition to the file.
     """
 
     name: str
@@ -37,32 +37,32 @@ class Case:
     words: tuple[str, ...]
 
 
-def cases(*given: tuple[str, Callable[[Path], Any], tuple[str, ...]]) -> pytest.MarkDecorator:
-    """Parametrise a test with a table of cases; a name stands once."""
-    names = [name for name, _, _ in given]
+def cases(*rows: tuple[str, Callable[[Path], Any], tuple[str, ...]]) -> pytest.MarkDecorator:
+    """Parametrize a test with a table of cases, whose names must be unique."""
+    names = [name for name, _, _ in rows]
     assert len(set(names)) == len(names)
-    return pytest.mark.parametrize("case", [Case(*row) for row in given], ids=names)
+    return pytest.mark.parametrize("case", [Case(*row) for row in rows], ids=names)
 
 
 HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
-"""Warnings that Python does not show by default; others would be lines on standard error."""
+"""Warnings that Python does not show by default; others would be shown on standard error."""
 
 
 def call(*words: object) -> tuple[int, str, str]:
-    """Run the command line here; exit code, standard output and standard error."""
+    """Run a command in this process; return exit code, standard output and standard error."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr("typer.main.get_command", command)  # both are half of the time of a call
+        patch.setattr("typer.main.get_command", command)  # cached: together half of the time of a call
         patch.setattr("importlib.metadata.entry_points", entry_points)
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
-        seen = stack.enter_context(warnings.catch_warnings(record=True))
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
         for kind in HIDDEN:
             warnings.simplefilter("ignore", kind)
         code = main([str(word) for word in words])
-    return code, out.getvalue(), err.getvalue() + "".join(f"warning: {one.message}\n" for one in seen)
+    return code, out.getvalue(), err.getvalue() + "".join(f"warning: {w.message}\n" for w in caught)
 
 
 command = functools.cache(typer.main.get_command)
@@ -70,7 +70,7 @@ entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def refused(*words: object) -> tuple[str, str]:
-    """The error and the output of a command that must refuse its input."""
+    """Run a command that must reject its input; return its error and its output."""
     code, out, err = call(*words)
     assert code == 2, (code, out, err)
     assert is_one_line(err), err
@@ -78,13 +78,13 @@ def refused(*words: object) -> tuple[str, str]:
 
 
 def is_one_line(err: str) -> bool:
-    """One line that begins as errors do and holds nothing that a terminal would act upon."""
+    """Whether the text is one error line without control characters."""
     line = err.removesuffix("\n")
     return line != err and line.startswith("error: ") and line.isprintable() and "Traceback" not in line
 
 
 def answered(*words: object) -> None:
-    """A command may accept or refuse its input, and says so as it should; notes may stand beside a result."""
+    """Check that a command accepts its input, possibly with notes, or rejects it with one error line."""
     code, out, err = call(*words)
     assert code in (0, 2), (code, out, err)
     assert is_one_line(err) if code else all(line.startswith("note: ") for line in err.splitlines()), err
@@ -92,7 +92,7 @@ def answered(*words: object) -> None:
 
 @contextlib.contextmanager
 def empty_place(folder: Path) -> Iterator[None]:
-    """Work in an empty folder, with an empty cache, that are still empty afterwards."""
+    """Work in an empty folder with an empty cache, and check that both are empty afterwards."""
     here, cache = folder / "here", folder / "cache"
     here.mkdir(parents=True)
     before = Path.cwd()
@@ -111,7 +111,7 @@ def empty_place(folder: Path) -> Iterator[None]:
 
 
 def dataset_file(folder: Path) -> Path:
-    """A dataset that is all right, with its YAML file."""
+    """Write a valid dataset; return its YAML file."""
     folder.mkdir(parents=True)
     spec = small_dataset(folder, train=3, test=2)
     value = {
@@ -132,7 +132,7 @@ def dataset_file(folder: Path) -> Path:
 
 
 def tripwire(folder: Path) -> Any:
-    """An object whose unpickling would leave a file in the folder."""
+    """Return an object whose unpickling creates a folder."""
 
     class Bomb:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -152,11 +152,11 @@ ODD = st.one_of(
     st.just({}),
     st.lists(st.one_of(st.floats(), st.text(max_size=2)), max_size=3),
 )
-"""A value that is not expected."""
+"""Unexpected values."""
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Paths to everything in nested objects and lists."""
+    """Yield the paths of all values in nested objects and lists."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
@@ -165,7 +165,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def disturbed(draw: st.DrawFn, value: Any) -> Any:
-    """The value with something in it replaced, left out or added."""
+    """Replace, remove or add one nested value."""
     import copy
 
     value = copy.deepcopy(value)
@@ -187,7 +187,7 @@ def disturbed(draw: st.DrawFn, value: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """Bytes that are cut, or changed somewhere."""
+    """Truncate, change or insert bytes."""
     at = draw(st.integers(0, max(len(content) - 1, 0)))
     match draw(st.sampled_from(["cut", "change", "insert"])):
         case "cut":

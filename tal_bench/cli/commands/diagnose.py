@@ -16,7 +16,7 @@ from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     from tal_bench.report.diagnosis.source import Source
-    from tal_bench.report.diagnosis.summary import Diagnosed
+    from tal_bench.report.diagnosis.summary import DiagnosisReport
 
 DEFAULT_TIOU = "0.3:0.7:0.1"
 HEADINGS = ("mAP", "double", "label", "localization", "confusion", "background", "all", "missed")
@@ -73,11 +73,11 @@ def diagnose(
     """Analyze errors after DETAD: kinds of false positives, their cost in mAP, and missed segments."""
     thresholds = parse_tiou(tiou) if tiou is not None else None
     source = _source(what, ground_truth, subset, thresholds)
-    from tal_bench.report.diagnosis.summary import diagnosed
+    from tal_bench.report.diagnosis.summary import diagnose_source
     from tal_bench.report.diagnosis.tables import summary
     from tal_bench.report.diagnosis.write import write_diagnosis
 
-    diagnosis = diagnosed(source, rows=row or (), against=against, bins=bins)
+    diagnosis = diagnose_source(source, rows=row or (), against=against, bins=bins)
     folder = out or (what[0] / "diagnosis" if what[0].is_dir() else None)
     written = write_diagnosis(diagnosis, folder) if folder is not None else []
     if as_json:
@@ -115,7 +115,7 @@ def _source(
     )
 
 
-def _print(diagnosis: Diagnosed) -> None:
+def _print(diagnosis: DiagnosisReport) -> None:
     from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
 
     gains = gain_table(diagnosis)

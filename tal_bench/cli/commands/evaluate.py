@@ -142,7 +142,7 @@ def column_names(files: Sequence[Path]) -> list[str]:
 
 
 def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFrame:
-    from tal_bench.evaluation.files import read_ground_truth, read_names
+    from tal_bench.evaluation.files import read_ground_truth, read_video_names
 
     truth = read_ground_truth(file, None if subset == EVERY_SUBSET else subset, drop_reversed=True)
     videos = truth.attrs["videos"]
@@ -151,7 +151,7 @@ def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFra
         if word in videos:
             excluded.add(word)
         elif Path(word).is_file():
-            excluded.update(read_names(word))
+            excluded.update(read_video_names(word))
         else:
             raise InputError(
                 f"no such video in subset '{subset}', and no such file",

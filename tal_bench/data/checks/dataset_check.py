@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, found in one go, and what is in it."""
+"""Check of a complete dataset, with its statistics."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tal_bench.data.findings import Finding
 from tal_bench.errors import DataError
 
 SHOWN = 10
-"""Findings of one kind that `CheckReport.shown` keeps by default."""
+"""Number of findings of each kind that `CheckReport.shown` returns by default."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` found.
+    """Result of `check`.
 
     Attributes:
-        dataset: its name.
-        folder: where its annotations are; files below it are shown relative to it.
-        videos: videos looked at.
-        files: feature files looked for.
-        findings: errors first, otherwise in the order of annotations, splits, features.
-        parts: name of a split to its videos; empty where the annotations cannot be read.
-        classes: names in the order of their indices.
+        dataset: Name of the dataset.
+        folder: Folder of its annotations; files below it are shown relative to it.
+        videos: Number of videos checked.
+        files: Number of feature files expected.
+        findings: Errors, then warnings, in the order annotations, splits, features.
+        parts: Videos of each split; empty if the annotations cannot be read.
+        classes: Class names in the order of their indices.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the dataset can be used: there may be warnings."""
+        """Whether the dataset can be used: it has no errors."""
         return all(finding.severity != "error" for finding in self.findings)
 
     @property
@@ -61,11 +61,11 @@ class CheckReport:
 
     @property
     def statistics(self) -> pd.DataFrame:
-        """One row per split, as `tal_bench.data.checks.statistics.statistics` describes it."""
+        """One row per split; see `tal_bench.data.checks.statistics.statistics`."""
         return statistics(self.parts)
 
     def shown(self, most: int = SHOWN) -> list[Finding]:
-        """Findings by kind, at most so many of each and then one that counts the others; paths shortened."""
+        """Return at most ``most`` findings per kind, then one that counts the rest; paths are shortened."""
         groups: dict[tuple[str, str], list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault((finding.severity, finding.kind), []).append(finding)
@@ -73,13 +73,15 @@ class CheckReport:
         for group in groups.values():
             rows += [replace(f, file=f.file.removeprefix(f"{self.folder}/")) for f in group[:most]]
             if len(group) > most:
-                rows.append(replace(group[0], file="…", problem=f"and {len(group) - most} more like it"))
+                rows.append(replace(group[0], file="…", problem=f"and {len(group) - most} more"))
         return rows
 
     def to_json(self) -> str:
-        """All findings, their counts and the statistics as a JSON object; NaN is written as null."""
+        """Return findings, their counts and the statistics as a JSON object; NaN is written as null."""
         rows: dict[str, dict[str, Any]] = self.statistics.to_dict(orient="index")  # type: ignore[assignment]
-        numbers = {part: {key: _plain(value) for key, value in row.items()} for part, row in rows.items()}
+        numbers = {
+            part: {key: _json_number(value) for key, value in row.items()} for part, row in rows.items()
+        }
         value = {
             "dataset": self.dataset,
             "ok": self.ok,
@@ -92,19 +94,19 @@ class CheckReport:
         return json.dumps(value, indent=1, allow_nan=False)
 
 
-def _plain(value: float) -> float | None:
+def _json_number(value: float) -> float | None:
     return None if math.isnan(value) else int(value) if float(value).is_integer() else float(value)
 
 
 def check(spec: DatasetSpec, *, progress: Progress | None = None) -> CheckReport:
-    """Read a whole dataset, every stream of every video, and list all that is wrong with it.
+    """Read a dataset completely, every stream of every video, and list all problems.
 
-    Errors are what keeps the dataset from being opened, or what would spoil every result silently (videos in
-    both splits, features of another stride); warnings are what reading repairs or leaves out.
+    Errors are problems that keep the dataset from being opened or that silently invalidate results (videos in
+    both splits, features of another stride); warnings are problems that reading repairs or leaves out.
 
     Args:
-        spec: the dataset.
-        progress: called with (videos done, videos in all).
+        spec: Dataset.
+        progress: Callback that receives (videos done, all videos).
     """
     folder = spec.annotations.parent
     try:
@@ -113,19 +115,19 @@ def check(spec: DatasetSpec, *, progress: Progress | None = None) -> CheckReport
         hint = f" ({error.hint})" if error.hint else ""
         problem = Finding("error", "annotations", str(error.where), error.what + hint)
         return CheckReport(spec.name, folder, 0, 0, (problem,))
-    parts, more = check_splits(spec, annotations)
-    findings = [*findings, *more]
+    parts, split_findings = check_splits(spec, annotations)
+    findings = [*findings, *split_findings]
     part_of = {video.id: part for part, videos in parts.items() for video in videos}
     videos = [video for video in annotations.videos if video.id in part_of]
     files = {path for m in spec.modalities.values() for v in videos for path in feature_paths(m, v.id)}
     absent = _absent_folders(spec, videos)
     findings += absent.values()
-    seen = FeatureCheck(spec, [name for name in spec.modalities if name not in absent], part_of)
+    features = FeatureCheck(spec, [name for name in spec.modalities if name not in absent], part_of)
     for done, video in enumerate(videos):
-        seen.video(video)
+        features.video(video)
         if progress:
             progress(done + 1, len(videos))
-    findings += seen.findings
+    findings += features.findings
     findings.sort(key=lambda finding: finding.severity != "error")
     return CheckReport(
         spec.name, folder, len(videos), len(files), tuple(findings), parts, annotations.classes
@@ -133,16 +135,18 @@ def check(spec: DatasetSpec, *, progress: Progress | None = None) -> CheckReport
 
 
 def _absent_folders(spec: DatasetSpec, videos: Sequence[AnnotatedVideo]) -> dict[str, Finding]:
-    """Stream name to one finding, for streams of which a folder has not a single file."""
+    """Return one finding by stream, for streams with a folder that has none of the expected files."""
     absent: dict[str, Finding] = {}
     for name, modality in spec.modalities.items():
         for paths in zip(*(feature_paths(modality, video.id) for video in videos), strict=True):
             if any(path.exists() for path in paths):
                 continue
-            folder, state = paths[0].parent, "there is no such folder"
+            folder, state = paths[0].parent, "the folder does not exist"
             if folder.is_dir():
                 other = next((p.name for p in sorted(folder.iterdir()) if p.is_file()), None)
-                state = f"the folder has '{other}': see prefix and suffix" if other else "the folder is empty"
-            problem = f"{name}: none of {len(paths)} feature files is here, '{paths[0].name}' first; {state}"
+                state = (
+                    f"the folder has '{other}': check prefix and suffix" if other else "the folder is empty"
+                )
+            problem = f"{name}: none of {len(paths)} feature files found, first '{paths[0].name}'; {state}"
             absent.setdefault(name, Finding("error", "missing", str(folder), problem))
     return absent

@@ -1,4 +1,4 @@
-"""What is wrong with feature files, one video after the other."""
+"""Checks of feature files, video by video."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tal_bench.data.findings import Finding
 from tal_bench.errors import DataError
 
 LENGTH_STEPS, LENGTH_SHARE, LENGTH_WRONG = 4, 0.02, 0.10
-"""A length may differ from the expected one by so many steps or such a share; beyond 10 % it is an error."""
+"""Tolerated difference from the expected length in steps and as a share; share above which it is an error."""
 
 BLOCK = 1 << 22
-"""Values tested for NaN at a time."""
+"""Number of values tested for NaN at a time."""
 
 KINDS = ("missing", "empty", "truncated", "refused")
-"""What reading says of a file that it cannot use, in its own words; anything else is unreadable."""
+"""Kinds of findings that occur as words in the messages of `load_array`; all others are `unreadable`."""
 
 Arrays = dict[Path, NDArray[Any]]
 
 
 @dataclass(slots=True)
 class FeatureCheck:
-    """Looks at feature files.
+    """Checks feature files and collects findings.
 
     Attributes:
-        spec: the dataset.
-        names: streams to look at.
-        part_of: video to the split that it is in.
-        findings: what is wrong.
+        spec: Dataset.
+        names: Streams to check.
+        part_of: Split of each video.
+        findings: Problems found.
     """
 
     spec: DatasetSpec
@@ -45,20 +45,20 @@ class FeatureCheck:
     part_of: Mapping[str, str]
     findings: list[Finding] = field(default_factory=list)
     _contents: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    _told: set[tuple[Path, str]] = field(default_factory=set)
+    _reported: set[tuple[Path, str]] = field(default_factory=set)
 
     def error(self, kind: str, where: object, problem: str) -> None:
-        """Note what keeps a video from being used."""
+        """Add a finding that keeps a video from being used."""
         self.findings.append(Finding("error", kind, str(where), problem))
 
     def once(self, kind: str, path: Path, problem: str) -> None:
-        """As `error`, once for a file that several streams share."""
-        if (path, problem) not in self._told:
-            self._told.add((path, problem))
+        """Add an error only once for a file that several streams share."""
+        if (path, problem) not in self._reported:
+            self._reported.add((path, problem))
             self.error(kind, path, problem)
 
     def video(self, video: AnnotatedVideo) -> None:
-        """All streams of one video; a `.npy` file that several of them share is read once."""
+        """Check all streams of a video; a `.npy` file that several streams share is read once."""
         shared: dict[Path, NDArray[Any] | None] = {}
         lengths: dict[str, int] = {}
         for name in self.names:
@@ -96,7 +96,7 @@ class FeatureCheck:
             return None
 
     def _values(self, array: NDArray[Any], name: str, path: Path, video: str) -> None:
-        """NaN and infinite values, constant features, and data that another video has too."""
+        """Check for NaN and infinite values, zeros, and features equal to those of another video."""
         digest = hashlib.sha256(str(array.shape).encode())
         rows = max(1, BLOCK // max(array.shape[1], 1))
         bad, peak = 0, 0.0
@@ -111,38 +111,38 @@ class FeatureCheck:
         elif peak == 0.0:
             self.error("zeros", path, f"every value of {name} is 0")
         else:
-            self._copy(
+            self._duplicate(
                 self._contents.setdefault((f"{name}/{path.parent}", digest.digest()), video),
                 name,
                 path,
                 video,
             )
 
-    def _copy(self, other: str, name: str, path: Path, video: str) -> None:
-        """Judge features that are those of another video; in the other split, they are in both."""
+    def _duplicate(self, other: str, name: str, path: Path, video: str) -> None:
+        """Report features equal to those of another video; an error if that video is in the other split."""
         if other == video:
             return
         part = self.part_of[other]
         if part != self.part_of[video]:
-            self.error("two-splits", path, f"{name} is the same as that of {part} video '{other}'")
+            self.error("two-splits", path, f"{name} is identical to that of {part} video '{other}'")
         else:
-            problem = f"{name} is the same as that of video '{other}'"
+            problem = f"{name} is identical to that of video '{other}'"
             self.findings.append(Finding("warning", "same-features", str(path), problem))
 
     def _length(self, steps: int, path: Path, video: AnnotatedVideo) -> None:
-        """Compare T with the steps that fit into the video with and without padding at its ends."""
+        """Compare T with the number of steps expected with and without padding at the ends of the video."""
         spec = self.spec
-        if not spec.stride:  # the features cover the video, whatever their number
+        if not spec.stride:  # the features cover the video evenly, with any T
             return
         frames = video.duration * video.fps - spec.offset
         longest = frames / spec.stride
         shortest = max((frames - spec.window) / spec.stride + 1, 1.0)
         low, high = min(shortest, longest), max(shortest, longest)
-        off = max(low - steps, steps - high, 0.0)
-        if off <= max(LENGTH_STEPS, LENGTH_SHARE * high) or (path, "length") in self._told:
+        difference = max(low - steps, steps - high, 0.0)
+        if difference <= max(LENGTH_STEPS, LENGTH_SHARE * high) or (path, "length") in self._reported:
             return
-        self._told.add((path, "length"))
-        severity: Literal["error", "warning"] = "error" if off > LENGTH_WRONG * high else "warning"
+        self._reported.add((path, "length"))
+        severity: Literal["error", "warning"] = "error" if difference > LENGTH_WRONG * high else "warning"
         problem = (
             f"{steps} steps, expected about {round(high)} for {video.duration:g} s at {video.fps:g} fps and "
             f"stride {spec.stride:g} (stride {frames / steps:.3g} would fit)"

@@ -1,4 +1,4 @@
-"""A picture of a dataset's labels: how long segments are, how many each class has, how full videos are."""
+"""Figure of a dataset's labels: lengths of segments, segments per class and coverage of videos."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-"""Okabe and Ito's palette."""
+"""Palette of Okabe and Ito."""
 SHOWN_CLASSES = 30
-"""Of more classes the commonest are shown: the names of all would no longer be legible."""
+"""Number of classes up to which all are shown, else the most frequent ones, so that names stay legible."""
 NAME_LENGTH = 26
 ROW = 0.24
-"""Inches that a class takes."""
+"""Height of a class in inches."""
 SIZE = (10.0, 5.2)
 DPI = 120
 TITLE_LENGTH = 60
@@ -37,13 +37,13 @@ def picture(name: str, parts: Parts, classes: Sequence[str], suffix: str = ".png
     """Draw the labels of a dataset.
 
     Args:
-        name: of the dataset.
-        parts: name of a split to its videos, not more than eight; empty ones are left out.
-        classes: in the order of their indices.
-        suffix: one of `FORMATS`.
+        name: Name of the dataset.
+        parts: Videos of each split, for at most eight splits; empty splits are not shown.
+        classes: Class names in the order of their indices.
+        suffix: File suffix, one of `FORMATS`.
 
     Returns:
-        The content of the image file.
+        Content of the image file.
     """
     import matplotlib
     import seaborn as sns
@@ -51,14 +51,14 @@ def picture(name: str, parts: Parts, classes: Sequence[str], suffix: str = ".png
     style = {**sns.axes_style("whitegrid"), "font.size": 9.0, "text.parse_math": False}
     buffer = io.BytesIO()
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs that the font lacks
+        warnings.simplefilter("ignore")  # matplotlib warns of glyphs missing in the font
         drawing = figure(name, {part: videos for part, videos in parts.items() if videos}, classes)
         drawing.savefig(buffer, format=suffix[1:])
     return buffer.getvalue()
 
 
 def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
-    """Lay the three panels out: lengths over coverage on the left, classes on the right."""
+    """Draw the three panels: lengths above coverage on the left, classes on the right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,7 +74,7 @@ def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
     right = drawing.add_subplot(grid[:, 1])
     _classes(right, counts, colours)
     right.set_title(
-        f"Commonest {bars} of {len(classes)} classes" if bars < len(classes) else "Segments of each class"
+        f"Most frequent {bars} of {len(classes)} classes" if bars < len(classes) else "Segments of each class"
     )
     drawing.suptitle(name if len(name) <= TITLE_LENGTH else f"{name[: TITLE_LENGTH - 1]}…", x=0.02, ha="left")
     _legend(drawing, colours)
@@ -82,7 +82,7 @@ def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
 
 
 def class_counts(parts: Parts, classes: Sequence[str]) -> pd.DataFrame:
-    """Columns class, part, segments: the commonest classes, most segments first."""
+    """Return the columns class, part and segments of the most frequent classes, in descending order."""
     counts = {
         part: np.bincount(np.concatenate([v.labels for v in videos]), minlength=len(classes))
         for part, videos in parts.items()
@@ -97,12 +97,12 @@ def class_counts(parts: Parts, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names of one line and a bounded length, still different from each other."""
+    """Shorten names to one line of bounded length, and keep them distinct."""
     short: list[str] = []
     for name in names:
         text = " ".join(name.split())
         text = text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
-        same = sum(one.rstrip("′") == text for one in short)
+        same = sum(other.rstrip("′") == text for other in short)
         short.append(text + "′" * same)
     return short
 
@@ -119,7 +119,7 @@ def _lengths(axes: Axes, parts: Parts, colours: Mapping[str, str]) -> None:
     ]
     axes.set_title("Lengths of segments")
     if not rows:
-        _nothing(axes, "no segment")
+        _empty(axes, "no segments")
         return
     table = pd.DataFrame(rows, columns=["part", "seconds"])
     edges = _log_edges(table["seconds"].to_numpy())
@@ -147,9 +147,9 @@ def _coverage(axes: Axes, parts: Parts, colours: Mapping[str, str]) -> None:
         for part, videos in parts.items()
         for video in videos
     ]
-    axes.set_title("Share of a video with an action in it")
+    axes.set_title("Share of a video covered by actions")
     if not rows:
-        _nothing(axes, "no video")
+        _empty(axes, "no videos")
         return
     table = pd.DataFrame(rows, columns=["part", "covered"])
     edges = np.linspace(0.0, 100.0, 21).tolist()
@@ -163,7 +163,7 @@ def _classes(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> No
     import seaborn as sns
 
     if counts.empty:
-        _nothing(axes, "no class")
+        _empty(axes, "no classes")
         return
     bars = {"errorbar": None, "saturation": 1, "legend": False}
     sns.barplot(counts, y="class", x="segments", hue="part", palette=dict(colours), **bars, ax=axes)
@@ -171,7 +171,7 @@ def _classes(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> No
 
 
 def _legend(drawing: Figure, colours: Mapping[str, str]) -> None:
-    """One legend serves all panels."""
+    """Add one legend for all panels."""
     from matplotlib.patches import Patch
 
     names = _short(list(colours))
@@ -179,6 +179,6 @@ def _legend(drawing: Figure, colours: Mapping[str, str]) -> None:
     drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
 
 
-def _nothing(axes: Axes, what: str) -> None:
+def _empty(axes: Axes, text: str) -> None:
     axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, what, ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)

@@ -1,15 +1,15 @@
-"""What is wrong with the splits of a dataset: empty ones, and what is on both sides."""
+"""Checks of the splits of a dataset: empty splits, and videos or groups in both splits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.annotation_parser import load_database
 from tal_bench.data.annotations import AnnotatedVideo, Annotations
 from tal_bench.data.findings import Finding
-from tal_bench.data.selection import fold_of, group_of
+from tal_bench.data.selection import assign_folds, group_of
 from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError
 
@@ -18,24 +18,24 @@ TRAINING, TEST = "training", "test"
 
 
 def check_splits(spec: DatasetSpec, annotations: Annotations) -> tuple[Parts, list[Finding]]:
-    """Divide the videos as `selection.select` does, and list what it would refuse, all at once.
+    """Divide the videos as `selection.select` does, and list all problems for which it would raise an error.
 
     Returns:
-        The videos trained and tested on without those that are excluded, and the findings.
+        Training and test videos without the excluded ones, and the findings.
     """
-    look = _Look(spec, annotations)
-    look.subsets()
-    groups = look.groups()
-    parts = {part: look.kept(videos) for part, videos in look.divide(groups).items()}
-    look.apart(parts, groups)
-    look.labels(parts)
-    look.scores(parts[TEST])
-    return parts, look.findings
+    check = _SplitCheck(spec, annotations)
+    check.subsets()
+    groups = check.groups()
+    parts = {part: check.without_excluded(videos) for part, videos in check.divide(groups).items()}
+    check.disjoint(parts, groups)
+    check.labels(parts)
+    check.scores(parts[TEST])
+    return parts, check.findings
 
 
 @dataclass(slots=True)
-class _Look:
-    """Collects findings about one dataset's splits."""
+class _SplitCheck:
+    """Collects findings about the splits of a dataset."""
 
     spec: DatasetSpec
     annotations: Annotations
@@ -48,31 +48,31 @@ class _Look:
         self.findings.append(Finding("warning", kind, str(where or self.annotations.path), problem))
 
     def subsets(self) -> None:
-        """Subsets without a video, and excluded videos that there are not."""
+        """Check for subsets without videos and unknown excluded videos."""
         present = {video.subset.casefold() for video in self.annotations.videos}
         for part, names in (("train", self.spec.train), ("test", self.spec.test)):
             for name in names:
                 if name.casefold() not in present:
-                    has = ", ".join(_subsets_in(self.annotations)) or "none"
-                    self.error("empty-subset", f"'{part}': no video in '{name}'; it has: {has}")
+                    available = ", ".join(_subsets_in(self.annotations)) or "none"
+                    self.error("empty-subset", f"'{part}': no videos in '{name}'; available: {available}")
         known = {video.id for video in self.annotations.videos}
         for name in self.spec.exclude:
             if name not in known:
-                self.warning("unknown-video", f"'exclude' names '{name}', which is in neither split")
+                self.warning("unknown-video", f"'exclude' has '{name}', which is in neither split")
 
     def groups(self) -> dict[str, str]:
-        """Video to group; itself where it has none, which is an error."""
-        found: dict[str, str] = {}
+        """Return the group of each video; report videos without one, which become their own group."""
+        groups: dict[str, str] = {}
         for video in self.annotations.videos:
             try:
-                found[video.id] = group_of(self.spec, video)
+                groups[video.id] = group_of(self.spec, video)
             except DataError as error:
                 self.error("no-group", error.what, f"{self.annotations.path}, video '{video.id}'")
-                found[video.id] = video.id
-        return found
+                groups[video.id] = video.id
+        return groups
 
     def divide(self, groups: Mapping[str, str]) -> Parts:
-        """Videos of both splits, by subset or by fold."""
+        """Return the videos of both splits, by subset or by fold."""
         spec = self.spec
         subsets = {
             part: {n.casefold() for n in names} for part, names in ((TRAINING, spec.train), (TEST, spec.test))
@@ -82,52 +82,55 @@ class _Look:
         ]
         if spec.folds is not None:
             try:
-                at = fold_of({video.id: groups[video.id] for video in videos}, spec.folds)
+                folds = assign_folds({video.id: groups[video.id] for video in videos}, spec.folds)
             except DataError as error:
                 self.error("folds", error.what)
                 return {TRAINING: videos, TEST: []}
             return {
-                TRAINING: [v for v in videos if at[v.id] != spec.fold],
-                TEST: [v for v in videos if at[v.id] == spec.fold],
+                TRAINING: [v for v in videos if folds[v.id] != spec.fold],
+                TEST: [v for v in videos if folds[v.id] == spec.fold],
             }
         return {part: [v for v in videos if v.subset.casefold() in names] for part, names in subsets.items()}
 
-    def kept(self, videos: list[AnnotatedVideo]) -> list[AnnotatedVideo]:
+    def without_excluded(self, videos: list[AnnotatedVideo]) -> list[AnnotatedVideo]:
         return [video for video in videos if video.id not in self.spec.exclude]
 
-    def apart(self, parts: Parts, groups: Mapping[str, str]) -> None:
-        """Videos and groups that are in both splits."""
+    def disjoint(self, parts: Parts, groups: Mapping[str, str]) -> None:
+        """Check for videos and groups that are in both splits."""
         tested = {video.id for video in parts[TEST]}
         both = [video.id for video in parts[TRAINING] if video.id in tested]
         for name in both:
-            self.error("two-splits", f"video '{name}' is trained and tested on")
+            self.error("two-splits", f"video '{name}' is in both training and test")
         members: dict[str, dict[str, list[str]]] = {}
         for part, videos in parts.items():
             for video in videos:
                 if video.id not in both:
                     members.setdefault(groups[video.id], {}).setdefault(part, []).append(video.id)
-        for group, of in members.items():
-            if len(of) > 1:
+        for group, by_part in members.items():
+            if len(by_part) > 1:
                 shown = " and ".join(
-                    f"{len(v)} {part} video{'s' * (len(v) > 1)} ('{v[0]}')" for part, v in of.items()
+                    f"{len(v)} {part} video{'s' * (len(v) > 1)} ('{v[0]}')" for part, v in by_part.items()
                 )
                 self.error("group-in-two-splits", f"group '{group}' has {shown}")
 
     def labels(self, parts: Parts) -> None:
-        """Splits without a video, videos without a segment, and classes that only the test split has."""
+        """Check for splits without videos, videos without segments, and classes only in the test split."""
         for part, videos in parts.items():
             if not videos and any(v.id in self.spec.exclude for v in self.annotations.videos):
-                self.error("empty-split", f"no {part} video is left: 'exclude' takes all of them")
-            bare = [video.id for video in videos if not len(video.labels)]
-            if bare:
-                self.warning("no-segments", f"{len(bare)} {part} videos have no segment, '{bare[0]}' first")
+                self.error("empty-split", f"no {part} videos are left: all of them are in 'exclude'")
+            unlabelled = [video.id for video in videos if not len(video.labels)]
+            if unlabelled:
+                self.warning(
+                    "no-segments",
+                    f"{len(unlabelled)} {part} videos have no segments, first '{unlabelled[0]}'",
+                )
         trained, tested = ({int(k) for v in parts[part] for k in v.labels} for part in (TRAINING, TEST))
         for index in sorted(tested - trained if trained else ()):
             name = self.annotations.classes[index]
-            self.warning("unknown-label", f"class '{name}' is tested but has no training segment")
+            self.warning("unknown-label", f"class '{name}' occurs in test but has no training segments")
 
     def scores(self, tested: list[AnnotatedVideo]) -> None:
-        """The file of external scores, and test videos that it does not have."""
+        """Check the file of external scores, and that it has all test videos."""
         if self.spec.scores is None:
             return
         try:
@@ -136,14 +139,14 @@ class _Look:
             hint = f" ({error.hint})" if error.hint else ""
             self.error("scores", error.what + hint, error.where)
             return
-        tell = self.error if self.spec.missing == "error" else self.warning
+        report = self.error if self.spec.missing == "error" else self.warning
         for video in tested:
             if video.id not in scored:
-                tell("scores", f"test video '{video.id}' has no external scores", self.spec.scores)
+                report("scores", f"test video '{video.id}' has no external scores", self.spec.scores)
 
 
-def _subsets_in(annotations: Annotations) -> Iterator[str]:
-    """Names of all subsets of the file, also those that the dataset does not ask for."""
+def _subsets_in(annotations: Annotations) -> list[str]:
+    """Return the names of all subsets of the file, including those that the dataset does not use."""
     database, _ = load_database(annotations.path)
     names = (entry.get("subset") for entry in database.values() if isinstance(entry, dict))
-    yield from sorted({name for name in names if isinstance(name, str)})
+    return sorted({name for name in names if isinstance(name, str)})

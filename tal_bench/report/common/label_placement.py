@@ -1,4 +1,4 @@
-"""Where labels go in a figure so that none covers a point, a spread or another label; plain geometry."""
+"""Placement of labels in a figure so that they do not cover points, error bars or other labels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 
 PASSES = 2
-"""Times that every cluster may move."""
+"""Number of times that every cluster may move."""
 STEPS = (0.0, 0.7, -0.7, 1.4, -1.4, 2.5, -2.5)
-"""How far up or down, in heights of a label."""
-MOVING = 0.15
-"""Price of moving a label by its own area, in areas that are covered."""
-TEXTS = 4.0
-"""Price of covering a text, in those of covering a point or its spread."""
+"""Vertical moves of a cluster in label heights."""
+SHIFT_WEIGHT = 0.15
+"""Cost of moving a label by its own area, relative to covering a point by this area."""
+TEXT_WEIGHT = 4.0
+"""Cost of covering another label, relative to covering a point or its error bar."""
 
 
 @dataclass(frozen=True)
@@ -26,97 +26,106 @@ class Box:
     top: float
 
     def overlap(self, other: Box) -> float:
-        """Area of the intersection, 0 when they do not meet."""
+        """Return the area of the intersection."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(width, 0.0) * max(height, 0.0)
 
     def outside(self, bounds: Box) -> float:
-        """Area that lies beyond ``bounds``."""
+        """Return the area outside `bounds`."""
         return (self.right - self.left) * (self.top - self.bottom) - self.overlap(bounds)
 
 
 @dataclass(frozen=True)
 class Label:
-    """A text to place and the point it belongs to, in pixels.
+    """A label to place and its point, in pixels.
 
     Attributes:
-        text: of the label.
-        x, y: the point's middle.
-        reach: half the height of the point with its spread.
-        radius: half its width.
-        width, height: of the text.
+        text: Text of the label.
+        x: Horizontal centre of the point.
+        y: Vertical centre of the point.
+        half_height: Half the height of the point with its error bar.
+        half_width: Half the width of the point.
+        width: Width of the text.
+        height: Height of the text.
     """
 
     text: str
     x: float
     y: float
-    reach: float
-    radius: float
+    half_height: float
+    half_width: float
     width: float
     height: float
 
     @property
     def box(self) -> Box:
-        """The point with its spread."""
-        return Box(self.x - self.radius, self.y - self.reach, self.x + self.radius, self.y + self.reach)
+        """Bounding box of the point with its error bar."""
+        return Box(
+            self.x - self.half_width,
+            self.y - self.half_height,
+            self.x + self.half_width,
+            self.y + self.half_height,
+        )
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a label goes: its inner end, and the side of its points (1 right, −1 left)."""
+class LabelPosition:
+    """Position of the end of a label nearer to its point, and its side of the point (1 right, −1 left)."""
 
     x: float
     y: float
     side: int
 
 
-def place(labels: Sequence[Label], bounds: Box, gap: float, lines: Sequence[Box] = ()) -> list[Place]:
-    """Place every label beside the cluster of its point, in the order of the points' heights.
+def place_labels(
+    labels: Sequence[Label], bounds: Box, gap: float, lines: Sequence[Box] = ()
+) -> list[LabelPosition]:
+    """Place labels in columns next to clusters of points, in the vertical order of the points.
 
-    Points whose columns are nearer than three gaps make a cluster; each cluster has its labels in one
-    column on its left or right. All choices of sides are tried (there are few clusters); the one that
-    covers least wins, the right side when equal. Then clusters in turn may move their column up or down,
-    or to the other side, where that uncovers more than it moves.
+    Points closer than three gaps horizontally form a cluster. The labels of a cluster are in one column on
+    its left or right. All combinations of sides are tried (there are few clusters), and the one that covers
+    the smallest area is chosen. Then each cluster in turn may move its column vertically or to the other
+    side if this reduces the covered area by more than the cost of moving.
 
     Args:
-        labels: in any order.
-        bounds: rectangle to stay in.
-        gap: pixels between a cluster and its labels.
-        lines: drawn things besides the points that should not be covered.
+        labels: Labels in any order.
+        bounds: Rectangle that labels should not leave.
+        gap: Distance in pixels between a cluster and its labels.
+        lines: Boxes other than the points that labels should not cover.
 
     Returns:
-        One place per label, in the order of ``labels``.
+        One position per label, in the order of `labels`.
     """
     clusters = _clusters(labels, 3 * gap)
 
-    def placed(state: Sequence[tuple[int, float]]) -> dict[int, Place]:
+    def positions_of(state: Sequence[tuple[int, float]]) -> dict[int, LabelPosition]:
         columns = [
             _column(labels, cluster, side, bounds, gap, shift)
             for cluster, (side, shift) in zip(clusters, state, strict=True)
         ]
-        return {k: at for column in columns for k, at in column.items()}
+        return {k: position for column in columns for k, position in column.items()}
 
-    def badness(state: Sequence[tuple[int, float]]) -> float:
+    def cost(state: Sequence[tuple[int, float]]) -> float:
         moved = sum(
             abs(shift) * labels[k].width
             for cluster, (_, shift) in zip(clusters, state, strict=True)
             for k in cluster
         )
-        return _covered(labels, placed(state), bounds, lines) + MOVING * moved
+        return _covered(labels, positions_of(state), bounds, lines) + SHIFT_WEIGHT * moved
 
-    sides = product((1, -1), repeat=len(clusters))
-    best = min(([(side, 0.0) for side in one] for one in sides), key=badness)
-    for which in [*range(len(clusters))] * PASSES:
-        height = max(labels[k].height for k in clusters[which])
-        moves = [(side, step * height) for step, side in product(STEPS, (best[which][0], -best[which][0]))]
-        best = min(([*best[:which], move, *best[which + 1 :]] for move in moves), key=badness)
-    places = placed(best)
-    return [places[k] for k in range(len(labels))]
+    combinations = product((1, -1), repeat=len(clusters))
+    best = min(([(side, 0.0) for side in sides] for sides in combinations), key=cost)
+    for index in [*range(len(clusters))] * PASSES:
+        height = max(labels[k].height for k in clusters[index])
+        moves = [(side, step * height) for step, side in product(STEPS, (best[index][0], -best[index][0]))]
+        best = min(([*best[:index], move, *best[index + 1 :]] for move in moves), key=cost)
+    positions = positions_of(best)
+    return [positions[k] for k in range(len(labels))]
 
 
 def _clusters(labels: Sequence[Label], distance: float) -> list[list[int]]:
-    """Indices of labels whose points stand together horizontally."""
+    """Group the indices of labels whose points are close horizontally."""
     order = sorted(range(len(labels)), key=lambda k: labels[k].x)
     clusters: list[list[int]] = []
     for k in order:
@@ -129,28 +138,28 @@ def _clusters(labels: Sequence[Label], distance: float) -> list[list[int]]:
 
 def _column(
     labels: Sequence[Label], cluster: Sequence[int], side: int, bounds: Box, gap: float, shift: float = 0.0
-) -> dict[int, Place]:
-    """Labels of a cluster in one column, as near to their points' heights as their own heights allow."""
+) -> dict[int, LabelPosition]:
+    """Place the labels of a cluster in one column, as close to the heights of their points as possible."""
     edge = max(labels[k].box.right for k in cluster) if side > 0 else min(labels[k].box.left for k in cluster)
     order = sorted(cluster, key=lambda k: labels[k].y)
     heights = [labels[k].height for k in order]
     middles = spread([labels[k].y + shift for k in order], heights, bounds.bottom, bounds.top)
-    return {k: Place(edge + side * gap, y, side) for k, y in zip(order, middles, strict=True)}
+    return {k: LabelPosition(edge + side * gap, y, side) for k, y in zip(order, middles, strict=True)}
 
 
-def spread(wanted: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
-    """Middles of intervals of given heights, in order, disjoint, near the wanted ones and inside the limits.
+def spread(targets: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Return centres of disjoint intervals, in order, close to their targets and within the limits.
 
-    Least squares by pooling neighbours that collide (pool adjacent violators). When the limits are too
-    narrow for all, the upper one gives way.
+    The sum of squared distances to the targets is minimised by the pool adjacent violators algorithm. If the
+    limits are too narrow, the upper one is exceeded.
     """
     offsets, total = [], 0.0
     for height in heights:
         offsets.append(total + height / 2)
         total += height
     blocks: list[tuple[float, int]] = []
-    for want, offset in zip(wanted, offsets, strict=True):
-        blocks.append((want - offset, 1))
+    for target, offset in zip(targets, offsets, strict=True):
+        blocks.append((target - offset, 1))
         while len(blocks) > 1 and blocks[-1][0] < blocks[-2][0]:
             (b, n), (a, m) = blocks.pop(), blocks.pop()
             blocks.append(((a * m + b * n) / (m + n), m + n))
@@ -158,18 +167,20 @@ def spread(wanted: Sequence[float], heights: Sequence[float], low: float, high: 
     return [start + offset for start, offset in zip(starts, offsets, strict=True)]
 
 
-def _covered(labels: Sequence[Label], places: dict[int, Place], bounds: Box, lines: Sequence[Box]) -> float:
-    """Area that labels take from points, from each other and from beyond the bounds."""
-    boxes = {k: _text_box(labels[k], at) for k, at in places.items()}
+def _covered(
+    labels: Sequence[Label], positions: dict[int, LabelPosition], bounds: Box, lines: Sequence[Box]
+) -> float:
+    """Return the weighted area in which labels cover points, lines or labels, or are outside the bounds."""
+    boxes = {k: _text_box(labels[k], position) for k, position in positions.items()}
     area = 0.0
     for k, box in boxes.items():
         area += 2 * box.outside(bounds)
         area += sum(box.overlap(other.box) for other in labels)
         area += sum(box.overlap(line) for line in lines)
-        area += TEXTS * sum(box.overlap(boxes[j]) for j in boxes if j < k)
+        area += TEXT_WEIGHT * sum(box.overlap(boxes[j]) for j in boxes if j < k)
     return area
 
 
-def _text_box(label: Label, at: Place) -> Box:
-    left = at.x if at.side > 0 else at.x - label.width
-    return Box(left, at.y - label.height / 2, left + label.width, at.y + label.height / 2)
+def _text_box(label: Label, position: LabelPosition) -> Box:
+    left = position.x if position.side > 0 else position.x - label.width
+    return Box(left, position.y - label.height / 2, left + label.width, position.y + label.height / 2)

@@ -1,4 +1,4 @@
-"""What a page is made of: sections with tables and figures, as its template takes them."""
+"""Sections, tables and figures of an HTML page, as used by its template."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from tal_bench.report.common.plot_style import DPI
 
-SCREEN = 96
-"""Pixels per inch of a page: figures stand in it at their own size, or smaller."""
+SCREEN_DPI = 96
+"""Pixels per inch of a page, for figures in their original size."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: a number or name, a smaller line below it, CSS classes."""
+    """Cell of a table: main text, smaller text below it, and CSS classes."""
 
     main: str
     below: str = ""
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """A column's header; `text` columns are set left."""
+    """Header of a column; `text` columns are left-aligned."""
 
     header: str
     text: bool = False
@@ -33,7 +33,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Group:
-    """Lines of a table below a heading of their own."""
+    """Lines of a table with a common heading."""
 
     name: str
     lines: Sequence[Sequence[Cell]]
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page."""
+    """Table with headers and groups of lines."""
 
     columns: Sequence[Header]
     groups: Sequence[Group]
@@ -50,7 +50,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: PNG in base64, width on the screen, and what it shows."""
+    """Figure: PNG in base64, width in CSS pixels, and caption."""
 
     data: str
     width: int
@@ -59,7 +59,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """Section of a page with paragraphs, tables, list items and figures."""
 
     title: str
     text: Sequence[str] = ()
@@ -69,17 +69,17 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Of its heading."""
+        """HTML id of the heading."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
 def picture(content: bytes, alt: str) -> Picture:
-    """A PNG for the page, as wide as it was drawn; 256 colours are enough, and a third of the bytes."""
+    """Convert a PNG for the page in its original size; 256 colours reduce it to a third of the bytes."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as drawn:
-        few = drawn.convert("RGB").quantize(method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(buffer, "PNG")
-        width = round(drawn.width * SCREEN / DPI)
+    with Image.open(io.BytesIO(content)) as image:
+        quantized = image.convert("RGB").quantize(method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        quantized.save(buffer, "PNG")
+        width = round(image.width * SCREEN_DPI / DPI)
     return Picture(base64.b64encode(buffer.getvalue()).decode(), width, alt)

@@ -1,4 +1,4 @@
-"""What the figures of a report share: looks, captions that say where numbers come from, files."""
+"""Style, captions and file output of the figures of a report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind people tell apart.
+# Okabe and Ito's palette, which is distinguishable for colour-blind readers.
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 YELLOW, ORANGE, RED, PINK, GREY = "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999"
 LINES = (
@@ -24,9 +24,9 @@ LINES = (
     (SKY, "P", (0, (3, 1, 1, 1))),
     (GREY, "X", (0, (1, 1))),
 )
-"""Colour, marker and dashes of a line: the latter two tell lines apart in grey."""
+"""Colour, marker and dashes of lines; markers and dashes distinguish lines in greyscale."""
 WIDTH = 9.0
-"""Inches of a figure with panels side by side."""
+"""Width in inches of a figure with panels side by side."""
 DPI = 150
 SMALL = 8.0
 TINY = 7.0
@@ -39,7 +39,7 @@ RC: Any = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure with seaborn's looks that no notebook shows by itself."""
+    """Return a figure in seaborn's style that notebooks do not display automatically."""
     import seaborn
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def rendered(drawing: Figure) -> dict[str, bytes]:
-    """The figure as files: suffix (`.png`, `.svg`) to content; equal for equal results."""
+    """Return the content of a figure by suffix (`.png`, `.svg`); equal figures give equal content."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -59,36 +59,36 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
     png, svg = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(RC):
         drawing.draw_without_rendering()
-        drawing.set_layout_engine("none")  # found once, it holds for both files
-        # `savefig` would draw everything once more to find a layout, for each file.
+        drawing.set_layout_engine("none")  # use the same layout for both files
+        # `savefig` would compute the layout again for each file.
         FigureCanvasAgg(drawing).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
         FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
         FigureCanvasAgg(drawing)
-        drawing.dpi = DPI  # an SVG has 72
+        drawing.dpi = DPI  # writing SVG sets it to 72
     return {".png": png.getvalue(), ".svg": svg.getvalue()}
 
 
 def caption(
-    drawing: Figure, title: str, notes: Sequence[str], provenance: Sequence[str], *, room: str = ""
+    drawing: Figure, title: str, notes: Sequence[str], provenance: Sequence[str], *, space: str = ""
 ) -> None:
-    """Title above; below it what the figure shows and where it comes from, wrapped to its width.
+    """Draw the title above a figure, and notes and provenance below it, wrapped to its width.
 
     Args:
-        drawing: to write on.
-        title: of the figure.
-        notes: sentences.
-        provenance: command, commit, data, date.
-        room: line breaks behind the title, as many as lines of `legend_above`.
+        drawing: Figure to annotate.
+        title: Title of the figure.
+        notes: Sentences on the content of the figure.
+        provenance: Command, commit, data and date.
+        space: One line break per line of `legend_above`.
     """
     width = int(drawing.get_figwidth() * 18.5)
-    drawing.suptitle(f"{title}{room}", x=0.01, ha="left", fontsize=11)
-    source = " · ".join(provenance).replace("$", r"\$")  # a command is no formula
+    drawing.suptitle(f"{title}{space}", x=0.01, ha="left", fontsize=11)
+    source = " · ".join(provenance).replace("$", r"\$")  # not a formula
     lines = [*textwrap.wrap(" ".join(notes), width), *textwrap.wrap(source, width)]
     drawing.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
 
 
 def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str], columns: int) -> None:
-    """A legend between the title and the panels; `caption` leaves the room."""
+    """Draw a legend between the title and the panels, in the space left by `caption`."""
     width, height = drawing.get_size_inches()
     drawing.legend(
         handles,
@@ -104,7 +104,7 @@ def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str
 
 
 def plain(axes: Axes, *, grid: str = "both") -> None:
-    """Light grid, small ticks, no frame at the top and the right."""
+    """Set a light grid and small tick labels, and remove the upper and right spines."""
     axes.grid(True, axis=grid, color="0.9", linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL)

@@ -1,4 +1,4 @@
-"""A picture of detections: thumbnails of each video, detections on a time axis, ground truth beneath."""
+"""Figure of detections on a time axis, with thumbnails of the video and ground truth."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's palette."""
-LANES = 8
-"""Labels shown of a video, those with the best detections first, ground truth's always."""
+MAX_LANES = 8
+"""Maximum number of labels shown per video; labels of the ground truth are always shown."""
 WIDTH, THUMBNAILS, LANE, MARGIN = 11.0, 0.85, 0.26, 0.75
-"""Inches: of the figure, the strip of thumbnails, a label's lane, and the space around both of a video."""
+"""Width of the figure, and height of thumbnails, of a lane, and of margins per video, in inches."""
 DPI = 120
-FAINTEST = 0.15
+MIN_OPACITY = 0.15
 FORMATS = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What is shown of one video.
+    """Content of the panel of one video.
 
     Attributes:
-        video: its name.
-        duration: seconds.
-        thumbnails: RGB frames [h, w, 3], evenly over the video.
-        detections: columns start, end (seconds), label, score.
-        truth: columns start, end, label; none when there is no ground truth.
+        video: Name of the video.
+        duration: Duration in seconds.
+        thumbnails: RGB frames [h, w, 3] at regular intervals.
+        detections: Table with columns start, end (seconds), label, score.
+        truth: Table with columns start, end, label; None without ground truth.
     """
 
     video: str
@@ -45,22 +45,22 @@ class Panel:
     truth: pd.DataFrame | None = None
 
     def labels(self) -> list[str]:
-        """Labels that get a lane, best first."""
+        """Return the labels to show, in the order of their best scores."""
         best = self.detections.groupby("label")["score"].max().sort_values(ascending=False)
         known = [] if self.truth is None else self.truth["label"].unique().tolist()
-        chosen = list(dict.fromkeys([*known, *best.index]))[: max(LANES, len(known))]
-        return sorted(chosen, key=lambda label: -float(best.get(label, 0.0)))
+        shown = list(dict.fromkeys([*known, *best.index]))[: max(MAX_LANES, len(known))]
+        return sorted(shown, key=lambda label: -float(best.get(label, 0.0)))
 
 
 def timeline(panels: Sequence[Panel], suffix: str = ".png") -> bytes:
-    """Draw videos one beneath the other; the content of the image file.
+    """Draw one panel per video and return the content of the image file.
 
-    A bar is as opaque as its score is high, relative to the best of its video. Ground truth is outlined,
-    below the detections of its label.
+    The opacity of a detection is its score relative to the highest score of the video. Ground truth is
+    outlined below the detections of its label.
 
     Args:
-        panels: at least one.
-        suffix: one of `FORMATS`.
+        panels: Panels of the videos, at least one.
+        suffix: Image format, one of `FORMATS`.
     """
     import matplotlib
     import seaborn as sns
@@ -68,7 +68,7 @@ def timeline(panels: Sequence[Panel], suffix: str = ".png") -> bytes:
     style = {**sns.axes_style("ticks"), "font.size": 8.5, "text.parse_math": False}
     buffer = io.BytesIO()
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs that the font lacks
+        warnings.simplefilter("ignore")  # warnings on glyphs missing in the font
         _figure(panels).savefig(buffer, format=suffix[1:])
     return buffer.getvalue()
 
@@ -89,12 +89,12 @@ def _figure(panels: Sequence[Panel]) -> Figure:
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
     for row, panel, count in zip(rows, panels, lanes, strict=True):
         strip, axes = row.subplots(2, 1, height_ratios=[THUMBNAILS, count * LANE], sharex=True)
-        _strip(strip, panel)
-        _lanes(axes, panel, colours)
+        _draw_thumbnails(strip, panel)
+        _draw_lanes(axes, panel, colours)
     return drawing
 
 
-def _strip(axes: Axes, panel: Panel) -> None:
+def _draw_thumbnails(axes: Axes, panel: Panel) -> None:
     axes.set_title(f"{panel.video}   {panel.duration:.1f} s", loc="left", fontsize=9.5)
     step = panel.duration / max(1, len(panel.thumbnails))
     for k, picture in enumerate(panel.thumbnails):
@@ -106,17 +106,17 @@ def _strip(axes: Axes, panel: Panel) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _lanes(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
+def _draw_lanes(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
     labels = panel.labels()
     best = float(panel.detections["score"].max()) if len(panel.detections) else 1.0
     for lane, label in enumerate(labels):
         shown = panel.detections[panel.detections["label"] == label]
-        high, at = (0.8, lane - 0.4) if panel.truth is None else (0.46, lane - 0.42)
+        height, y = (0.8, lane - 0.4) if panel.truth is None else (0.46, lane - 0.42)
         for start, end, score in shown.sort_values("score")[["start", "end", "score"]].itertuples(
             index=False
         ):
-            opacity = max(FAINTEST, score / best)
-            axes.broken_barh([(start, end - start)], (at, high), color=colours[label], alpha=opacity, lw=0)
+            opacity = max(MIN_OPACITY, score / best)
+            axes.broken_barh([(start, end - start)], (y, height), color=colours[label], alpha=opacity, lw=0)
         if panel.truth is not None:
             for start, end in panel.truth.loc[panel.truth["label"] == label, ["start", "end"]].itertuples(
                 index=False
@@ -125,12 +125,14 @@ def _lanes(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
                     [(start, end - start)], (lane + 0.1, 0.3), facecolor="white", edgecolor="0.15", lw=1.0
                 )
     if not labels:
-        axes.text(0.5, 0.5, "nothing detected", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no detections", ha="center", va="center", transform=axes.transAxes)
     axes.set(xlim=(0, panel.duration), ylim=(max(1, len(labels)) - 0.45, -0.55))
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
     axes.tick_params(axis="y", length=0)
-    below = "outlined: ground truth; " if panel.truth is not None else ""
-    axes.set_xlabel(f"seconds   ({below}opaque: score {best:.2f})", loc="right", fontsize=7.5, color="0.35")
+    truth_note = "outlined: ground truth; " if panel.truth is not None else ""
+    axes.set_xlabel(
+        f"seconds   ({truth_note}opaque: score {best:.2f})", loc="right", fontsize=7.5, color="0.35"
+    )
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

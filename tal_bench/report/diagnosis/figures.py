@@ -1,4 +1,4 @@
-"""Figures of a diagnosis: false-positive profile, what errors cost, and which ground truths are hard."""
+"""Figures of a diagnosis: false-positive profile, mAP lost to errors, sensitivity to ground truths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tal_bench.evaluation.diagnosis import ERRORS
+from tal_bench.report.common import plot_style
 from tal_bench.report.common.plot_style import RC, SMALL, new_figure
-from tal_bench.report.common.plot_style import caption as drawing_caption
-from tal_bench.report.common.plot_style import legend_above as drawing_legend
-from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, Diagnosed
+from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, DiagnosisReport
 from tal_bench.report.diagnosis.tables import shares
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette for the eye, hatching for grey.
+# Okabe and Ito's palette; hatching distinguishes categories in greyscale.
 STYLES = {
     "true positive": ("#0072B2", ""),
     "double detection": ("#56B4E9", "///"),
@@ -35,39 +34,40 @@ UNITS = {
     "instances": "instances of the class in the video",
 }
 WIDE = 8.0
-"""Inches from which on a legend of six fits on one line."""
+"""Width in inches above which a legend of six entries fits on one line."""
 
 
 def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """A legend on one line (two in a narrow figure) between the title and the panels."""
-    drawing_legend(drawing, handles, names, 6 if drawing.get_figwidth() > WIDE else 3)
+    """Draw a legend on one line (two in a narrow figure) between the title and the panels."""
+    plot_style.legend_above(drawing, handles, names, 6 if drawing.get_figwidth() > WIDE else 3)
 
 
 def caption(
-    drawing: Figure, found: Diagnosed, title: str, notes: Sequence[str], *, legend: bool = False
+    drawing: Figure, report: DiagnosisReport, title: str, notes: Sequence[str], *, legend: bool = False
 ) -> None:
-    """Title and notes; with `legend`, room is left for `legend_above`."""
-    room = "" if not legend else "\n" if drawing.get_figwidth() > WIDE else "\n\n"
-    drawing_caption(drawing, f"{title} – {found.source.title}", notes, found.source.provenance, room=room)
+    """Draw title, notes and provenance; `legend` leaves space for `legend_above`."""
+    space = "" if not legend else "\n" if drawing.get_figwidth() > WIDE else "\n\n"
+    title = f"{title} – {report.source.title}"
+    plot_style.caption(drawing, title, notes, report.source.provenance, space=space)
 
 
-def averaged(found: Diagnosed) -> str:
-    """What means are taken over, as a sentence."""
-    seeds = found.videos.groupby("row")["seed"].nunique().max()
-    levels = found.source.thresholds
+def averages_note(report: DiagnosisReport) -> str:
+    """Return a sentence on the thresholds and seeds of the means."""
+    seeds = report.videos.groupby("row")["seed"].nunique().max()
+    levels = report.source.thresholds
     tiou = f"tIoU {levels[0]:g} to {levels[-1]:g}" if len(levels) > 1 else f"tIoU {levels[0]:g}"
     return f"Means over {tiou}{f' and {seeds} seeds' if seeds > 1 else ''}."
 
 
-def profile_figure(found: Diagnosed) -> Figure:
-    """A panel per row: categories among the best G detections, the next G, and so on."""
-    rows = found.row_names
+def profile_figure(report: DiagnosisReport) -> Figure:
+    """Draw the categories of the best G detections, the next G, and so on, in a panel per row."""
+    rows = report.row_names
     columns = min(4, len(rows))
     height = 2.0 * -(-len(rows) // columns) + 1.5
     drawing = new_figure(max(2.6 * columns, 5.4), height)
     panels = drawing.subplots(-(-len(rows) // columns), columns, sharex=True, sharey=True, squeeze=False)
     for axes, row in zip(panels.flat, rows, strict=False):
-        _stacked(axes, shares(found, row))
+        _stacked(axes, shares(report, row))
         axes.set_title(row, loc="left", fontsize=9)
     for axes in panels.flat[len(rows) :]:
         axes.set_axis_off()
@@ -75,10 +75,10 @@ def profile_figure(found: Diagnosed) -> Figure:
     handles, names = panels[0, 0].get_legend_handles_labels()
     legend_above(drawing, handles, names)
     notes = [
-        "Bar k: detections of rank (k − 1)·G + 1 to k·G of each class, G being its number of ground truths.",
-        averaged(found),
+        "Bar k: detections of rank (k − 1)·G + 1 to k·G of each class with G ground truths.",
+        averages_note(report),
     ]
-    caption(drawing, found, "False-positive profile", notes, legend=True)
+    caption(drawing, report, "False-positive profile", notes, legend=True)
     return drawing
 
 
@@ -96,31 +96,31 @@ def _stacked(axes: Axes, table: pd.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def gains_figure(found: Diagnosed) -> Figure:
-    """A panel per kind of error: what removing it would gain each row."""
-    rows = found.row_names
+def gains_figure(report: DiagnosisReport) -> Figure:
+    """Draw the mAP that each row gains by removing errors, in a panel per type of error."""
+    rows = report.row_names
     kinds = [*ERRORS, MISSED]
     drawing = new_figure(10.5, 0.24 * len(rows) + 2.3)
     panels = drawing.subplots(1, len(kinds), sharey=True)
     for axes, kind in zip(panels, kinds, strict=True):
-        _dots(axes, found, kind, rows)
+        _dots(axes, report, kind, rows)
         title = kind if kind != MISSED else "never found"
         axes.set_title(title, loc="left", fontsize=9)
-    means = found.gains[found.gains["what"] == AVERAGE].groupby("row")["points"].mean()
+    means = report.gains[report.gains["what"] == AVERAGE].groupby("row")["points"].mean()
     panels[0].set_yticks(range(len(rows)), [f"{row}  {means[row]:.1f}" for row in rows])
     notes = [
-        "Points of average mAP gained by removing the detections of one kind, and, at the right, what stays "
-        "lost for want of a detection; behind each name its average mAP.",
-        f"Bars: ± standard deviation over seeds. Dotted: {found.against}. {averaged(found)}",
+        "Points of average mAP gained by removing the detections of one type of error; right: points lost "
+        "because no detection finds the ground truth. Numbers after names: average mAP.",
+        f"Bars: ± standard deviation over seeds. Dotted: {report.against}. {averages_note(report)}",
     ]
-    caption(drawing, found, "What each kind of error costs", notes)
+    caption(drawing, report, "mAP lost to each type of error", notes)
     return drawing
 
 
-def _dots(axes: Axes, found: Diagnosed, kind: str, rows: Sequence[str]) -> None:
+def _dots(axes: Axes, report: DiagnosisReport, kind: str, rows: Sequence[str]) -> None:
     import seaborn
 
-    part = found.gains[found.gains["what"] == kind]
+    part = report.gains[report.gains["what"] == kind]
     seaborn.pointplot(
         part,
         x="points",
@@ -133,7 +133,7 @@ def _dots(axes: Axes, found: Diagnosed, kind: str, rows: Sequence[str]) -> None:
         err_kws={"linewidth": 1.2},
         ax=axes,
     )
-    axes.axvline(part[part["row"] == found.against]["points"].mean(), color="0.4", lw=0.8, ls=":", zorder=0)
+    axes.axvline(part[part["row"] == report.against]["points"].mean(), color="0.4", lw=0.8, ls=":", zorder=0)
     axes.set(xlabel="", ylabel="")
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.tick_params(labelsize=SMALL)
@@ -142,40 +142,40 @@ def _dots(axes: Axes, found: Diagnosed, kind: str, rows: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def groups_figure(found: Diagnosed) -> Figure:
-    """Two tables in colour, rows × bins: normalised mAP, and the share of ground truths missed."""
-    rows = found.row_names
-    counts = found.groups.drop_duplicates(["characteristic", "bin"])
+def groups_figure(report: DiagnosisReport) -> Figure:
+    """Draw heat maps (rows × bins) of normalised mAP and of the share of missed ground truths."""
+    rows = report.row_names
+    counts = report.groups.drop_duplicates(["characteristic", "bin"])
     drawing = new_figure(11.0, 2 * (0.26 * len(rows) + 0.9) + 1.2)
     panels = drawing.subplots(2, 1, sharex=True)
     for axes, value, title, colors in (
         (panels[0], "map_n", "average mAP$_N$ (%)", "cividis"),
         (panels[1], "missed", "ground truths missed (%)", "cividis_r"),
     ):
-        _heat(axes, found.group_means(value).T, colors)
+        _heat(axes, report.group_means(value).T, colors)
         axes.set_title(title, loc="left", fontsize=9)
     labels = [
         _tick(str(name), str(bin_), int(truths))
         for name, bin_, truths in zip(counts["characteristic"], counts["bin"], counts["truths"], strict=True)
     ]
     panels[1].set_xticks(np.arange(len(labels)) + 0.5, labels, rotation=0, fontsize=SMALL)
-    sources = ", ".join(f"{one.characteristic}: {_source(one.source)}" for one in found.bins)
+    sources = ", ".join(f"{bins.characteristic}: {_source(bins.source)}" for bins in report.bins)
     notes = [
         "mAP$_N$: precision normalised to the same number of ground truths per class and bin. Missed: not "
-        "found by detections of a normalised precision above 5 %.",
-        f"Bins – {sources}. {averaged(found)}",
+        "found by detections with a normalised precision above 5 %.",
+        f"Bins – {sources}. {averages_note(report)}",
     ]
-    caption(drawing, found, "Sensitivity and false negatives", notes)
+    caption(drawing, report, "Sensitivity and false negatives", notes)
     return drawing
 
 
 def _source(name: str) -> str:
-    return "quantiles of these data" if name == "quantiles" else f"DETAD's for {name}"
+    return "quantiles of the data" if name == "quantiles" else f"DETAD's for {name}"
 
 
 def _tick(characteristic: str, name: str, truths: int) -> str:
     size, _, span = name.partition(" (")
-    span = span.rstrip(")% s")  # the unit stands above
+    span = span.rstrip(")% s")  # units are in the headings
     return f"all\n\n({truths})" if characteristic == "all" else f"{size}\n{span}\n({truths})"
 
 
@@ -194,11 +194,11 @@ def _heat(axes: Axes, table: pd.DataFrame, colors: str) -> None:
         xticklabels=False,
     )
     groups = table.columns.get_level_values(0).tolist()
-    for at in (k for k in range(1, len(groups)) if groups[k] != groups[k - 1]):
-        axes.axvline(at, color="white", linewidth=5)
+    for boundary in (k for k in range(1, len(groups)) if groups[k] != groups[k - 1]):
+        axes.axvline(boundary, color="white", linewidth=5)
     for name in dict.fromkeys(groups[1:]):
-        place = groups.index(name) + groups.count(name) / 2
-        axes.text(place, -0.15, UNITS.get(name, name), ha="center", va="bottom", fontsize=SMALL)
+        center = groups.index(name) + groups.count(name) / 2
+        axes.text(center, -0.15, UNITS.get(name, name), ha="center", va="bottom", fontsize=SMALL)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(labelsize=SMALL, length=0)
     axes.tick_params(axis="y", rotation=0)

@@ -1,4 +1,4 @@
-"""Where the detections of a diagnosis come from: the runs of a study, or files of any program."""
+"""Input of a diagnosis: the runs of a study, or detection files of any program."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
 
 AMBIGUOUS = "Ambiguous"
-"""Label of parts of THUMOS'14 that are no class."""
+"""Label of ambiguous segments of THUMOS'14, which belong to no class."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be diagnosed.
+    """Detections and ground truth of a diagnosis.
 
     Attributes:
-        title: of figures and tables.
-        provenance: where the detections come from, in sentences.
-        rows: name to its runs: seed (none for a file) and file of detections.
-        students: names of rows that are compared with each other; all, for files.
-        truth: ground truth, with `.attrs["videos"]`.
-        durations: seconds per video, as far as they are known.
-        thresholds: tIoU.
-        notes: what a reader has to know.
+        title: Title of figures and tables.
+        provenance: Sentences on the origin of the detections.
+        rows: Runs of each row, given by seed (None for files) and detection file.
+        students: Names of the student rows, which are compared with each other; all rows for files.
+        truth: Ground truth with `.attrs["videos"]`.
+        durations: Known durations of videos in seconds.
+        thresholds: tIoU thresholds.
+        notes: Notes that are needed to interpret the result.
     """
 
     title: str
@@ -44,28 +44,33 @@ class Source:
 
 
 def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Source:
-    """Final runs of a study's folder, finished or not.
+    """Return the final runs of a finished or unfinished study.
 
     Raises:
-        InputError: it holds no study, or no detections.
+        InputError: The folder contains no study, or the study has no detections.
     """
     files = StudyFolder(folder)
     record = files.read_study()
     truth_file = folder / "ground_truth.json"
     truth = read_ground_truth(truth_file)
-    if record.ap_method == "thumos":  # ambiguous parts are no class, and the matching below knows none
+    if record.ap_method == "thumos":  # the matching of the diagnosis does not support ambiguous segments
         attrs, truth = truth.attrs, truth[truth["label"] != AMBIGUOUS].reset_index(drop=True)
         truth.attrs.update(attrs)
     order = ("teacher", "reference", "student")
     records = [row for kind in order for row in record.rows if row.kind == kind]
     rows = {row.name: _finals(files, row) for row in records}
-    absent = [f"`{row.name}` has {len(rows[row.name])} of {len(row.finals)} runs." for row in records]
-    notes = [text for row, text in zip(records, absent, strict=True) if len(rows[row.name]) < len(row.finals)]
+    notes = [
+        f"`{row.name}` has {len(rows[row.name])} of {len(row.finals)} runs."
+        for row in records
+        if len(rows[row.name]) < len(row.finals)
+    ]
     if record.ap_method == "thumos":
-        notes.append("Diagnosed by the ActivityNet-style matching; the study's own tables are THUMOS'14's.")
+        notes.append(
+            "The diagnosis uses the matching of ActivityNet; the tables of the study use that of THUMOS'14."
+        )
     rows = {name: runs for name, runs in rows.items() if runs}
     if not rows:
-        raise InputError("no run has detections there", where=folder, hint="wait for its first final run")
+        raise InputError("no run has detections", where=folder, hint="wait for the first final run")
     return Source(
         title=f"{record.spec.name}: {record.dataset}",
         provenance=_provenance(files, record),
@@ -79,11 +84,11 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
 
 
 def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]:
-    found = [
+    runs = [
         (seed, files.run_file(hash_, ".detections.json"))
         for seed, hash_ in zip(row.seeds, row.finals, strict=False)
     ]
-    return [(seed, file) for seed, file in found if file.is_file()]
+    return [(seed, file) for seed, file in runs if file.is_file()]
 
 
 def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
@@ -99,15 +104,16 @@ def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
 def files_source(
     names: Sequence[str], files: Sequence[Path], ground_truth: Path, subset: str | None, tiou: Sequence[float]
 ) -> Source:
-    """Detection files of any program, a row each.
+    """Return detection files of any program, one per row.
 
     Raises:
-        DataError: a file is missing or malformed, or does not fit the ground truth.
+        DataError: The ground truth is missing or malformed.
+        InputError: The subset has no segments.
     """
     truth = read_ground_truth(ground_truth, subset, drop_reversed=True)
     if truth.empty:
         raise InputError(
-            f"subset '{subset}' has no segment", where=ground_truth, hint="give another --subset"
+            f"subset '{subset}' has no segments", where=ground_truth, hint="give another --subset"
         )
     return Source(
         title=f"{ground_truth.name}{f', subset {subset}' if subset else ''}",

@@ -1,4 +1,4 @@
-"""Diagnosis of the runs of a study, or of detection files, as tables; a line says what run it is of."""
+"""Diagnosis of the runs of a study, or of detection files, as tables."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import (
     CATEGORIES,
-    MULTIPLES,
+    PROFILE_SLICES,
     Diagnosis,
     diagnose,
+    false_positive_profile,
     gains,
-    profile,
     video_ap,
 )
 from tal_bench.evaluation.files import read_detections
@@ -30,20 +30,21 @@ AVERAGE, ALL_ERRORS, MISSED = "average mAP", "all errors", "missed"
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosed:
-    """The outcome; mAP and shares in percent. Every frame has columns row and seed.
+class DiagnosisReport:
+    """Diagnosis of all runs, with mAP and shares in percent. All tables have columns row and seed.
 
     Attributes:
-        source: what was diagnosed.
-        against: the row that others are compared with.
-        compared: the row whose videos are shown beside it: of the other students (or all, without others) the
-            one with the highest average mAP; none with one row.
-        bins: of the ground truths.
-        runs: (row, seed) to what its detections are.
-        profile: tiou, slice (1 = best G detections of each class, 2 = the next G …), category, detections.
-        gains: what (average mAP, each error, all errors, missed), points.
-        groups: characteristic, bin, truths, missed, never_found, map_n.
-        videos: video, ap.
+        source: Detections and ground truth.
+        against: Name of the baseline row.
+        compared: Name of the row whose videos are compared with the baseline: the one with the highest
+            average mAP among the other students, or among all other rows; None with a single row.
+        bins: Bins of the ground truths.
+        runs: Diagnosis by row and seed.
+        profile: Table with columns tiou, slice (1 = best G detections of each class, 2 = the next G …),
+            category and detections.
+        gains: Table with columns what (average mAP, each error, all errors, missed) and points.
+        groups: Table with columns characteristic, bin, truths, missed, never_found and map_n.
+        videos: Table with columns video and ap.
     """
 
     source: Source
@@ -58,16 +59,16 @@ class Diagnosed:
 
     @property
     def row_names(self) -> list[str]:
-        """Rows that were diagnosed, in the order of the source."""
+        """Names of the diagnosed rows, in the order of the source."""
         return list(dict.fromkeys(name for name, _ in self.runs))
 
     def group_means(self, value: str) -> pd.DataFrame:
-        """A column of `groups`, mean over seeds: (characteristic, bin) × rows; NaN for an empty bin."""
+        """Return the mean of a column of `groups`: (characteristic, bin) × rows; NaN for empty bins."""
         means = self.groups.groupby(["characteristic", "bin", "row"], sort=False)[value].mean()
         return means.unstack("row", sort=False)[self.row_names]
 
     def changes(self) -> pd.Series[float]:
-        """Points of AP that each video gains from `against` to `compared`, mean over seeds, falling."""
+        """Return the gain of AP of each video from `against` to `compared`, in descending order."""
         means = self.videos.groupby(["row", "video"], sort=False)["ap"].mean()
         if self.compared is None:
             return pd.Series(dtype=np.float64)
@@ -75,78 +76,79 @@ class Diagnosed:
         return change.sort_values(ascending=False, kind="stable")
 
 
-def diagnosed(
+def diagnose_source(
     source: Source, *, rows: Sequence[str] = (), against: str | None = None, bins: BinChoice = "auto"
-) -> Diagnosed:
+) -> DiagnosisReport:
     """Diagnose every run of a source.
 
     Args:
-        source: from `study_source` or `files_source`.
-        rows: names of the rows to look at; all when none.
-        against: the row that others are compared with; `none` where there is one, else the first.
-        bins: see `bin_truths`.
+        source: Result of `study_source` or `files_source`.
+        rows: Names of the rows to diagnose; empty for all.
+        against: Name of the baseline row; by default `none` if it exists, else the first row.
+        bins: Bins of the ground truths, see `bin_truths`.
 
     Raises:
-        InputError: no such row.
+        InputError: A row does not exist.
+        DataError: A detection file is malformed, or does not fit the ground truth.
     """
-    chosen = _choose(source, rows, against)
-    against = against or (BASELINE if BASELINE in chosen else chosen[0])
-    runs = {(name, seed): _one(source, file) for name in chosen for seed, file in source.rows[name]}
+    names = _select_rows(source, rows, against)
+    against = against or (BASELINE if BASELINE in names else names[0])
+    runs = {(name, seed): _diagnose_file(source, file) for name in names for seed, file in source.rows[name]}
     truth = next(iter(runs.values())).truth
-    found = tuple(bin_truths(characteristics(truth, source.durations), bins))
-    gained = _frame({key: _gain_lines(run) for key, run in runs.items()})
-    means = gained[gained["what"] == AVERAGE].groupby("row")["points"].mean()
-    others = [n for n in chosen if n != against and n in source.students] or [
-        n for n in chosen if n != against
-    ]
-    return Diagnosed(
+    truth_bins = tuple(bin_truths(characteristics(truth, source.durations), bins))
+    gain_table = _table({key: _gain_lines(run) for key, run in runs.items()})
+    means = gain_table[gain_table["what"] == AVERAGE].groupby("row")["points"].mean()
+    others = [name for name in names if name != against]
+    others = [name for name in others if name in source.students] or others
+    return DiagnosisReport(
         source=source,
         against=against,
         compared=max(others, key=lambda name: float(means[name])) if others else None,
-        bins=found,
+        bins=truth_bins,
         runs=runs,
-        profile=_frame({key: _profile_lines(run) for key, run in runs.items()}),
-        gains=gained,
-        groups=_frame({key: _group_lines(run, found) for key, run in runs.items()}),
-        videos=_frame({key: _video_lines(run) for key, run in runs.items()}),
+        profile=_table({key: _profile_lines(run) for key, run in runs.items()}),
+        gains=gain_table,
+        groups=_table({key: _group_lines(run, truth_bins) for key, run in runs.items()}),
+        videos=_table({key: _video_lines(run) for key, run in runs.items()}),
     )
 
 
-def _choose(source: Source, rows: Sequence[str], against: str | None) -> list[str]:
+def _select_rows(source: Source, rows: Sequence[str], against: str | None) -> list[str]:
     for flag, name in [*(("--row", name) for name in rows), ("--against", against)]:
         if name is not None and name not in source.rows:
-            hint = f"there are {', '.join(source.rows)}"
+            hint = f"choose from {', '.join(source.rows)}"
             raise InputError(f"no row '{name}' with detections", where=flag, hint=hint)
-    wanted = {*rows, against} if rows else set(source.rows)
-    return [name for name in source.rows if name in wanted]
+    selected = {*rows, against} if rows else set(source.rows)
+    return [name for name in source.rows if name in selected]
 
 
-def _one(source: Source, file: Path) -> Diagnosis:
+def _diagnose_file(source: Source, file: Path) -> Diagnosis:
     videos = source.truth.attrs["videos"]
     detections = align_videos(read_detections(file), videos, where=file)
     detections = align_labels(detections, source.truth, where=file)
     return diagnose(detections, source.truth, source.thresholds, videos=videos)
 
 
-def _frame(parts: Mapping[tuple[str, int | None], pd.DataFrame]) -> pd.DataFrame:
-    named = [
+def _table(parts: Mapping[tuple[str, int | None], pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate the tables of all runs with columns for row and seed."""
+    labelled = [
         part.assign(row=row, seed=pd.Series([seed] * len(part), dtype="Int64", index=part.index))
         for (row, seed), part in parts.items()
     ]
-    table = pd.concat(named, ignore_index=True)
+    table = pd.concat(labelled, ignore_index=True)
     return table[["row", "seed", *(column for column in table.columns if column not in ("row", "seed"))]]
 
 
 def _profile_lines(run: Diagnosis) -> pd.DataFrame:
-    table = profile(run)
-    index: list[Sequence[Any]] = [range(1, MULTIPLES + 1), run.matches.thresholds.tolist(), CATEGORIES]
+    table = false_positive_profile(run)
+    index: list[Sequence[Any]] = [range(1, PROFILE_SLICES + 1), run.matches.thresholds.tolist(), CATEGORIES]
     lines = pd.MultiIndex.from_product(index, names=["slice", "tiou", "category"])
     return pd.DataFrame({"detections": table.ravel()}, index=lines).reset_index()
 
 
 def _gain_lines(run: Diagnosis) -> pd.DataFrame:
-    found = gains(run)
-    values = {AVERAGE: found.average_map, **found.errors, ALL_ERRORS: found.all_errors, MISSED: found.missed}
+    gain = gains(run)
+    values = {AVERAGE: gain.average_map, **gain.errors, ALL_ERRORS: gain.all_errors, MISSED: gain.missed}
     return pd.DataFrame({"what": list(values), "points": [100 * value for value in values.values()]})
 
 

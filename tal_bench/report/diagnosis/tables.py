@@ -1,4 +1,4 @@
-"""A diagnosis as files and as plain data."""
+"""Tables of a diagnosis as Markdown and as plain data."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from typing import Any
 
 import pandas as pd
 
-from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, MULTIPLES
-from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, Diagnosed
+from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, PROFILE_SLICES
+from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, DiagnosisReport
 
 TABLES = ("profile", "gains", "groups", "videos")
 COLUMNS = (AVERAGE, *ERRORS, ALL_ERRORS, MISSED)
 
 
-def summary(found: Diagnosed) -> dict[str, Any]:
-    """The diagnosis as plain data: means over seeds, mAP and shares in percent, counts per seed and tIoU."""
-    changes = found.changes()
+def summary(report: DiagnosisReport) -> dict[str, Any]:
+    """Return the content of `diagnosis.json`.
+
+    Values are means over seeds, mAP and shares are in percent, and counts are per seed and tIoU threshold.
+    """
+    changes = report.changes()
     return {
-        "title": found.source.title,
-        "provenance": list(found.source.provenance),
-        "notes": list(found.source.notes),
-        "tiou": list(found.source.thresholds),
-        "bins": {one.characteristic: {"source": one.source, "names": list(one.names)} for one in found.bins},
-        "rows": [_row(found, name) for name in found.row_names],
-        "against": found.against,
-        "compared": found.compared,
+        "title": report.source.title,
+        "provenance": list(report.source.provenance),
+        "notes": list(report.source.notes),
+        "tiou": list(report.source.thresholds),
+        "bins": {
+            bins.characteristic: {"source": bins.source, "names": list(bins.names)} for bins in report.bins
+        },
+        "rows": [_row(report, name) for name in report.row_names],
+        "against": report.against,
+        "compared": report.compared,
         "video_changes": {str(video): float(points) for video, points in changes.items()},
     }
 
 
-def _row(found: Diagnosed, name: str) -> dict[str, Any]:
-    runs = [run for (row, _), run in found.runs.items() if row == name]
-    gains = {what: mean for what, (mean, _) in gain_table(found)[name].items()}
-    groups = found.groups[found.groups["row"] == name]
+def _row(report: DiagnosisReport, name: str) -> dict[str, Any]:
+    runs = [run for (row, _), run in report.runs.items() if row == name]
+    gains = {what: mean for what, (mean, _) in gain_table(report)[name].items()}
+    groups = report.groups[report.groups["row"] == name]
     means = groups.groupby(["characteristic", "bin"], sort=False).mean(numeric_only=True).drop(columns="seed")
     return {
         "name": name,
@@ -43,80 +48,80 @@ def _row(found: Diagnosed, name: str) -> dict[str, Any]:
         "gains": {kind: gains[kind] for kind in ERRORS},
         "all_errors": gains[ALL_ERRORS],
         "missed": gains[MISSED],
-        "detections": sum(int(run.counts.sum()) for run in runs) / len(runs) / len(found.source.thresholds),
+        "detections": sum(int(run.counts.sum()) for run in runs) / len(runs) / len(report.source.thresholds),
         "categories": {
-            kind: sum(int(run.counts[:, k].sum()) for run in runs) / len(runs) / len(found.source.thresholds)
+            kind: sum(int(run.counts[:, k].sum()) for run in runs) / len(runs) / len(report.source.thresholds)
             for k, kind in enumerate(CATEGORIES)
         },
-        "profile": shares(found, name).round(4).to_dict("list"),
+        "profile": shares(report, name).round(4).to_dict("list"),
         "groups": json.loads(means.reset_index().to_json(orient="records")),
     }
 
 
-def shares(found: Diagnosed, row: str) -> pd.DataFrame:
-    """Percent of the detections of each slice of the profile, mean over thresholds and seeds.
+def shares(report: DiagnosisReport, row: str) -> pd.DataFrame:
+    """Return the share of each category in the slices of the profile in percent, mean over tIoU and seeds.
 
     Returns:
-        Slices × `CATEGORIES`; a slice that no run reaches is NaN.
+        Slices × `CATEGORIES`; NaN for slices without detections.
     """
-    part = found.profile[found.profile["row"] == row].astype({"seed": "float64"}).fillna({"seed": -1.0})
+    part = report.profile[report.profile["row"] == row].astype({"seed": "float64"}).fillna({"seed": -1.0})
     table = part.pivot_table("detections", ["seed", "tiou", "slice"], "category", sort=False)
     total = table.sum(axis=1)
     table = 100 * table.div(total.where(total > 0), axis=0)
-    return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, MULTIPLES + 1))
+    return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, PROFILE_SLICES + 1))
 
 
-def gain_table(found: Diagnosed) -> dict[str, dict[str, tuple[float, float]]]:
-    """Row, then one of `COLUMNS`, to mean and standard deviation (NaN with one run) over seeds."""
-    groups = found.gains.groupby(["row", "what"], sort=False)["points"]
+def gain_table(report: DiagnosisReport) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return mean and standard deviation (NaN with one run) over seeds, by row and by name in `COLUMNS`."""
+    groups = report.gains.groupby(["row", "what"], sort=False)["points"]
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for (row, what), points in groups:
         table.setdefault(str(row), {})[str(what)] = (float(points.mean()), float(points.std(ddof=1)))
     return table
 
 
-def markdown(found: Diagnosed) -> str:
-    """Three tables with their notes."""
-    gains = gain_table(found)
+def markdown(report: DiagnosisReport) -> str:
+    """Return the tables of gains, of the best G detections and of ground truths as Markdown."""
+    gains = gain_table(report)
     lines = [
-        f"# Diagnosis of {found.source.title}",
+        f"# Diagnosis of {report.source.title}",
         "",
-        *(f"- {line}" for line in found.source.provenance),
+        *(f"- {line}" for line in report.source.provenance),
         "",
     ]
-    lines += [*(f"- {note}" for note in found.source.notes), ""] if found.source.notes else []
+    lines += [*(f"- {note}" for note in report.source.notes), ""] if report.source.notes else []
     lines += [
-        "## What each kind of error costs",
+        "## mAP lost to each type of error",
         "",
-        "Points of average mAP gained when the detections of one kind are removed; `all errors`: when all "
-        "false positives are. Average mAP, `all errors` and `missed` add up to 100.",
+        "Points of average mAP gained by removing the detections of one type of error; `all errors`: by "
+        "removing all false positives. Average mAP, `all errors` and `missed` add up to 100.",
         "",
         _line(["row", *COLUMNS]),
         _line(["---", *["---:"] * len(COLUMNS)]),
     ]
-    for name in found.row_names:
+    for name in report.row_names:
         cells = [_cell(*gains[name][what]) for what in COLUMNS]
         lines.append(_line([f"`{name}`", *cells]))
     lines += [
         "",
         "## The best G detections",
         "",
-        "Share in percent of as many detections as ground truths.",
+        "Share of each category in percent, for as many detections as ground truths in each class.",
         "",
     ]
     lines += [_line(["row", *CATEGORIES]), _line(["---", *["---:"] * len(CATEGORIES)])]
-    for name in found.row_names:
-        first = shares(found, name).loc[1]
+    for name in report.row_names:
+        first = shares(report, name).loc[1]
         lines.append(_line([f"`{name}`", *(f"{first[kind]:.1f}" for kind in CATEGORIES)]))
-    return "\n".join(lines + _group_tables(found)) + "\n"
+    return "\n".join(lines + _group_tables(report)) + "\n"
 
 
-def _group_tables(found: Diagnosed) -> list[str]:
+def _group_tables(report: DiagnosisReport) -> list[str]:
     lines: list[str] = []
     for value, heading in (("map_n", "Average mAP_N"), ("missed", "Ground truths missed, percent")):
-        table = found.group_means(value)
-        lines += ["", f"## {heading}", "", _line(["ground truths", *(f"`{n}`" for n in found.row_names)])]
-        lines.append(_line(["---", *["---:"] * len(found.row_names)]))
+        table = report.group_means(value)
+        lines += ["", f"## {heading}", "", _line(["ground truths", *(f"`{n}`" for n in report.row_names)])]
+        lines.append(_line(["---", *["---:"] * len(report.row_names)]))
         for (characteristic, name), means in zip(table.index, table.to_numpy(), strict=True):
             label = name if characteristic == "all" else f"{characteristic} {name}"
             lines.append(_line([label, *("–" if math.isnan(mean) else f"{mean:.1f}" for mean in means)]))

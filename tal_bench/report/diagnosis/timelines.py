@@ -1,4 +1,4 @@
-"""Timelines of the videos that one row improves most and harms most against another."""
+"""Timelines of the videos with the largest gains and losses of one row compared with another."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from tal_bench.evaluation.diagnosis import CATEGORIES, Diagnosis
 from tal_bench.evaluation.matching import Floats
 from tal_bench.report.common.plot_style import RC, SMALL, new_figure
 from tal_bench.report.diagnosis.figures import STYLES, caption, legend_above
-from tal_bench.report.diagnosis.summary import Diagnosed
+from tal_bench.report.diagnosis.summary import DiagnosisReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEVEL = 0.5
-"""tIoU at which detections are coloured, or the nearest there is."""
-SHOWN = 1.5
-"""Detections shown of a video, as a multiple of its ground truths: the best of them."""
+TIOU = 0.5
+"""tIoU threshold of the categories; the closest available threshold is used."""
+DETECTIONS_PER_TRUTH = 1.5
+"""Number of detections shown per ground truth of a video, those with the highest scores."""
 WIDTH = 11.0
 TRUTH = "truth"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A segment on a timeline: seconds, label, category (none: ground truth) and its line within the lane."""
+    """A segment on a timeline.
+
+    Attributes:
+        start: Start in seconds.
+        end: End in seconds.
+        label: Class of the segment.
+        category: Category of a detection; None for ground truth.
+        line: Line within the lane.
+    """
 
     start: float
     end: float
@@ -39,85 +47,86 @@ class Bar:
     line: int
 
 
-def chosen(found: Diagnosed, count: int) -> list[tuple[str, float]]:
-    """Videos to show: up to `count` that gain most, then up to `count` that lose most, the worst last."""
-    change = found.changes()
+def select_videos(report: DiagnosisReport, count: int) -> list[tuple[str, float]]:
+    """Return up to `count` videos with the largest gains and up to `count` with the largest losses."""
+    change = report.changes()
     gained, lost = change[change > 0][:count], change[change < 0][-count:]
     return [(str(video), float(points)) for part in (gained, lost) for video, points in part.items()]
 
 
-def timelines_figure(found: Diagnosed, count: int = 3) -> Figure | None:
-    """Ground truth and the detections of `against` and `compared`; none where no video differs."""
+def timelines_figure(report: DiagnosisReport, count: int = 3) -> Figure | None:
+    """Draw ground truth and the detections of `against` and `compared`; None if no video differs."""
     import matplotlib
     from matplotlib.patches import Patch
 
-    videos = chosen(found, count)
-    if found.compared is None or not videos:
+    videos = select_videos(report, count)
+    if report.compared is None or not videos:
         return None
-    lanes = [_lanes(found, video) for video, _ in videos]
-    heights = [1.1 + sum(_lines(bars) for _, bars in each) for each in lanes]
+    lanes = [_lanes(report, video) for video, _ in videos]
+    heights = [1.1 + sum(_lines(bars) for _, bars in video_lanes) for video_lanes in lanes]
     drawing = new_figure(WIDTH, 0.17 * sum(heights) + 0.42 * len(videos) + 1.5)
     panels = drawing.subplots(len(videos), 1, squeeze=False, height_ratios=heights)[:, 0]
     with matplotlib.rc_context(RC):
-        for axes, (video, points), each in zip(panels, videos, lanes, strict=True):
-            _draw(axes, each)
-            axes.set_title(_title(found, video, points, each), loc="left", fontsize=SMALL)
+        for axes, (video, points), video_lanes in zip(panels, videos, lanes, strict=True):
+            _draw(axes, video_lanes)
+            axes.set_title(_title(report, video, points, video_lanes), loc="left", fontsize=SMALL)
         handles = [Patch(facecolor=color, hatch=hatch) for color, hatch in STYLES.values()]
     panels[-1].set_xlabel("seconds", fontsize=SMALL)
     legend_above(drawing, handles, list(STYLES))
-    level = found.source.thresholds[_level(found)]
+    tiou = report.source.thresholds[_tiou_index(report)]
     notes = [
-        f"Videos in which {found.compared} gains and loses most against {found.against}: change of the "
-        "video's own average precision, all its classes in one ranking. Of a video with G ground truths the "
-        f"best {SHOWN:g} · G detections are shown, of the seed whose change is nearest to the mean; "
-        f"categories at tIoU {level:g}; letters are classes."
+        f"Videos with the largest gains and losses of {report.compared} against {report.against}: change "
+        "of the average precision within the video, all classes in one ranking. For G ground truths, the "
+        f"best {DETECTIONS_PER_TRUTH:g} · G detections are shown, of the seed whose change is closest to the "
+        f"mean. Categories at tIoU {tiou:g}; letters are classes."
     ]
-    caption(drawing, found, f"{found.compared} against {found.against}", notes, legend=True)
+    caption(drawing, report, f"{report.compared} against {report.against}", notes, legend=True)
     return drawing
 
 
-def _level(found: Diagnosed) -> int:
-    return int(np.argmin(np.abs(np.asarray(found.source.thresholds) - LEVEL)))
+def _tiou_index(report: DiagnosisReport) -> int:
+    return int(np.argmin(np.abs(np.asarray(report.source.thresholds) - TIOU)))
 
 
-def _runs(found: Diagnosed, video: str) -> list[tuple[str, Diagnosis]]:
-    """The run of each of the two rows to show: of the seeds that both have, the one nearest to the mean."""
-    values = found.videos.loc[found.videos["video"] == video, "ap"]
-    ap = dict(zip(found.runs, values.tolist(), strict=True))  # a line per run, in their order
-    names = (found.against, found.compared or "")
+def _runs(report: DiagnosisReport, video: str) -> list[tuple[str, Diagnosis]]:
+    """Return the runs to show for the two rows, of the shared seed whose change is closest to the mean."""
+    values = report.videos.loc[report.videos["video"] == video, "ap"]
+    ap = dict(zip(report.runs, values.tolist(), strict=True))  # the table has one line per run, in order
+    names = (report.against, report.compared or "")
     first, second = ([seed for name, seed in ap if name == row] for row in names)
     pairs = [(seed, seed) for seed in first if seed in second] or [(first[0], second[0])]
     change = [ap[names[1], b] - ap[names[0], a] for a, b in pairs]
     best = pairs[int(np.argmin(np.abs(np.asarray(change) - np.mean(change))))]
-    return [(name, found.runs[name, seed]) for name, seed in zip(names, best, strict=True)]
+    return [(name, report.runs[name, seed]) for name, seed in zip(names, best, strict=True)]
 
 
-def _lanes(found: Diagnosed, video: str) -> list[tuple[str, list[Bar]]]:
-    """Name and bars of each lane of a video, from the top."""
-    runs = _runs(found, video)
+def _lanes(report: DiagnosisReport, video: str) -> list[tuple[str, list[Bar]]]:
+    """Return name and bars of each lane of a video, from top to bottom."""
+    runs = _runs(report, video)
     truth = runs[0][1].truth
     part = truth[truth["video"] == video]
     segments = part[["start", "end"]].to_numpy(dtype=np.float64)
-    lanes = [(TRUTH, _packed(segments, part["label"].tolist(), [None] * len(part)))]
+    lanes = [(TRUTH, _pack(segments, part["label"].tolist(), [None] * len(part)))]
+    count = int(np.ceil(DETECTIONS_PER_TRUTH * len(part)))
     for name, run in runs:
         matches = run.matches
-        here = np.flatnonzero(matches.video == matches.videos.index(video))
-        best = here[np.argsort(-matches.score[here], kind="stable")][: int(np.ceil(SHOWN * len(part)))]
+        detections = np.flatnonzero(matches.video == matches.videos.index(video))
+        best = detections[np.argsort(-matches.score[detections], kind="stable")][:count]
         labels = [matches.classes[k] for k in matches.label[best]]
-        kinds = [CATEGORIES[k] for k in run.category[_level(found), best]]
-        lanes.append((name, _packed(run.segment[best], labels, kinds)))
+        categories = [CATEGORIES[k] for k in run.category[_tiou_index(report), best]]
+        lanes.append((name, _pack(run.segment[best], labels, categories)))
     return lanes
 
 
-def _packed(segments: Floats, labels: Sequence[str], kinds: Sequence[str | None]) -> list[Bar]:
-    """Bars on as few lines as keep them apart, filled from the top in the order of their start."""
+def _pack(segments: Floats, labels: Sequence[str], categories: Sequence[str | None]) -> list[Bar]:
+    """Distribute segments over the fewest lines without overlap, in the order of their start."""
     ends: list[float] = []
     bars = []
     for k in np.argsort(segments[:, 0], kind="stable"):
         start, end = segments[k].tolist()
         line = next((n for n, last in enumerate(ends) if last <= start), len(ends))
         ends[line : line + 1] = [end]
-        bars.append(Bar(start, end, str(labels[k]), kinds[k], line))
+        bars.append(Bar(start, end, str(labels[k]), categories[k], line))
     return bars
 
 
@@ -126,13 +135,11 @@ def _lines(bars: Sequence[Bar]) -> int:
 
 
 def _letters(lanes: Sequence[tuple[str, Sequence[Bar]]]) -> dict[str, str]:
-    """A short sign per class that occurs, those of the ground truth first."""
+    """Return a letter (or a number after Z) per class that occurs, beginning with the ground truth."""
     labels = list(dict.fromkeys(bar.label for _, bars in lanes for bar in bars))
-    return {label: _sign(place) for place, label in enumerate(labels)}
-
-
-def _sign(place: int) -> str:
-    return ascii_uppercase[place] if place < len(ascii_uppercase) else str(place)
+    return {
+        label: ascii_uppercase[k] if k < len(ascii_uppercase) else str(k) for k, label in enumerate(labels)
+    }
 
 
 def _draw(axes: Axes, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> None:
@@ -167,8 +174,10 @@ def _draw(axes: Axes, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _title(found: Diagnosed, video: str, points: float, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> str:
-    signs = ", ".join(f"{sign} {label}" for label, sign in _letters(lanes).items())
-    before = found.videos.query("video == @video and row == @found.against")["ap"].mean()
+def _title(
+    report: DiagnosisReport, video: str, points: float, lanes: Sequence[tuple[str, Sequence[Bar]]]
+) -> str:
+    letters = ", ".join(f"{letter} {label}" for label, letter in _letters(lanes).items())
+    before = report.videos.query("video == @video and row == @report.against")["ap"].mean()
     change = f"AP {before:.0f} → {before + points:.0f} ({points:+.1f})"
-    return "\n".join(textwrap.wrap(f"{video}: {change} · {signs}", int(WIDTH * 17)))
+    return "\n".join(textwrap.wrap(f"{video}: {change} · {letters}", int(WIDTH * 17)))

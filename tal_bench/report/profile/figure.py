@@ -1,4 +1,4 @@
-"""A picture of what detectors cost: operations part by part, and time as inputs get longer."""
+"""Figure of the cost of detectors: operations per part, and latency at different input lengths."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ STYLES = {
     "neck": ("#F0E442", ""),
     "heads": ("#56B4E9", "///"),
 }
-"""Okabe and Ito's colours; hatching for grey."""
+"""Okabe and Ito's palette; hatching distinguishes parts in greyscale."""
 MARKERS = ("^", "s", "o", "D", "v", "P")
 SUFFIX = "-small"
 BAR, WIDTH = 0.165, 9.5
 
 
 def profile_figure(records: Sequence[Record], provenance: Sequence[str]) -> Figure:
-    """Left: GMACs at T, stacked; right: median latency at every length, with its percentiles.
+    """Draw GMACs at T as stacked bars (left), and median latency with percentiles at every length (right).
 
-    Networks of the small size stand in panels of their own.
+    Models of the small size have separate panels.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -56,8 +56,8 @@ def profile_figure(records: Sequence[Record], provenance: Sequence[str]) -> Figu
     ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=SMALL)
     note = "Bars on the right: 5th to 95th percentile of the timed passes. Random weights."
-    words = (note, " · ".join((title(records), *provenance)))
-    lines = [line for part in words for line in textwrap.wrap(part, 170)]
+    parts = (note, " · ".join((title(records), *provenance)))
+    lines = [line for part in parts for line in textwrap.wrap(part, 170)]
     drawing.supxlabel("\n".join(lines), fontsize=6.5, color="0.35", x=0.01, ha="left")
     return drawing
 
@@ -66,28 +66,28 @@ def _operations(axes: Axes, group: Sequence[Record]) -> None:
     import matplotlib
 
     with matplotlib.rc_context(RC):
-        for place, record in enumerate(group):
+        for index, record in enumerate(group):
             left = 0.0
             for part in PARTS if record["parts"] else ():
                 colour, hatch = STYLES[part]
                 width = record["parts"][part]["gmacs"]
-                axes.barh(place, width, 0.78, left=left, color=colour, hatch=hatch, linewidth=0)
+                axes.barh(index, width, 0.78, left=left, color=colour, hatch=hatch, linewidth=0)
                 left += width
             if not record["parts"]:
-                axes.barh(place, record["gmacs"], 0.78, color="0.6", linewidth=0)
+                axes.barh(index, record["gmacs"], 0.78, color="0.6", linewidth=0)
     axes.set_yticks(range(len(group)), [record["name"] for record in group])
     axes.set_ylim(len(group) - 0.4, -0.6)
     _plain(axes)
 
 
 def _latencies(axes: Axes, group: Sequence[Record]) -> None:
-    for place, record in enumerate(group):
+    for index, record in enumerate(group):
         medians = [at["latency_ms"]["median"] for at in record["lengths"]]
-        axes.plot(medians, [place] * len(medians), color="0.75", linewidth=0.8, zorder=1)
+        axes.plot(medians, [index] * len(medians), color="0.75", linewidth=0.8, zorder=1)
         for marker, at in zip(MARKERS, record["lengths"], strict=False):
             ms = at["latency_ms"]
-            axes.plot([ms["p5"], ms["p95"]], [place, place], color="0.25", linewidth=2.2, alpha=0.4, zorder=2)
-            axes.plot(ms["median"], place, marker=marker, markersize=3.2, color="0.2", zorder=3)
+            axes.plot([ms["p5"], ms["p95"]], [index, index], color="0.25", linewidth=2.2, alpha=0.4, zorder=2)
+            axes.plot(ms["median"], index, marker=marker, markersize=3.2, color="0.2", zorder=3)
     axes.set_xscale("log")
     _plain(axes)
 

@@ -1,4 +1,4 @@
-"""A picture of what a minute of video costs: one stacked bar per way to the detections."""
+"""Figure of the cost of one minute of video with one stacked bar per pipeline."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ STEPS = {
     "detector": ("detector", "#009E73"),
     "post-processing": ("NMS", "#F0E442"),
 }
-"""Step of the cost to its name and colour (Okabe and Ito's palette)."""
+"""Name and colour (Okabe and Ito's palette) of each step."""
 FLOWS = {"": "RGB only", "dis": "DIS", "farneback": "Farneback", "tvl1": "TV-L1"}
 FORMATS = (".png", ".svg", ".pdf")
-CUT_FROM = 4.0
-"""Bars so many times as long as the median of their panel are cut."""
+MAX_RELATIVE_LENGTH = 4.0
+"""Bars longer than this multiple of the median of their panel are truncated."""
 WIDTH, BAR, PANEL = 8.0, 0.34, 0.75
 DPI = 140
 
 
 def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> bytes:
-    """Draw costs, one panel per frame size; the content of the image file.
+    """Draw costs with one panel per frame size and return the content of the image file.
 
     Args:
-        records: `name`, `size`, `flow`, `seconds` by step, `total`.
-        suffix: one of `FORMATS`.
+        records: Records with `name`, `size`, `flow`, `seconds` by step, and `total`.
+        suffix: Image format, one of `FORMATS`.
     """
     import matplotlib
     import seaborn as sns
@@ -52,9 +52,9 @@ def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> 
         for axes, group, size in zip(panels, groups, sizes, strict=True):
             _panel(axes, group)
             axes.set_title(f"{size.replace('x', ' × ')} pixels", loc="left", fontsize=9.5)
-        panels[-1].set_xlabel("seconds for a minute of video")
-        seen = {step for record in records for step in record["seconds"]}
-        handles = [Patch(color=colour, label=name) for step, (name, colour) in STEPS.items() if step in seen]
+        panels[-1].set_xlabel("seconds per minute of video")
+        used = {step for record in records for step in record["seconds"]}
+        handles = [Patch(color=colour, label=name) for step, (name, colour) in STEPS.items() if step in used]
         drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
         drawing.savefig(buffer, format=suffix[1:])
     return buffer.getvalue()
@@ -62,19 +62,18 @@ def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> 
 
 def _panel(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
     totals = [float(record["total"]) for record in records]
-    whole = [total for total in totals if total <= CUT_FROM * float(np.median(totals))]
-    limit = 1.3 * max(whole)
-    for place, (record, total) in enumerate(zip(records, totals, strict=True)):
+    limit = 1.3 * max(total for total in totals if total <= MAX_RELATIVE_LENGTH * float(np.median(totals)))
+    for index, (record, total) in enumerate(zip(records, totals, strict=True)):
         left = 0.0
         for step in [*STEPS, *(s for s in record["seconds"] if s not in STEPS)]:
             seconds = record["seconds"].get(step, 0.0)
-            axes.barh(place, seconds, left=left, color=STEPS.get(step, ("", "0.5"))[1], height=0.72, lw=0)
+            axes.barh(index, seconds, left=left, color=STEPS.get(step, ("", "0.5"))[1], height=0.72, lw=0)
             left += seconds
         if total > limit:
-            text = f"{total:.0f} s, cut here  "
-            axes.text(limit, place, text, ha="right", va="center", color="white", weight="bold")
+            text = f"{total:.0f} s, truncated  "
+            axes.text(limit, index, text, ha="right", va="center", color="white", weight="bold")
         else:
-            axes.text(total, place, f" {total:.2f} s" if total < 10 else f" {total:.1f} s", va="center")
+            axes.text(total, index, f" {total:.2f} s" if total < 10 else f" {total:.1f} s", va="center")
     axes.set_yticks(range(len(records)), [_label(record) for record in records])
     axes.set(xlim=(0, limit), ylim=(len(records) - 0.45, -0.55))
     axes.tick_params(axis="y", length=0)

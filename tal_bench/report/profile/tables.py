@@ -1,4 +1,4 @@
-"""What detectors cost, as tables; from plain records, one per model."""
+"""Tables of the cost of detectors from one record per model."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 
 PARTS = ("hallucination", "backbone", "neck", "heads")
 Record = Mapping[str, Any]
-"""`name`, the promised fields of `profile --json`, `frames`, `parts` (name to `params`, `gmacs`), `lengths`
-(list of `frames`, `gmacs`, `latency_ms` with `p5`, `median`, `p95`, `iqr`), `batch`, `videos_per_second`."""
+"""Record of a model: `name`, the documented fields of `profile --json`, `frames`, `parts` (`params` and
+`gmacs` by name), `lengths` (list of `frames`, `gmacs`, `latency_ms` with `p5`, `median`, `p95`, `iqr`),
+`batch`, `videos_per_second`."""
 
 
 def headings(records: Sequence[Record]) -> list[str]:
-    """Of the table's columns, the model's name first."""
+    """Return the headings of the table."""
     first = records[0]
     lengths = [at["frames"] for at in first["lengths"]]
     return [
         "model",
         "params (M)",
         "GMACs",
-        *(f"{name}" for name in PARTS),
+        *PARTS,
         *(f"ms at {length}" for length in lengths),
         f"p5 – p95 at {first['frames']}",
         f"videos/s, batch {first['batch']}",
@@ -30,40 +31,40 @@ def headings(records: Sequence[Record]) -> list[str]:
 
 
 def cells(record: Record) -> list[str]:
-    """A model's row."""
+    """Return the cells of a model."""
     parts = record["parts"]
-    here = next(at for at in record["lengths"] if at["frames"] == record["frames"])["latency_ms"]
+    latency = next(at for at in record["lengths"] if at["frames"] == record["frames"])["latency_ms"]
     return [
         record["name"],
         f"{record['params'] / 1e6:.1f}",
         number(record["gmacs"]),
         *(number(parts[name]["gmacs"]) if parts else "–" for name in PARTS),
         *(number(at["latency_ms"]["median"]) for at in record["lengths"]),
-        f"{number(here['p5'])} – {number(here['p95'])}",
+        f"{number(latency['p5'])} – {number(latency['p95'])}",
         number(record["videos_per_second"]),
         f"{record['peak_memory_mb']:.0f}",
     ]
 
 
 def number(value: float) -> str:
-    """About three digits; a dash for nothing at all."""
+    """Format a number with about three digits, and 0 as a dash."""
     return "–" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def title(records: Sequence[Record]) -> str:
-    """Conditions of the measurement."""
+    """Return the conditions of the measurement."""
     first = records[0]
     return f"T = {first['frames']}, {first['precision']}, threads: {first['threads']}, {first['device']}"
 
 
 def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
-    """The table with where it comes from."""
+    """Return the table with its provenance as Markdown."""
     head = headings(records)
-    text = ["# What detectors cost", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
+    text = ["# Cost of detectors", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
     text += [
-        "GMACs (1e9 multiply-accumulates) of the whole and of its parts at T. Latency of a forward pass at",
-        "batch 1, random weights: median at each length, 5th and 95th percentile at T. Memory: weights,",
-        "inputs and activations at their peak.",
+        "GMACs (1e9 multiply-accumulates) of the model and of its parts at T. Latency of a forward pass at",
+        "batch 1 with random weights: median at each length, 5th and 95th percentile at T. Memory: peak of",
+        "weights, inputs and activations.",
         "",
         f"| {' | '.join(head)} |",
         f"| --- | {' | '.join(['---:'] * (len(head) - 1))} |",
@@ -73,14 +74,14 @@ def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
 
 
 def csv(records: Sequence[Record]) -> str:
-    """A line per model and length."""
+    """Return CSV with a line per model and length."""
     lines = []
     for record in records:
         parts = record["parts"]
         shared = {f"gmacs_{name}": parts[name]["gmacs"] if parts else None for name in PARTS}
         shared |= {f"params_{name}": parts[name]["params"] if parts else None for name in PARTS}
         for at in record["lengths"]:
-            here = at["frames"] == record["frames"]
+            at_t = at["frames"] == record["frames"]
             lines.append(
                 {
                     "model": record["name"],
@@ -88,10 +89,10 @@ def csv(records: Sequence[Record]) -> str:
                     "frames": at["frames"],
                     "gmacs": at["gmacs"],
                     **{f"latency_ms_{key}": value for key, value in at["latency_ms"].items()},
-                    **{key: value if here else None for key, value in shared.items()},
-                    "batch": record["batch"] if here else None,
-                    "videos_per_second": record["videos_per_second"] if here else None,
-                    "peak_memory_mb": record["peak_memory_mb"] if here else None,
+                    **{key: value if at_t else None for key, value in shared.items()},
+                    "batch": record["batch"] if at_t else None,
+                    "videos_per_second": record["videos_per_second"] if at_t else None,
+                    "peak_memory_mb": record["peak_memory_mb"] if at_t else None,
                     **{key: record[key] for key in ("threads", "device", "precision")},
                 }
             )

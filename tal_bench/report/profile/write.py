@@ -1,4 +1,4 @@
-"""The files of a profile: tables, data and the figure."""
+"""Write the files of a profile: tables, data and the figure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def write_profile(records: Sequence[Record], folder: Path, provenance: Sequence[
     """Write `profile.md`, `.csv`, `.json`, and the figure as `.png` and `.svg`.
 
     Returns:
-        The files written.
+        Written files.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder is not writable.
     """
     content = {"provenance": list(provenance), "models": list(records)}
     files: dict[str, str | bytes] = {
@@ -27,8 +27,8 @@ def write_profile(records: Sequence[Record], folder: Path, provenance: Sequence[
         "profile.csv": csv(records),
         "profile.json": json.dumps(content, indent=1) + "\n",
     }
-    drawn = rendered(profile_figure(records, provenance))
-    files |= {f"profile{end}": image for end, image in drawn.items()}
+    images = rendered(profile_figure(records, provenance))
+    files |= {f"profile{end}": image for end, image in images.items()}
     for name, text in files.items():
         write_atomically(folder / name, text)
     return [folder / name for name in files]

@@ -1,4 +1,4 @@
-"""A picture of robustness: what every row keeps, and which corruption takes how much of it."""
+"""Figure of robustness: mAP on clean and corrupted videos, and relative drops per corruption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"teacher": "#0072B2", "reference": "#E69F00", "student": "#000000", "": "#000000"}
-"""Okabe and Ito's; hollow and filled markers tell clean from corrupted, in grey too."""
+"""Okabe and Ito's palette; clean (hollow) and corrupted (filled) are distinct in greyscale."""
 NAMES = {
     "black-frame": "black\nframe",
     "motion-blur": "motion\nblur",
@@ -28,16 +28,16 @@ NAMES = {
 }
 
 
-def robustness_figure(found: Robustness) -> Figure:
-    """Left: mAP without corruption and under it, with what lies between; right: relative drops in colour."""
+def robustness_figure(result: Robustness) -> Figure:
+    """Draw mAP on clean and corrupted videos (left) and a heat map of relative drops (right)."""
     import seaborn
 
-    rows, names = list(found.kinds), found.corruptions
-    wide = 3.9 + 0.72 * len(names)
-    drawing = new_figure(wide, 0.27 * len(rows) + 1.75)
+    rows, names = list(result.kinds), result.corruptions
+    width = 3.9 + 0.72 * len(names)
+    drawing = new_figure(width, 0.27 * len(rows) + 1.75)
     left, right = drawing.subplots(1, 2, width_ratios=(2.9, 0.72 * len(names)))
-    _kept(left, found, rows)
-    drops = np.array([[found.line(row, name).drop for name in names] for row in rows])
+    _draw_map(left, result, rows)
+    drops = np.array([[result.line(row, name).drop for name in names] for row in rows])
     seaborn.heatmap(
         drops,
         ax=right,
@@ -54,34 +54,34 @@ def robustness_figure(found: Robustness) -> Figure:
     right.set_title("relative drop of mAP (%)", loc="left", fontsize=9)
     if names[0] == ALL:
         right.axvline(1, color="white", linewidth=5)
-    for place in _borders(found, rows):
-        right.axhline(place, color="white", linewidth=4)
-    level = " (feature level)" if found.level == "features" else ""
-    drawing.suptitle(f"Robustness{level}. {found.title}", fontsize=10, x=0.01, ha="left")
-    seeds = f" and {found.seeds} seeds" if found.seeds > 1 else ""
+    for boundary in _kind_boundaries(result, rows):
+        right.axhline(boundary, color="white", linewidth=4)
+    level = " (feature level)" if result.level == "features" else ""
+    drawing.suptitle(f"Robustness{level}. {result.title}", fontsize=10, x=0.01, ha="left")
+    seeds = f" and {result.seeds} seeds" if result.seeds > 1 else ""
     note = f"Means over severities, shares of frames{seeds}; bars: ± standard deviation over seeds. "
-    note += "* hits whole videos, the others the middle of every action. "
-    if found.level == "features":
-        note += "Features were corrupted, not pixels. "
-    parts = (note, " · ".join(found.provenance))
-    lines = [line for part in parts for line in textwrap.wrap(part, int(17 * wide))]
+    note += "*: whole videos are corrupted, else the middle of every action. "
+    if result.level == "features":
+        note += "Features are corrupted instead of pixels. "
+    parts = (note, " · ".join(result.provenance))
+    lines = [line for part in parts for line in textwrap.wrap(part, int(17 * width))]
     drawing.supxlabel("\n".join(lines), fontsize=6.5, color="0.35", x=0.01, ha="left")
     return drawing
 
 
-def _borders(found: Robustness, rows: list[str]) -> list[int]:
-    kinds = [found.kinds[row] for row in rows]
+def _kind_boundaries(result: Robustness, rows: list[str]) -> list[int]:
+    kinds = [result.kinds[row] for row in rows]
     return [k for k in range(1, len(rows)) if kinds[k] != kinds[k - 1]]
 
 
-def _kept(axes: Axes, found: Robustness, rows: list[str]) -> None:
-    for place, row in enumerate(rows):
-        line, colour, at = found.line(row, found.corruptions[0]), COLOURS[found.kinds[row]], place + 0.5
-        axes.plot([line.map, line.clean], [at, at], color=colour, linewidth=1.0, alpha=0.5, zorder=1)
+def _draw_map(axes: Axes, result: Robustness, rows: list[str]) -> None:
+    for index, row in enumerate(rows):
+        line, colour, y = result.line(row, result.corruptions[0]), COLOURS[result.kinds[row]], index + 0.5
+        axes.plot([line.map, line.clean], [y, y], color=colour, linewidth=1.0, alpha=0.5, zorder=1)
         for value, sd, face in ((line.clean, line.clean_sd, "white"), (line.map, line.map_sd, colour)):
             axes.errorbar(
                 value,
-                at,
+                y,
                 xerr=None if np.isnan(sd) else sd,
                 marker="o",
                 markersize=4.5,

@@ -1,4 +1,4 @@
-"""The outcome of `tal-bench robustness` as tables, as data, and in words."""
+"""Result of `tal-bench robustness` as Markdown, CSV, plain data and sentences."""
 
 from __future__ import annotations
 
@@ -10,117 +10,117 @@ from typing import Any
 
 from tal_bench.evaluation.robustness import ALL, Robustness
 from tal_bench.evaluation.significance import Interval
-from tal_bench.report.study import notes as words
+from tal_bench.report.study import notes
 
 GROUPS = {"teacher": "Teachers", "reference": "References", "student": "Students", "": "Models"}
 LEVELS = {
-    "pixels": "pixels are corrupted, and features made anew of them",
-    "features": "feature level: features are corrupted, nobody has the videos; not comparable with corrupted "
-    "pixels",
+    "pixels": "pixels are corrupted, and features are extracted from them",
+    "features": "feature level: features are corrupted, because there are no videos; not comparable with "
+    "corrupted pixels",
 }
 
 
-def findings(found: Robustness) -> list[str]:
-    """Say of every row that is compared whether it loses a smaller share of its mAP than the baseline."""
+def findings(result: Robustness) -> list[str]:
+    """Return one sentence per compared row on its relative drop and that of the baseline."""
     lines = []
-    for row, kind in found.kinds.items():
-        difference = found.line(row, found.corruptions[0]).drop_difference
+    for row, kind in result.kinds.items():
+        difference = result.line(row, result.corruptions[0]).drop_difference
         if difference is None:
             continue
         verdict = "no clear difference"
         if difference.excludes_zero:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
-        text = words.interval(difference).removeprefix(f"{words.UNCLEAR} ")
+        text = notes.interval(difference).removeprefix(f"{notes.UNCLEAR} ")
         label = f"`{row}`" if kind == "student" else row
-        lines.append(f"{label} against `{found.against}`, relative drop: {text} points, {verdict}.")
+        lines.append(f"{label} against `{result.against}`, relative drop: {text} points, {verdict}.")
     return lines
 
 
-def markdown(found: Robustness) -> str:
-    """Tables of mAP, of relative drops, of differences, and of every version."""
-    names = found.corruptions
-    text = [f"# Robustness of {found.title}", "", f"- Level: {LEVELS[found.level]}"]
-    text += [f"- {line}" for line in (*found.provenance, *found.notes)]
+def markdown(result: Robustness) -> str:
+    """Return the tables of mAP, relative drops, differences, and all versions as Markdown."""
+    names = result.corruptions
+    text = [f"# Robustness of {result.title}", "", f"- Level: {LEVELS[result.level]}"]
+    text += [f"- {line}" for line in (*result.provenance, *result.notes)]
     text += [
         "",
         "## Average mAP in percent",
         "",
-        f"± standard deviation over {found.seeds} seeds. Under a corruption: mean over its severities and "
+        f"± standard deviation over {result.seeds} seeds. Under a corruption: mean over its severities and "
         f"shares of frames; `{ALL}`: mean over corruptions."
-        if found.seeds > 1
+        if result.seeds > 1
         else f"One run each. Under a corruption: mean over its severities and shares of frames; `{ALL}`: "
         "mean over corruptions.",
         "",
-        *_table(found, ["row", "clean ↑", *(f"{name} ↑" for name in names)], _map_cells),
+        *_table(result, ["row", "clean ↑", *(f"{name} ↑" for name in names)], _map_cells),
         "",
         "## Relative drop in percent",
         "",
         "(clean − corrupted) / clean, run by run.",
         "",
-        *_table(found, ["row", *(f"{name} ↓" for name in names)], _drop_cells),
+        *_table(result, ["row", *(f"{name} ↓" for name in names)], _drop_cells),
     ]
-    if found.against is not None:
+    if result.against is not None:
         text += [
             "",
-            f"## Difference to `{found.against}` [95 % CI]",
+            f"## Difference to `{result.against}` [95 % CI]",
             "",
-            "Paired by seed and test video; ≈ marks intervals that include 0. Below 0, a row loses a smaller "
-            "share of its mAP.",
+            "Paired by seed and test video; ≈ marks intervals that include 0. Rows with a negative "
+            "difference of the drop lose a smaller share of their mAP.",
             "",
             *_table(
-                found,
+                result,
                 ["row", "mAP under all ↑", *(f"drop, {name} ↓" for name in names)],
                 _difference_cells,
-                without=found.against,
+                without=result.against,
             ),
             "",
-            *(f"- {line}" for line in findings(found)),
+            *(f"- {line}" for line in findings(result)),
         ]
-    text += ["", "## Every version: average mAP in percent, mean over seeds", "", *_versions(found)]
+    text += ["", "## Every version: average mAP in percent, mean over seeds", "", *_versions(result)]
     return "\n".join(text) + "\n"
 
 
-def _map_cells(found: Robustness, row: str) -> list[str]:
-    lines = [found.line(row, name) for name in found.corruptions]
+def _map_cells(result: Robustness, row: str) -> list[str]:
+    lines = [result.line(row, name) for name in result.corruptions]
     return [_spread(lines[0].clean, lines[0].clean_sd), *(_spread(x.map, x.map_sd) for x in lines)]
 
 
-def _drop_cells(found: Robustness, row: str) -> list[str]:
-    return [_spread(x.drop, x.drop_sd) for x in (found.line(row, name) for name in found.corruptions)]
+def _drop_cells(result: Robustness, row: str) -> list[str]:
+    return [_spread(x.drop, x.drop_sd) for x in (result.line(row, name) for name in result.corruptions)]
 
 
-def _difference_cells(found: Robustness, row: str) -> list[str]:
-    lines = [found.line(row, name) for name in found.corruptions]
-    return [words.interval(lines[0].map_difference), *(words.interval(x.drop_difference) for x in lines)]
+def _difference_cells(result: Robustness, row: str) -> list[str]:
+    lines = [result.line(row, name) for name in result.corruptions]
+    return [notes.interval(lines[0].map_difference), *(notes.interval(x.drop_difference) for x in lines)]
 
 
 def _spread(mean: float, sd: float) -> str:
     if math.isnan(mean):
-        return words.NOTHING
-    return words.spread(mean, None if math.isnan(sd) else sd)
+        return notes.DASH
+    return notes.spread(mean, None if math.isnan(sd) else sd)
 
 
-def _table(found: Robustness, header: Sequence[str], cells: Any, without: str | None = None) -> list[str]:
+def _table(result: Robustness, header: Sequence[str], cells: Any, without: str | None = None) -> list[str]:
     lines = [_joined(header), _joined(["---", *["---:"] * (len(header) - 1)])]
-    kinds = list(dict.fromkeys(found.kinds.values()))
+    kinds = list(dict.fromkeys(result.kinds.values()))
     for kind in kinds:
         if len(kinds) > 1:
             lines.append(_joined([f"*{GROUPS[kind]}*", *[""] * (len(header) - 1)]))
-        rows = [row for row, own in found.kinds.items() if own == kind and row != without]
-        lines += [_joined([row, *cells(found, row)]) for row in rows]
+        rows = [row for row, row_kind in result.kinds.items() if row_kind == kind and row != without]
+        lines += [_joined([row, *cells(result, row)]) for row in rows]
     return lines
 
 
-def _versions(found: Robustness) -> list[str]:
-    rows = list(found.kinds)
+def _versions(result: Robustness) -> list[str]:
+    rows = list(result.kinds)
     header = ["corruption", "severity", "share", *rows]
     lines = [_joined(header), _joined(["---", *["---:"] * (len(header) - 1)])]
     means: dict[tuple[str, int, float], dict[str, float]] = {}
-    for line in found.lines:
+    for line in result.lines:
         if line.severity is not None and line.share is not None:
             means.setdefault((line.corruption, line.severity, line.share), {})[line.row] = line.map
     for (name, severity, share), values in means.items():
-        cells = [words.number(values[row]) for row in rows]
+        cells = [notes.number(values[row]) for row in rows]
         lines.append(_joined([name, str(severity), f"{100 * share:g} %", *cells]))
     return lines
 
@@ -129,14 +129,14 @@ def _joined(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def records(found: Robustness) -> list[dict[str, Any]]:
-    """A flat record per row and corruption, the mean over versions (no severity) and each of them."""
+def records(result: Robustness) -> list[dict[str, Any]]:
+    """Return a record per row for each corruption (mean over versions, no severity) and each version."""
     flat = []
-    for line in found.lines:
+    for line in result.lines:
         value: dict[str, Any] = {
             "row": line.row,
-            "kind": found.kinds[line.row],
-            "level": found.level,
+            "kind": result.kinds[line.row],
+            "level": result.level,
             "corruption": line.corruption,
             "severity": line.severity,
             "share": line.share,
@@ -156,14 +156,16 @@ def _finite(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def _interval(name: str, found: Interval | None) -> dict[str, float | None]:
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
     ends = {"": "estimate", "_low": "low", "_high": "high"}
-    return {f"{name}{end}": _finite(getattr(found, key)) if found else None for end, key in ends.items()}
+    return {
+        f"{name}{end}": _finite(getattr(interval, key)) if interval else None for end, key in ends.items()
+    }
 
 
-def csv(found: Robustness) -> str:
-    """`records` as a table."""
-    lines = records(found)
+def csv(result: Robustness) -> str:
+    """Return `records` as CSV."""
+    lines = records(result)
     buffer = io.StringIO()
     writer = csv_module.DictWriter(buffer, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -171,15 +173,15 @@ def csv(found: Robustness) -> str:
     return buffer.getvalue()
 
 
-def summary(found: Robustness) -> dict[str, Any]:
-    """Everything as plain data, mAP and drops in percent."""
+def summary(result: Robustness) -> dict[str, Any]:
+    """Return the content of `robustness.json`, with mAP and drops in percent."""
     return {
-        "title": found.title,
-        "level": found.level,
-        "against": found.against,
-        "provenance": list(found.provenance),
-        "notes": list(found.notes),
-        "findings": findings(found),
-        "lines": records(found),
-        "runs": found.runs,
+        "title": result.title,
+        "level": result.level,
+        "against": result.against,
+        "provenance": list(result.provenance),
+        "notes": list(result.notes),
+        "findings": findings(result),
+        "lines": records(result),
+        "runs": result.runs,
     }

@@ -1,4 +1,4 @@
-"""The files of a robustness test: tables, data and the figure."""
+"""Write the files of a robustness test: tables, data and the figure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from tal_bench.report.robustness.tables import csv, markdown, summary
 from tal_bench.system.files import write_atomically
 
 
-def write_robustness(found: Robustness, folder: Path) -> list[Path]:
+def write_robustness(result: Robustness, folder: Path) -> list[Path]:
     """Write `robustness.md`, `.csv`, `.json`, and the figure as `.png` and `.svg`.
 
     Returns:
-        The files written.
+        Written files.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder is not writable.
     """
     files: dict[str, str | bytes] = {
-        "robustness.md": markdown(found),
-        "robustness.csv": csv(found),
-        "robustness.json": json.dumps(summary(found), indent=1, allow_nan=False) + "\n",
+        "robustness.md": markdown(result),
+        "robustness.csv": csv(result),
+        "robustness.json": json.dumps(summary(result), indent=1, allow_nan=False) + "\n",
     }
-    files |= {f"robustness{end}": content for end, content in rendered(robustness_figure(found)).items()}
+    files |= {f"robustness{end}": content for end, content in rendered(robustness_figure(result)).items()}
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]

@@ -1,4 +1,4 @@
-"""Where rows differ: at which tIoU, in which classes, from seed to seed."""
+"""Figures of accuracy per tIoU threshold, per class and per seed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tal_bench.report.common.plot_style import (
     new_figure,
     plain,
 )
-from tal_bench.report.study import notes as words
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study import notes
+from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.cost_scatter import STYLES
 
 if TYPE_CHECKING:
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN_CLASSES = 24
-"""Classes in the figure: of more, those that the best row changes most."""
+"""Maximum number of classes in the figure; if there are more, those with the largest gains and losses."""
 LINE = {"linewidth": 1.4, "markersize": 4.5}
 
 
 def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Row to colour, marker and dashes: `none` black and hollow, rows trained on labels grey and thin."""
+    """Return the line style of each row: `none` black and hollow, teachers and references grey and thin."""
     styles: dict[str, dict[str, Any]] = {
         "none": {"color": BLACK, "marker": "o", "markerfacecolor": "white", "linestyle": "-", **LINE}
     }
     students = [row.name for row in rows if row.record.kind == "student" and row.name != "none"]
     others = [row.name for row in rows if row.record.kind != "student"]
-    for place, name in enumerate(students):
-        color, marker, dashes = LINES[place % len(LINES)]
+    for index, name in enumerate(students):
+        color, marker, dashes = LINES[index % len(LINES)]
         styles[name] = {"color": color, "marker": marker, "linestyle": dashes, **LINE}
-    for place, name in enumerate(others):
-        marker = "sv^<>dp*hX"[place % 10]
+    for index, name in enumerate(others):
+        marker = "sv^<>dp*hX"[index % 10]
         styles[name] = {"color": GREY, "marker": marker, "linestyle": "-", "linewidth": 0.9, "markersize": 4}
     return styles
 
 
-def tiou_figure(study: Study) -> Figure | None:
-    """MAP at each tIoU, and the differences to `none` there; none without results."""
+def tiou_figure(study: ReportData) -> Figure | None:
+    """Draw mAP and the differences to `none` at each tIoU; None if there are no results."""
     rows = [row for row in study.rows if row.mean() is not None]
     if not rows:
         return None
@@ -72,27 +72,29 @@ def tiou_figure(study: Study) -> Figure | None:
         fontsize=SMALL,
         handlelength=3.2,
     )
-    lines = ["Means over seeds; the legend is in the order of mAP at the highest threshold."]
+    lines = ["Means over seeds; the legend is sorted by mAP at the highest threshold."]
     if compared:
-        lines.append("Bars: 95 % intervals, paired by seed and video; drawn side by side.")
-    caption(drawing, f"{words.title(study)}: gains by tIoU", lines, words.source(study))
+        lines.append(
+            "Bars: 95 % intervals, paired by seed and video; rows are shifted horizontally for legibility."
+        )
+    caption(drawing, f"{notes.title(study)}: gains by tIoU", lines, notes.source(study))
     return drawing
 
 
 def _differences(axes: Axes, rows: Sequence[Row], levels: Sequence[float], styles: dict[str, Any]) -> None:
     axes.axhline(0, color=BLACK, linewidth=0.9)
     step = min(np.diff(levels)) if len(levels) > 1 else 0.1
-    for place, row in enumerate(rows):
-        shift = 0.55 * step * ((place + 0.5) / len(rows) - 0.5)
+    for index, row in enumerate(rows):
+        shift = 0.55 * step * ((index + 0.5) / len(rows) - 0.5)
         y = np.array([d.estimate for d in row.at_tiou])
         ends = np.array([(d.estimate - d.low, d.high - d.estimate) for d in row.at_tiou]).T
         axes.errorbar(np.asarray(levels) + shift, y, yerr=ends, capsize=2, elinewidth=0.9, **styles[row.name])
     axes.set(xlabel="tIoU", ylabel="mAP points")
-    axes.set_title("Difference to none" if rows else "No row is compared with none", loc="left", fontsize=9)
+    axes.set_title("Difference to none" if rows else "No row to compare with none", loc="left", fontsize=9)
 
 
-def classes_figure(study: Study) -> Figure | None:
-    """Average precision per class, less that of `none`; none without `none` or another student."""
+def classes_figure(study: ReportData) -> Figure | None:
+    """Draw the difference in average precision to `none` per class; None without `none` or other students."""
     table = class_differences(study)
     if table.empty:
         return None
@@ -109,15 +111,16 @@ def classes_figure(study: Study) -> Figure | None:
     _heat(axes, shown)
     base = {n: v for row in study.students() if row.name == "none" for n, v in _per_class(row).items()}
     axes.set_yticks(
-        np.arange(len(shown)) + 0.5, [f"{words.short(str(c), 34)}  {base[c]:.0f}" for c in shown.index]
+        np.arange(len(shown)) + 0.5, [f"{notes.short(str(c), 34)}  {base[c]:.0f}" for c in shown.index]
     )
     lines = [
-        "Points of average precision (over tIoU and seeds) against none, whose own stands behind each "
-        f"class; sorted by {best.name}. Single classes hold few ground truths: no interval is claimed."
+        "Difference in average precision (points, mean over tIoU and seeds) to none; the number after each "
+        f"class is the average precision of none. Sorted by {best.name}. Classes have few ground truths, so "
+        "no intervals are given."
     ]
     if count > SHOWN_CLASSES:
-        lines.append(f"{len(shown)} of {count} classes: those that gain most and least.")
-    caption(drawing, f"{words.title(study)}: difference per class", lines, words.source(study))
+        lines.append(f"{len(shown)} of {count} classes are shown, those with the largest and smallest gains.")
+    caption(drawing, f"{notes.title(study)}: difference per class", lines, notes.source(study))
     return drawing
 
 
@@ -132,7 +135,7 @@ def _heat(axes: Axes, table: pd.DataFrame) -> None:
         center=0.0,
         vmin=-reach,
         vmax=reach,
-        annot=table.map(lambda value: words.signed(value, 0)),  # the sign for those who see no colour
+        annot=table.map(lambda value: notes.signed(value, 0)),  # signs make it readable without colour
         fmt="",
         annot_kws={"fontsize": SMALL},
         cbar=False,
@@ -145,24 +148,24 @@ def _heat(axes: Axes, table: pd.DataFrame) -> None:
     axes.tick_params(axis="y", rotation=0)
 
 
-def class_differences(study: Study) -> pd.DataFrame:
-    """Student rows × classes: mean average precision less that of `none`, in points."""
+def class_differences(study: ReportData) -> pd.DataFrame:
+    """Return students × classes: difference in mean average precision to `none`, in points."""
     means = {row.name: _per_class(row) for row in study.students()}
     base = means.get("none")
     if not base:
         return pd.DataFrame()
-    others = {name: found for name, found in means.items() if name != "none" and found}
-    table = pd.DataFrame({name: pd.Series(found) for name, found in others.items()}, dtype=float)
+    others = {name: values for name, values in means.items() if name != "none" and values}
+    table = pd.DataFrame({name: pd.Series(values) for name, values in others.items()}, dtype=float)
     return table.sub(pd.Series(base, dtype=float), axis=0).T
 
 
 def _per_class(row: Row) -> dict[str, float]:
-    found = [result.per_class for result in row.results if result.per_class]
-    return {name: float(np.nanmean([each[name] for each in found])) for name in found[0]} if found else {}
+    seeds = [result.per_class for result in row.results if result.per_class]
+    return {name: float(np.nanmean([values[name] for values in seeds])) for name in seeds[0]} if seeds else {}
 
 
-def seeds_figure(study: Study) -> Figure | None:
-    """Every seed's average mAP, and the differences to `none` and `self` with their intervals."""
+def seeds_figure(study: ReportData) -> Figure | None:
+    """Draw the average mAP of every seed, and the differences to `none` and `self` with intervals."""
     rows = [row for row in study.rows if row.mean() is not None]
     if not rows:
         return None
@@ -176,13 +179,13 @@ def seeds_figure(study: Study) -> Figure | None:
         plain(axes)
         axes.tick_params(axis="y", length=0)
     count = max(len(row.results) for row in rows)
-    lines = [f"Left: a marker per seed, {count} at most; bar: mean." if count > 1 else "One seed."]
+    lines = [f"Left: one marker per seed (at most {count}); bar: mean." if count > 1 else "One seed."]
     if any(row.differences for row in rows):
         lines.append(
-            "Right: 95 % intervals that carry the variance of seeds and of videos, paired by both; "
-            "where they meet the line there is no clear difference."
+            "Right: 95 % intervals that include the variance of seeds and of videos, paired by both; "
+            "intervals that include 0 show no clear difference."
         )
-    caption(drawing, f"{words.title(study)}: seeds and differences", lines, words.source(study))
+    caption(drawing, f"{notes.title(study)}: seeds and differences", lines, notes.source(study))
     return drawing
 
 
@@ -193,8 +196,8 @@ def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
         [(row.name, value, row.record.kind) for row in rows for value in row.values("map_avg")],
         columns=["row", "map_avg", "kind"],
     )
-    for place, row in enumerate(rows):
-        axes.vlines(row.mean() or 0.0, place - 0.3, place + 0.3, color="0.35", linewidth=1.4, zorder=1)
+    for index, row in enumerate(rows):
+        axes.vlines(row.mean() or 0.0, index - 0.3, index + 0.3, color="0.35", linewidth=1.4, zorder=1)
     for kind, (color, marker, _) in STYLES.items():
         part = table[table["kind"] == kind]
         if not part.empty:
@@ -217,14 +220,14 @@ def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
 def _effects(axes: Axes, rows: Sequence[Row]) -> None:
     axes.axvline(0, color=BLACK, linewidth=0.9)
     for base, color, marker, shift in (("none", BLACK, "o", -0.14), ("self", LINES[0][0], "D", 0.14)):
-        found = [(k + shift, row.differences[base]) for k, row in enumerate(rows) if base in row.differences]
-        if not found:
+        points = [(k + shift, row.differences[base]) for k, row in enumerate(rows) if base in row.differences]
+        if not points:
             continue
-        x = np.array([d.estimate for _, d in found])
-        ends = np.array([(d.estimate - d.low, d.high - d.estimate) for _, d in found]).T
+        x = np.array([d.estimate for _, d in points])
+        ends = np.array([(d.estimate - d.low, d.high - d.estimate) for _, d in points]).T
         axes.errorbar(
             x,
-            [y for y, _ in found],
+            [y for y, _ in points],
             xerr=ends,
             color=color,
             marker=marker,

@@ -1,4 +1,4 @@
-"""From the files of a study to what its report says; reads JSON alone and computes everything anew."""
+"""Collect the data of a report from the JSON files of a study and compute means and intervals."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
 FACTORIAL = ("both-single", "cross-modal", "cross-structure", "self")
-"""Rows of the interaction, in the order of its coefficients."""
+"""Rows of the interaction, in the order of the coefficients in `INTERACTION`."""
 DIFFERENCE = (1.0, -1.0)
 BASELINES = {"none": frozenset({"none"}), "self": frozenset({"self", "none"})}
-"""What rows are compared with, and the rows that are not: `none` to `self` is `self` to `none` mirrored."""
+"""Baselines, each with the rows that are not compared with it (`none` to `self` mirrors `self` to `none`)."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row with what its ended runs give.
+    """A row of a study with the results of its runs.
 
     Attributes:
-        record: as the study keeps it.
-        results: finished final runs, in the order of their seeds.
-        failures: seed to error of those that failed.
-        cost: of its architecture, or none.
-        trials: ended tuning runs, in the order in which they were proposed.
-        differences: baseline (`none`, `self`) to the paired difference, in mAP points of 0 ... 100.
-        at_tiou: paired differences to `none` at each tIoU threshold, empty where there is none.
+        record: Record of the row.
+        results: Finished final runs, in the order of their seeds.
+        failures: Error messages of failed final runs by seed.
+        cost: Cost of the architecture, or None if it was not measured.
+        trials: Finished, pruned and failed tuning runs, in the order in which they were proposed.
+        differences: Paired difference to each baseline (`none`, `self`), in mAP points of 0 … 100.
+        at_tiou: Paired differences to `none` at each tIoU threshold; empty if there are none.
     """
 
     record: RowRecord
@@ -49,12 +49,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """Name of the row."""
         return self.record.name
 
     @property
     def expected(self) -> int:
-        """Number of final runs that the row should have."""
+        """Number of final runs of a complete row."""
         return len(self.record.seeds)
 
     @property
@@ -64,48 +64,49 @@ class Row:
 
     @property
     def seeds_text(self) -> str:
-        """`2 of 3 seeds` for a row with missing runs, else empty."""
+        """Number of finished seeds, such as `2 of 3 seeds`, if runs are missing; else empty."""
         return "" if self.complete else f"{len(self.results)} of {self.expected} seeds"
 
     @property
     def minute(self) -> float | None:
-        """Seconds spent on one minute of video, end to end."""
+        """Seconds to process one minute of video, end to end; None if not measured."""
         return sum(self.cost.minute.values()) if self.cost and self.cost.minute else None
 
     def minute_with(self, alternative: str) -> float | None:
-        """The same with another privileged extractor, for instance `flow_tvl1` in the place of `flow`."""
+        """Return `minute` with another extractor of a privileged modality, for example `flow_tvl1`."""
         if self.cost is None or self.minute is None:
             return None
         step = alternative.partition("_")[0]
-        if step not in self.cost.minute:  # a model that never extracts it costs what it costs
+        if step not in self.cost.minute:  # the model does not use the modality
             return self.minute
-        other = self.cost.minute_alternatives.get(alternative)
-        return None if other is None else self.minute - self.cost.minute[step] + other
+        seconds = self.cost.minute_alternatives.get(alternative)
+        return None if seconds is None else self.minute - self.cost.minute[step] + seconds
 
     def values(self, metric: str) -> list[float]:
-        """A metric of every finished seed, in percent."""
+        """Return a metric of every finished seed, in percent."""
         return [r.metrics[metric] for r in self.results if metric in r.metrics]
 
     def mean(self, metric: str = "map_avg") -> float | None:
-        """Mean over finished seeds, in percent, or none without any."""
+        """Return the mean of a metric over finished seeds, in percent; None if there are none."""
         values = self.values(metric)
         return fmean(values) if values else None
 
     def sd(self, metric: str = "map_avg") -> float | None:
-        """Standard deviation over finished seeds (n − 1), in percent; none with fewer than two."""
+        """Return the standard deviation (n − 1) over finished seeds, in percent; None with fewer than two."""
         values = self.values(metric)
         return stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
-class Study:
-    """Everything that the tables and the figure show.
+class ReportData:
+    """Data of the tables and figures of a study's report.
 
     Attributes:
-        record: of the study.
-        rows: teachers, references, students; each group in the study's own order.
-        interaction: both-single − cross-modal − cross-structure + self in mAP points, when all four exist.
-        warnings: what could not be computed, and why.
+        record: Record of the study.
+        rows: Teachers, references and students, each group in the order of the study.
+        interaction: both-single − cross-modal − cross-structure + self in mAP points; None unless all four
+            rows exist.
+        warnings: Messages on numbers that could not be computed.
     """
 
     record: StudyRecord
@@ -115,46 +116,46 @@ class Study:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """`map_0.30` ... of the protocol, without the average."""
+        """Metrics of the tIoU thresholds, such as `map_0.30`, without the average."""
         return tuple(f"map_{t:.2f}" for t in self.record.tiou)
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """`map_0.50-0.95`: averages over a second grid, where the dataset has one."""
-        found = {name for row in self.rows for r in row.results for name in r.metrics}
-        return tuple(sorted(name for name in found if name.startswith("map_") and "-" in name))
+    def additional_averages(self) -> tuple[str, ...]:
+        """Averages over a second tIoU grid, such as `map_0.50-0.95`, if the dataset has one."""
+        names = {name for row in self.rows for r in row.results for name in r.metrics}
+        return tuple(sorted(name for name in names if name.startswith("map_") and "-" in name))
 
     @property
     def complete(self) -> bool:
-        """Whether the study ended and every row has every seed."""
+        """Whether the study has ended and every row has a result of every seed."""
         return self.record.finished is not None and all(row.complete for row in self.rows)
 
     @property
     def environments(self) -> list[dict[str, str]]:
-        """Distinct environments of the runs in the table."""
-        found = [dict(r.environment) for row in self.rows for r in row.results if r.environment]
-        return list({json.dumps(e, sort_keys=True): e for e in found}.values())
+        """Distinct environments of the finished final runs."""
+        environments = [dict(r.environment) for row in self.rows for r in row.results if r.environment]
+        return list({json.dumps(e, sort_keys=True): e for e in environments}.values())
 
     def students(self) -> list[Row]:
-        """Rows that are compared with each other."""
+        """Return the student rows, which are compared with each other."""
         return [row for row in self.rows if row.record.kind == "student"]
 
 
-def collect(folder: Path) -> Study:
-    """Summarise a study's folder, finished or not.
+def collect(folder: Path) -> ReportData:
+    """Read a finished or unfinished study and compute the data of its report.
 
     Raises:
-        InputError: it holds no study, or one of its files is not what it should be.
+        InputError: The folder contains no study, or one of its files is malformed.
     """
     files = StudyFolder(folder)
     record = files.read_study()
     rows = collect_rows(folder)
     rows, interaction, warnings = _compare(files, record, rows)
-    return Study(record, tuple(rows), interaction, tuple(warnings))
+    return ReportData(record, tuple(rows), interaction, tuple(warnings))
 
 
 def collect_rows(folder: Path) -> list[Row]:
-    """Rows with their runs, without the intervals, which take time; errors as `collect`."""
+    """Return the rows with their runs but without intervals, which take time; errors as in `collect`."""
     files = StudyFolder(folder)
     records = files.read_study().rows
     order = ("teacher", "reference", "student")
@@ -162,11 +163,11 @@ def collect_rows(folder: Path) -> list[Row]:
 
 
 def _row(files: StudyFolder, record: RowRecord) -> Row:
-    ended = {seed: files.read_run(hash_) for seed, hash_ in zip(record.seeds, record.finals, strict=False)}
+    runs = {seed: files.read_run(hash_) for seed, hash_ in zip(record.seeds, record.finals, strict=False)}
     return Row(
         record=record,
-        results=tuple(r for r in ended.values() if r is not None and r.status == "finished"),
-        failures={s: r.error or "failed" for s, r in ended.items() if r is not None and r.status == "failed"},
+        results=tuple(r for r in runs.values() if r is not None and r.status == "finished"),
+        failures={s: r.error or "failed" for s, r in runs.items() if r is not None and r.status == "failed"},
         cost=files.read_cost(record.cost) if record.cost else None,
         trials=tuple(r for r in map(files.read_run, record.trials) if r is not None),
     )
@@ -175,16 +176,16 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
 def _compare(
     files: StudyFolder, record: StudyRecord, rows: Sequence[Row]
 ) -> tuple[list[Row], Interval | None, list[str]]:
-    """Rows with their differences to each baseline, the interaction, and what hindered them."""
+    """Return the rows with their differences to each baseline, the interaction, and warnings."""
     try:
         truth, videos = read_ground_truth(files.path / "ground_truth.json")
     except FileNotFoundError:
         return list(rows), None, ["no ground_truth.json: differences have no interval"]
     groups = read_groups(files.path / "ground_truth.json")
-    compare_to = thumos_match if record.ap_method == "thumos" else match
-    enough = len(set(groups.values()) if groups else videos) > 1
-    samples: dict[str, dict[int, int]] = {}
-    drawn: dict[str, RowSample] = {}
+    match_detections = thumos_match if record.ap_method == "thumos" else match
+    can_bootstrap = len(set(groups.values()) if groups else videos) > 1
+    samples: dict[str, RowSample] = {}
+    seed_index: dict[str, dict[int, int]] = {}  # index of each seed within the sample of a row
     warnings: list[str] = []
     for row in rows:
         matches: dict[int, Matches] = {}
@@ -192,44 +193,46 @@ def _compare(
             file = files.run_file(result.hash, ".detections.json")
             if file.is_file():
                 detections = read_detections(file)
-                matches[result.spec.seed] = compare_to(detections, truth, record.tiou, videos=videos)
+                matches[result.spec.seed] = match_detections(detections, truth, record.tiou, videos=videos)
             else:
                 warnings.append(f"{row.name}, seed {result.spec.seed}: detections are missing")
-        if matches and enough:
-            drawn[row.name] = sample_row(list(matches.values()), groups=groups)
-            samples[row.name] = {seed: place for place, seed in enumerate(matches)}
-    if not enough:
-        only = "videos of one group alone" if groups and len(videos) > 1 else "one test video"
-        warnings.append(f"{only}: differences have no interval")
+        if matches and can_bootstrap:
+            samples[row.name] = sample_row(list(matches.values()), groups=groups)
+            seed_index[row.name] = {seed: index for index, seed in enumerate(matches)}
+    if not can_bootstrap:
+        reason = "only one group of videos" if groups and len(videos) > 1 else "only one test video"
+        warnings.append(f"{reason}: differences have no interval")
 
     def paired(names: Sequence[str]) -> list[RowSample]:
-        """Samples of rows on the seeds that all of them have; empty where one row has none of these."""
-        if any(name not in drawn for name in names):
+        """Return samples of rows on their shared seeds; empty if there are none."""
+        if any(name not in samples for name in names):
             return []
-        shared = sorted(set.intersection(*(set(samples[name]) for name in names)))
-        return [drawn[n].seeds([samples[n][seed] for seed in shared]) for n in names] if shared else []
+        shared = sorted(set.intersection(*(set(seed_index[name]) for name in names)))
+        if not shared:
+            return []
+        return [samples[n].select_seeds([seed_index[n][seed] for seed in shared]) for n in names]
 
-    def compared(row: Row) -> Row:
+    def with_differences(row: Row) -> Row:
         differences: dict[str, Interval] = {}
         at_tiou: tuple[Interval, ...] = ()
-        for base, without in BASELINES.items():
-            if row.name in without or not (pair := paired((row.name, base))):
+        for base, excluded in BASELINES.items():
+            if row.name in excluded or not (pair := paired((row.name, base))):
                 continue
             differences[base] = _percent(contrast(pair, DIFFERENCE))
             if base == "none":
                 at_tiou = tuple(
-                    _percent(contrast([sample.at(k) for sample in pair], DIFFERENCE))
+                    _percent(contrast([sample.at_threshold(k) for sample in pair], DIFFERENCE))
                     for k in range(len(record.tiou))
                 )
         return replace(row, differences=differences, at_tiou=at_tiou)
 
-    four = paired(FACTORIAL)
-    interaction = _percent(contrast(four, INTERACTION)) if four else None
-    return [compared(row) for row in rows], interaction, warnings
+    factorial = paired(FACTORIAL)
+    interaction = _percent(contrast(factorial, INTERACTION)) if factorial else None
+    return [with_differences(row) for row in rows], interaction, warnings
 
 
 def _percent(interval: Interval) -> Interval:
-    """From mAP in 0 ... 1 to points."""
+    """Convert an interval from mAP in 0 … 1 to points of 0 … 100."""
     return replace(
         interval,
         estimate=100 * interval.estimate,
@@ -242,11 +245,11 @@ def _percent(interval: Interval) -> Interval:
 
 
 def read_ground_truth(file: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Segments of an ActivityNet-style annotation file, and the names of all its videos.
+    """Read the segments of an ActivityNet-style annotation file and the names of all its videos.
 
     Raises:
-        FileNotFoundError: as it says.
-        InputError: not such a file.
+        FileNotFoundError: The file does not exist.
+        InputError: The file is malformed.
     """
     try:
         database = _json(file)["database"]
@@ -261,32 +264,32 @@ def read_ground_truth(file: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def read_groups(file: Path) -> dict[str, str] | None:
-    """Group of every test video (a person, a camera), or none where videos stand for themselves.
+    """Read the group of every test video (a person, a camera); None if the videos are not grouped.
 
     Raises:
-        InputError: not an annotation file, or some videos have a group and some have none.
+        InputError: The file is malformed, or only some videos have a group.
     """
     try:
         groups = {video: entry.get("group") for video, entry in _json(file)["database"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not ActivityNet-style annotations: {error!r}", where=file) from None
-    named = {video: str(group) for video, group in groups.items() if group is not None}
-    if named and len(named) < len(groups):
-        raise InputError(f"{len(groups) - len(named)} videos without a group", where=file)
-    return named or None
+    grouped = {video: str(group) for video, group in groups.items() if group is not None}
+    if grouped and len(grouped) < len(groups):
+        raise InputError(f"{len(groups) - len(grouped)} videos without a group", where=file)
+    return grouped or None
 
 
 def read_detections(file: Path) -> pd.DataFrame:
-    """Detections of an ActivityNet-style result file.
+    """Read an ActivityNet-style result file.
 
     Raises:
-        InputError: not such a file.
+        InputError: The file is malformed.
     """
     try:
         lines = [
             (video, *map(float, d["segment"]), d["label"], float(d["score"]))
-            for video, found in _json(file)["results"].items()
-            for d in found
+            for video, detections in _json(file)["results"].items()
+            for d in detections
         ]
         return pd.DataFrame(lines, columns=["video", "start", "end", "label", "score"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

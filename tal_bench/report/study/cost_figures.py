@@ -1,4 +1,4 @@
-"""What a row spends on a minute of video, step by step."""
+"""Figure of the cost of one minute of video per architecture and step."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tal_bench.report.common.plot_style import (
     new_figure,
     plain,
 )
-from tal_bench.report.study import notes as words
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study import notes
+from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.tables import alternatives, steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS = {
+STYLES = {
     "decode": (GREY, ""),
     "flow": (RED, "///"),
     "backbone": (BLUE, ""),
     "detector": (GREEN, "..."),
 }
-"""Step to its colour for the eye and its hatching for grey."""
-OTHER = (PINK, "xxx")
+"""Colour and hatching of each step; the hatching distinguishes steps in greyscale."""
+OTHER_STYLE = (PINK, "xxx")
 NAMES = {"decode": "decoding", "flow": "optical flow", "backbone": "feature networks", "detector": "detector"}
 
 
-def cost_figure(study: Study) -> Figure | None:
-    """A stacked bar per architecture, one panel per way to extract flow; none without measured minutes."""
+def cost_figure(study: ReportData) -> Figure | None:
+    """Draw a stacked bar per architecture in one panel per flow extractor; None if costs are missing."""
     groups = _architectures(study)
     if not groups:
         return None
@@ -52,16 +52,16 @@ def cost_figure(study: Study) -> Figure | None:
     handles, names = panels[0].get_legend_handles_labels()
     legend_above(drawing, handles, names, len(names))
     devices = sorted({f"{row.cost.device}, {row.cost.precision}" for row, _ in groups if row.cost})
-    lines = [f"From the file to the segments, measured once per architecture ({'; '.join(devices)})."]
+    lines = [f"From video file to segments, measured once per architecture ({'; '.join(devices)})."]
     if len(panels) > 1:
-        lines.append("The panels have scales of their own.")
-    title = f"{words.title(study)}: cost of a minute of video"
-    caption(drawing, title, lines, words.source(study), room="\n")
+        lines.append("Panels have different scales.")
+    title = f"{notes.title(study)}: cost of a minute of video"
+    caption(drawing, title, lines, notes.source(study), space="\n")
     return drawing
 
 
-def _architectures(study: Study) -> list[tuple[Row, str]]:
-    """One row per measured architecture, with the names of all rows that share it."""
+def _architectures(study: ReportData) -> list[tuple[Row, str]]:
+    """Return one row per measured architecture with a label of all rows that share it."""
     shared: dict[str, list[Row]] = {}
     for row in study.rows:
         if row.cost is not None and row.minute:
@@ -77,9 +77,8 @@ def _label(rows: Sequence[Row]) -> str:
 
 
 def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: str) -> None:
-    """Bars of one panel; `alternative` takes the place of the step that it replaces."""
+    """Draw the bars of a panel, with `alternative` (if not empty) instead of the step that it replaces."""
     replaced = alternative.partition("_")[0]
-    totals = []
     left = [0.0] * len(rows)
     for step in names:
         values = []
@@ -89,7 +88,7 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
             if step == replaced and value:
                 value = row.cost.minute_alternatives.get(alternative, value)
             values.append(value)
-        color, hatch = LOOKS.get(step, OTHER)
+        color, hatch = STYLES.get(step, OTHER_STYLE)
         axes.barh(
             range(len(rows)),
             values,
@@ -102,13 +101,12 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
             label=NAMES.get(step, step),
         )
         left = [a + b for a, b in zip(left, values, strict=True)]
-    totals = left
-    for place, total in enumerate(totals):
-        axes.text(total, place, f" {words.seconds(total)} s", va="center", fontsize=SMALL)
-    axes.set_xlim(0, 1.22 * max(totals))
-    axes.set_xlabel("seconds for a minute of video")
+    for index, total in enumerate(left):
+        axes.text(total, index, f" {notes.seconds(total)} s", va="center", fontsize=SMALL)
+    axes.set_xlim(0, 1.22 * max(left))
+    axes.set_xlabel("seconds per minute of video")
     axes.set_title(
-        f"with {words.extractor(alternative)}" if alternative else "as run", loc="left", fontsize=9
+        f"with {notes.extractor(alternative)}" if alternative else "as run", loc="left", fontsize=9
     )
     plain(axes, grid="x")
     axes.tick_params(axis="y", length=0)

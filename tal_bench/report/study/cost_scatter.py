@@ -1,4 +1,4 @@
-"""The first figure: average mAP against what a minute of video costs, a point with its spread per row."""
+"""Scatter plot of average mAP against cost with one point per row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from tal_bench.report.common.label_placement import Box, Label, place
+from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY
 from tal_bench.report.study import notes
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study.collect import ReportData, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette; lightness and marker shape tell the kinds apart in grey, too.
+# Okabe and Ito's palette; lightness and marker shape distinguish the kinds in greyscale.
 STYLES = {
     "teacher": ("#0072B2", "s", "teacher"),
     "reference": ("#E69F00", "^", "reference"),
@@ -25,15 +25,15 @@ STYLES = {
 }
 SIZE = (7.5, 4.8)
 WRAP = 145
-"""Characters on a line below the figure."""
+"""Characters per line below the figure."""
 LOG_FROM = 5.0
-"""Ratio of the largest to the smallest cost from which on the axis is logarithmic."""
+"""Ratio of the largest to the smallest cost from which the axis is logarithmic."""
 DODGE = 7.5
-"""Points (1/72 inch) between markers of rows that cost the same."""
-CROWD = 36.0
-"""Points that such a group takes at most: on a logarithmic axis, width looks like cost."""
+"""Distance in points (1/72 inch) between markers of rows of equal cost."""
+MAX_GROUP_WIDTH = 36.0
+"""Maximum width in points of a group of equal cost, because width on a logarithmic axis looks like cost."""
 MARGIN = 0.12
-"""Share of a logarithmic axis that stays free on the left."""
+"""Share of a logarithmic axis that is left free on the left."""
 FONT = 9.0
 MARKER = 5.5
 LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
@@ -41,10 +41,17 @@ LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 
 
 @dataclass(frozen=True)
 class Point:
-    """A row in the figure: cost and mean mAP, its spread, and its place in a crowd of rows of equal cost.
+    """A row in the figure.
 
-    `other` is its cost with the dearest other privileged extractor, where it uses one; `front` says that no
-    row of equal or lower cost is better.
+    Attributes:
+        row: Row of the study.
+        x: Cost.
+        y: Mean average mAP.
+        sd: Standard deviation of average mAP.
+        other: Cost with the most expensive alternative extractor, if the row uses a privileged modality.
+        rank: Index of the row among the rows of equal cost.
+        group_size: Number of rows of equal cost.
+        front: Whether no row of equal or lower cost has a higher mAP.
     """
 
     row: Row
@@ -52,139 +59,141 @@ class Point:
     y: float
     sd: float
     other: float | None = None
-    place: int = 0
-    crowd: int = 1
+    rank: int = 0
+    group_size: int = 1
     front: bool = False
 
     @property
     def shift(self) -> float:
-        """Distance of the marker from its cost, in points."""
-        step = min(DODGE, CROWD / max(self.crowd - 1, 1))
-        return step * (self.place - (self.crowd - 1) / 2)
+        """Horizontal offset of the marker from its cost, in points (1/72 inch)."""
+        step = min(DODGE, MAX_GROUP_WIDTH / max(self.group_size - 1, 1))
+        return step * (self.rank - (self.group_size - 1) / 2)
 
 
-def figure(study: Study) -> Figure:
-    """Draw the study; the caller saves it.
+def figure(study: ReportData) -> Figure:
+    """Draw average mAP against cost.
 
-    Cost is seconds per minute of video; without video, latency; without either, the place in the table.
+    Cost is seconds per minute of video. If it was not measured, the latency of the detector takes its place,
+    or the index of the row if latency was not measured, either.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     kind, points, missing = _points(study)
-    extractor = notes.extractor(_dearest(study)) if any(p.other for p in points) else ""
+    extractor = notes.extractor(_most_expensive(study)) if any(p.other for p in points) else ""
     drawing = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(drawing)  # knows how wide text is; a notebook's own backend stays as it is
+    FigureCanvasAgg(drawing)  # measures text without changing the backend of a notebook
     axes = drawing.add_subplot()
     _scales(axes, kind, points)
     _text(axes, study, kind, missing)
-    if kind == "place":
+    if kind == "index":
         names = [_name(p.row) for p in points]
         axes.set_xticks([p.x for p in points], names, rotation=35, ha="right", rotation_mode="anchor")
-    drawing.draw_without_rendering()  # fixes the layout, which labels are placed in
+    drawing.draw_without_rendering()  # fixes the layout before labels are placed
     drawing.set_layout_engine("none")
     _draw(axes, points)
     _legend(axes, points, extractor)
-    if kind != "place":
+    if kind != "index":
         _label(axes, points)
     return drawing
 
 
-def _points(study: Study) -> tuple[Literal["minute", "latency", "place"], list[Point], list[str]]:
-    """What is on the x axis, the rows that can be drawn, and the names of those that cannot."""
+def _points(study: ReportData) -> tuple[Literal["minute", "latency", "index"], list[Point], list[str]]:
+    """Return the quantity on the x axis, the points, and the names of rows that cannot be drawn."""
     rows = [row for row in study.rows if row.mean() is not None]
     minutes = {row.name: row.minute for row in rows}
     latency = {row.name: row.cost.latency_ms.get("median") if row.cost else None for row in rows}
-    dearest = _dearest(study)
-    places: dict[str, float | None] = {row.name: float(place) for place, row in enumerate(rows)}
-    kind: Literal["minute", "latency", "place"] = "place"
-    chosen = places
+    extractor = _most_expensive(study)
+    kind: Literal["minute", "latency", "index"] = "index"
+    costs: dict[str, float | None] = {row.name: float(index) for index, row in enumerate(rows)}
     if any(minutes.values()):
-        kind, chosen = "minute", minutes
+        kind, costs = "minute", minutes
     elif any(latency.values()):
-        kind, chosen = "latency", latency
+        kind, costs = "latency", latency
     points = [
-        Point(row, x, row.mean() or 0.0, row.sd() or 0.0, _other(row, dearest) if kind == "minute" else None)
+        Point(
+            row, x, row.mean() or 0.0, row.sd() or 0.0, _other(row, extractor) if kind == "minute" else None
+        )
         for row in rows
-        if (x := chosen[row.name]) is not None
+        if (x := costs[row.name]) is not None
     ]
     missing = [row.name for row in study.rows if row.name not in {p.row.name for p in points}]
     return kind, _dodge(points), missing
 
 
-def _dearest(study: Study) -> str:
-    """The other privileged extractor that costs most, or nothing without any."""
-    found = {a: s for row in study.rows if row.cost for a, s in row.cost.minute_alternatives.items()}
-    return max(sorted(found), key=found.__getitem__, default="")
+def _most_expensive(study: ReportData) -> str:
+    """Return the most expensive alternative extractor of a privileged modality; empty if there is none."""
+    costs = {a: s for row in study.rows if row.cost for a, s in row.cost.minute_alternatives.items()}
+    return max(sorted(costs), key=costs.__getitem__, default="")
 
 
 def _other(row: Row, extractor: str) -> float | None:
-    """The row's cost with that extractor, when it differs so much that it can be seen apart."""
+    """Return the cost of a row with an extractor; None if it is not at least 10 % higher."""
     cost = row.minute_with(extractor) if extractor else None
     return cost if cost and row.minute and cost > 1.1 * row.minute else None
 
 
 def _dodge(points: Sequence[Point]) -> list[Point]:
-    """Set rows of (nearly) equal cost side by side, so that their spreads can be read; find the front."""
+    """Group rows of nearly equal cost to be drawn side by side, and find the front."""
     groups: list[list[Point]] = []
     for point in sorted(points, key=lambda p: p.x):
         if groups and point.x <= 1.02 * groups[-1][0].x:
             groups[-1].append(point)
         else:
             groups.append([point])
-    best, placed = float("-inf"), []
+    best, result = float("-inf"), []
     for group in groups:
         best = max(best, *(p.y for p in group))
         middle = median(p.x for p in group)
         for rank, p in enumerate(sorted(group, key=lambda p: p.y)):
-            placed.append(replace(p, x=middle, place=rank, crowd=len(group), front=p.y >= best))
-    return placed
+            result.append(replace(p, x=middle, rank=rank, group_size=len(group), front=p.y >= best))
+    return result
 
 
 def _scales(axes: Axes, kind: str, points: Sequence[Point]) -> None:
-    """Limits that leave room for labels on both sides."""
+    """Set scales and limits that leave room for labels on both sides."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     xs = [x for p in points for x in (p.x, p.other) if x is not None] or [1.0]
-    logarithmic = kind != "place" and min(xs) > 0 and max(xs) / min(xs) >= LOG_FROM
-    if kind == "place":
+    logarithmic = kind != "index" and min(xs) > 0 and max(xs) / min(xs) >= LOG_FROM
+    if kind == "index":
         axes.set_xlim(min(xs) - 0.7, max(xs) + 0.7)
     elif logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        named = max((len(_name(p.row)) for p in points if p.other), default=9)  # at the end of its line
-        right = min(0.05 + 0.0135 * named, 0.4)
+        longest = max((len(_name(p.row)) for p in points if p.other), default=9)  # right of `other`
+        right = min(0.05 + 0.0135 * longest, 0.4)
         span = (max(xs) / min(xs)) ** (1 / (1 - MARGIN - right))
         axes.set_xlim(min(xs) / span**MARGIN, max(xs) * span**right)
     else:
-        reach = max(max(xs) - min(xs), 0.2 * abs(max(xs)), 1e-9)
-        axes.set_xlim(min(xs) - 0.4 * reach, max(xs) + 0.3 * reach)
+        span = max(max(xs) - min(xs), 0.2 * abs(max(xs)), 1e-9)
+        axes.set_xlim(min(xs) - 0.4 * span, max(xs) + 0.3 * span)
     low = min((p.y - p.sd for p in points), default=0.0)
     high = max((p.y + p.sd for p in points), default=1.0)
     margin = max(0.08 * (high - low), 0.5)
     axes.set_ylim(low - margin, high + margin)
 
 
-def _text(axes: Axes, study: Study, kind: str, missing: Sequence[str]) -> None:
+def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> None:
     parts = [s for s in ("decode", "flow", "backbone", "detector") if _measured(study, s)]
     axes.set_xlabel(
         {
             "minute": f"Seconds per minute of video ({' + '.join(parts)})",
-            "latency": "Latency of the detector alone, median (ms)",
-            "place": "Row of the table (cost was not measured)",
+            "latency": "Latency of the detector, median (ms)",
+            "index": "Row of the table (cost was not measured)",
         }[kind]
     )
     axes.set_ylabel("Average mAP (%)")
     axes.set_title(f"{study.record.spec.name}: {study.record.dataset}", loc="left", fontsize=11)
     seeds = max((len(row.results) for row in study.rows), default=0)
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
-    if not study.complete:  # beside the legend there is no room for it
+    if not study.complete:
         note = f"INCOMPLETE. {note}"
-    if kind != "place":
-        note += "Rows of equal cost stand side by side at the dotted line. "
-        note += "Bold: no row that costs less is better. "
+    if kind != "index":
+        note += "Rows of equal cost are drawn side by side around a dotted line. "
+        note += "Bold: no row of equal or lower cost is better. "
     if missing:
         note += f"Not shown: {', '.join(missing)}."
     lines = [*textwrap.wrap(note, WRAP), *textwrap.wrap(" · ".join(notes.source(study)), WRAP)]
@@ -198,15 +207,15 @@ def _name(row: Row) -> str:
     return row.name if row.complete else f"{row.name} ({len(row.results)}/{row.expected})"
 
 
-def _measured(study: Study, step: str) -> bool:
+def _measured(study: ReportData, step: str) -> bool:
     return any(row.cost and step in row.cost.minute for row in study.rows)
 
 
 def _draw(axes: Axes, points: Sequence[Point]) -> None:
-    """Markers, spreads, and lines to what rows would cost with another extractor."""
+    """Draw markers, standard deviations, and lines to the costs with another extractor."""
     from matplotlib.transforms import ScaledTranslation
 
-    for cost in {p.x for p in points if p.crowd > 1}:
+    for cost in {p.x for p in points if p.group_size > 1}:
         ends = [end for p in points if p.x == cost for end in (p.y - p.sd, p.y + p.sd)]
         axes.vlines(cost, min(ends), max(ends), color="0.6", linewidth=0.9, linestyle=":", zorder=0)
     for p in points:
@@ -258,7 +267,7 @@ def _legend(axes: Axes, points: Sequence[Point], extractor: str) -> None:
 
 
 def _label(axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside the points, moved apart, with a thin line to a point that is not adjacent."""
+    """Draw the names of the rows next to their points without overlap, connected by thin lines."""
     from matplotlib.text import Text
 
     unit = axes.figure.dpi / 72
@@ -266,29 +275,28 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
     labels, lines = [], []
     for p in points:
         x, y = axes.transData.transform((p.x, p.y))
-        reach = max(float(axes.transData.transform((p.x, p.y + p.sd))[1] - y), 4 * unit)
+        half_height = max(float(axes.transData.transform((p.x, p.y + p.sd))[1] - y), 4 * unit)
         x += p.shift * unit
-        if p.other is not None:  # its name stands at the end of its line
-            start, x, reach = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
-            lines.append(Box(start - 4 * unit, y - reach, x, y + reach))
+        if p.other is not None:  # the label is next to the point at `other`
+            start, x, half_height = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
+            lines.append(Box(start - 4 * unit, y - half_height, x, y + half_height))
         name = _name(p.row)
         weight = "bold" if p.front else "normal"
         text = Text(0, 0, name, fontsize=FONT, fontweight=weight, figure=axes.figure)
         size = text.get_window_extent(renderer)
-        labels.append(Label(name, x, y, reach, 3.5 * unit, size.width, 1.1 * size.height))
+        labels.append(Label(name, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
-    places = place(labels, bounds, gap=7 * unit, lines=lines)
-    width, height = axes.figure.bbox.size  # files differ in pixels per inch
-    for p, label, at in zip(points, labels, places, strict=True):
-        left = at.side > 0
+    positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)
+    width, height = axes.figure.bbox.size  # fractions, because files differ in pixels per inch
+    for p, label, position in zip(points, labels, positions, strict=True):
         axes.annotate(
             label.text,
-            xy=((label.x + at.side * 3.5 * unit) / width, label.y / height),
-            xytext=(at.x / width, at.y / height),
+            xy=((label.x + position.side * 3.5 * unit) / width, label.y / height),
+            xytext=(position.x / width, position.y / height),
             xycoords="figure fraction",
             textcoords="figure fraction",
-            ha="left" if left else "right",
+            ha="left" if position.side > 0 else "right",
             va="center",
             fontsize=FONT,
             fontweight="bold" if p.front else "normal",

@@ -1,7 +1,7 @@
-"""Rows of the literature: figures that others report, each with its source, never mixed with measured ones.
+"""Results reported in the literature, listed with their sources in a separate table of the report.
 
-They stand in `literature.csv` beside this file. A study on the same dataset shows them apart, marked: other
-features, other numbers of test videos, other protocols, mostly one run.
+The results are stored in `literature.csv`. They may differ from measured results in features, number of test
+videos or protocol, and most are from a single run.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from importlib import resources
 
 import pandas as pd
 
-from tal_bench.report.study.collect import Study
+from tal_bench.report.study.collect import ReportData
 
 CAUTION = (
     "Reported by others, not run here: not strictly comparable. Features, test videos, training and protocol "
-    "may differ, and most are a single run."
+    "may differ, and most are from a single run."
 )
-FAMILY = "-opentad"
-"""Suffix of presets that are another layout of the same dataset."""
+PRESET_SUFFIX = "-opentad"
+"""Suffix of dataset presets that are another layout of the same dataset."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """One reported row.
+    """A result reported in the literature.
 
     Attributes:
-        method: as its authors call it.
-        modalities: that it reads.
-        features: that it was trained on.
-        at: metric (`map_0.50`, `map_avg`) to mAP in percent, as far as it is reported.
-        source: where the figures stand.
-        url: of the source.
-        setting: what is known to differ, or nothing.
+        method: Name of the method.
+        modalities: Input modalities.
+        features: Features on which the method was trained.
+        at: Reported mAP in percent by metric (`map_0.50`, `map_avg`).
+        source: Publication with the table of the numbers.
+        url: URL of the source.
+        setting: Known differences in the setting, or empty.
     """
 
     method: str
@@ -45,10 +45,10 @@ class Reported:
     setting: str
 
 
-def reported(study: Study) -> list[Reported]:
-    """Rows for the study's dataset, empty for datasets that nobody else reports."""
+def reported(study: ReportData) -> list[Reported]:
+    """Return the reported results on the study's dataset."""
     table = _table()
-    found = table[table["dataset"] == study.record.dataset.lower().removesuffix(FAMILY)]
+    rows = table[table["dataset"] == study.record.dataset.lower().removesuffix(PRESET_SUFFIX)]
     return [
         Reported(
             method=line["method"],
@@ -63,7 +63,7 @@ def reported(study: Study) -> list[Reported]:
             url=line["url"],
             setting=line["setting"],
         )
-        for line in found.to_dict("records")
+        for line in rows.to_dict("records")
     ]
 
 

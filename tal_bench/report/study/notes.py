@@ -1,4 +1,4 @@
-"""The words of a report: what the intervals say, where the numbers come from, what to keep in mind."""
+"""Sentences and number formats of a report: headline, findings, provenance and notes."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ from collections.abc import Sequence
 
 from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study.collect import ReportData, Row
 
 UNCLEAR = "≈"
-NOTHING = "–"
+DASH = "–"
 EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
-UNSTEADY = 0.3
-"""Interquartile range of a latency, as a share of its median, that a reader should hear of."""
+MAX_LATENCY_IQR = 0.3
+"""Interquartile range of a latency, as a share of its median, above which a note is added."""
 THUMOS_VIDEOS = 213
-"""Test videos of the published THUMOS14 rows."""
+"""Number of test videos of published THUMOS14 results."""
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A number, or a dash for one that is not there."""
-    return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """Format a number with a minus sign, or None as a dash."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def seconds(value: float | None) -> str:
-    """Seconds with about three significant digits, in decimals."""
-    return NOTHING if value is None else number(value, 3 if value < 1 else 2 if value < 10 else 1)
+    """Format seconds with about three significant digits, without exponent."""
+    return DASH if value is None else number(value, 3 if value < 1 else 2 if value < 10 else 1)
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign; what rounds to 0 has none."""
+    """Format a difference with its sign; values that round to 0 have no sign."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def interval(value: Interval | None) -> str:
-    """`+3.2 [+1.1, +5.3]`, marked when it includes 0."""
+    """Format an interval as `+3.2 [+1.1, +5.3]`, with a mark in front if it includes 0."""
     if value is None:
-        return NOTHING
+        return DASH
     text = f"{signed(value.estimate)} [{signed(value.low)}, {signed(value.high)}]"
     return text if value.excludes_zero else f"{UNCLEAR} {text}"
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """`45.3 ± 0.8`; one seed has no spread."""
+    """Format mean and standard deviation as `45.3 ± 0.8`, or the mean alone for one seed."""
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 
 def extractor(alternative: str) -> str:
-    """`flow_tvl1` as tables show it: `TV-L1`."""
+    """Return the display name of an extractor: `TV-L1` for `flow_tvl1`."""
     name = alternative.partition("_")[2] or alternative
     return EXTRACTORS.get(name, name)
 
 
-def findings(study: Study) -> list[str]:
-    """One sentence per comparison of a student row; those without a clear difference are said as such."""
+def findings(study: ReportData) -> list[str]:
+    """Return one sentence per comparison of a student row, and one on the interaction."""
     lines = []
     for row in study.students():
-        for base, found in row.differences.items():
-            if not found.excludes_zero:
+        for base, difference in row.differences.items():
+            if not difference.excludes_zero:
                 verdict = "no clear difference"
             else:
-                verdict = "better" if found.estimate > 0 else "worse"
-            lines.append(f"`{row.name}` against `{base}`: {verdict}, {_points(found)}.")
+                verdict = "better" if difference.estimate > 0 else "worse"
+            lines.append(f"`{row.name}` against `{base}`: {verdict}, {_points(difference)}.")
     if study.interaction is not None:
         clear = study.interaction.excludes_zero
-        kind = "more" if study.interaction.estimate > 0 else "less"
-        verdict = f"together {kind} than the sum" if clear else "no clear difference from the sum"
+        sign = "positive" if study.interaction.estimate > 0 else "negative"
+        verdict = sign if clear else "no clear difference from 0"
         lines.append(
             "Interaction, `both-single` − `cross-modal` − `cross-structure` + `self`: "
             f"{verdict}, {_points(study.interaction)}."
@@ -73,13 +73,13 @@ def findings(study: Study) -> list[str]:
     return lines
 
 
-def _points(found: Interval) -> str:
-    ends = f"[{signed(found.low)}, {signed(found.high)}]"
-    return f"{signed(found.estimate)} mAP, {100 * found.level:.0f} % interval {ends}"
+def _points(difference: Interval) -> str:
+    ends = f"[{signed(difference.low)}, {signed(difference.high)}]"
+    return f"{signed(difference.estimate)} mAP, {100 * difference.level:.0f} % interval {ends}"
 
 
-def provenance(study: Study) -> list[str]:
-    """Where the numbers come from: command, code, data, protocol, date, hardware."""
+def provenance(study: ReportData) -> list[str]:
+    """Return lines on the origin of the numbers: command, commit, data, protocol, date, hardware."""
     record = study.record
     devices = sorted(
         {
@@ -96,28 +96,28 @@ def provenance(study: Study) -> list[str]:
         f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
         f"Protocol: {record.evaluation}; budget `{record.spec.budget}`, "
         f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
-        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_way(record.spec)}",
+        f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_changed_tuning(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",
         f"Trained on: {'; '.join(trained) or 'unknown'}",
         f"Costs measured on: {'; '.join(devices) or 'not measured'}",
     ]
 
 
-def _way(spec: StudySpec) -> str:
-    """How trials were chosen and ended, where it is not the usual way."""
-    changed = [("sampler", spec.sampler, "tpe"), ("pruner", spec.pruner, "median")]
-    return "".join(f", {what} {value}" for what, value, usual in changed if value != usual)
+def _changed_tuning(spec: StudySpec) -> str:
+    """Return sampler and pruner if they are not the default ones."""
+    settings = [("sampler", spec.sampler, "tpe"), ("pruner", spec.pruner, "median")]
+    return "".join(f", {name} {value}" for name, value, default in settings if value != default)
 
 
-def title(study: Study) -> str:
-    """Name, dataset, the student if it is not the usual one, and whether something is missing."""
+def title(study: ReportData) -> str:
+    """Return the title: name, dataset, student if it is not the default, and whether runs are missing."""
     spec = study.record.spec
     student = "" if spec.student == StudySpec.model_fields["student"].default else f", student {spec.student}"
     return f"{spec.name} on {study.record.dataset}{student}{'' if study.complete else ' (incomplete)'}"
 
 
-def source(study: Study) -> list[str]:
-    """The same in short, for a figure: command, commit, data, date."""
+def source(study: ReportData) -> list[str]:
+    """Return a short provenance for figures: command, commit, data, date."""
     record = study.record
     return [
         record.command or "command unknown",
@@ -127,13 +127,13 @@ def source(study: Study) -> list[str]:
     ]
 
 
-def commits(study: Study) -> list[str]:
-    """Versions of the code that trained the rows."""
+def commits(study: ReportData) -> list[str]:
+    """Return the commits with which the runs were trained."""
     return sorted({e.get("commit", "") for e in study.environments} - {""})
 
 
 def short(text: str, length: int) -> str:
-    """The text, or its beginning."""
+    """Truncate text to `length` characters."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
@@ -148,18 +148,20 @@ def _hardware(environment: dict[str, str]) -> str:
     return ", ".join(dict.fromkeys(filter(None, parts)))
 
 
-def headline(study: Study) -> list[str]:
-    """The study's answer in a sentence or two: its best student, what it gained, how far its teacher is."""
+def headline(study: ReportData) -> list[str]:
+    """Return up to two sentences on the best student, its gain and its best teacher."""
     students = [row for row in study.students() if row.mean() is not None]
     if len(students) < 2:
         return []
     best = max(students, key=lambda row: row.mean() or 0.0)
     name = f"`{best.name}`"
     if best.name == "none":
-        return [f"No variant of {len(students) - 1} is better than {name}, {spread(best.mean(), best.sd())}."]
-    text = f"Of {len(students)} students {name} has the best average mAP, {spread(best.mean(), best.sd())}"
-    found = best.differences.get("none")
-    text += f", {interval(found)} against `none`." if found else "."
+        return [
+            f"None of {len(students) - 1} variants is better than {name}, {spread(best.mean(), best.sd())}."
+        ]
+    text = f"Of {len(students)} students, {name} has the best average mAP, {spread(best.mean(), best.sd())}"
+    difference = best.differences.get("none")
+    text += f", {interval(difference)} against `none`." if difference else "."
     teachers = [row for row in study.rows if row.name in best.record.teachers.values() and row.mean()]
     base = next((row.mean() for row in students if row.name == "none"), None)
     if not teachers or base is None:
@@ -167,120 +169,120 @@ def headline(study: Study) -> list[str]:
     top = max(teachers, key=lambda row: row.mean() or 0.0)
     gap = (top.mean() or 0.0) - base
     which = "best teacher" if len(teachers) > 1 else "teacher"
-    said = f"Its {which} `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
+    comparison = f"Its {which} `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
     if gap > 0:
-        said += f": {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it are closed"
+        comparison += (
+            f"; {name} closes {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it"
+        )
     if best.minute and top.minute and top.minute > best.minute:
-        said += f", at {100 * best.minute / top.minute:.0f} % of its seconds per minute of video"
+        comparison += (
+            f", at {100 * best.minute / top.minute:.0f} % of the teacher's seconds per minute of video"
+        )
         others = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
         shares = [f"{100 * x / y:.1f} % with {extractor(a)}" for a, (x, y) in others.items() if x and y]
-        said += f" ({', '.join(shares)})" if shares else ""
-    return [text, f"{said}."]
+        comparison += f" ({', '.join(shares)})" if shares else ""
+    return [text, f"{comparison}."]
 
 
-def cautions(study: Study) -> list[str]:
-    """What makes numbers preliminary: missing runs, a budget that shows nothing."""
+def cautions(study: ReportData) -> list[str]:
+    """Return warnings on preliminary numbers: missing runs, the budget `smoke`."""
     lines = _incomplete(study)
     if study.record.spec.budget == "smoke":
-        lines.append("Budget `smoke` shows that everything runs; its numbers say nothing about the methods.")
+        lines.append("Budget `smoke` is a functional test; its numbers do not allow conclusions on methods.")
     return lines
 
 
-def notes(study: Study) -> list[str]:
-    """What a reader has to know before believing a number."""
+def notes(study: ReportData) -> list[str]:
+    """Return notes that are needed to interpret the numbers."""
     record, spending = study.record, study.record.spec.spending
     lines = cautions(study)
     if any(row.record.teachers for row in study.rows):
         if spending.paired_teachers:
-            lines.append("Student seed s learns from teacher seed s.")
+            lines.append("Students of seed s are distilled from teachers of seed s.")
         elif spending.seeds > 1:
             lines.append(
-                "All students are distilled from teacher seed 0, so their spread over seeds is without the "
-                "teacher's."
+                "All students are distilled from teacher seed 0, so their spread over seeds does not include "
+                "the variance of the teacher."
             )
     if "thumos14" in record.dataset.lower() and record.test_videos != THUMOS_VIDEOS:
         lines.append(
-            f"{record.test_videos} test videos where published THUMOS14 rows have {THUMOS_VIDEOS}: "
+            f"{record.test_videos} test videos instead of the {THUMOS_VIDEOS} of published THUMOS14 results: "
             "not strictly comparable with them."
         )
     if len(commits(study)) > 1:
-        lines.append("The runs come from more than one commit.")
+        lines.append("The runs were trained with more than one commit.")
     if any(row.differences for row in study.rows):
         lines.append(
             "mAP in percent, mean ± standard deviation over seeds. Differences are paired by seed and video; "
-            "intervals carry the variance of both, each at its own 95 %. "
+            "95 % intervals include the variance of both. "
             f"{UNCLEAR}: the interval includes 0, no clear difference. Bold: best mean among students."
         )
-        if drawn := next((d for row in study.rows for d in row.differences.values() if d.groups), None):
+        if grouped := next((d for row in study.rows for d in row.differences.values() if d.groups), None):
             lines.append(
-                f"The {drawn.videos} test videos belong to {drawn.groups} groups (persons, cameras); "
-                "intervals draw whole groups, not videos."
+                f"The {grouped.videos} test videos belong to {grouped.groups} groups (persons, cameras); "
+                "the bootstrap draws groups instead of videos."
             )
         if any(d.seeds == 1 for row in study.rows for d in row.differences.values()):
-            lines.append("Intervals from one seed carry the variance of the videos alone.")
-    lines += [*_searched(study), *_unsteady(study), *_extraction(study.rows)]
+            lines.append("Intervals from one seed include only the variance of the videos.")
+    lines += [*_tuning_notes(study), *_latency_notes(study), *_extraction_notes(study.rows)]
     return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
 
 
-def _unsteady(study: Study) -> list[str]:
-    """Which latencies were measured while something else ran."""
+def _latency_notes(study: ReportData) -> list[str]:
+    """Return a note on latencies that varied strongly between calls."""
     costs = [(row.name, row.cost.latency_ms) for row in study.rows if row.cost]
-    noisy = [name for name, ms in costs if ms.get("iqr", 0.0) > UNSTEADY * ms["median"]]
+    noisy = [name for name, ms in costs if ms.get("iqr", 0.0) > MAX_LATENCY_IQR * ms["median"]]
     if not noisy:
         return []
     return [
-        f"Latency varied by more than {UNSTEADY:.0%} from call to call for {', '.join(map(_code, noisy))}: "
-        "other programs were running."
+        f"Latency varied by more than {MAX_LATENCY_IQR:.0%} between calls for "
+        f"{', '.join(map(_code, noisy))}: other programs were running."
     ]
 
 
-def _searched(study: Study) -> list[str]:
-    """What differs from the usual way of tuning."""
+def _tuning_notes(study: ReportData) -> list[str]:
+    """Return notes on tuning that differs from the defaults."""
     record, spec = study.record, study.record.spec
     lines = []
     if record.searches:
         lines.append(
-            "Students are the members of fronts of "
-            f"{' and '.join(spec.objective)}, found on validation; no test score chose them."
+            f"Students are the members of fronts of {' and '.join(spec.objective)}, selected on validation "
+            "data without test scores."
         )
     if spec.patience is not None:
-        short = [
-            f"`{name}` {len(trials)}"
-            for name, trials in _trials(study)
-            if 0 < len(trials) < spec.spending.trials
+        tuned = [*record.searches, *(row.record for row in study.students())]
+        stopped = [
+            f"`{row.name}` {len(row.trials)}" for row in tuned if 0 < len(row.trials) < spec.spending.trials
         ]
-        if short:
+        if stopped:
             lines.append(
-                f"Tuning ended after {spec.patience} generations without a gain: {', '.join(short)} of "
-                f"{spec.spending.trials} trials."
+                f"Tuning stopped after {spec.patience} generations without improvement: "
+                f"{', '.join(stopped)} of {spec.spending.trials} trials."
             )
     if spec.start:
-        lines.append(f"Tried first, from an earlier study: settings of {', '.join(map(_code, spec.start))}.")
+        lines.append(
+            f"The first trials used settings from an earlier study: {', '.join(map(_code, spec.start))}."
+        )
     return lines
-
-
-def _trials(study: Study) -> list[tuple[str, tuple[str, ...]]]:
-    tuned = [*study.record.searches, *(row.record for row in study.students())]
-    return [(row.name, row.trials) for row in tuned]
 
 
 def _code(name: str) -> str:
     return f"`{name}`"
 
 
-def _incomplete(study: Study) -> list[str]:
+def _incomplete(study: ReportData) -> list[str]:
     lines = []
     if study.record.finished is None:
-        lines.append("UNFINISHED: the study has not ended; this shows the runs that have.")
+        lines.append("UNFINISHED: the study has not ended; the report shows only finished runs.")
     for row in study.rows:
         if not row.complete:
-            why = "; ".join(f"seed {seed} failed: {error}" for seed, error in row.failures.items())
-            lines.append(f"`{row.name}` has {row.seeds_text}{f' ({why})' if why else ''}.")
+            errors = "; ".join(f"seed {seed} failed: {error}" for seed, error in row.failures.items())
+            lines.append(f"`{row.name}` has {row.seeds_text}{f' ({errors})' if errors else ''}.")
     return lines
 
 
-def _extraction(rows: Sequence[Row]) -> list[str]:
-    """What the choice of the privileged extractor means, once per distinct cost."""
+def _extraction_notes(rows: Sequence[Row]) -> list[str]:
+    """Return notes on the cost of other privileged extractors, without duplicates."""
     lines = []
     for row in rows:
         if row.cost is None or not row.cost.minute_alternatives:
@@ -290,7 +292,7 @@ def _extraction(rows: Sequence[Row]) -> list[str]:
             if step in row.cost.minute:
                 other = row.cost.minute_alternatives[alternative]
                 lines.append(
-                    f"The totals hold {seconds(row.cost.minute[step])} s of {step} extraction per minute of "
-                    f"video; with {extractor(alternative)} it would be {seconds(other)} s."
+                    f"Totals include {seconds(row.cost.minute[step])} s of {step} extraction per minute of "
+                    f"video; {extractor(alternative)} takes {seconds(other)} s."
                 )
     return list(dict.fromkeys(lines))

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: tables, figures and where they come from."""
+"""Report as a self-contained HTML page with tables, figures and provenance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import groupby
 from pathlib import Path
 
 from tal_bench.report.common.page_parts import Cell, Group, Header, Picture, Section, Table, picture
-from tal_bench.report.study import notes as words
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study import notes
+from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.literature import CAUTION, reported
 from tal_bench.report.study.page_extras import diagnosis_section, robustness_section
 from tal_bench.report.study.tables import (
@@ -20,31 +20,31 @@ from tal_bench.report.study.tables import (
     costs,
     reported_cells,
     reported_headers,
-    tuned,
+    tuned_settings,
 )
 
-SHOWN = {
+CAPTIONS = {
     "figure": "Average mAP against cost.",
-    "seeds": "Every seed, and the paired differences with their 95 % intervals.",
-    "tiou": "mAP at each tIoU, and the gain over none there.",
+    "seeds": "Average mAP of every seed, and paired differences with 95 % intervals.",
+    "tiou": "mAP and gain over none at each tIoU.",
     "classes": "Gain over none per class.",
-    "pareto": "The front of the search, on validation and on test.",
-    "cost": "Seconds for a minute of video, step by step.",
+    "pareto": "Fronts of the search on validation and test data.",
+    "cost": "Seconds per minute of video for each step.",
     "training": "Loss on labels and validation mAP over epochs.",
-    "tuning": "The search for settings, trial by trial.",
-    "importances": "Which settings explain the differences between trials.",
+    "tuning": "Validation mAP of all trials.",
+    "importances": "Importances of settings for validation mAP.",
     "slices": "Validation mAP against each setting.",
 }
-"""Figure to what it shows, in a sentence."""
 
 
-def page(study: Study, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
-    """The page.
+def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
+    """Return the HTML page of a report.
 
     Args:
-        study: as `collect` gives it.
-        figures: name to PNG, of those that could be drawn.
-        folder: of the study; what lies in its `diagnosis` and `robustness` is shown, too.
+        study: Result of `collect`.
+        figures: PNG content of each drawn figure.
+        folder: Folder of the study, whose subfolders `diagnosis` and `robustness` are included; None to
+            leave them out.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -60,20 +60,20 @@ def page(study: Study, figures: Mapping[str, bytes], folder: Path | None = None)
         diagnosis_section(folder),
         _section("Training", ("training",), figures),
         _settings(study, figures),
-        Section("Provenance", points=[*words.provenance(study), *words.notes(study)]),
+        Section("Provenance", points=[*notes.provenance(study), *notes.notes(study)]),
     ]
     return environment.from_string(text).render(
-        title=words.title(study),
+        title=notes.title(study),
         description=study.record.spec.description,
-        warnings=words.cautions(study),
-        headline=words.headline(study),
+        warnings=notes.cautions(study),
+        headline=notes.headline(study),
         sections=[section for section in sections if section is not None],
-        source=" · ".join(words.source(study)),
+        source=" · ".join(notes.source(study)),
     )
 
 
 def _code(text: str) -> str:
-    """Text with `names` in backticks, for HTML."""
+    """Escape text for HTML and convert backticks to code elements."""
     from markupsafe import Markup, escape
 
     parts = re.split(r"`([^`]+)`", text)
@@ -83,38 +83,38 @@ def _code(text: str) -> str:
 
 
 def _pictures(names: Sequence[str], figures: Mapping[str, bytes]) -> list[Picture]:
-    return [picture(figures[name], SHOWN[name]) for name in names if name in figures]
+    return [picture(figures[name], CAPTIONS[name]) for name in names if name in figures]
 
 
 def _section(title: str, names: Sequence[str], figures: Mapping[str, bytes]) -> Section | None:
-    shown = _pictures(names, figures)
-    return Section(title, figures=shown) if shown else None
+    pictures = _pictures(names, figures)
+    return Section(title, figures=pictures) if pictures else None
 
 
-def _accuracy(study: Study, figures: Mapping[str, bytes]) -> Section:
-    text = ["mAP in percent at each tIoU and on average, mean ± standard deviation over seeds."]
+def _accuracy(study: ReportData, figures: Mapping[str, bytes]) -> Section:
+    text = ["mAP in percent at each tIoU, and their average as mean ± standard deviation over seeds."]
     return Section(
         "Accuracy",
         text,
         [_table(study, accuracy(study))],
-        words.findings(study),
+        notes.findings(study),
         _pictures(("figure", "pareto", "seeds"), figures),
     )
 
 
-def _cost(study: Study, figures: Mapping[str, bytes]) -> Section | None:
+def _cost(study: ReportData, figures: Mapping[str, bytes]) -> Section | None:
     columns = costs(study)
     if not columns:
         return None
     return Section(
         "Cost",
-        ["The detector alone, and one minute of video from the file to the segments."],
+        ["Cost of the detector, and of one minute of video from the file to the segments."],
         [_table(study, columns)],
         figures=_pictures(("cost",), figures),
     )
 
 
-def _reported(study: Study) -> Section | None:
+def _reported(study: ReportData) -> Section | None:
     rows = reported(study)
     if not rows:
         return None
@@ -135,16 +135,16 @@ def _reported(study: Study) -> Section | None:
     return Section("Reported in the literature", [CAUTION], [table])
 
 
-def _settings(study: Study, figures: Mapping[str, bytes]) -> Section | None:
-    points = tuned(study.rows)
-    shown = _pictures(("tuning", "slices", "importances"), figures)
-    return Section("Settings", points=points, figures=shown) if points or shown else None
+def _settings(study: ReportData, figures: Mapping[str, bytes]) -> Section | None:
+    points = tuned_settings(study.rows)
+    pictures = _pictures(("tuning", "slices", "importances"), figures)
+    return Section("Settings", points=points, figures=pictures) if points or pictures else None
 
 
-def _table(study: Study, columns: Sequence[Column]) -> Table:
-    """Columns as in the files, with modalities, teachers and model below the row's name."""
+def _table(study: ReportData, columns: Sequence[Column]) -> Table:
+    """Return the table of some columns, with modalities, teachers and model below the name of the row."""
     name, *others = [c for c in columns if c.header not in ("Modalities", "Teachers", "Model")]
-    details = {c.header for c in columns}
+    headers = {c.header for c in columns}
     best = [column.best(study.rows) for column in others]
     groups = []
     for kind, members in groupby(study.rows, key=lambda row: row.record.kind):
@@ -153,22 +153,22 @@ def _table(study: Study, columns: Sequence[Column]) -> Table:
             cells = [
                 _cell(column, row, row.name in names) for column, names in zip(others, best, strict=True)
             ]
-            lines.append([Cell(name.text(row), _below(row, details)), *cells])
+            lines.append([Cell(name.text(row), _details(row, headers)), *cells])
         groups.append(Group(GROUPS[kind], lines))
     return Table([Header("Row", text=True), *(Header(c.header) for c in others)], groups)
 
 
-def _below(row: Row, details: set[str]) -> str:
-    """What a row reads and learns from, or which model it is, as far as the table says it."""
-    if "Teachers" not in details:
+def _details(row: Row, headers: set[str]) -> str:
+    """Return modalities and teachers of a row, or model and modalities in a table without teachers."""
+    if "Teachers" not in headers:
         return f"{row.record.model}, {row.record.modalities}"
-    taught = " + ".join(row.record.teachers.values())
-    return f"{row.record.modalities} ← {taught}" if taught else row.record.modalities
+    teachers = " + ".join(row.record.teachers.values())
+    return f"{row.record.modalities} ← {teachers}" if teachers else row.record.modalities
 
 
 def _cell(column: Column, row: Row, best: bool) -> Cell:
-    """A number; an interval below its estimate."""
+    """Return the cell of a row, with an interval below its estimate."""
     text = column.text(row)
     main, bracket, ends = text.partition(" [")
-    classes = "unclear" if text.startswith(words.UNCLEAR) else "best" if best else ""
+    classes = "unclear" if text.startswith(notes.UNCLEAR) else "best" if best else ""
     return Cell(main, bracket.strip() + ends, classes)

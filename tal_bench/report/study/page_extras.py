@@ -1,4 +1,4 @@
-"""What other commands left beside a study's results, for its page: diagnosis and robustness."""
+"""Sections of the page with the output of `tal-bench diagnose` and `tal-bench robustness`."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ import pandas as pd
 
 from tal_bench.report.common.page_parts import Cell, Group, Header, Picture, Section, Table, picture
 
-DIAGNOSIS = {
-    "gains": "What each kind of error costs.",
-    "profile": "Kinds of false positives among the best detections.",
-    "groups": "Which ground truths are hard, and which are missed.",
-    "timelines": "The videos that changed most.",
+DIAGNOSIS_CAPTIONS = {
+    "gains": "mAP lost to each type of error.",
+    "profile": "Types of false positives among the best detections.",
+    "groups": "mAP and missed ground truths by characteristics of the ground truths.",
+    "timelines": "Videos with the largest changes.",
 }
-"""Figure of `tal-bench diagnose` to what it shows."""
 
 
 def diagnosis_section(folder: Path | None) -> Section | None:
-    """Figures of `<study>/diagnosis`, none where it was not diagnosed."""
-    shown = _pictures(folder, "diagnosis", DIAGNOSIS)
-    text = ["Made by `tal-bench diagnose`; its tables lie in `diagnosis/`."]
-    return Section("Errors", text, figures=shown) if shown else None
+    """Return the section with the figures of `<study>/diagnosis`; None if there are none."""
+    pictures = _pictures(folder, "diagnosis", DIAGNOSIS_CAPTIONS)
+    text = ["Output of `tal-bench diagnose`; its tables are in `diagnosis/`."]
+    return Section("Errors", text, figures=pictures) if pictures else None
 
 
 def robustness_section(folder: Path | None) -> Section | None:
-    """Figure and means over all corruptions of `<study>/robustness`, none where it was not measured."""
+    """Return the section with figure and means over corruptions of `<study>/robustness`; None if absent."""
     if folder is None:
         return None
-    shown = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
+    pictures = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
     file = folder / "robustness" / "robustness.csv"
     tables = [_mean_over_corruptions(pd.read_csv(file))] if file.is_file() else []
-    text = ["Made by `tal-bench robustness`; every corruption and severity lies in `robustness/`."]
-    return Section("Robustness", text, tables, figures=shown) if shown or tables else None
+    text = ["Output of `tal-bench robustness`; results of each corruption and severity are in `robustness/`."]
+    return Section("Robustness", text, tables, figures=pictures) if pictures or tables else None
 
 
 def _mean_over_corruptions(table: pd.DataFrame) -> Table:
@@ -49,7 +48,7 @@ def _mean_over_corruptions(table: pd.DataFrame) -> Table:
     lines = [
         [
             Cell(str(line["row"]), classes="text"),
-            *(Cell(_spread(line, what)) for what in ("clean", "map", "drop")),
+            *(Cell(_spread(line, column)) for column in ("clean", "map", "drop")),
             Cell(_interval(line)),
         ]
         for line in means.to_dict("records")
@@ -57,20 +56,20 @@ def _mean_over_corruptions(table: pd.DataFrame) -> Table:
     return Table(headers, [Group("", lines)])
 
 
-def _spread(line: Mapping[Hashable, Any], what: str) -> str:
-    mean, sd = line[f"{what}_mean"], line[f"{what}_sd"]
+def _spread(line: Mapping[Hashable, Any], column: str) -> str:
+    mean, sd = line[f"{column}_mean"], line[f"{column}_sd"]
     return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
 
 
 def _interval(line: Mapping[Hashable, Any]) -> str:
-    middle, low, high = (line[f"delta_drop{end}"] for end in ("", "_low", "_high"))
-    if pd.isna(middle):
+    estimate, low, high = (line[f"delta_drop{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(estimate):
         return "–"
-    return f"{'≈ ' * (low <= 0 <= high)}{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{'≈ ' * (low <= 0 <= high)}{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _pictures(folder: Path | None, name: str, shown: Mapping[str, str]) -> list[Picture]:
+def _pictures(folder: Path | None, name: str, captions: Mapping[str, str]) -> list[Picture]:
     if folder is None:
         return []
-    files = {figure: folder / name / f"{figure}.png" for figure in shown}
-    return [picture(file.read_bytes(), shown[figure]) for figure, file in files.items() if file.is_file()]
+    files = {figure: folder / name / f"{figure}.png" for figure in captions}
+    return [picture(file.read_bytes(), captions[figure]) for figure, file in files.items() if file.is_file()]

@@ -1,4 +1,4 @@
-"""The table of a study as Markdown, LaTeX (booktabs) and CSV; one for accuracy, one for cost."""
+"""Tables of accuracy and cost of a study as Markdown, LaTeX (booktabs) and CSV."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tal_bench.report.study import notes as words
-from tal_bench.report.study.collect import BASELINES, Row, Study
+from tal_bench.report.study import notes
+from tal_bench.report.study.collect import BASELINES, ReportData, Row
 from tal_bench.report.study.literature import CAUTION, Reported, reported
 from tal_bench.results.dataframe import STEPS
 
@@ -42,8 +42,8 @@ TEX = {
     "τ": r"$\tau$",
     "–": "--",
 }
-FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-"""A table as wide as it is, or as the text where that is narrower."""
+RESIZE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""LaTeX command that shrinks a table to the width of the text if it is wider."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        header: with an arrow for the better direction.
-        text: of a row's cell.
-        value: for finding the best, or none where that has no meaning.
-        better: which end is best.
+        header: Header with an arrow for the better direction.
+        text: Function that returns the text of a row's cell.
+        value: Function that returns the value of a row, to find the best; None if the column has no best.
+        better: Whether larger or smaller values are better.
     """
 
     header: str
@@ -63,54 +63,59 @@ class Column:
     better: Literal["max", "min"] = "max"
 
     def best(self, rows: Sequence[Row]) -> set[str]:
-        """Names of the student rows whose shown value is best, empty when all show the same."""
+        """Return the names of the student rows with the best displayed value; empty if all are equal."""
         if self.value is None:
             return set()
-        found = {r.name: v for r in rows if r.record.kind == "student" and (v := self.value(r)) is not None}
-        shown = {r.name: self.text(r) for r in rows if r.name in found}
-        if len(set(shown.values())) < 2:
+        values = {r.name: v for r in rows if r.record.kind == "student" and (v := self.value(r)) is not None}
+        texts = {r.name: self.text(r) for r in rows if r.name in values}
+        if len(set(texts.values())) < 2:
             return set()
-        top = (max if self.better == "max" else min)(found.values())
-        winner = next(name for name, value in found.items() if value == top)
-        return {winner} if self.header.startswith("Avg") else {n for n in shown if shown[n] == shown[winner]}
+        best = (max if self.better == "max" else min)(values.values())
+        winner = next(name for name, value in values.items() if value == best)
+        return {winner} if self.header.startswith("Avg") else {n for n in texts if texts[n] == texts[winner]}
 
 
-def accuracy(study: Study) -> list[Column]:
-    """Columns of the accuracy table."""
+def accuracy(study: ReportData) -> list[Column]:
+    """Return the columns of the accuracy table."""
 
-    def at(metric: str) -> Column:
+    def at_threshold(metric: str) -> Column:
         return Column(
             f"@{metric.removeprefix('map_').removesuffix('0')} ↑",
-            lambda row: words.number(row.mean(metric)),
+            lambda row: notes.number(row.mean(metric)),
             lambda row: row.mean(metric),
         )
 
-    def over(metric: str) -> Column:
+    def average_over(metric: str) -> Column:
         ends = metric.removeprefix("map_").replace("-", ":")
         return Column(
             f"Avg @{ends} ↑",
-            lambda row: words.spread(row.mean(metric), row.sd(metric)),
+            lambda row: notes.spread(row.mean(metric), row.sd(metric)),
             lambda row: row.mean(metric),
         )
 
-    def against(base: str) -> Column:
-        return Column(f"Δ {base} [95 % CI]", lambda row: words.interval(row.differences.get(base)))
+    def difference(base: str) -> Column:
+        return Column(f"Δ {base} [95 % CI]", lambda row: notes.interval(row.differences.get(base)))
 
-    present = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
-    average = Column("Avg ↑", lambda row: words.spread(row.mean(), row.sd()), lambda row: row.mean())
-    return [*_names(), *map(at, study.metrics), average, *map(over, study.beside), *map(against, present)]
-
-
-def _names() -> list[Column]:
+    bases = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
     return [
-        Column("Row", lambda row: row.name + (f" ({row.seeds_text})" if row.seeds_text else "")),
-        Column("Modalities", lambda row: row.record.modalities),
-        Column("Teachers", lambda row: " + ".join(row.record.teachers.values()) or words.NOTHING),
+        *_name_columns(),
+        *map(at_threshold, study.metrics),
+        Column("Avg ↑", lambda row: notes.spread(row.mean(), row.sd()), lambda row: row.mean()),
+        *map(average_over, study.additional_averages),
+        *map(difference, bases),
     ]
 
 
-def costs(study: Study) -> list[Column]:
-    """Columns of the cost table; none when nothing was measured."""
+def _name_columns() -> list[Column]:
+    return [
+        Column("Row", lambda row: row.name + (f" ({row.seeds_text})" if row.seeds_text else "")),
+        Column("Modalities", lambda row: row.record.modalities),
+        Column("Teachers", lambda row: " + ".join(row.record.teachers.values()) or notes.DASH),
+    ]
+
+
+def costs(study: ReportData) -> list[Column]:
+    """Return the columns of the cost table; empty if no cost was measured."""
     if not any(row.cost for row in study.rows):
         return []
 
@@ -118,7 +123,7 @@ def costs(study: Study) -> list[Column]:
         def value(row: Row) -> float | None:
             return read(row.cost) if row.cost else None
 
-        return Column(header, lambda row: words.number(value(row), digits), value, "min")
+        return Column(header, lambda row: notes.number(value(row), digits), value, "min")
 
     columns = [
         Column("Row", lambda row: row.name),
@@ -132,61 +137,61 @@ def costs(study: Study) -> list[Column]:
     return columns + _minute_columns(study)
 
 
-def _minute_columns(study: Study) -> list[Column]:
-    """Seconds per minute of video: each step, the total, and the total with other extractors."""
+def _minute_columns(study: ReportData) -> list[Column]:
+    """Return columns of seconds per minute of video: steps, total, and total with other extractors."""
 
     def step_column(step: str) -> Column:
         return Column(
             f"{step.capitalize()} (s/min)",
-            lambda row: words.seconds(row.cost.minute.get(step) if row.cost else None),
+            lambda row: notes.seconds(row.cost.minute.get(step) if row.cost else None),
         )
 
     def total(header: str, value: Callable[[Row], float | None]) -> Column:
-        return Column(header, lambda row: words.seconds(value(row)), value, "min")
+        return Column(header, lambda row: notes.seconds(value(row)), value, "min")
 
     present = steps(study)
     if not present:
         return []
     others = [
-        total(f"Total with {words.extractor(a)} (s/min) ↓", partial(Row.minute_with, alternative=a))
+        total(f"Total with {notes.extractor(a)} (s/min) ↓", partial(Row.minute_with, alternative=a))
         for a in alternatives(study)
     ]
     return [*map(step_column, present), total("Total (s/min) ↓", lambda row: row.minute), *others]
 
 
-def steps(study: Study) -> list[str]:
-    """Measured steps of a minute of video, in the order in which they happen."""
-    found = {step for row in study.rows if row.cost for step in row.cost.minute}
-    return [s for s in STEPS if s in found] + sorted(found - set(STEPS))
+def steps(study: ReportData) -> list[str]:
+    """Return the measured steps of processing a minute of video, in processing order."""
+    measured = {step for row in study.rows if row.cost for step in row.cost.minute}
+    return [s for s in STEPS if s in measured] + sorted(measured - set(STEPS))
 
 
-def alternatives(study: Study) -> list[str]:
-    """Other privileged extractors that were measured."""
+def alternatives(study: ReportData) -> list[str]:
+    """Return the measured alternative extractors of privileged modalities."""
     return sorted({a for row in study.rows if row.cost for a in row.cost.minute_alternatives})
 
 
-def markdown(study: Study) -> str:
-    """The report as Markdown: accuracy, what the intervals say, cost, provenance."""
+def markdown(study: ReportData) -> str:
+    """Return the report as Markdown: accuracy, findings, cost, literature, provenance and notes."""
     record = study.record
     parts = [f"# {record.spec.name}", record.spec.description]
     if not study.complete:
         parts.append("**Incomplete: " + ("runs are missing.**" if record.finished else "unfinished study.**"))
     parts.append("## Accuracy: mAP in percent at each tIoU, and their average")
     parts.append(_markdown_table(accuracy(study), study.rows))
-    parts.append("\n".join(f"- {line}" for line in words.findings(study)))
+    parts.append("\n".join(f"- {line}" for line in notes.findings(study)))
     if columns := costs(study):
         parts += ["## Cost of the model and of one minute of video", _markdown_table(columns, study.rows)]
-    if found := reported(study):
-        parts += ["## Reported in the literature", CAUTION, _reported_markdown(study, found)]
-    chosen = tuned(study.rows)
-    settings = [f"Settings chosen on validation: {'; '.join(chosen)}"] if chosen else []
-    lines = [*words.provenance(study), *settings, *words.notes(study)]
+    if literature := reported(study):
+        parts += ["## Reported in the literature", CAUTION, _reported_markdown(study, literature)]
+    tuned = tuned_settings(study.rows)
+    settings = [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
+    lines = [*notes.provenance(study), *settings, *notes.notes(study)]
     parts += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def tuned(rows: Sequence[Row]) -> list[str]:
-    """Settings chosen on validation, a line per row that has some."""
+def tuned_settings(rows: Sequence[Row]) -> list[str]:
+    """Return one line per tuned row with the settings chosen on validation."""
     return [
         f"`{row.name}` " + ", ".join(f"{k} {v:.3g}" for k, v in row.record.settings.items())
         for row in rows
@@ -196,7 +201,7 @@ def tuned(rows: Sequence[Row]) -> list[str]:
 
 def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     best = [column.best(rows) for column in columns]
-    # Where Markdown is shown, `@0` may become a link to a person of that name.
+    # Some Markdown renderers turn `@0` into a link to a user.
     lines = [[column.header.removeprefix("@") for column in columns]]
     lines.append(["---" if _is_text(column) else "---:" for column in columns])
     for kind, members in groupby(rows, key=lambda row: row.record.kind):
@@ -207,14 +212,14 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def reported_cells(study: Study, row: Reported) -> list[str]:
-    """Cells of a reported row: method, modalities, features, mAP at the study's tIoU, average."""
-    maps = [words.number(row.at.get(metric)) for metric in (*study.metrics, "map_avg")]
+def reported_cells(study: ReportData, row: Reported) -> list[str]:
+    """Return the cells of a reported result: method, modalities, features, mAP at each tIoU, average."""
+    maps = [notes.number(row.at.get(metric)) for metric in (*study.metrics, "map_avg")]
     return [row.method, row.modalities, row.features, *maps]
 
 
-def reported_headers(study: Study) -> list[str]:
-    """Headers of `reported_cells`."""
+def reported_headers(study: ReportData) -> list[str]:
+    """Return the headers of `reported_cells`."""
     return [
         "Method",
         "Modalities",
@@ -224,7 +229,7 @@ def reported_headers(study: Study) -> list[str]:
     ]
 
 
-def _reported_markdown(study: Study, rows: Sequence[Reported]) -> str:
+def _reported_markdown(study: ReportData, rows: Sequence[Reported]) -> str:
     headers = [*reported_headers(study), "Source"]
     lines = [headers, ["---"] * 3 + ["---:"] * (len(headers) - 4) + ["---"]]
     for row in rows:
@@ -237,26 +242,26 @@ def _is_text(column: Column) -> bool:
     return column.header in ("Row", "Model", "Modalities", "Teachers")
 
 
-def latex(study: Study) -> str:
-    """Both tables for booktabs, with provenance as comments."""
-    comments = "\n".join(f"% {line}" for line in [*words.provenance(study), *words.notes(study)])
+def latex(study: ReportData) -> str:
+    """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
+    comments = "\n".join(f"% {line}" for line in [*notes.provenance(study), *notes.notes(study)])
     tables = [_latex_table(columns, study.rows) for columns in (accuracy(study), costs(study)) if columns]
-    if found := reported(study):
-        tables.append(_reported_latex(study, found))
-    return f"% needs \\usepackage{{booktabs,graphicx}}\n{comments}\n" + "\n".join(tables)
+    if literature := reported(study):
+        tables.append(_reported_latex(study, literature))
+    return f"% requires \\usepackage{{booktabs,graphicx}}\n{comments}\n" + "\n".join(tables)
 
 
-def _reported_latex(study: Study, rows: Sequence[Reported]) -> str:
+def _reported_latex(study: ReportData, rows: Sequence[Reported]) -> str:
     headers = reported_headers(study)
     lines = [f"% {CAUTION}", *(f"% {row.method}, {row.modalities}: {row.source}, {row.url}" for row in rows)]
-    lines += [FITTED, rf"\begin{{tabular}}{{lll{'r' * (len(headers) - 3)}}}", r"\toprule"]
+    lines += [RESIZE, rf"\begin{{tabular}}{{lll{'r' * (len(headers) - 3)}}}", r"\toprule"]
     lines += [" & ".join(map(escape, headers)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(escape, reported_cells(study, row))) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
-def _stacked(column: Column) -> str:
-    """A header for LaTeX, its unit on a line of its own; `[` behind a line break would be its argument."""
+def _latex_header(column: Column) -> str:
+    r"""Return a header for LaTeX with its unit on a second line; `\\{}` since `\\[` would start an option."""
     name, bracket, unit = column.header.partition(" (" if " (" in column.header else " [")
     if not bracket:
         return escape(name)
@@ -265,9 +270,9 @@ def _stacked(column: Column) -> str:
 
 def _latex_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     best = [column.best(rows) for column in columns]
-    sides = "".join("l" if _is_text(column) else "r" for column in columns)
-    lines = [FITTED, rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
-    lines.append(" & ".join(map(_stacked, columns)) + r" \\")
+    alignment = "".join("l" if _is_text(column) else "r" for column in columns)
+    lines = [RESIZE, rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+    lines.append(" & ".join(map(_latex_header, columns)) + r" \\")
     for _, members in groupby(rows, key=lambda row: row.record.kind):
         lines.append(r"\midrule")
         for row in members:
@@ -278,19 +283,19 @@ def _latex_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX."""
+    """Escape text for LaTeX."""
     return "".join(TEX.get(character, character) for character in text)
 
 
-def csv(study: Study) -> str:
-    """Raw numbers, one line per row of the table."""
+def csv(study: ReportData) -> str:
+    """Return the unrounded numbers as CSV with one line per row."""
     table = pd.DataFrame([line(study, row) for row in study.rows])
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
-def line(study: Study, row: Row) -> dict[str, Any]:
-    """Raw numbers of a row, in named columns; none where there is no number."""
-    found: dict[str, Any] = {
+def line(study: ReportData, row: Row) -> dict[str, Any]:
+    """Return the unrounded numbers of a row by column; None for missing numbers."""
+    values: dict[str, Any] = {
         "study": study.record.spec.name,
         "dataset": study.record.dataset,
         "row": row.name,
@@ -302,15 +307,15 @@ def line(study: Study, row: Row) -> dict[str, Any]:
         "seeds": len(row.results),
         "seeds_expected": row.expected,
         "command": study.record.command,
-        "commit": " ".join(words.commits(study)),
+        "commit": " ".join(notes.commits(study)),
         "fingerprint": study.record.fingerprint,
         "date": study.record.finished,
     }
-    for metric in (*study.metrics, "map_avg", *study.beside):
-        found |= {f"{metric}_mean": row.mean(metric), f"{metric}_sd": row.sd(metric)}
+    for metric in (*study.metrics, "map_avg", *study.additional_averages):
+        values |= {f"{metric}_mean": row.mean(metric), f"{metric}_sd": row.sd(metric)}
     for base in BASELINES:
         d = row.differences.get(base)
-        found |= {
+        values |= {
             f"delta_{base}": d.estimate if d else None,
             f"delta_{base}_low": d.low if d else None,
             f"delta_{base}_high": d.high if d else None,
@@ -318,7 +323,7 @@ def line(study: Study, row: Row) -> dict[str, Any]:
             f"delta_{base}_seeds": d.seeds if d else None,
         }
     cost = row.cost
-    found |= {
+    values |= {
         "params": cost.params if cost else None,
         "gmacs": cost.gmacs if cost else None,
         "latency_ms": cost.latency_ms.get("median") if cost else None,
@@ -326,5 +331,5 @@ def line(study: Study, row: Row) -> dict[str, Any]:
         "peak_memory_mb": cost.peak_memory_mb if cost else None,
         "minute": row.minute,
     }
-    found |= {f"minute_{step}": cost.minute.get(step) if cost else None for step in steps(study)}
-    return found | {f"minute_with_{a}": row.minute_with(a) for a in alternatives(study)}
+    values |= {f"minute_{step}": cost.minute.get(step) if cost else None for step in steps(study)}
+    return values | {f"minute_with_{a}": row.minute_with(a) for a in alternatives(study)}

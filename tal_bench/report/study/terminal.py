@@ -1,4 +1,4 @@
-"""The table of a study for a terminal."""
+"""Table of a study for the terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tal_bench.report.study import notes as words
-from tal_bench.report.study.collect import Row, Study
+from tal_bench.report.study import notes
+from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.tables import GROUPS, Column, accuracy, costs
 
-WIDER, WIDE, NARROW = 140, 112, 96
-"""Terminal columns from which on every tIoU and every total is shown, from which on modalities are, and below
-which model sizes are not."""
-SHORT = {
+WIDTH_ALL, WIDTH_MODALITIES, WIDTH_SIZES = 140, 112, 96
+"""Smallest terminal widths at which all tIoU and totals, the modalities, and the model sizes are shown."""
+SHORT_HEADERS = {
     "Params (M) ↓": "M par.",
     "GMACs ↓": "GMACs",
     "Latency, median (ms) ↓": "ms",
@@ -25,19 +24,19 @@ SHORT = {
 }
 
 
-def print_study(study: Study, console: Console | None = None) -> None:
-    """Print the table, what the intervals say and what to keep in mind.
+def print_study(study: ReportData, console: Console | None = None) -> None:
+    """Print the table of a study with its interaction and notes.
 
     Args:
-        study: as `collect` gives it.
-        console: where to; standard output by default.
+        study: Result of `collect`.
+        console: Console to print to; standard output by default.
     """
     target = console or Console()
     target.print(render(study, target.width))
 
 
-def render(study: Study, width: int = 120) -> RenderableType:
-    """The same as a renderable, for a terminal of so many columns."""
+def render(study: ReportData, width: int = 120) -> RenderableType:
+    """Return the table with its interaction and notes for a terminal of the given width."""
     columns = _columns(study, width)
     title = f"{study.record.spec.name}: mAP in percent on {study.record.dataset}"
     if not study.complete:
@@ -55,19 +54,20 @@ def render(study: Study, width: int = 120) -> RenderableType:
     return Group(table, Text(""), *lines)
 
 
-def _columns(study: Study, width: int) -> list[tuple[str, Column]]:
-    """Header and column, fewer than in a file."""
+def _columns(study: ReportData, width: int) -> list[tuple[str, Column]]:
+    """Return headers and columns that fit the width."""
     name, modalities, _, *rest = accuracy(study)
-    at = rest[: len(study.metrics)]
-    chosen = at if len(at) <= 3 or width >= WIDER else [at[0], at[len(at) // 2], at[-1]]
-    average, *against = rest[len(study.metrics) :]
-    shown = [("Row", name), *([("Reads", modalities)] if width >= WIDE else [])]
-    shown += [(column.header.removesuffix(" ↑").replace("@0.", "@."), column) for column in chosen]
-    shown += [("Avg ↑", average), *((c.header.replace(" [95 % CI]", ""), c) for c in against[:1])]
-    kept = list(SHORT) if width >= NARROW else ["Total (s/min) ↓"]
-    shown += [(SHORT[c.header], c) for c in costs(study) if c.header in kept]
-    others = [c for c in costs(study) if c.header.startswith("Total with")] if width >= WIDER else []
-    return shown + [(c.header.removeprefix("Total ").removesuffix(" (s/min) ↓"), c) for c in others]
+    levels = rest[: len(study.metrics)]
+    if len(levels) > 3 and width < WIDTH_ALL:
+        levels = [levels[0], levels[len(levels) // 2], levels[-1]]
+    average, *others = rest[len(study.metrics) :]
+    shown = [("Row", name), *([("Reads", modalities)] if width >= WIDTH_MODALITIES else [])]
+    shown += [(column.header.removesuffix(" ↑").replace("@0.", "@."), column) for column in levels]
+    shown += [("Avg ↑", average), *((c.header.replace(" [95 % CI]", ""), c) for c in others[:1])]
+    kept = list(SHORT_HEADERS) if width >= WIDTH_SIZES else ["Total (s/min) ↓"]
+    shown += [(SHORT_HEADERS[c.header], c) for c in costs(study) if c.header in kept]
+    totals = [c for c in costs(study) if c.header.startswith("Total with")] if width >= WIDTH_ALL else []
+    return shown + [(c.header.removeprefix("Total ").removesuffix(" (s/min) ↓"), c) for c in totals]
 
 
 def _cells(row: Row, columns: list[Column], best: list[set[str]]) -> list[Text]:
@@ -77,6 +77,6 @@ def _cells(row: Row, columns: list[Column], best: list[set[str]]) -> list[Text]:
     ]
 
 
-def _footer(study: Study) -> list[str]:
-    shown = [f for f in words.findings(study) if f.startswith("Interaction")]
-    return [*shown, *words.notes(study)]
+def _footer(study: ReportData) -> list[str]:
+    interaction = [line for line in notes.findings(study) if line.startswith("Interaction")]
+    return [*interaction, *notes.notes(study)]

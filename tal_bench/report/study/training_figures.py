@@ -1,4 +1,4 @@
-"""How runs went: losses and validation over epochs, and the search for settings."""
+"""Figures of training (losses and validation mAP over epochs) and of tuning."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tal_bench.report.common.plot_style import (
     new_figure,
     plain,
 )
-from tal_bench.report.study import notes as words
+from tal_bench.report.study import notes
 from tal_bench.report.study.accuracy_figures import line_styles
-from tal_bench.report.study.collect import Row, Study
-from tal_bench.report.study.trials import FEWEST, importances, is_logarithmic, trial_table
+from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.report.study.trials import MIN_TRIALS, importances, is_logarithmic, trial_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HARD = "labels"
-"""Part of the objective that all rows have: only this one compares between them."""
+LABEL_LOSS = "labels"
+"""Loss on labels, the only loss that all rows have and that can be compared between them."""
 COLUMNS = 3
 
 
-def training_figure(study: Study) -> Figure | None:
-    """Loss on labels and validation mAP over epochs; none without a recorded epoch."""
+def training_figure(study: ReportData) -> Figure | None:
+    """Draw the loss on labels and validation mAP over epochs; None if no epoch was recorded."""
     losses = _curves(study, final=True)
     scores = _curves(study, final=False)
     if losses.empty and scores.empty:
@@ -69,10 +69,10 @@ def training_figure(study: Study) -> Figure | None:
         handlelength=3.2,
     )
     lines = [
-        "Loss on labels: classification and regression, the part of the objective that all rows share; "
-        "mean over seeds, band: ± standard deviation. Validation: of the trial whose settings were taken."
+        "Loss on labels: classification and regression loss, which all rows have; mean over seeds, band: "
+        "± standard deviation. Validation: the trial whose settings were chosen."
     ]
-    caption(drawing, f"{words.title(study)}: training", lines, words.source(study))
+    caption(drawing, f"{notes.title(study)}: training", lines, notes.source(study))
     return drawing
 
 
@@ -80,13 +80,13 @@ def _legend(axes: Axes) -> list[tuple[Any, str]]:
     return list(zip(*axes.get_legend_handles_labels(), strict=True))
 
 
-def _curves(study: Study, *, final: bool) -> pd.DataFrame:
-    """Row, epoch, value: the loss on labels of final runs, or the validation mAP of the chosen trial."""
+def _curves(study: ReportData, *, final: bool) -> pd.DataFrame:
+    """Return row, epoch and value: loss on labels of final runs, or validation mAP of the chosen trial."""
     lines = []
     for row in study.rows:
         for run in row.results if final else _chosen(row):
             for epoch in run.history:
-                value = epoch.losses.get(HARD) if final else epoch.validation_map
+                value = epoch.losses.get(LABEL_LOSS) if final else epoch.validation_map
                 if value is not None:
                     lines.append((row.name, epoch.epoch, value))
     return pd.DataFrame(lines, columns=["row", "epoch", "value"])
@@ -97,8 +97,8 @@ def _chosen(row: Row) -> list[Any]:
     return [max(finished, key=lambda trial: trial.metrics["map_avg"])] if finished else []
 
 
-def tuning_figure(study: Study) -> Figure | None:
-    """A panel per row: every trial's validation mAP, and the best so far; none without trials."""
+def tuning_figure(study: ReportData) -> Figure | None:
+    """Draw the validation mAP of all trials and the best so far, one panel per row; None without trials."""
     tables = _tables(study)
     if not tables:
         return None
@@ -113,14 +113,14 @@ def tuning_figure(study: Study) -> Figure | None:
     for axes in panels[-1]:
         axes.set_xlabel("trial")
     lines = [
-        "Filled: finished trials. Crosses: stopped early, at their last evaluation. Line: the best so far. "
-        "Trial 0 has the row's default settings."
+        "Filled: finished trials. Crosses: pruned trials at their last evaluation. Line: best so far. "
+        "Trial 0 uses the default settings of the row."
     ]
-    caption(drawing, f"{words.title(study)}: search for settings", lines, words.source(study))
+    caption(drawing, f"{notes.title(study)}: tuning", lines, notes.source(study))
     return drawing
 
 
-def _tables(study: Study) -> dict[str, pd.DataFrame]:
+def _tables(study: ReportData) -> dict[str, pd.DataFrame]:
     tables = {row.name: trial_table(row) for row in study.rows if row.trials}
     return {name: table for name, table in tables.items() if table["map"].notna().any()}
 
@@ -128,25 +128,25 @@ def _tables(study: Study) -> dict[str, pd.DataFrame]:
 def _history(axes: Axes, table: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    finished, stopped = table[table["status"] == "finished"], table[table["status"] == "pruned"]
+    finished, pruned = table[table["status"] == "finished"], table[table["status"] == "pruned"]
     axes.step(table["number"], table["best"], where="post", color=BLUE, linewidth=1.2)
     axes.plot(finished["number"], finished["map"], "o", color=BLACK, markersize=4)
-    axes.plot(stopped["number"], stopped["map"], "x", color=RED, markersize=5)
+    axes.plot(pruned["number"], pruned["map"], "x", color=RED, markersize=5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(-0.5, max(len(table) - 0.5, 1.5))  # one trial has no span of its own
+    axes.set_xlim(-0.5, max(len(table) - 0.5, 1.5))
     plain(axes)
 
 
-def importances_figure(study: Study) -> Figure | None:
-    """Rows × settings: the share of the variance of validation mAP; none while trials are too few."""
+def importances_figure(study: ReportData) -> Figure | None:
+    """Draw the importances of settings (rows × settings); None if there are too few trials."""
     import seaborn
 
     tables = _tables(study)
-    found = {name: importances(table) for name, table in tables.items()}
-    found = {name: shares for name, shares in found.items() if shares}
-    if not found:
+    shares = {name: importances(table) for name, table in tables.items()}
+    shares = {name: share for name, share in shares.items() if share}
+    if not shares:
         return None
-    table = 100 * pd.DataFrame(found).reindex(_varied(tables)).dropna(how="all").T
+    table = 100 * pd.DataFrame(shares).reindex(_varied(tables)).dropna(how="all").T
     drawing = new_figure(max(1.05 * table.shape[1] + 2.6, 7.5), 0.32 * len(table) + 2.0)
     axes = drawing.subplots()
     seaborn.heatmap(
@@ -166,19 +166,19 @@ def importances_figure(study: Study) -> Figure | None:
     axes.set(xlabel="", ylabel="")
     axes.tick_params(labelsize=SMALL, length=0)
     axes.tick_params(axis="y", rotation=0)
-    counts = sorted({int((tables[name]["status"] == "finished").sum()) for name in found})
-    few = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    counts = sorted({int((tables[name]["status"] == "finished").sum()) for name in shares})
+    trials = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lines = [
-        f"Share (%) of the variance of validation mAP that a setting explains (fANOVA, {few} finished trials "
-        f"per row; at least {FEWEST} are needed). Below some 30 trials this is a hint at most. Empty: not "
-        "varied in that row."
+        f"Share (%) of the variance of validation mAP that a setting explains (fANOVA, {trials} finished "
+        f"trials per row, minimum {MIN_TRIALS}). With fewer than about 30 trials the shares are unreliable. "
+        "Empty: not varied in this row."
     ]
-    caption(drawing, f"{words.title(study)}: importance of settings", lines, words.source(study))
+    caption(drawing, f"{notes.title(study)}: importance of settings", lines, notes.source(study))
     return drawing
 
 
-def slices_figure(study: Study) -> Figure | None:
-    """A panel per setting: validation mAP against its value, every row's trials; none without trials."""
+def slices_figure(study: ReportData) -> Figure | None:
+    """Draw validation mAP against the value of each setting for all trials; None without trials."""
     tables = _tables(study)
     names = _varied(tables)
     if not names:
@@ -200,7 +200,7 @@ def slices_figure(study: Study) -> Figure | None:
         fontsize=SMALL,
     )
     lines = ["Finished trials; other settings vary along with the one shown."]
-    caption(drawing, f"{words.title(study)}: validation mAP by setting", lines, words.source(study))
+    caption(drawing, f"{notes.title(study)}: validation mAP by setting", lines, notes.source(study))
     return drawing
 
 
@@ -211,18 +211,18 @@ def _varied(tables: Mapping[str, pd.DataFrame]) -> list[str]:
 def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], name: str, styles: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    seen = []
+    columns = []
     for row, table in tables.items():
         if name not in table:
             continue
         part = table[table["status"] == "finished"]
-        seen.append(part[name])
+        columns.append(part[name])
         style = {
             k: v for k, v in styles.get(row, {"color": GREY}).items() if k not in ("linestyle", "linewidth")
         }
         axes.plot(part[name], part["map"], linestyle="none", label=row, **style)
-    if is_logarithmic(pd.concat(seen)):
-        _decades(axes, pd.concat(seen))
+    if is_logarithmic(pd.concat(columns)):
+        _log_axis(axes, pd.concat(columns))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.set_title(name, loc="left", fontsize=SMALL)
@@ -230,8 +230,8 @@ def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], name: str, styles: Ma
     axes.tick_params(axis="x", labelsize=TINY)
 
 
-def _decades(axes: Axes, values: pd.Series) -> None:
-    """A logarithmic axis with few plain numbers."""
+def _log_axis(axes: Axes, values: pd.Series) -> None:
+    """Set a logarithmic axis with few tick labels without exponents."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     axes.set_xscale("log")

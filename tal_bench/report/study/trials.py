@@ -1,4 +1,4 @@
-"""Tuning runs as tables: what was tried, what came of it, which settings mattered."""
+"""Tables of tuning runs and importances of their settings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pandas as pd
 from tal_bench.report.study.collect import Row
 from tal_bench.results.records import RunResult
 
-FEWEST = 4
-"""Finished trials from which on importances are computed."""
+MIN_TRIALS = 4
+"""Minimum number of finished trials for importances."""
 LOG_FROM = 8.0
-"""Ratio of the largest to the smallest value from which on a setting is looked at on a logarithmic scale."""
+"""Ratio of the largest to the smallest value from which a setting uses a logarithmic scale."""
 
 
 def trial_table(row: Row) -> pd.DataFrame:
-    """A line per tuning run of a row, in the order in which they were proposed.
+    """Return a table with one line per tuning run of a row, in the order in which they were proposed.
 
-    Columns: `number`, `status`, `map` (validation, percent; that of the last evaluation for pruned runs),
-    `best` (of the finished runs so far), and one per setting that was varied.
+    Columns: `number`, `status`, `map` (on validation in percent; last evaluation of pruned runs), `best`
+    (best `map` of finished runs so far), and one column per setting that was varied.
     """
     lines = [
         {"number": number, "status": trial.status, "map": validation_map(trial)} | settings(trial)
@@ -36,20 +36,20 @@ def trial_table(row: Row) -> pd.DataFrame:
 
 
 def validation_map(trial: RunResult) -> float:
-    """Average mAP on validation at the end of a run, or where it was stopped; NaN when nothing is known."""
-    seen = [epoch.validation_map for epoch in trial.history if epoch.validation_map is not None]
-    return trial.metrics.get("map_avg", seen[-1] if seen else math.nan)
+    """Return the average mAP on validation at the end of a run or at its last evaluation, else NaN."""
+    history = [epoch.validation_map for epoch in trial.history if epoch.validation_map is not None]
+    return trial.metrics.get("map_avg", history[-1] if history else math.nan)
 
 
 def settings(trial: RunResult) -> dict[str, float]:
-    """Everything in a run's spec that a search may vary, by name: schedule, objective, sizes."""
+    """Return the numeric settings of a run that tuning may vary, by name."""
     spec = trial.spec
-    found = {**_numbers(spec.train.model_dump()), **_numbers(spec.detector.model_dump())}
+    values = {**_numbers(spec.train.model_dump()), **_numbers(spec.detector.model_dump())}
     if spec.distill is not None:
-        found |= {"soft_weight": spec.distill.soft_weight, "temperature": spec.distill.temperature}
-        found |= {f"weight/{term.name}": term.weight for term in spec.distill.terms}
-        found |= {f"share/{role}": use.weight for role, use in spec.distill.teachers.items()}
-    return found
+        values |= {"soft_weight": spec.distill.soft_weight, "temperature": spec.distill.temperature}
+        values |= {f"weight/{term.name}": term.weight for term in spec.distill.terms}
+        values |= {f"share/{role}": use.weight for role, use in spec.distill.teachers.items()}
+    return values
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
@@ -57,24 +57,24 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def is_logarithmic(values: pd.Series) -> bool:
-    """Whether a setting's values span so much that their logarithms are to be shown."""
+    """Return whether the values of a setting span a range that calls for a logarithmic scale."""
     return bool(values.min() > 0 and values.max() / values.min() >= LOG_FROM)
 
 
 def importances(table: pd.DataFrame) -> dict[str, float]:
-    """Setting to its share of the variance of validation mAP over finished trials (fANOVA, Optuna's).
+    """Return the share of the variance of validation mAP that each setting explains (Optuna's fANOVA).
 
-    Empty with fewer than `FEWEST` finished trials or without a difference to explain. A few trials say
-    little: the share is that of a forest fitted to them.
+    The result is empty if there are fewer than `MIN_TRIALS` finished trials or their mAP is equal. Shares are
+    those of a random forest fitted to the trials and unreliable for few trials.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its progress bars miss ipywidgets, in a notebook
+        warnings.simplefilter("ignore")  # importing progress bars in a notebook warns about ipywidgets
         import optuna
         from optuna.importance import FanovaImportanceEvaluator
 
     finished = table[(table["status"] == "finished") & table["map"].notna()]
     names = [name for name in table.columns[4:] if finished[name].nunique() > 1]
-    if len(finished) < FEWEST or not names or finished["map"].nunique() < 2:
+    if len(finished) < MIN_TRIALS or not names or finished["map"].nunique() < 2:
         return {}
     distributions: dict[str, Any] = {}
     for name in names:
@@ -94,5 +94,5 @@ def importances(table: pd.DataFrame) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluator = FanovaImportanceEvaluator(n_trees=32, seed=0)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name: float(share) for name, share in found.items()}
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in shares.items()}

@@ -1,4 +1,4 @@
-"""Tables and figures of a study, from its JSON files alone."""
+"""Write the tables and figures of a study from its JSON files."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tal_bench.report.study.collect import Study
+    from tal_bench.report.study.collect import ReportData
 
 __all__ = ["draw", "figure_makers", "summary", "write_report"]
 
-FIRST = "figure"
-"""The figure that stands beside the tables: mAP against cost."""
+MAIN_FIGURE = "figure"
+"""Figure of mAP against cost, written next to the tables."""
 
 
-def write_report(folder: Path, study: Study | None = None) -> list[Path]:
+def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
     """Write `page.html`, `table.md`, `.csv` and `.tex`, `summary.json`, `figure.png` and `.svg`, `figures/`.
 
-    Of a study with several objectives also `pareto.md`, `.csv`, `.png` and `.svg`. Works on an unfinished
-    study, and gives the same files from the same results.
+    For studies with several objectives, `pareto.md`, `.csv`, `.png` and `.svg` are written, too. The study
+    may be unfinished. Equal results give equal files.
 
     Args:
-        folder: of a study.
-        study: as `collect` gave it; collected when none. Its intervals are what takes time: about a second
-            per final run on 200 videos.
+        folder: Folder of the study.
+        study: Result of `collect` for the folder; None to collect it. Collecting takes about a second per
+            final run on 200 videos, because of the intervals.
 
     Returns:
-        The files written.
+        Written files.
 
     Raises:
-        InputError: there is no study, one of its files is not what it should be, or it cannot be written.
+        InputError: There is no study, one of its files is malformed, or the folder is not writable.
     """
     from tal_bench.report.study import pareto, tables
     from tal_bench.report.study.collect import collect
@@ -42,65 +42,54 @@ def write_report(folder: Path, study: Study | None = None) -> list[Path]:
     from tal_bench.system.files import write_atomically
 
     study = study or collect(folder)
-    drawn, fronts = draw(study), pareto.files(study)
-    shown = {name: found[".png"] for name, found in drawn.items()}
-    shown |= {
+    figures, fronts = draw(study), pareto.files(study)
+    images = {name: files[".png"] for name, files in figures.items()}
+    images |= {
         name.removesuffix(".png"): x for name, x in fronts.items() if isinstance(x, bytes) and ".png" in name
     }
     files: dict[str, str | bytes] = {
-        "page.html": page(study, shown, folder),
+        "page.html": page(study, images, folder),
         "table.md": tables.markdown(study),
         "table.csv": tables.csv(study),
         "table.tex": tables.latex(study),
         "summary.json": json.dumps(summary(study), indent=1) + "\n",
     }
     files |= fronts
-    for name, found in drawn.items():
-        place = name if name == FIRST else f"figures/{name}"
-        files |= {f"{place}{suffix}": content for suffix, content in found.items()}
+    for name, contents in figures.items():
+        path = name if name == MAIN_FIGURE else f"figures/{name}"
+        files |= {f"{path}{suffix}": content for suffix, content in contents.items()}
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]
 
 
-def draw(study: Study) -> dict[str, dict[str, bytes]]:
-    """Every figure that the study has data for: name to suffix (`.png`, `.svg`) to content."""
+def draw(study: ReportData) -> dict[str, dict[str, bytes]]:
+    """Draw all figures for which the study has data; return their content by name and suffix."""
     from tal_bench.report.common.plot_style import rendered
 
     drawings = {name: make(study) for name, make in figure_makers().items()}
     return {name: rendered(drawing) for name, drawing in drawings.items() if drawing is not None}
 
 
-def figure_makers() -> dict[str, Callable[[Study], Figure | None]]:
-    """Name of a figure to the function that draws it, or nothing where the study has no data for it."""
-    from tal_bench.report.study import (
-        accuracy_figures as figures_accuracy,
-    )
-    from tal_bench.report.study import (
-        cost_figures as figures_cost,
-    )
-    from tal_bench.report.study import (
-        cost_scatter as figures,
-    )
-    from tal_bench.report.study import (
-        training_figures as figures_training,
-    )
+def figure_makers() -> dict[str, Callable[[ReportData], Figure | None]]:
+    """Return the function that draws each figure; a function returns None if the study has no data for it."""
+    from tal_bench.report.study import accuracy_figures, cost_figures, cost_scatter, training_figures
 
     return {
-        FIRST: figures.figure,
-        "seeds": figures_accuracy.seeds_figure,
-        "tiou": figures_accuracy.tiou_figure,
-        "classes": figures_accuracy.classes_figure,
-        "cost": figures_cost.cost_figure,
-        "training": figures_training.training_figure,
-        "tuning": figures_training.tuning_figure,
-        "importances": figures_training.importances_figure,
-        "slices": figures_training.slices_figure,
+        MAIN_FIGURE: cost_scatter.figure,
+        "seeds": accuracy_figures.seeds_figure,
+        "tiou": accuracy_figures.tiou_figure,
+        "classes": accuracy_figures.classes_figure,
+        "cost": cost_figures.cost_figure,
+        "training": training_figures.training_figure,
+        "tuning": training_figures.tuning_figure,
+        "importances": training_figures.importances_figure,
+        "slices": training_figures.slices_figure,
     }
 
 
-def summary(study: Study) -> dict[str, Any]:
-    """The report as plain data, mAP in percent."""
+def summary(study: ReportData) -> dict[str, Any]:
+    """Return the content of `summary.json`, with mAP in percent."""
     from tal_bench.report.study import notes, tables
 
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from layouts import BROUGHT
+from layouts import EXTERNAL_DATASETS
 
 from tal_bench.cli import main
 from tal_bench.config import DatasetSpec, ModalitySpec
@@ -46,7 +46,7 @@ def test_every_commented_line_is_a_setting(tmp_path: Path) -> None:
     assert all(f"{name}:" in text for name in (*ModalitySpec.model_fields, *Settings.model_fields))
 
 
-@pytest.mark.parametrize("name", BROUGHT)
+@pytest.mark.parametrize("name", EXTERNAL_DATASETS)
 def test_a_preset_is_a_starting_point(name: str, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     assert main(["data", "init", str(file), "--preset", name]) == 0

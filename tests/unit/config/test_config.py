@@ -1,4 +1,4 @@
-"""Identity of runs, and messages of specs that do not fit."""
+"""Tests of the identity of runs and of the messages of invalid specs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ DISTILL = DistillSpec(
 )
 
 
-def test_where_files_lie_is_no_part_of_a_runs_identity() -> None:
+def test_hash_is_independent_of_paths() -> None:
     assert run_spec(folder=Path("here")).hash == run_spec(folder=Path("elsewhere/deep")).hash
 
 
-def test_a_hash_survives_its_json_form() -> None:
+def test_hash_survives_json() -> None:
     spec = run_spec(distill=DISTILL, videos=7)
     assert RunSpec.model_validate_json(spec.model_dump_json()).hash == spec.hash
 
 
 def other(value: Any) -> Any:
-    """Another value of the same kind."""
+    """Return another value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -74,8 +74,7 @@ def changed(value: Any, path: tuple[Any, ...]) -> Any:
     return copy
 
 
-def test_everything_else_is() -> None:
-    """Whatever leaf of the spec differs, the hash does."""
+def test_hash_depends_on_every_other_field() -> None:
     spec = run_spec(distill=DISTILL)
     value = spec.model_dump(mode="json")
     assert len(leaves(value)) > 80
@@ -86,7 +85,7 @@ def test_everything_else_is() -> None:
 
 
 class _Loose:
-    """A spec's plain form, which need not be valid."""
+    """Stand-in for a spec whose values need not be valid."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -95,7 +94,7 @@ class _Loose:
         return yaml.safe_load(yaml.safe_dump(self.value))
 
 
-def test_hashes_of_content_ignore_the_order_of_keys() -> None:
+def test_content_hash_ignores_key_order() -> None:
     assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
     assert content_hash([1, 2]) != content_hash([2, 1])
     assert len(content_hash("x", digits=8)) == 8
@@ -106,13 +105,13 @@ def test_hashes_of_content_ignore_the_order_of_keys() -> None:
     [run_spec(distill=DISTILL), tiny_spec(), TrainSpec(), DecodeSpec(), StudySpec(name="x"), Budget()],
     ids=lambda s: type(s).__name__,
 )
-def test_specs_come_back_from_yaml(spec: Any) -> None:
+def test_specs_survive_yaml(spec: Any) -> None:
     written = yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json")))
     assert parse_spec(type(spec), written, where="x.yaml") == spec
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "said"),
+    ("kind", "value", "message"),
     [
         (StudySpec, {"name": "x", "varaints": ["both"]}, "unknown key 'varaints' (did you mean 'variants'?)"),
         (StudySpec, {"name": "x", "trials": 0}, "trials: Input should be greater than or equal to 1, got 0"),
@@ -140,10 +139,10 @@ def test_specs_come_back_from_yaml(spec: Any) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named(kind: Any, value: Any, said: str) -> None:
+def test_invalid_keys_and_values_are_named(kind: Any, value: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_spec(kind, value, where="x.yaml")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("x.yaml: ")
 
 
@@ -153,18 +152,18 @@ def test_specs_are_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"a: [1", "not valid YAML at line 1"), (b"\xff\xfe\x00", "cannot be read"), (None, "no such file")],
 )
-def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_unreadable_yaml(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "x.yaml"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_yaml(file)
 
 
-def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+def test_yaml_constructs_no_objects(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("!!python/object/apply:os.getcwd []")
     with pytest.raises(InputError, match="not valid YAML"):
@@ -180,7 +179,7 @@ def test_budgets() -> None:
     assert StudySpec(name="x", budget="full", trials=3).spending == full.model_copy(update={"trials": 3})
 
 
-def test_published_sizes_are_the_defaults() -> None:
+def test_defaults_are_published_sizes() -> None:
     spec = DetectorSpec(structure="transformer", inputs="primary", primary={"rgb": 1024}, classes=20)
     assert (spec.width, spec.levels, spec.max_length, spec.divisor) == (512, 6, 2304, 576)
     assert spec.regression_ranges[-1] == (64, 10000)

@@ -1,4 +1,4 @@
-"""Every setting says what it means, and its default is the one that holds."""
+"""Tests of the descriptions and defaults of settings."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SPECS = [
 
 
 @pytest.mark.parametrize("kind", SPECS, ids=lambda kind: kind.__name__)
-def test_every_field_has_a_meaning(kind: type[Spec]) -> None:
-    found = describe(kind) if kind.model_fields else []
-    assert [name for name, _, _ in found] == list(kind.model_fields)
-    assert not [name for name, _, meaning in found if len(meaning) < 4 or meaning[-1] != "."]
+def test_every_field_has_a_description(kind: type[Spec]) -> None:
+    fields = describe(kind) if kind.model_fields else []
+    assert [name for name, _, _ in fields] == list(kind.model_fields)
+    assert not [name for name, _, text in fields if len(text) < 4 or text[-1] != "."]
 
 
 @pytest.mark.parametrize("kind", [DetectorSpec, TrainSpec, DecodeSpec])
 def test_defaults_are_those_of_the_spec(kind: type[Spec]) -> None:
-    given = {name: json.loads(text) for name, text, _ in describe(kind) if text != "-"}
-    needed = {"structure": "conv", "inputs": "primary", "primary": {"rgb": 8}, "classes": 3}
-    needed = {name: value for name, value in needed.items() if name in kind.model_fields}
-    assert kind.model_validate(needed | given) == kind.model_validate(needed)
+    defaults = {name: json.loads(text) for name, text, _ in describe(kind) if text != "-"}
+    required = {"structure": "conv", "inputs": "primary", "primary": {"rgb": 8}, "classes": 3}
+    required = {name: value for name, value in required.items() if name in kind.model_fields}
+    assert kind.model_validate(required | defaults) == kind.model_validate(required)
 
 
-def test_a_misspelt_key_is_named_before_the_key_it_leaves_missing() -> None:
-    whole = {"role": "primary", "folder": "rgb", "chanels": 3}
+def test_misspelt_key_is_reported_before_the_missing_key() -> None:
+    value = {"role": "primary", "folder": "rgb", "chanels": 3}
     with pytest.raises(InputError, match="unknown key 'chanels'"):
-        parse_spec(ModalitySpec, whole, where="mine.yaml")
+        parse_spec(ModalitySpec, value, where="mine.yaml")

@@ -1,4 +1,4 @@
-"""Malformed dataset and study files: one line that names the file, the key and the value."""
+"""Tests that malformed dataset and study files are reported in one line with file, key and value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text(content: str | bytes) -> Callable[[Path], None]:
 
 
 def keys(**changed: Any) -> Callable[[Path], None]:
-    """The file with other values; `...` leaves a key out."""
+    """Change values of the file; `...` removes a key."""
 
     def make(folder: Path) -> None:
         value = {**yaml.safe_load((folder / NAME).read_text()), **changed}
@@ -42,7 +42,7 @@ def keys(**changed: Any) -> Callable[[Path], None]:
 
 
 def rgb(**changed: Any) -> Callable[[Path], None]:
-    """The stream `rgb` with other values; `...` leaves a key out."""
+    """Change values of the stream `rgb`; `...` removes a key."""
 
     def make(folder: Path) -> None:
         value = yaml.safe_load((folder / NAME).read_text())
@@ -53,7 +53,7 @@ def rgb(**changed: Any) -> Callable[[Path], None]:
     return make
 
 
-def line(more: str) -> Callable[[Path], None]:
+def append(more: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         with (folder / NAME).open("a") as file:
             file.write(more)
@@ -61,27 +61,27 @@ def line(more: str) -> Callable[[Path], None]:
     return make
 
 
-LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+BILLION_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 TABLE = (
     ("no such file", lambda folder: (folder / NAME).unlink(), ("no such file",)),
     ("empty", text(""), ("None",)),
-    ("a word", text("just words"), ("'just words'",)),
+    ("plain text", text("just words"), ("'just words'",)),
     ("a list", text("- 1\n- 2\n"), ("[1, 2]",)),
     ("not YAML", text("name: [\n"), ("not valid YAML at line 2",)),
     ("tab", text("name: x\n\tstride: 2\n"), ("not valid YAML at line 2",)),
     ("binary", text(b"\xff\xfe\x00\x80"), ("cannot be read",)),
     ("control character", text("name: \x07\n"), ("not valid YAML",)),
-    ("object to be made", text("!!python/object/apply:os.mkdir [exploded]\n"), ("line 1", "python/object")),
-    ("date that is none", text("name: 2020-99-99\n"), ("not valid YAML",)),
-    ("number of many digits", text("stride: " + "9" * 5000), ("not valid YAML",)),
-    ("nested deeply", text("[" * 2000), ("not valid YAML",)),
-    ("references to references", text(LAUGHS), ("unknown key",)),
-    ("references in a value", text(LAUGHS + "name: *i\n"), ("small.yaml",)),
-    ("reference to itself", text("name: &x [*x]\n"), ("name",)),
-    ("key twice", line("stride: 3\n"), ("'stride' is there twice",)),
-    ("unknown key", line("strides: 3\n"), ("unknown key 'strides'", "did you mean 'stride'?")),
+    ("object construction", text("!!python/object/apply:os.mkdir [exploded]\n"), ("line 1", "python/object")),
+    ("invalid date", text("name: 2020-99-99\n"), ("not valid YAML",)),
+    ("very long number", text("stride: " + "9" * 5000), ("not valid YAML",)),
+    ("deep nesting", text("[" * 2000), ("not valid YAML",)),
+    ("nested aliases", text(BILLION_LAUGHS), ("unknown key",)),
+    ("nested aliases in a value", text(BILLION_LAUGHS + "name: *i\n"), ("small.yaml",)),
+    ("alias of itself", text("name: &x [*x]\n"), ("name",)),
+    ("repeated key", append("stride: 3\n"), ("key 'stride' is repeated",)),
+    ("unknown key", append("strides: 3\n"), ("unknown key 'strides'", "did you mean 'stride'?")),
     ("unknown key of a stream", rgb(channel=6), ("unknown key 'modalities.rgb.channel'",)),
     ("no annotations", keys(annotations=...), ("annotations: Field required",)),
     ("no streams", keys(modalities={}), ("at least one must have role 'primary'",)),
@@ -108,10 +108,10 @@ TABLE = (
     ("no tiou", keys(tiou=[]), ("tiou: empty, give at least one threshold",)),
     ("validation part of 1", keys(validation_fraction=1), ("validation_fraction", "got 1")),
     ("max_length 0", keys(max_length=0), ("max_length", "got 0")),
-    ("name with a path", keys(name="../../x"), ("name: cannot be the name of a folder", "'../../x'")),
-    ("name empty", keys(name=""), ("name: cannot be the name of a folder",)),
+    ("name with a path", keys(name="../../x"), ("name: not a valid folder name", "'../../x'")),
+    ("name empty", keys(name=""), ("name: not a valid folder name",)),
     ("unknown size", keys(size="huge"), ("size", "'huge'")),
-    ("no expression", keys(groups="v(\\d"), ("groups: not a regular expression",)),
+    ("invalid expression", keys(groups="v(\\d"), ("groups: not a regular expression",)),
     ("no capture group", keys(groups="v\\d"), ("no capture group",)),
     ("one fold", keys(folds=1), ("folds", "got 1")),
     ("fold beyond the folds", keys(folds=2, fold=2), ("fold: 2",)),
@@ -123,16 +123,16 @@ TABLE = (
 
 
 @cases(*TABLE)
-def test_a_dataset_file(case: Case, folder: Path) -> None:
-    refuses(("data", "check"), case, folder)
+def test_malformed_dataset_file(case: Case, folder: Path) -> None:
+    assert_rejected(("data", "check"), case, folder)
 
 
 @cases(*TABLE[::6])
-def test_a_dataset_file_of_a_study(case: Case, folder: Path) -> None:
-    refuses(("ablate", "--budget", "smoke", "--dataset"), case, folder)
+def test_malformed_dataset_file_of_a_study(case: Case, folder: Path) -> None:
+    assert_rejected(("ablate", "--budget", "smoke", "--dataset"), case, folder)
 
 
-def refuses(command: tuple[str, ...], case: Case, folder: Path) -> None:
+def assert_rejected(command: tuple[str, ...], case: Case, folder: Path) -> None:
     case.make(folder)
     err, out = refused(*command, folder / NAME)
     assert str(folder / NAME) in err
@@ -156,7 +156,7 @@ def refuses(command: tuple[str, ...], case: Case, folder: Path) -> None:
     ("name with a path", text("name: ../../x\nvariants: [none]\n"), ("name", "'../../x'")),
     ("name of a number", text("name: 3\n"), ("name", "got 3")),
 )  # fmt: skip
-def test_a_study_file(case: Case, folder: Path) -> None:
+def test_malformed_study_file(case: Case, folder: Path) -> None:
     case.make(folder)
     err, out = refused("ablate", folder / NAME)
     assert str(folder / NAME) in err
@@ -166,7 +166,7 @@ def test_a_study_file(case: Case, folder: Path) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.data())
-def test_disturbed_files_are_answered(data: st.DataObject) -> None:
+def test_mutated_files_are_handled(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
         file = dataset_file(Path(name) / "data")
         good = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Small datasets on disk for the tests of the data room."""
+"""Small datasets on disk for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_json(path: Path, database: object) -> Path:
 
 
 def small_dataset(folder: Path, train: int = 9, test: int = 4, *, half: bool = False) -> DatasetSpec:
-    """Videos of 40 to 80 steps with streams rgb [T, 6] and flow [T, 2]; value [t, c] tells t and c."""
+    """Videos of 40 to 80 steps with streams rgb [T, 6] and flow [T, 2]; each value [t, c] encodes t and c."""
     random = np.random.default_rng(0)
     database = {}
     for stream in ("rgb", "flow"):

@@ -1,4 +1,4 @@
-"""Generated recordings in both layouts that `hapt` is read from."""
+"""Generated recordings in both layouts from which `hapt` is read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from tal_bench.data.datasets.hapt.recordings import LABELS, SENSORS, Recording
 
 USERS = (1, 1, 2, 3, 5, 16, 24)
-"""Of experiments 1 to 7: training, test and validation subjects."""
+"""Subjects of experiments 1 to 7: training, test and validation subjects."""
 COLUMNS = ("acc-x", "acc-y", "acc-z", "gyro-x", "gyro-y", "gyro-z")
 
 
 def make_recordings(users: tuple[int, ...] = USERS, seed: int = 0) -> list[Recording]:
-    """Noise of 400 to 700 samples with three segments each, two of them without a pause between."""
+    """Noise of 400 to 700 samples with three segments each, two of them adjacent."""
     rng = np.random.default_rng(seed)
     made = []
     for experiment, user in enumerate(users, 1):
@@ -33,7 +33,7 @@ def make_recordings(users: tuple[int, ...] = USERS, seed: int = 0) -> list[Recor
 
 
 def write_text(folder: Path, recordings: list[Recording]) -> Path:
-    """UCI's layout: signals and segments in `RawData`, names of the activities beside it."""
+    """UCI's layout: signals and segments in `RawData`, names of the activities in the parent folder."""
     raw = folder / "RawData"
     raw.mkdir(parents=True)
     lines = []
@@ -51,7 +51,7 @@ def write_text(folder: Path, recordings: list[Recording]) -> Path:
 
 @dataclass(frozen=True)
 class Global:
-    """A name in a pickle."""
+    """Name of a function or class in a pickle."""
 
     module: str
     name: str
@@ -59,7 +59,7 @@ class Global:
 
 @dataclass(frozen=True)
 class Call:
-    """A call in a pickle, and what is set on its result."""
+    """Call in a pickle, with the state set on its result."""
 
     function: Any
     args: tuple[Any, ...]
@@ -67,7 +67,7 @@ class Call:
 
 
 def emit(value: Any) -> bytes:  # noqa: PLR0911  (one per kind)
-    """Opcodes of protocol 1, the one that the package's pickle is written in."""
+    """Writer of pickle protocol 1, which the package's file has."""
     match value:
         case Global(module, name):
             return f"c{module}\n{name}\n".encode()
@@ -113,7 +113,7 @@ def _index(names: list[str]) -> Call:
 
 
 def frame(recording: Recording) -> Call:
-    """A recording as the package's data frames are pickled: one block of signals, one of whole numbers."""
+    """Recording pickled like the package's data frames: one block of signals, one of integers."""
     label = np.full(recording.samples, -1, dtype=np.int64)
     for activity, first, end in recording.segments:
         label[first:end] = activity + 1
@@ -128,7 +128,7 @@ def frame(recording: Recording) -> Call:
 
 
 def write_package(path: Path, recordings: list[Recording]) -> Path:
-    """The package's file: person to the data frames of their recordings."""
+    """Write the package's file: data frames of the recordings by person."""
     users: dict[int, list[Call]] = {}
     for recording in recordings:
         users.setdefault(recording.user, []).append(frame(recording))

@@ -27,10 +27,10 @@ def _seg(start: object, end: object, label: object = "a", **more: object) -> dic
     return {"segment": [start, end], "label": label, **more}
 
 
-def test_reads_what_is_written(tmp_path: Path) -> None:
-    found = read_annotations(_file(tmp_path, _one([_seg(4, 6, "b"), _seg(1.5, 2.25, "a")])))
-    (video,) = found.videos
-    assert found.classes == ("a", "b")
+def test_reading(tmp_path: Path) -> None:
+    annotations = read_annotations(_file(tmp_path, _one([_seg(4, 6, "b"), _seg(1.5, 2.25, "a")])))
+    (video,) = annotations.videos
+    assert annotations.classes == ("a", "b")
     assert (video.id, video.subset, video.duration, video.fps) == ("v", "train", 10.0, 25.0)
     np.testing.assert_array_equal(video.segments, [[4, 6], [1.5, 2.25]])
     assert video.segments.dtype == np.float64
@@ -44,17 +44,17 @@ def test_classes_follow_label_ids_only_when_all_have_one(tmp_path: Path) -> None
     assert read_annotations(_file(tmp_path, _one([first, second]))).classes == ("ant", "zebra")
 
 
-def test_a_video_without_segments_keeps_its_shapes(tmp_path: Path) -> None:
+def test_video_without_segments_has_empty_arrays(tmp_path: Path) -> None:
     (video,) = read_annotations(_file(tmp_path, _one([]))).videos
     assert video.segments.shape == (0, 2)
     assert video.labels.shape == (0,)
 
 
-def test_subsets_match_without_regard_to_case(tmp_path: Path) -> None:
-    found = read_annotations(_file(tmp_path, _one([], subset="Validation")))
-    assert [v.id for v in found.of(["VALIDATION"])] == ["v"]
-    with pytest.raises(DataError, match=r"no video in subset 'test' \(the file has: Validation\)"):
-        found.of(["test"])
+def test_subsets_match_case_insensitively(tmp_path: Path) -> None:
+    annotations = read_annotations(_file(tmp_path, _one([], subset="Validation")))
+    assert [v.id for v in annotations.in_subsets(["VALIDATION"])] == ["v"]
+    with pytest.raises(DataError, match=r"no videos in subset 'test' \(subsets of the file: Validation\)"):
+        annotations.in_subsets(["test"])
 
 
 def test_fps_of_the_spec_overrides_and_replaces(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_fps_of_the_spec_overrides_and_replaces(tmp_path: Path) -> None:
         ([_seg(4, 5), _seg(4, 5, "b")], [[4, 5], [4, 5]], []),
     ],
 )
-def test_reading_repairs_and_checking_tells(
+def test_reading_repairs_and_scanning_reports(
     tmp_path: Path, segments: list[object], left: list[list[float]], kinds: list[str]
 ) -> None:
     annotations, findings = scan_annotations(_file(tmp_path, _one(segments)))
@@ -111,7 +111,7 @@ def test_reading_repairs_and_checking_tells(
         (_one([_seg(1, 2, "a", label_id=0), _seg(1, 2, "b", label_id=0)]), "label_id 0 is both 'a' and 'b'"),
         (_one([_seg(1, 2, "a", label_id=0), _seg(3, 4, "a", label_id=1)]), "class 'a' has label_id 0 and 1"),
         (_one([_seg(1, 2, "a", label_id="0")]), "label_id of 'a' is '0', not an integer"),
-        ('{"database": {"v": {"subset": "x"}, "v": {"subset": "y"}}}', "video 'v': listed more than once"),
+        ('{"database": {"v": {"subset": "x"}, "v": {"subset": "y"}}}', "video 'v': repeated in 'database'"),
     ],
 )
 def test_malformed_files_are_one_line_errors(tmp_path: Path, value: object, message: str) -> None:
@@ -130,7 +130,7 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         read_annotations(tmp_path / "b.json")
 
 
-def test_the_error_counts_what_else_is_wrong(tmp_path: Path) -> None:
+def test_error_counts_further_problems(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 more"):
         read_annotations(_file(tmp_path, _one([_seg(2, 1), _seg(3, 1), _seg(4, 1)])))
 
@@ -147,7 +147,7 @@ json_values = st.recursive(
     label=json_values,
     duration=json_values | st.floats(0.1, 100),
 )
-def test_any_json_value_is_read_or_refused(
+def test_any_json_value_is_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, segment: object, label: object, duration: object
 ) -> None:
     value = _one([{"segment": segment, "label": label}], duration=duration)
@@ -163,22 +163,22 @@ def test_any_json_value_is_read_or_refused(
     assert (video.segments[:, 1] - video.segments[:, 0] >= SHORTEST).all()
 
 
-def test_classes_that_never_occur_keep_their_place(tmp_path: Path) -> None:
+def test_classes_that_never_occur_keep_their_index(tmp_path: Path) -> None:
     path = _file(tmp_path, _one([_seg(1, 2, "cut", label_id=3), _seg(3, 4, "wash", label_id=0)]))
-    found = read_annotations(path, count=5)
-    assert found.classes == ("wash", "class 1", "class 2", "cut", "class 4")
-    assert found.videos[0].labels.tolist() == [3, 0]
-    with pytest.raises(DataError, match="label_id 3 of 'cut', of 3 classes"):
+    annotations = read_annotations(path, count=5)
+    assert annotations.classes == ("wash", "class 1", "class 2", "cut", "class 4")
+    assert annotations.videos[0].labels.tolist() == [3, 0]
+    with pytest.raises(DataError, match="label_id 3 of 'cut', expected 0 to 2"):
         read_annotations(path, count=3)
-    with pytest.raises(DataError, match="5 classes are numbered by label_id, and an annotation has none"):
+    with pytest.raises(DataError, match="an annotation has no label_id, which numbers the 5 classes"):
         read_annotations(_file(tmp_path, _one([_seg(1, 2, "cut")])), count=5)
 
 
-def test_labels_that_are_no_class_are_left_out(tmp_path: Path) -> None:
+def test_ignored_labels_are_left_out(tmp_path: Path) -> None:
     path = _file(tmp_path, _one([_seg(1, 2, "Ambiguous"), _seg(3, 4, "b")]))
-    found = read_annotations(path, ignore=("Ambiguous",))
-    assert found.classes == ("b",)
-    assert found.videos[0].segments.tolist() == [[3, 4]]
+    annotations = read_annotations(path, ignore=("Ambiguous",))
+    assert annotations.classes == ("b",)
+    assert annotations.videos[0].segments.tolist() == [[3, 4]]
 
 
 def test_only_the_wanted_subsets_are_read(tmp_path: Path) -> None:
@@ -190,14 +190,14 @@ def test_only_the_wanted_subsets_are_read(tmp_path: Path) -> None:
     assert [video.id for video in read_annotations(path, subsets=("TRAIN",)).videos] == ["v"]
 
 
-def test_a_number_of_frames_stands_for_a_rate(tmp_path: Path) -> None:
+def test_fps_from_number_of_frames(tmp_path: Path) -> None:
     assert read_annotations(_file(tmp_path, _one([], fps=None, frame=250))).videos[0].fps == 25.0
     with pytest.raises(DataError, match="'fps' is missing"):
         read_annotations(_file(tmp_path, _one([], fps=None, frame="many")))
 
 
 def test_a_few_reversed_segments_are_dropped_and_counted(tmp_path: Path) -> None:
-    """Up to one in a hundred; more of them mean that starts and ends are mixed up."""
+    """Up to 1 %; above, the file is rejected."""
     good = [_seg(k / 10, k / 10 + 0.05) for k in range(99)]
     annotations = read_annotations(_file(tmp_path, _one([*good, _seg(2, 1)])))
     assert len(annotations.videos[0].segments) == 99

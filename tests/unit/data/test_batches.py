@@ -69,13 +69,13 @@ def test_the_threshold_is_exact() -> None:
     assert cut.tolist() == [[0, 5], [15, 25]]
 
 
-def test_half_a_window_of_slack_lets_a_first_segment_survive() -> None:
+def test_slack_keeps_a_segment_at_the_start() -> None:
     segments = np.array([[-2, 1]], dtype=np.float32)
     assert clip_segments(segments, 0, 10, slack=2.0, truncation=0.5)[0].tolist() == [[-2, 1]]
     assert len(clip_segments(segments, 0, 10, slack=0.0, truncation=0.5)[0]) == 0
 
 
-def test_crops_look_for_a_segment() -> None:
+def test_crops_are_drawn_until_one_has_a_segment() -> None:
     video = _video(1000, [(500, 504)], window=0.0)
     generator = np.random.default_rng(0)
     crops = [random_crop(video, spec=TrainSpec(), max_length=100, generator=generator) for _ in range(50)]
@@ -89,7 +89,7 @@ def _epoch(videos: list[Video], seed: int = 0, **changes: object) -> list[Batch]
     return list(training_batches(videos, generator=np.random.default_rng(seed), **arguments))  # type: ignore[arg-type]
 
 
-def test_an_epoch_shows_each_video_at_most_once_and_drops_the_rest() -> None:
+def test_epoch_has_each_video_at_most_once() -> None:
     videos = [_video(50 + i, [(5, 15)], name=str(i)) for i in range(11)]
     batches = _epoch(videos)
     shown = [meta.id for batch in batches for meta in batch.videos]
@@ -98,7 +98,7 @@ def test_an_epoch_shows_each_video_at_most_once_and_drops_the_rest() -> None:
     assert shown != sorted(shown, key=int)
 
 
-def test_the_generator_decides_everything() -> None:
+def test_batches_are_determined_by_the_generator() -> None:
     videos = [_video(50 + i, [(5, 15)], name=str(i)) for i in range(11)]
     one, same, other = _epoch(videos, 1), _epoch(videos, 1), _epoch(videos, 2)
     assert all(torch.equal(a.features["rgb"], b.features["rgb"]) for a, b in zip(one, same, strict=True))
@@ -128,13 +128,13 @@ def test_layout_mask_and_padding() -> None:
 def test_too_few_videos_is_an_error_before_the_first_batch() -> None:
     videos = [_video(50, [(5, 15)])] * 3
     arguments = {"spec": TrainSpec(batch_size=4), "max_length": 64, "modalities": ["rgb"]}
-    with pytest.raises(InputError, match="3 training videos do not fill a batch of 4"):
+    with pytest.raises(InputError, match="3 training videos are fewer than the batch size 4"):
         training_batches(videos, generator=np.random.default_rng(0), **arguments)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="pad_to 32 is below max_length 64"):
         _epoch(videos * 2, pad_to=32)
 
 
-def test_evaluation_shows_every_video_whole_and_apart_from_its_neighbours() -> None:
+def test_evaluation_batches_are_complete_and_independent() -> None:
     steps = [40, 100, 64, 65, 130, 97, 96]
     videos = [_video(n, [(-1, n + 5)], name=str(n)) for n in steps]
     arguments = {"batch_size": 2, "max_length": 64, "divisor": 48, "modalities": ["rgb"]}
@@ -148,7 +148,7 @@ def test_evaluation_shows_every_video_whole_and_apart_from_its_neighbours() -> N
     assert seen == {40: 64, 64: 64, 65: 96, 96: 96, 100: 144, 130: 144, 97: 144}
 
 
-def test_all_streams_of_a_dataset_come_together(tmp_path: Path) -> None:
+def test_batches_have_all_streams(tmp_path: Path) -> None:
     dataset = open_dataset(small_dataset(tmp_path), ["rgb", "flow"])
     arguments = {"spec": TrainSpec(batch_size=3), "max_length": 64, "modalities": ["rgb", "flow"]}
     for batch in training_batches(dataset.videos("train"), generator=np.random.default_rng(0), **arguments):  # type: ignore[arg-type]

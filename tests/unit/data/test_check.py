@@ -17,12 +17,12 @@ from tal_bench.data.checks.statistics import statistics
 
 
 def _found(spec: DatasetSpec) -> set[tuple[str, str, str]]:
-    """(severity, kind, last part of the file)."""
+    """Return severity, kind and file name of each finding."""
     return {(f.severity, f.kind, f.file.rsplit("/", 1)[-1]) for f in check(spec).findings}
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_good_dataset_has_no_findings(tmp_path: Path, half: bool) -> None:
+def test_valid_dataset_has_no_findings(tmp_path: Path, half: bool) -> None:
     calls: list[tuple[int, int]] = []
     report = check(small_dataset(tmp_path, half=half), progress=lambda *at: calls.append(at))
     assert report.findings == ()
@@ -31,7 +31,7 @@ def test_a_good_dataset_has_no_findings(tmp_path: Path, half: bool) -> None:
     assert calls[-1] == (13, 13)
 
 
-def test_everything_is_found_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     rgb, flow = tmp_path / "rgb", tmp_path / "flow"
     values = {path.name: np.load(path) for path in sorted(rgb.iterdir())}
@@ -102,11 +102,11 @@ def test_a_folder_without_any_file_is_one_finding(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "flow")
     (finding,) = check(spec).findings
     assert finding.file == str(tmp_path / "flow")
-    assert "none of 13 feature files is here, 'v00.npy' first; there is no such folder" in finding.problem
+    assert "none of 13 feature files found, first 'v00.npy'; the folder does not exist" in finding.problem
     (tmp_path / "flow").mkdir()
     (tmp_path / "flow" / "flow_v00.npy").touch()
     (finding,) = check(spec).findings
-    assert "the folder has 'flow_v00.npy': see prefix and suffix" in finding.problem
+    assert "the folder has 'flow_v00.npy': check prefix and suffix" in finding.problem
 
 
 def test_a_shared_file_is_reported_once(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_display_is_capped_and_json_is_not(tmp_path: Path) -> None:
     assert report.counts == {"missing": 12}
     shown = report.shown(5)
     assert [f.file for f in shown] == [*(f"rgb/v{k:02d}.npy" for k in range(1, 6)), "…"]
-    assert shown[-1].problem == "and 7 more like it"
+    assert shown[-1].problem == "and 7 more"
     value = json.loads(report.to_json())
     assert len(value["findings"]) == 12
     assert value["counts"] == {"missing": 12}
@@ -195,7 +195,7 @@ def test_statistics(tmp_path: Path) -> None:
 
 
 def test_splits_of_the_spec(tmp_path: Path) -> None:
-    """Statistics are those of what is trained and tested on, whatever subsets the file has."""
+    """Statistics cover the training and test videos only, not other subsets of the file."""
     spec = small_dataset(tmp_path)
     report = check(spec.model_copy(update={"exclude": ("v00", "v12", "nobody")}))
     assert report.counts == {"unknown-video": 1}
@@ -222,7 +222,7 @@ def test_groups_in_both_splits(tmp_path: Path) -> None:
     }
 
 
-def test_a_copy_in_the_same_split_is_a_warning(tmp_path: Path) -> None:
+def test_duplicate_in_the_same_split_is_a_warning(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     shutil.copy(tmp_path / "flow" / "v01.npy", tmp_path / "flow" / "v02.npy")
     kinds = {(severity, kind) for severity, kind, _ in _found(spec)}
@@ -258,7 +258,7 @@ def test_files_of_one_stream_in_several_folders(tmp_path: Path) -> None:
     assert finding.file == str(tmp_path / "flow")
 
 
-def test_features_that_cover_their_video_have_any_length(tmp_path: Path) -> None:
+def test_features_that_cover_the_video_evenly_have_any_length(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     for path in (*(tmp_path / "rgb").iterdir(), *(tmp_path / "flow").iterdir()):
         np.save(path, np.load(path)[:30])
@@ -278,7 +278,7 @@ def test_external_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt"])
-def test_archives_and_tensors_are_checked_alike(tmp_path: Path, suffix: str) -> None:
+def test_archives_and_tensors_are_checked(tmp_path: Path, suffix: str) -> None:
     import torch
 
     spec = small_dataset(tmp_path)
@@ -296,13 +296,13 @@ def test_archives_and_tensors_are_checked_alike(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_a_picture_of_the_labels(tmp_path: Path, suffix: str) -> None:
+def test_picture_of_the_labels(tmp_path: Path, suffix: str) -> None:
     report = check(small_dataset(tmp_path))
     content = picture(report.dataset, report.parts, report.classes, suffix)
     assert content.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
 
 
-def test_every_label_of_the_picture_is_inside_it_and_apart(tmp_path: Path) -> None:
+def test_labels_of_the_picture_are_inside_it_and_do_not_overlap(tmp_path: Path) -> None:
     segments = [(k % 9, k % 9 + 0.5, f"class {k} with a name that goes on and on and $on") for k in range(70)]
     path = write_json(tmp_path / "a.json", {"a": entry(40, segments), "b": entry(40, [], "test")})
     annotations = read_annotations(path)
@@ -318,5 +318,5 @@ def test_every_label_of_the_picture_is_inside_it_and_apart(tmp_path: Path) -> No
     assert not any(one.overlaps(other) for one, other in itertools.pairwise(names))
 
 
-def test_an_empty_picture_can_be_drawn() -> None:
+def test_picture_without_data() -> None:
     assert picture("nothing", {"test": []}, ()).startswith(b"\x89PNG")

@@ -24,7 +24,7 @@ window: 16
 """
 
 
-def test_unknown_names_are_answered() -> None:
+def test_unknown_names() -> None:
     with pytest.raises(InputError, match=r"unknown dataset 'thumos' \(did you mean 'thumos14'\?; or .*yaml"):
         load_spec("thumos")
     with pytest.raises(InputError, match=r"known: sprites, .*thumos14, thumos14-opentad"):
@@ -90,15 +90,15 @@ def test_thumos_in_its_usual_layout(tmp_path: Path, below: str, monkeypatch: pyt
     assert video.segments.tolist() == [[1.0 * 30 / 4 - 2, 2.0 * 30 / 4 - 2]]
 
 
-def test_thumos_elsewhere_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_thumos_reports_the_expected_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DATA_ROOT, raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"data/thumos/annotations/thumos14.json: dataset 'thumos14' is not"):
+    with pytest.raises(DataError, match=r"data/thumos/annotations/thumos14.json: dataset 'thumos14' was not"):
         load_spec("thumos14")
 
 
-def test_a_prepared_dataset_is_prepared_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spec follows the manifest; T is the longest video rounded up to the coarsest level."""
+def test_dataset_is_prepared_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spec has the manifest's values; T is the longest video rounded up to the coarsest stride."""
     asked: list[tuple[Path | None, int]] = []
 
     def prepare(cache_dir: Path | None, *, jobs: int, progress: object) -> Path:
@@ -120,7 +120,7 @@ def test_a_prepared_dataset_is_prepared_where_asked(tmp_path: Path, monkeypatch:
     assert {name: m.channels for name, m in spec.modalities.items()} == {"rgb": 96, "flow": 32}
 
 
-def test_the_registry_answers_without_torch() -> None:
+def test_registry_does_not_import_torch() -> None:
     code = (
         f"import sys, {room.__name__}, tal_bench.data.checks.dataset_check; assert 'torch' not in sys.modules"
     )

@@ -29,7 +29,7 @@ def test_the_grid_is_that_of_thumos() -> None:
     assert to_grid(np.array([8 / 30, 12 / 30]), 30, 4, 16).tolist() == pytest.approx([0, 1])
 
 
-def test_a_video_holds_what_the_files_say(tmp_path: Path) -> None:
+def test_video_has_the_content_of_the_files(tmp_path: Path) -> None:
     dataset = open_dataset(small_dataset(tmp_path), ["rgb", "flow"])
     assert dataset.classes == ("jump", "run")
     video = dataset.videos("train+validation")[3]
@@ -43,7 +43,7 @@ def test_a_video_holds_what_the_files_say(tmp_path: Path) -> None:
     assert video.segments_seconds[0].tolist() == [1.0, 3.0]
 
 
-def test_only_the_requested_streams_are_touched(tmp_path: Path) -> None:
+def test_only_requested_streams_are_read(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     shutil.rmtree(tmp_path / "flow")
     dataset = open_dataset(spec, ["rgb"])
@@ -75,12 +75,12 @@ def test_limit_cuts_both_splits(tmp_path: Path) -> None:
 
 def test_a_video_must_not_be_in_both_splits(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path).model_copy(update={"test": ("training", "test")})
-    with pytest.raises(DataError, match="9 videos are trained and tested on, 'v00' first"):
+    with pytest.raises(DataError, match="9 videos are in both training and test, first 'v00'"):
         open_dataset(spec, ["rgb"])
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_mapped_files_give_the_same_as_memory(tmp_path: Path, half: bool) -> None:
+def test_mapped_files_equal_memory(tmp_path: Path, half: bool) -> None:
     spec = small_dataset(tmp_path, half=half)
     held = open_dataset(spec, ["rgb", "flow"])
     mapped = open_dataset(spec, ["rgb", "flow"], memory_limit=0)
@@ -95,14 +95,14 @@ def test_mapped_files_give_the_same_as_memory(tmp_path: Path, half: bool) -> Non
         np.testing.assert_array_equal(one.crop("flow", 3, 9), crop)
 
 
-def test_memory_is_judged_by_float32_size(tmp_path: Path) -> None:
+def test_memory_limit_applies_to_float32_size(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path, half=True)
     steps = sum(v.steps for p in ("train+validation", "test") for v in open_dataset(spec, ["rgb"]).videos(p))
     assert open_dataset(spec, ["rgb"], memory_limit=int(steps * 6 * 4 * 1.2)).in_memory
     assert not open_dataset(spec, ["rgb"], memory_limit=int(steps * 6 * 4 * 0.8)).in_memory
 
 
-def test_a_mapped_file_with_nan_is_caught_where_it_is_read(tmp_path: Path) -> None:
+def test_nan_in_a_mapped_file_is_reported_when_read(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     path = tmp_path / "rgb" / "v09.npy"
     values = np.load(path)
@@ -120,7 +120,7 @@ names = st.lists(st.text("abcdef0123", min_size=1, max_size=8), min_size=2, max_
 
 
 @given(names, st.floats(0.01, 0.99), st.randoms(use_true_random=False))
-def test_validation_depends_on_names_alone(ids: list[str], fraction: float, random: object) -> None:
+def test_validation_depends_on_names_only(ids: list[str], fraction: float, random: object) -> None:
     chosen = validation_ids(ids, fraction)
     shuffled = list(ids)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -135,7 +135,7 @@ def test_one_video_cannot_be_split() -> None:
         validation_ids(["a"], 0.3)
 
 
-def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_not_path(tmp_path: Path) -> None:
     first, second = tmp_path / "one", tmp_path / "two"
     first.mkdir()
     spec = small_dataset(first)
@@ -166,7 +166,7 @@ def test_fingerprint_of_a_missing_file(tmp_path: Path) -> None:
         fingerprint(spec)
 
 
-def test_fingerprint_sees_both_ends_and_the_size(tmp_path: Path) -> None:
+def test_fingerprint_covers_both_ends_and_the_size(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     path = tmp_path / "rgb" / "v00.npy"
     seen = set()

@@ -1,4 +1,4 @@
-"""Registered datasets that a person brings: what they declare, and files in their own layouts."""
+"""Tests of the presets of downloaded datasets: declarations, and files in their layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from layouts import BROUGHT, CLASSES, write_layout
+from layouts import CLASSES, EXTERNAL_DATASETS, write_layout
 
 from tal_bench.config import DatasetSpec
 from tal_bench.config.dataset import Settings
@@ -30,7 +30,7 @@ def declared(name: str) -> DatasetSpec:
     return datasets.get(name).spec(Path("data"))
 
 
-@pytest.mark.parametrize("name", BROUGHT)
+@pytest.mark.parametrize("name", EXTERNAL_DATASETS)
 def test_a_preset_opens_in_its_own_layout(name: str, tmp_path: Path) -> None:
     entry = datasets.get(name)
     folder = tmp_path / entry.folders[0]
@@ -51,8 +51,8 @@ def test_a_preset_opens_in_its_own_layout(name: str, tmp_path: Path) -> None:
         assert len(video.labels) == 3
 
 
-@pytest.mark.parametrize("name", BROUGHT)
-def test_a_preset_tells_what_it_expects(name: str) -> None:
+@pytest.mark.parametrize("name", EXTERNAL_DATASETS)
+def test_preset_lists_expected_files(name: str) -> None:
     entry, spec = datasets.get(name), declared(name)
     assert entry.marker
     assert entry.marker in entry.files[0]
@@ -65,9 +65,9 @@ def test_a_preset_tells_what_it_expects(name: str) -> None:
     assert f"[T, {widths}]" in told or all(f"[T, {m.channels}]" in told for m in spec.modalities.values())
 
 
-@pytest.mark.parametrize("name", BROUGHT)
+@pytest.mark.parametrize("name", EXTERNAL_DATASETS)
 def test_every_model_fits_every_preset(name: str) -> None:
-    """Architectures, recipes and post-processing that the declarations add up to are valid."""
+    """Architectures, training settings and post-processing that result from the declarations are valid."""
     spec = declared(name)
     for model in map(get_model, model_names()):
         if model.inputs in ("privileged", "hallucinated") and not spec.channels("privileged"):
@@ -119,7 +119,7 @@ def test_recipes_and_networks_are_those_of_the_papers() -> None:
     assert set(STRUCTURES) >= set(anet.models)
 
 
-def test_settings_of_an_unknown_structure_are_refused() -> None:
+def test_settings_of_an_unknown_structure_are_rejected() -> None:
     spec = declared("thumos14").model_copy(update={"models": {"tridt": Settings()}})
     with pytest.raises(InputError, match=r"models: unknown structure 'tridt' \(did you mean 'tridet'\?\)"):
         detector_spec(get_model("conv"), spec, 3)
@@ -138,7 +138,7 @@ def test_opentads_thumos_is_without_two_videos(tmp_path: Path) -> None:
     assert "Ambiguous" not in data.classes
 
 
-def test_activitynet_has_one_class_and_scores_that_name_it(tmp_path: Path) -> None:
+def test_activitynet_has_one_class_and_external_scores(tmp_path: Path) -> None:
     data = open_dataset(read_dataset_file(write_layout("activitynet-1.3", tmp_path)), ["rgb"])
     assert data.outputs == ONE_CLASS
     assert data.scores is not None
@@ -158,16 +158,16 @@ def test_scores_must_cover_the_test_videos(tmp_path: Path) -> None:
     content = json.loads(spec.scores.read_text())
     del content["results"]["test_001"]
     spec.scores.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="1 of 3 test videos have no external scores, 'test_001' first"):
+    with pytest.raises(DataError, match="1 of 3 test videos have no external scores, first 'test_001'"):
         open_dataset(spec, ["rgb"])
     skipping = spec.model_copy(update={"missing": "skip"})
     assert open_dataset(skipping, ["rgb"]).selection.skipped == {"test_001": "no external scores"}
     spec.scores.unlink()
-    with pytest.raises(DataError, match=r"no such file of video-level scores .*'scores: null'"):
+    with pytest.raises(DataError, match=r"missing file of video-level scores .*'scores: null'"):
         open_dataset(spec, ["rgb"])
 
 
-def test_a_file_changes_what_it_says_of_a_preset(tmp_path: Path) -> None:
+def test_file_overrides_keys_of_a_preset(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     file = tmp_path / "mine.yaml"
     changes = {"modalities": {"flow": {"suffix": ".npz"}}, "missing": "skip", "training": {"lr": 1e-3}}
@@ -180,7 +180,7 @@ def test_a_file_changes_what_it_says_of_a_preset(tmp_path: Path) -> None:
     assert spec.annotations == base.annotations
 
 
-def test_another_size_leaves_the_settings_of_networks_out(tmp_path: Path) -> None:
+def test_another_size_drops_the_settings_of_networks(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("preset: activitynet-1.3\nsize: small\n")
     spec = read_dataset_file(file)
@@ -189,33 +189,33 @@ def test_another_size_leaves_the_settings_of_networks_out(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("preset: thumos", r"mine.yaml: preset: unknown dataset 'thumos' \(did you mean 'thumos14'"),
-        ("preset: [1]", r"preset: expected a text, got \[1\]"),
-        ("preset: thumos14\nfolder: 3", "folder: expected a text, got 3"),
-        ("preset: sprites", r"'sprites' is made by the package \(use it by its name"),
+        ("preset: [1]", r"preset: must be a string, got \[1\]"),
+        ("preset: thumos14\nfolder: 3", "folder: must be a string, got 3"),
+        ("preset: sprites", r"'sprites' is generated by the package, not a preset \(use its name"),
         ("preset: thumos14\nfps: -1", "fps: Input should be greater than 0"),
         ("preset: thumos14\nstried: 3", r"unknown key 'stried' \(did you mean 'stride'"),
         ("preset: thumos14\ntraining: {learning_rate: 1}", "training: unknown setting .learning_rate"),
         ("preset: thumos14\ndecoding: {nms_sigma: wide}", "decoding.nms_sigma: .*valid number.*, got 'wide'"),
         ("preset: thumos14\ndetector: {attention_window: wide}", "detector.attention_window.*, got 'wide'"),
         ("preset: thumos14\nmodels: {tridet: {training: {lr: 0}}}", "training.lr: Input should be greater"),
-        ("preset: thumos14\ndetector: {classes: 3}", "detector: 'classes' is no setting of a detector"),
+        ("preset: thumos14\ndetector: {classes: 3}", "detector: 'classes' is not a setting of a detector"),
         ("preset: thumos14\ngroups: 'video'", "groups: 'video' has no capture group"),
         ("preset: thumos14\ngroups: '('", "groups: not a regular expression"),
         ("preset: thumos14\nfolds: 3\nfold: 3", "fold: 3, folds are numbered from 0 to 2"),
         ("preset: thumos14\nfold: 1", "fold: 1, folds are numbered from 0 to 0"),
         ("preset: thumos14\nresize: 4000", "resize: 4000 steps are longer than max_length 2304"),
         ("preset: thumos14\ntiou: []", "tiou: empty"),
-        ("preset: thumos14\nmodalities: {rgb: {suffix: .pkl}}", "suffix: '.pkl' is no file type"),
-        ("preset: thumos14\nmodalities: {rgb: {also: [x]}}", "columns: they say nothing of the files"),
+        ("preset: thumos14\nmodalities: {rgb: {suffix: .pkl}}", "suffix: '.pkl' does not end in"),
+        ("preset: thumos14\nmodalities: {rgb: {also: [x]}}", "columns: cannot be combined with 'also'"),
     ],
 )  # fmt: skip
-def test_bad_dataset_files_are_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_bad_dataset_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_dataset_file(file)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)

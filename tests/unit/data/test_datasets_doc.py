@@ -1,10 +1,10 @@
-"""docs/datasets.md says of every preset what the declaration says."""
+"""Test that the table of docs/datasets.md matches the declared presets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from layouts import BROUGHT
+from layouts import EXTERNAL_DATASETS
 
 from tal_bench.data.registry import datasets
 from tal_bench.inference.scoring import tiou_grid
@@ -14,9 +14,9 @@ BEGIN, END = "<!-- presets:begin -->\n", "<!-- presets:end -->"
 
 
 def table() -> str:
-    """One row per preset, from its declaration."""
+    """Return the table with one row per declared preset."""
     lines = ["| name | looked for | streams | T | tIoU |", "| --- | --- | --- | ---: | --- |"]
-    for name in BROUGHT:
+    for name in EXTERNAL_DATASETS:
         entry = datasets.get(name)
         spec = entry.spec(Path())
         streams = ", ".join(
@@ -28,5 +28,5 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_the_table_is_that_of_the_declarations() -> None:
+def test_table_matches_the_declarations() -> None:
     assert TEXT.split(BEGIN)[1].split(END)[0] == table()

@@ -1,4 +1,4 @@
-"""Where features lie in their video: offsets, every n-th feature, resizing, files side by side."""
+"""Tests of the feature grid: offsets, downsampling, resizing, and files of several folders."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def with_(spec: DatasetSpec, **changes: Any) -> DatasetSpec:
 
 
 @given(st.integers(1, 300), st.integers(1, 200))
-def test_resizing_is_torchs(steps: int, length: int) -> None:
-    """In double precision; in single, torch's own positions are rounded."""
+def test_resizing_equals_torch(steps: int, length: int) -> None:
+    """In double precision, as torch rounds positions in single precision."""
     values = np.random.default_rng(steps).normal(size=(steps, 3)).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(values.T)[None].double(), size=length, mode="linear", align_corners=False
@@ -35,7 +35,7 @@ def test_resizing_is_torchs(steps: int, length: int) -> None:
 
 
 @pytest.mark.parametrize("memory_limit", [0, 2**30])
-def test_resized_videos_cover_what_their_features_saw(tmp_path: Path, memory_limit: int) -> None:
+def test_resized_videos_cover_the_same_time(tmp_path: Path, memory_limit: int) -> None:
     spec = with_(small_dataset(tmp_path), resize=32)
     data = open_dataset(spec, ["rgb", "flow"], memory_limit=memory_limit)
     raw = np.load(tmp_path / "rgb" / "v09.npy")
@@ -49,7 +49,7 @@ def test_resized_videos_cover_what_their_features_saw(tmp_path: Path, memory_lim
     np.testing.assert_allclose(grid_to_seconds(video.segments, video.meta), video.segments_seconds, atol=1e-4)
 
 
-def test_features_that_cover_their_video_need_no_stride(tmp_path: Path) -> None:
+def test_features_that_cover_the_video_evenly_need_no_stride(tmp_path: Path) -> None:
     spec = with_(small_dataset(tmp_path), stride=0)
     at = timing(spec, 50, fps=30.0, duration=100.0)
     assert (at.stride, at.window, at.steps) == (60.0, 60.0, 50)
@@ -73,7 +73,7 @@ def test_an_offset_shifts_the_grid(offset: float, window: float, stride: float) 
     np.testing.assert_allclose(to_seconds(grid, 25.0, stride, window, offset), seconds, atol=1e-9)
 
 
-def test_an_offset_comes_back_from_decoding(tmp_path: Path) -> None:
+def test_offset_is_inverted_in_decoding(tmp_path: Path) -> None:
     video = open_dataset(with_(small_dataset(tmp_path), offset=3), ["rgb"]).videos("test")[0]
     assert video.meta.offset == 3
     np.testing.assert_allclose(grid_to_seconds(video.segments, video.meta), video.segments_seconds, atol=1e-5)
@@ -87,20 +87,20 @@ def also(spec: DatasetSpec, channels: int) -> DatasetSpec:
 
 
 @pytest.mark.parametrize("memory_limit", [0, 2**30])
-def test_files_of_several_folders_stand_side_by_side(tmp_path: Path, memory_limit: int) -> None:
+def test_files_of_several_folders_are_concatenated(tmp_path: Path, memory_limit: int) -> None:
     spec = small_dataset(tmp_path)
     apart = read_features(spec, "v09", ["rgb", "flow"])
     video = open_dataset(also(spec, 8), ["both"], memory_limit=memory_limit).videos("test")[0]
     np.testing.assert_array_equal(video.crop("both", 0, video.steps), np.hstack(list(apart.values())))
 
 
-def test_folders_that_do_not_add_up(tmp_path: Path) -> None:
+def test_folders_of_wrong_width(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
-    with pytest.raises(DataError, match="6 \\+ 2 channels in its 2 folders, expected 9"):
+    with pytest.raises(DataError, match="6 \\+ 2 channels in 2 folders, expected 9"):
         read_features(also(spec, 9), "v09", ["both"])
     flow = tmp_path / "flow" / "v09.npy"
     np.save(flow, np.load(flow)[:-5])
-    with pytest.raises(DataError, match="streams of different length"):
+    with pytest.raises(DataError, match="streams differ in length"):
         read_features(also(spec, 8), "v09", ["both"])
     flow.unlink()
     with pytest.raises(DataError, match=r"flow/v09.npy: missing feature file"):

@@ -49,13 +49,13 @@ def test_bfloat16_and_a_dictionary(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got, VALUES)
 
 
-def test_prefix_and_suffix_frame_the_id(tmp_path: Path) -> None:
+def test_prefix_and_suffix(tmp_path: Path) -> None:
     np.save(tmp_path / "v_one_rgb.npy", VALUES)
     got = read_features(_spec(tmp_path, prefix="v_", suffix="_rgb.npy"), "one", ["rgb"])
     np.testing.assert_array_equal(got["rgb"], VALUES)
 
 
-def test_a_joint_file_is_cut_into_streams(tmp_path: Path) -> None:
+def test_shared_file_is_split_into_streams(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", VALUES)
     spec = _spec(tmp_path, channels=1, columns=(0, 1))
     flow = ModalitySpec(role="privileged", folder=tmp_path, channels=2, columns=(1, 3))
@@ -80,7 +80,7 @@ def test_streams_are_cut_to_the_shortest_within_two_steps(tmp_path: Path, short:
     flow = np.load(path)
     np.save(path, flow[: len(flow) - short])
     if short > 2:
-        with pytest.raises(DataError, match=r"streams of different length \(rgb \d+, flow \d+ steps\)"):
+        with pytest.raises(DataError, match=r"streams differ in length \(rgb \d+, flow \d+ steps\)"):
             read_features(spec, "v00", ["rgb", "flow"])
         return
     got = read_features(spec, "v00", ["rgb", "flow"])
@@ -118,14 +118,14 @@ def test_bad_files_are_one_line_errors(tmp_path: Path, write: object, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_says_how_to_check(tmp_path: Path) -> None:
+def test_missing_file_has_a_hint(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"tal-bench data check FILE.yaml"):
         read_features(_spec(tmp_path), "v", ["rgb"])
     with pytest.raises(DataError, match=r"tal-bench data check thumos14"):
         read_features(_spec(tmp_path).model_copy(update={"name": "thumos14"}), "v", ["rgb"])
 
 
-def test_large_finite_values_are_not_mistaken_for_infinite(tmp_path: Path) -> None:
+def test_large_finite_values_are_accepted(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.full((5, 3), 3e38, dtype=np.float32))
     assert read_features(_spec(tmp_path), "v", ["rgb"])["rgb"].shape == (5, 3)
 
@@ -146,10 +146,10 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (tmp_path / "exploded").exists()
 
 
-def test_an_archive_with_several_arrays_needs_a_telling_name(tmp_path: Path) -> None:
+def test_archive_with_several_arrays_needs_a_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", rgb=VALUES, other=VALUES + 1)
     got = read_features(_spec(tmp_path, suffix=".npz"), "v", ["rgb"])["rgb"]
     np.testing.assert_array_equal(got, VALUES)
     np.savez(tmp_path / "v.npz", one=VALUES, two=VALUES)
-    with pytest.raises(DataError, match=r"holds 2 arrays \(one, two\)"):
+    with pytest.raises(DataError, match=r"contains 2 arrays \(one, two\)"):
         read_features(_spec(tmp_path, suffix=".npz"), "v", ["rgb"])

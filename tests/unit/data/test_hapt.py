@@ -1,4 +1,4 @@
-"""Inertial recordings: both layouts, what is refused, features, parts by person, the command."""
+"""Tests of `hapt`: both layouts, rejected files, features, split by person and the command."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ BREAKS = {
         f.unlink() for f in raw.glob("*_exp03_*")
     ],
     r"acc_exp01_user01\.txt cannot be read": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2 x\n"),
-    r"is 1 × 2 numbers, not N × 3": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2\n"),
+    r"has 1 × 2 numbers, expected N × 3": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2\n"),
     r"samples of acc and \d+ samples of gyro": lambda raw: (raw / "acc_exp01_user01.txt").write_text("1 2 3"),
-    r"acc holds a number that is not finite": lambda raw: spoil(raw / "acc_exp04_user03.txt", "nan"),
+    r"acc has a value that is not finite": lambda raw: spoil(raw / "acc_exp04_user03.txt", "nan"),
     r"no labels\.txt": lambda raw: (raw / "labels.txt").unlink(),
-    r"labels\.txt is 1 × 4": lambda raw: (raw / "labels.txt").write_text("1 1 5 20\n"),
-    r"activity 13 of 12": lambda raw: add(raw / "labels.txt", "1 1 13 20 30"),
-    r"segment of samples 31 to 21": lambda raw: add(raw / "labels.txt", "1 1 1 30 20"),
-    r"segment of samples 11 to 100000": lambda raw: add(raw / "labels.txt", "1 1 1 10 99999"),
+    r"labels\.txt has 1 × 4": lambda raw: (raw / "labels.txt").write_text("1 1 5 20\n"),
+    r"unknown activity 13": lambda raw: add(raw / "labels.txt", "1 1 13 20 30"),
+    r"segment from sample 31 to 21": lambda raw: add(raw / "labels.txt", "1 1 1 30 20"),
+    r"segment from sample 11 to 100000": lambda raw: add(raw / "labels.txt", "1 1 1 10 99999"),
     r"acc_exp09_user09\.txt": lambda raw: add(raw / "labels.txt", "9 9 1 10 20"),
     r"activity 1 'RUNNING'": lambda raw: (raw.parent / "activity_labels.txt").write_text("1 RUNNING"),
 }
@@ -88,7 +88,7 @@ def add(file: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("message", BREAKS)
-def test_broken_text_is_said_and_nothing_is_written(tmp_path: Path, message: str) -> None:
+def test_malformed_text_is_reported_and_nothing_is_written(tmp_path: Path, message: str) -> None:
     folder = write_text(tmp_path / "text", make_recordings())
     BREAKS[message](folder / "RawData")
     with pytest.raises(DataError, match=message) as caught:
@@ -97,7 +97,7 @@ def test_broken_text_is_said_and_nothing_is_written(tmp_path: Path, message: str
     assert not list(tmp_path.glob("cache/*"))
 
 
-def test_no_source_is_said(tmp_path: Path) -> None:
+def test_missing_source_is_reported(tmp_path: Path) -> None:
     (tmp_path / "not.zip").write_bytes(b"PK but no archive")
     for source, message in (
         (tmp_path, "no recordings"),
@@ -111,7 +111,7 @@ def test_no_source_is_said(tmp_path: Path) -> None:
 # --- the package -------------------------------------------------------------------------------------------
 
 
-def test_the_package_and_the_text_say_the_same(tmp_path: Path) -> None:
+def test_package_equals_text(tmp_path: Path) -> None:
     made = make_recordings()
     assert_same(read_package(write_package(tmp_path / "HAPT.pkl.gz", made)), made)
 
@@ -126,7 +126,7 @@ SHELL = Global("posix", "system")
 
 
 def dangerous(marker: Path) -> dict[str, object]:
-    """Pickles that would make a file if anything in them ran."""
+    """Return pickles that would create a file if they were executed."""
     command = (f"touch {marker}",)
     good = frame(make_recordings((1,))[0])
     opened = Call(Global("io", "open"), (str(marker), "w"))
@@ -142,7 +142,7 @@ def dangerous(marker: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("what", dangerous(Path("marker")))
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, what: str) -> None:
+def test_pickle_with_code_is_rejected_and_not_executed(tmp_path: Path, what: str) -> None:
     marker = tmp_path / "ran"
     path = write_pickle(tmp_path / "HAPT.pkl.gz", dangerous(marker)[what])
     with pytest.raises(DataError, match=f"refused: the pickle names {what}") as caught:
@@ -151,7 +151,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, what: str) ->
     assert not marker.exists()
 
 
-def test_a_pickle_cannot_change_what_names_stand_for() -> None:
+def test_pickle_cannot_modify_placeholders() -> None:
     name = b"cnumpy\nndarray\n"
     with pytest.raises(DataError, match=r"refused: the pickle sets attributes of numpy\.ndarray"):
         read_frames(io.BytesIO(name + b"}b."), "here")
@@ -173,7 +173,7 @@ def test_a_damaged_pickle_is_a_data_error(data: st.DataObject) -> None:
         assert "\n" not in str(error)
 
 
-def test_a_damaged_package_is_said(tmp_path: Path) -> None:
+def test_damaged_package_is_reported(tmp_path: Path) -> None:
     whole = write_package(tmp_path / "HAPT.pkl.gz", make_recordings((1,))).read_bytes()
     for content in (whole[:-20], b"no gzip", gzip.compress(b"no pickle"), gzip.compress(b"")):
         (tmp_path / "HAPT.pkl.gz").write_bytes(content)
@@ -185,7 +185,7 @@ def test_a_damaged_package_is_said(tmp_path: Path) -> None:
 
 
 def naive(window: np.ndarray) -> list[float]:
-    """The 64 numbers of one window [128, 3], one after the other."""
+    """Compute the 64 features of one window [128, 3] one by one."""
     four = [window[:, 0], window[:, 1], window[:, 2], np.sqrt((window**2).sum(axis=1))]
     numbers = [float(f(x)) for f in (np.mean, np.std, np.min, np.max) for x in four]
     numbers += [float(np.mean([abs(x[i + 1] - x[i]) for i in range(127)])) for x in four]
@@ -199,7 +199,7 @@ def naive(window: np.ndarray) -> list[float]:
     return numbers + [float(window[part, axis].mean()) for part in parts for axis in range(3)]
 
 
-def test_features_are_what_they_are_said_to_be() -> None:
+def test_features_match_their_definition() -> None:
     signal = np.random.default_rng(3).normal(size=(128 + 2 * 32 + 31, 3)).cumsum(axis=0)
     found = window_features(signal)
     assert found.shape == (3, 64)
@@ -207,7 +207,7 @@ def test_features_are_what_they_are_said_to_be() -> None:
         np.testing.assert_allclose(found[step], naive(signal[32 * step : 32 * step + 128]), atol=1e-9)
 
 
-def test_a_still_sensor_has_features() -> None:
+def test_features_of_a_constant_signal() -> None:
     found = window_features(np.full((128, 3), 0.1))
     assert np.isfinite(found).all()
     assert found[0, 52:55].tolist() == [0, 0, 0]
@@ -270,7 +270,7 @@ def test_the_same_recordings_are_prepared_once(
     assert not list(cache.glob(".*.partial")) + [f for f in cache.glob(".hapt*") if f.is_dir()]
 
 
-def test_a_missing_part_or_a_short_recording_is_said(tmp_path: Path) -> None:
+def test_missing_split_or_short_recording_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no validation subject among users 1, 2"):
         prepare.prepare(tmp_path, source=write_text(tmp_path / "text", make_recordings((1, 2))))
     made = make_recordings((1, 2, 5))
@@ -280,7 +280,7 @@ def test_a_missing_part_or_a_short_recording_is_said(tmp_path: Path) -> None:
         prepare.prepare(tmp_path, source=write_text(tmp_path / "short", made))
 
 
-def test_a_minute_costs_something_per_sensor(cache: Path) -> None:
+def test_minute_has_a_cost_per_sensor(cache: Path) -> None:
     spec = load_spec("hapt", cache_dir=cache)
     cost = extraction_seconds(spec)
     assert cost.keys() == {"decode", "flow", "backbone/acc", "backbone/gyro"}
@@ -307,12 +307,12 @@ def test_prepare_reads_a_source(
     assert "Reyes-Ortiz" in out
     assert "licence" not in out
     assert main(["data", "prepare", "sprites", "--source", str(source)]) == 2
-    assert "takes no source" in capsys.readouterr().err
+    assert "has no source" in capsys.readouterr().err
     assert main(["data", "prepare", "hapt", "--source", str(tmp_path / "none.zip")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_prepare_reads_the_installed_package_and_doubts_its_licence(
+def test_prepare_reads_the_installed_package_with_a_licence_notice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAL_BENCH_CACHE", str(tmp_path / "cache"))

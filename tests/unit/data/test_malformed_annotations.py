@@ -1,4 +1,4 @@
-"""Malformed annotation files: `data check` lists what is wrong, a study refuses to begin."""
+"""Tests that `data check` lists problems of annotation files and that a study does not start."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text(content: str | bytes) -> Callable[[Path], None]:
 
 
 def database(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
-    """The videos changed by a function."""
+    """Change the videos by a function."""
 
     def make(folder: Path) -> None:
         content = json.loads((folder / NAME).read_text())
@@ -54,7 +54,7 @@ def database(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 
 
 def entry(**changed: Any) -> Callable[[Path], None]:
-    """The first video's entry with other values; `...` leaves one out."""
+    """Change values of the first video's entry; `...` removes a key."""
 
     def change(videos: dict[str, Any]) -> None:
         videos["v00"].update(changed)
@@ -64,7 +64,7 @@ def entry(**changed: Any) -> Callable[[Path], None]:
 
 
 def segment(**changed: Any) -> Callable[[Path], None]:
-    """The first video's first annotation with other values; `...` leaves one out."""
+    """Change values of the first annotation of the first video; `...` removes a key."""
 
     def change(videos: dict[str, Any]) -> None:
         item = {**videos["v00"]["annotations"][0], **changed}
@@ -73,10 +73,10 @@ def segment(**changed: Any) -> Callable[[Path], None]:
     return database(change)
 
 
-def twice(folder: Path) -> None:
+def repeat_video(folder: Path) -> None:
     content = (folder / NAME).read_text()
-    one = json.dumps(json.loads(content)["database"]["v00"])
-    (folder / NAME).write_text(content.replace('"v01"', f'"v00": {one}, "v01"', 1))
+    entry = json.dumps(json.loads(content)["database"]["v00"])
+    (folder / NAME).write_text(content.replace('"v01"', f'"v00": {entry}, "v01"', 1))
 
 
 def subset(name: str) -> Callable[[Path], None]:
@@ -99,7 +99,7 @@ TABLE = cases(
     ("no videos", text('{"database": {}}'), ("no 'database' object",)),
     ("nested deeply", text('{"database":' + "[" * 100_000), ("nested too deeply",)),
     ("video as list", database(lambda videos: videos.update(v00=[1])), ("expected an object, got [1]",)),
-    ("video twice", twice, ("'v00'", "listed more than once")),
+    ("repeated video", repeat_video, ("'v00'", "repeated in 'database'")),
     ("no subset", entry(subset=...), ("'v00'", "'subset' is missing")),
     ("subset as number", entry(subset=3), ("'subset' is 3",)),
     ("another subset", subset("val"), ("'train'" , "training")),
@@ -139,7 +139,7 @@ def test_data_check_lists_it(case: Case, folder: Path) -> None:
 
 
 @TABLE
-def test_a_study_does_not_begin(case: Case, folder: Path) -> None:
+def test_study_does_not_start(case: Case, folder: Path) -> None:
     case.make(folder)
     words = ("ablate", "--dataset", folder / "small.yaml", "--tracking-uri", "off", "--budget", "smoke")
     err, out = refused(*words)
@@ -147,13 +147,13 @@ def test_a_study_does_not_begin(case: Case, folder: Path) -> None:
     assert out == ""
 
 
-def test_a_pickle_is_not_run(folder: Path) -> None:
+def test_pickle_is_not_executed(folder: Path) -> None:
     (folder / NAME).write_bytes(pickle.dumps(tripwire(folder)))
     refused("data", "check", folder / "small.yaml")
     assert not (folder / "exploded").exists()
 
 
-def test_all_is_well_when_nothing_is_wrong(folder: Path) -> None:
+def test_valid_file_is_accepted(folder: Path) -> None:
     assert call("data", "check", folder / "small.yaml")[0] == 0
 
 
@@ -164,7 +164,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @settings(max_examples=6, deadline=None)
 @given(st.data())
-def test_disturbed_files_are_answered(good: bytes, data: st.DataObject) -> None:
+def test_mutated_files_are_handled(good: bytes, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
         file = dataset_file(Path(name) / "data")
         content = json.loads(good)

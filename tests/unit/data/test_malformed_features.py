@@ -1,4 +1,4 @@
-"""Malformed feature files: `data check` lists each, a study refuses to begin, no pickle is run."""
+"""Tests that `data check` lists malformed feature files, and that no pickle is executed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIXES = (".npy", ".npz", ".pt")
 
 
 def bytes_of(values: Any, suffix: str) -> bytes:
-    """An array as a feature file."""
+    """Write an array as a feature file."""
     buffer = io.BytesIO()
     if suffix == ".npy":
         np.save(buffer, values)
@@ -35,7 +35,7 @@ def bytes_of(values: Any, suffix: str) -> bytes:
 
 
 def convert(file: Path, suffix: str) -> None:
-    """Write the dataset's features anew in another type of file."""
+    """Convert the dataset's features to another file type."""
     for path in list(file.parent.glob("*/*.npy")):
         content = bytes_of(np.load(path), suffix)
         path.unlink()
@@ -48,7 +48,7 @@ def convert(file: Path, suffix: str) -> None:
 
 @pytest.fixture(params=SUFFIXES)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """The dataset's YAML file, once with every type of feature file."""
+    """YAML file of the dataset, for each type of feature file."""
     yaml_file = dataset_file(tmp_path / "data")
     if request.param != ".npy":
         convert(yaml_file, request.param)
@@ -62,7 +62,7 @@ def bad_file(file: Path, stream: str = "rgb") -> Path:
 
 
 def values(change: Callable[[np.ndarray[Any, Any]], Any]) -> Callable[[Path], None]:
-    """The features of a video changed by a function."""
+    """Change the features of a video by a function."""
 
     def make(path: Path) -> None:
         video = json.loads((path.parents[1] / "annotations.json").read_text())["database"][VIDEO]
@@ -123,7 +123,7 @@ def test_data_check_lists_it(case: Case, file: Path) -> None:
 
 
 @TABLE
-def test_a_study_does_not_begin(case: Case, file: Path) -> None:
+def test_study_does_not_start(case: Case, file: Path) -> None:
     path = bad_file(file)
     case.make(path)
     err, out = refused("ablate", "--dataset", file, "--tracking-uri", "off", "--budget", "smoke")
@@ -141,7 +141,7 @@ def test_a_study_does_not_begin(case: Case, file: Path) -> None:
     ),
     ("all zero", values(np.zeros_like), ("every value of rgb is 0",)),
 )
-def test_data_check_finds_what_would_spoil_results(case: Case, file: Path) -> None:
+def test_data_check_finds_invalid_features(case: Case, file: Path) -> None:
     case.make(bad_file(file))
     _, out = refused("data", "check", file)
     assert all(word in out for word in case.words), out
@@ -152,11 +152,11 @@ def test_several_arrays_without_a_name(tmp_path: Path) -> None:
     convert(file, ".npz")
     np.savez(bad_file(file), a=np.ones((9, 6)), b=np.ones((9, 6)))
     _, out = refused("data", "check", file)
-    assert "holds 2 arrays (a, b), cannot tell which are the features (name one of them 'rgb')" in out
+    assert "contains 2 arrays (a, b), unclear which has the features (rename one of them to 'rgb')" in out
 
 
 def objects(path: Path, bomb: Any) -> None:
-    """A pickle in the file's own format."""
+    """Write a pickle in the format of the file."""
     array = np.array([bomb], dtype=object)
     if path.suffix == ".npy":
         np.save(path, array, allow_pickle=True)
@@ -167,17 +167,17 @@ def objects(path: Path, bomb: Any) -> None:
 
 
 def plain(path: Path, bomb: Any) -> None:
-    """A pickle under the name of a feature file."""
+    """Write a plain pickle under the name of a feature file."""
     path.write_bytes(pickle.dumps(bomb))
 
 
 def old(path: Path, bomb: Any) -> None:
-    """A pickle as torch wrote it before its files were archives."""
+    """Write a pickle in the legacy format of torch."""
     torch.save({"features": bomb}, path, _use_new_zipfile_serialization=False)
 
 
 def inside(path: Path, bomb: Any) -> None:
-    """An archive as torch writes it whose pickle is another."""
+    """Write an archive of torch with another pickle."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(bomb, protocol=2))
         archive.writestr("archive/version", "3\n")
@@ -185,7 +185,7 @@ def inside(path: Path, bomb: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [objects, plain, old, inside])
-def test_a_pickle_is_refused_and_not_run(make: Callable[[Path, Any], None], file: Path) -> None:
+def test_pickle_is_rejected_and_not_executed(make: Callable[[Path, Any], None], file: Path) -> None:
     path = bad_file(file)
     make(path, tripwire(file.parent))
     _, out = refused("data", "check", file)
@@ -194,7 +194,7 @@ def test_a_pickle_is_refused_and_not_run(make: Callable[[Path, Any], None], file
     assert str(path) in err
     if make is objects:
         assert "refused: a pickle of Python objects, which can run code" in out
-        assert "save the array alone" in out
+        assert "save only the array" in out
     assert not (file.parent / "exploded").exists()
 
 
@@ -203,12 +203,12 @@ def test_the_tripwire_works(tmp_path: Path) -> None:
     assert (tmp_path / "exploded").exists()
 
 
-def test_all_is_well_when_nothing_is_wrong(file: Path) -> None:
+def test_valid_files_are_accepted(file: Path) -> None:
     assert call("data", "check", file)[0] == 0
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_damaged_files_are_answered(suffix: str, tmp_path: Path) -> None:
+def test_damaged_files_are_handled(suffix: str, tmp_path: Path) -> None:
     content = bytes_of(np.random.default_rng(0).random((12, 6), dtype=np.float32), suffix)
 
     @settings(max_examples=8, deadline=None)

@@ -1,4 +1,4 @@
-"""One item ahead, in order, and no thread left behind."""
+"""Tests of prefetching: order, exceptions and the end of the thread."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from tal_bench.data.prefetch import prefetched
 
 
-def test_items_come_prepared_in_their_order() -> None:
+def test_items_are_prepared_in_order() -> None:
     assert list(prefetched(range(5), lambda x: 2 * x)) == [0, 2, 4, 6, 8]
     assert list(prefetched([], lambda x: x)) == []
 
 
-def test_the_next_item_is_made_while_the_present_one_is_used() -> None:
+def test_next_item_is_prepared_in_advance() -> None:
     made = [threading.Event() for _ in range(3)]
 
     def items() -> Iterator[int]:
@@ -30,7 +30,7 @@ def test_the_next_item_is_made_while_the_present_one_is_used() -> None:
     coming.close()
 
 
-def test_what_goes_wrong_is_raised_in_its_place() -> None:
+def test_exceptions_are_raised_in_order() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("broken")
@@ -41,7 +41,7 @@ def test_what_goes_wrong_is_raised_in_its_place() -> None:
         next(coming)
 
 
-def test_a_reader_that_stops_early_leaves_no_thread() -> None:
+def test_no_thread_is_left_when_iteration_stops_early() -> None:
     before = threading.active_count()
     coming = prefetched(iter(range(100)), lambda x: x)
     next(coming)

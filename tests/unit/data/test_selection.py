@@ -1,4 +1,4 @@
-"""Which videos are used: folds, groups, videos that are left out."""
+"""Tests of the selection of videos: folds, groups and skipped videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.dataset import open_dataset
-from tal_bench.data.selection import fold_of, validation_ids
+from tal_bench.data.selection import assign_folds, validation_ids
 from tal_bench.data.splits import fingerprint
 from tal_bench.errors import DataError
 
@@ -22,17 +22,15 @@ grouped = st.dictionaries(names, st.sampled_from("uvwxyz"), min_size=2, max_size
 
 
 @given(grouped, st.integers(2, 6), st.randoms(use_true_random=False))
-def test_folds_depend_on_names_alone_and_cut_no_group(
-    groups: dict[str, str], folds: int, random: Any
-) -> None:
+def test_folds_depend_on_names_only_and_keep_groups(groups: dict[str, str], folds: int, random: Any) -> None:
     if len(set(groups.values())) < folds:
-        with pytest.raises(DataError, match=f"cannot be divided into {folds} folds"):
-            fold_of(groups, folds)
+        with pytest.raises(DataError, match=f"are too few for {folds} folds"):
+            assign_folds(groups, folds)
         return
-    at = fold_of(groups, folds)
+    at = assign_folds(groups, folds)
     shuffled = list(groups.items())
     random.shuffle(shuffled)
-    assert fold_of(dict(shuffled), folds) == at
+    assert assign_folds(dict(shuffled), folds) == at
     assert set(at) == set(groups)
     assert set(at.values()) == set(range(folds)), "no fold is empty"
     assert all(len({at[v] for v in groups if groups[v] == g}) == 1 for g in set(groups.values()))
@@ -40,15 +38,15 @@ def test_folds_depend_on_names_alone_and_cut_no_group(
 
 @given(st.lists(names, min_size=6, max_size=30, unique=True))
 def test_folds_of_single_videos_are_even(ids: list[str]) -> None:
-    at = fold_of(dict(zip(ids, ids, strict=True)), 3)
+    at = assign_folds(dict(zip(ids, ids, strict=True)), 3)
     sizes = [sum(fold == k for fold in at.values()) for k in range(3)]
     assert max(sizes) - min(sizes) <= 1
 
 
 @given(grouped, st.floats(0.05, 0.95))
-def test_validation_cuts_no_group(groups: dict[str, str], fraction: float) -> None:
+def test_validation_keeps_groups(groups: dict[str, str], fraction: float) -> None:
     if len(set(groups.values())) < 2:
-        with pytest.raises(DataError, match="of one group"):
+        with pytest.raises(DataError, match="only one group"):
             validation_ids(list(groups), fraction, groups)
         return
     chosen = validation_ids(list(groups), fraction, groups)
@@ -85,15 +83,15 @@ def test_groups_come_from_the_name_or_a_field(tmp_path: Path) -> None:
     data = open_dataset(with_(spec, folds=4, group_field="subject"), ["rgb"])
     assert len(data.ids("test")) in (3, 4)
     assert len({data.selection.groups[video] for video in data.ids("test")}) == 1
-    with pytest.raises(DataError, match=r"video 'v00': no group: its 'camera' is ''"):
+    with pytest.raises(DataError, match=r"video 'v00': no group: field 'camera' is ''"):
         open_dataset(with_(spec, folds=4, group_field="camera"), ["rgb"])
-    with pytest.raises(DataError, match=r"video 'v00': no group: it does not match 'w\(.\)'"):
+    with pytest.raises(DataError, match=r"video 'v00': no group: the id does not match 'w\(.\)'"):
         open_dataset(with_(spec, groups="w(.)"), ["rgb"])
 
 
 def test_subsets_must_not_share_a_group(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
-    with pytest.raises(DataError, match=r"3 groups are trained and tested on, '0' first \(give 'folds'"):
+    with pytest.raises(DataError, match=r"3 groups are in both training and test, first '0' \(set 'folds'"):
         open_dataset(with_(spec, groups=r"v\d(\d)"), ["rgb"])
     assert open_dataset(with_(spec, groups=r"v(\d\d)"), ["rgb"]).ids("test")
 
@@ -110,7 +108,7 @@ def test_videos_without_features_are_left_out_in_every_row(tmp_path: Path) -> No
     spec = small_dataset(tmp_path)
     (tmp_path / "flow" / "v02.npy").unlink()
     (tmp_path / "rgb" / "v10.npy").unlink()
-    with pytest.raises(DataError, match=r"v10.npy: missing feature file .*'missing: skip' goes on"):
+    with pytest.raises(DataError, match=r"v10.npy: missing feature file .*'missing: skip' leaves"):
         open_dataset(spec, ["rgb"])
     skipping = with_(spec, missing="skip")
     data = open_dataset(skipping, ["rgb"])
@@ -126,11 +124,11 @@ def test_videos_without_features_are_left_out_in_every_row(tmp_path: Path) -> No
     assert fingerprint(skipping) != before
     for video in (9, 12):
         (tmp_path / "rgb" / f"v{video:02d}.npy").unlink()
-    with pytest.raises(DataError, match="no test video is left"):
+    with pytest.raises(DataError, match="no test videos are left"):
         open_dataset(skipping, ["rgb"])
 
 
-def test_excluded_videos_are_not_looked_for(tmp_path: Path) -> None:
+def test_files_of_excluded_videos_are_not_needed(tmp_path: Path) -> None:
     spec = with_(small_dataset(tmp_path), exclude=("v09", "v00", "unknown"))
     for stream in ("rgb", "flow"):
         (tmp_path / stream / "v09.npy").unlink()

@@ -1,4 +1,4 @@
-"""The shipped networks, and the code that makes and runs them."""
+"""Tests of the shipped networks and of their pretraining."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_embedding_does_not_depend_on_the_batch(stream: str) -> None:
     np.testing.assert_allclose(embed(net, lambda at: x[at], 7, batch=3), whole, rtol=1e-3, atol=1e-4)
 
 
-def test_other_weights_are_refused(tmp_path: Path) -> None:
+def test_other_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not the weights of SnippetNet"):
         load_weights(build_network("flow"), WEIGHTS / "rgb.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
@@ -54,7 +54,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         load_weights(build_network("rgb"), tmp_path / "bad.safetensors")
 
 
-def test_pooled_flow_holds_three_steps() -> None:
+def test_pooled_flow_covers_three_steps() -> None:
     flow = np.zeros((3, 2, 32, 32), np.float32)
     flow[:, 0] = np.arange(3, dtype=np.float32)[:, None, None]
     flow[:, 1, 16:] = -2
@@ -65,7 +65,7 @@ def test_pooled_flow_holds_three_steps() -> None:
     np.testing.assert_allclose(pooled[1, 2, 2, 3, 3], np.hypot(2, 2), rtol=1e-5)
 
 
-def test_pretraining_learns_and_repeats_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretraining_learns_and_is_deterministic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = PretrainSettings(clips=3, clip_seconds=12, steps=12, batch=24)
     clips = make_clips(settings, SpritesSettings())
     for stream in STREAMS:

@@ -1,4 +1,4 @@
-"""Preparing: the layout, resuming, and the same features whatever the number of jobs."""
+"""Tests of the preparation: layout, resuming, and independence of the number of jobs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_layout(folder: Path) -> None:
     assert not [p for p in folder.parent.iterdir() if p.suffix == ".partial"]
 
 
-def test_any_video_can_be_given_features_of_this_kind(folder: Path, tmp_path: Path) -> None:
+def test_features_can_be_extracted_from_any_video(folder: Path, tmp_path: Path) -> None:
     extraction = read_extraction(folder / EXTRACTION_FILE)
     assert extraction is not None
     video = "sprites_test_0000"
@@ -113,7 +113,7 @@ def test_an_interrupted_preparation_resumes(
         np.testing.assert_array_equal(values, np.load(resumed / name))
 
 
-def test_two_at_once_build_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_preparation_builds_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[int] = []
     original = module._build
     monkeypatch.setattr(module, "_build", lambda *given: (built.append(1), original(*given)))
@@ -137,7 +137,7 @@ def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_bad_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="0 jobs"):
+    with pytest.raises(InputError, match="must be at least 1, got 0"):
         prepare(tmp_path, jobs=0)
     monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
     with pytest.raises(DataError, match="pretrained network is missing"):
@@ -158,7 +158,7 @@ def test_standard_dataset_has_the_stated_size() -> None:
     assert len(extract.scenes(settings)) == 150
 
 
-def test_pca_whitens_as_told() -> None:
+def test_pca_whitening_power() -> None:
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((4000, 6)) * [9, 5, 3, 1, 0.5, 0.1] + 7).astype(np.float32)
     white = fit_pca([x[:1000], x[1000:]], 3, 1.0)(x)
@@ -173,7 +173,7 @@ def test_pca_whitens_as_told() -> None:
         fit_pca([x], 7, 0.5)
 
 
-def test_statistics_know_the_extremes() -> None:
+def test_statistics_of_extreme_cases() -> None:
     rng = np.random.default_rng(0)
     x, new = (rng.standard_normal((600, 5)).astype(np.float32) for _ in range(2))
     weight = rng.standard_normal((5, 3)).astype(np.float32)
@@ -186,7 +186,7 @@ def test_statistics_know_the_extremes() -> None:
     assert probe_ap(x[:, 2:], classes, new[:, 2:], classes_new) < 0.5
 
 
-def test_videos_can_be_watched(tmp_path: Path) -> None:
+def test_preview(tmp_path: Path) -> None:
     files = write_videos(tmp_path, 1, TINY)
     assert [f.name for f in files] == ["sprites_training_0000.mp4", "contact.png", "timeline.png"]
     assert all(f.stat().st_size > 1000 for f in files)

@@ -1,4 +1,4 @@
-"""The sprites world: reproducible, and what the labels say is what is drawn."""
+"""Tests of scenes: reproducibility, and agreement of labels and frames."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def an_episode(motion: str | None, appearance: str = "card") -> Episode:
     )
 
 
-def test_every_class_has_a_neighbour_that_differs_in_motion_alone() -> None:
+def test_every_class_has_a_neighbour_that_differs_only_in_motion() -> None:
     assert 9 <= len(CLASSES) == len(set(LABELS)) <= 12
     for appearance, motion in CLASSES:
         assert appearance in APPEARANCES
@@ -56,7 +56,7 @@ def test_every_class_has_a_neighbour_that_differs_in_motion_alone() -> None:
         assert any(a == appearance and m != motion for a, m in CLASSES)
 
 
-def test_same_seed_same_bits_other_seed_other_bits() -> None:
+def test_frames_are_determined_by_the_seed() -> None:
     def frames(seed: int, index: int) -> np.ndarray:
         return render(plan_scene(scene_rng(seed, "training", index), WORLD), 64, 8)[:20]
 
@@ -70,7 +70,7 @@ def test_same_seed_same_bits_other_seed_other_bits() -> None:
 
 @given(seed=st.integers(0, 2**32 - 1), clip=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_scenes_keep_their_promises(seed: int, clip: bool) -> None:
+def test_scenes_are_valid(seed: int, clip: bool) -> None:
     rng = np.random.default_rng(seed)
     scene = plan_clip(rng, WORLD, 30.0) if clip else plan_scene(rng, WORLD)
     seconds = scene.frames / WORLD.fps
@@ -92,7 +92,7 @@ def test_scenes_keep_their_promises(seed: int, clip: bool) -> None:
     )
 
 
-def test_motions_move_only_what_they_name() -> None:
+def test_motions_change_only_their_parameter() -> None:
     times = np.linspace(3.0, 6.0, 25)
     still = track(an_episode(None), times)
     for motion, moved in {
@@ -141,7 +141,7 @@ def test_step_labels_match_the_segments() -> None:
     assert seen[:, APPEARANCES.index("card")].sum() > classes.sum()
 
 
-def test_impossible_settings_are_refused() -> None:
+def test_invalid_settings_are_rejected() -> None:
     with pytest.raises(InputError, match="training videos"):
         SpritesSettings(train_videos=0)
     with pytest.raises(InputError, match="durations"):

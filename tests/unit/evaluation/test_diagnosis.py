@@ -1,4 +1,4 @@
-"""Every error is named rightly, the categories are a partition, and what is reported adds up to mAP."""
+"""Classification of errors, gains in mAP and sensitivity to ground truths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import InputError
-from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, diagnose, gains, profile, video_ap
+from tal_bench.evaluation.diagnosis import (
+    CATEGORIES,
+    ERRORS,
+    diagnose,
+    false_positive_profile,
+    gains,
+    video_ap,
+)
 from tal_bench.evaluation.mean_ap import interpolated_ap, match
 from tal_bench.evaluation.sensitivity import (
     COVERAGE,
@@ -53,26 +60,26 @@ TRUTH = table(("v", 0, 10, "jump"), ("v", 20, 30, "run"), ("w", 0, 10, "jump"))
         (("v", 0, 1, "jump"), 0.5, "localization"),  # tIoU exactly 0.1
     ],
 )
-def test_each_error_by_hand(detection: tuple[object, ...], level: float, category: str) -> None:
+def test_category_of_single_detections(detection: tuple[object, ...], level: float, category: str) -> None:
     found = diagnose(table((*detection, 0.9)), TRUTH, [level])
     assert CATEGORIES[found.category[0, 0]] == category
 
 
-def test_the_second_of_two_is_a_double_detection() -> None:
+def test_second_detection_of_a_truth_is_double() -> None:
     twice = table(("v", 0, 10, "jump", 0.5), ("v", 1, 10, "jump", 0.9), ("v", 0, 4, "jump", 0.1))
     found = diagnose(twice, TRUTH, [0.5])
     assert [CATEGORIES[k] for k in found.category[0]] == ["true positive", "double detection", "localization"]
     assert found.matches.row.tolist() == [1, 0, 2]
 
 
-def test_of_equally_near_truths_its_own_class_counts() -> None:
+def test_own_class_takes_precedence_at_equal_tiou() -> None:
     both = table(("v", 0, 10, "run"), ("v", 0, 10, "jump"))
     twice = table(("v", 0, 10, "jump", 0.9), ("v", 0, 10, "jump", 0.8), ("v", 5, 15, "run", 0.7))
     names = [CATEGORIES[k] for k in diagnose(twice, both, [0.5]).category[0]]
     assert names == ["true positive", "double detection", "localization"]
 
 
-def test_labels_without_ground_truth_are_dropped_as_in_the_evaluation() -> None:
+def test_labels_without_ground_truth_are_dropped() -> None:
     found = diagnose(table(("v", 0, 10, "fly", 0.9), ("v", 0, 10, "jump", 0.8)), TRUTH, LEVELS)
     assert found.counts.sum(axis=1).tolist() == [1, 1, 1]
 
@@ -91,7 +98,7 @@ def cases(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def named(row: pd.Series, truth: pd.DataFrame, level: float) -> str:
-    """The category of a false positive, the slow way."""
+    """Return the category of a false positive, computed with plain loops."""
     here = truth[truth["video"] == row["video"]]
     shared = (np.minimum(here["end"], row["end"]) - np.maximum(here["start"], row["start"])).clip(lower=0)
     tiou = shared / ((here["end"] - here["start"]) + (row["end"] - row["start"]) - shared)
@@ -123,7 +130,7 @@ def test_categories_partition_the_detections(case: tuple[pd.DataFrame, pd.DataFr
 
 @settings(max_examples=12, deadline=None)
 @given(cases())
-def test_what_is_reported_adds_up_to_map(case: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_gains_add_up_to_one(case: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     detections, truth = case
     levels = [0.3, 0.6]
     found = diagnose(detections, truth, levels)
@@ -133,7 +140,7 @@ def test_what_is_reported_adds_up_to_map(case: tuple[pd.DataFrame, pd.DataFrame]
     assert all(gain >= -1e-12 for gain in result.errors.values())
 
     def recomputed(drop: list[int], add_missed: bool = False) -> float:
-        """Average mAP of the detections without some categories, evaluated anew at each threshold."""
+        """Return the average mAP without the detections of some categories, evaluated at each threshold."""
         values = []
         for level, threshold in enumerate(levels):
             dropped = found.matches.row[np.isin(found.category[level], drop)]
@@ -152,7 +159,7 @@ def test_what_is_reported_adds_up_to_map(case: tuple[pd.DataFrame, pd.DataFrame]
 
 
 def random_case(seed: int = 0, videos: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detections that are near the ground truth, or of another class, or anywhere."""
+    """Return detections close to the ground truth, of other classes, or at random positions."""
     rng = np.random.default_rng(seed)
     size = 8 * videos
     start = rng.uniform(0, 100, size)
@@ -172,10 +179,10 @@ def random_case(seed: int = 0, videos: int = 12) -> tuple[pd.DataFrame, pd.DataF
     return found.assign(score=rng.random(len(found))), truth
 
 
-def test_the_profile_cuts_each_class_by_its_own_ground_truths() -> None:
+def test_profile_slices_are_per_class() -> None:
     detections, truth = random_case()
     found = diagnose(detections, truth, LEVELS)
-    slices = profile(found, multiples=3)
+    slices = false_positive_profile(found, slices=3)
     for k in range(3):
         expected = np.zeros((len(LEVELS), len(CATEGORIES)), dtype=int)
         for label, count in truth["label"].value_counts().items():
@@ -183,10 +190,10 @@ def test_the_profile_cuts_each_class_by_its_own_ground_truths() -> None:
             for place in of_class[k * count : (k + 1) * count]:
                 expected[range(len(LEVELS)), found.category[:, place]] += 1
         assert (slices[k] == expected).all()
-    assert (profile(found, multiples=10_000).sum(axis=0) == found.counts).all()
+    assert (false_positive_profile(found, slices=10_000).sum(axis=0) == found.counts).all()
 
 
-def test_normalised_ap_of_equally_common_classes_is_ap() -> None:
+def test_normalised_ap_equals_ap_for_equal_class_sizes() -> None:
     detections, truth = random_case()
     truth = truth.groupby("label").head(8)
     matches = match(detections, truth, LEVELS)
@@ -196,7 +203,7 @@ def test_normalised_ap_of_equally_common_classes_is_ap() -> None:
 
 
 def slow_normalised_ap(matches, group: np.ndarray, level: int, k: int) -> float:  # type: ignore[no-untyped-def]
-    """Precision R·N / (R·N + FP) point by point."""
+    """Compute precision R·N / (R·N + FP) with plain loops."""
     usual = len(matches.gt_label) / len(matches.classes)
     total = int((group & (matches.gt_label == k)).sum())
     ours = set(matches.gt_detection[level, group].tolist())
@@ -222,7 +229,7 @@ def test_normalised_ap_within_groups() -> None:
     assert np.isnan(normalised_ap(matches, [matches.gt_label == 0])[0, :, 1]).all()
 
 
-def test_missed_counts_what_nothing_found() -> None:
+def test_missed() -> None:
     detections, truth = random_case(2)
     found = diagnose(detections, truth, LEVELS)
     lost = missed(found.matches)
@@ -234,7 +241,7 @@ def test_missed_counts_what_nothing_found() -> None:
     assert gains(one).missed == pytest.approx(missed(one.matches).mean())
 
 
-def test_bins_of_detad_where_they_fit_and_quantiles_elsewhere() -> None:
+def test_auto_bins() -> None:
     detections, truth = random_case(3)
     values = characteristics(truth, dict.fromkeys(range(12), 104.0))
     assert values[COVERAGE] == pytest.approx((truth["end"] - truth["start"]) / 104.0)
@@ -257,7 +264,7 @@ def test_bins_of_detad_where_they_fit_and_quantiles_elsewhere() -> None:
         bin_truths(values, "deciles")  # type: ignore[arg-type]
 
 
-def test_bins_of_few_whole_numbers_and_unknown_durations() -> None:
+def test_bins_of_few_values_and_unknown_durations() -> None:
     values = {INSTANCES: np.array([1.0, 1, 1, 2, 2, 3]), COVERAGE: np.full(6, np.nan)}
     (only,) = bin_truths(values, "quantiles")
     assert only.names == ("XS (1)", "S (2)", "M (> 2)") and only.index.tolist() == [0, 0, 0, 1, 1, 2]
@@ -267,7 +274,7 @@ def test_bins_of_few_whole_numbers_and_unknown_durations() -> None:
     assert some.index.tolist() == [0, -1]
 
 
-def test_ap_within_a_video_ranks_its_classes_together() -> None:
+def test_video_ap_ranks_all_classes_together() -> None:
     detections, truth = random_case(4)
     matches = match(detections, truth, LEVELS)
     ap = video_ap(matches)
@@ -282,5 +289,5 @@ def test_ap_within_a_video_ranks_its_classes_together() -> None:
     assert (video_ap(stray)[:, 5] == ap[:, 5]).all()
 
 
-def test_errors_are_named_in_the_order_of_the_paper() -> None:
+def test_order_of_categories() -> None:
     assert ERRORS == ("double detection", "wrong label", "localization", "confusion", "background")

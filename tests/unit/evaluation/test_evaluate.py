@@ -1,4 +1,4 @@
-"""`tal-bench evaluate`: what it reads, several files side by side, names that programs write differently."""
+"""`tal-bench evaluate`: input formats, several files, and alignment of names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from tal_bench.cli import main
 from tal_bench.cli.commands.evaluate import column_names
 from tal_bench.errors import DataError, InputError
-from tal_bench.evaluation.files import read_detections, read_names
-from tal_bench.evaluation.mean_ap import written
+from tal_bench.evaluation.files import read_detections, read_video_names
+from tal_bench.evaluation.mean_ap import format_threshold
 
 RUNS = [([0, 10], "run"), ([20, 30], "run"), ([40, 50], "swim")]
 
@@ -31,7 +31,7 @@ def truth(tmp_path: Path) -> Path:
 
 
 def results(*videos: str, shift: float = 0.0, labels: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Every truth of every video, moved by so many seconds."""
+    """Return the ground truth of all videos as detections, shifted by some seconds."""
     named = labels or {}
     return {
         video: [
@@ -55,7 +55,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], truth: Path, *words: object) -
     return json.loads(shown.out)
 
 
-def test_several_files_are_what_each_is_alone(
+def test_results_of_several_files_equal_those_of_single_files(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = save(tmp_path / "good.json", results("a1", "b2"))
@@ -70,9 +70,7 @@ def test_several_files_are_what_each_is_alone(
     assert evaluated(capsys, truth, "--detections", good, poor) == alone
 
 
-def test_files_side_by_side_have_a_column_each(
-    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_column_per_file(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = save(tmp_path / "one" / "result_detection.json", results("a1", "b2"))
     two = save(tmp_path / "two" / "result_detection.json", results("a1"))
     words = ["evaluate", "--ground-truth", str(truth), "--detections", str(one), str(two)]
@@ -96,8 +94,8 @@ def test_classes_are_shown_on_request(
     assert "swim" in capsys.readouterr().out
 
 
-def test_both_protocols(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At tIoU of exactly 0.5 one counts a detection as found and the other does not."""
+def test_both_ap_methods(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A detection with a tIoU of exactly 0.5 is a true positive in only one of the AP methods."""
     half = {"a1": [{"segment": [0, 5], "label": "run", "score": 1}]}
     found = save(tmp_path / "d.json", half)
     value = {
@@ -109,9 +107,7 @@ def test_both_protocols(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert value["thumos"]["map"] == {"0.50": 0.0}
 
 
-def test_labels_are_shown_as_they_are(
-    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_are_printed_verbatim(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth.write_text(truth.read_text().replace("swim", "[red]\\u001b[2J"))
     save(tmp_path / "d.json", results("a1"))
     words = ["evaluate", "--ground-truth", str(truth), "--detections", str(tmp_path / "d.json")]
@@ -119,7 +115,7 @@ def test_labels_are_shown_as_they_are(
     assert "[red]�[2J" in capsys.readouterr().out
 
 
-def test_names_tell_files_apart() -> None:
+def test_column_names_are_distinct() -> None:
     assert column_names([Path("x/a.json"), Path("y/b.csv")]) == ["a", "b"]
     assert column_names([Path("x/a.json"), Path("x/a.csv")]) == ["a.json", "a.csv"]
     assert column_names([Path("x/1/a.json"), Path("y/1/a.json"), Path("b.json")])[:2] == ["x/1/a", "y/1/a"]
@@ -127,9 +123,7 @@ def test_names_tell_files_apart() -> None:
         column_names([Path("a.json"), Path("x/../a.json")])
 
 
-def test_excluded_videos_count_neither_way(
-    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_excluded_videos_are_ignored(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = save(tmp_path / "d.json", results("a1"))
     blocked = tmp_path / "blocked.json"
     blocked.write_text('["b2", "of another subset"]')
@@ -145,14 +139,14 @@ def test_excluded_videos_count_neither_way(
 
 
 @pytest.mark.parametrize("name", ["v_{}", "{}.mp4", "v_{}.MKV"])
-def test_spellings_of_videos(
+def test_video_names_are_aligned(
     name: str, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = save(tmp_path / "d.json", results(name.format("a1"), name.format("b2")))
     assert evaluated(capsys, truth, "--detections", found)["average_map"] == 1.0
 
 
-def test_detections_of_another_subset_are_told(
+def test_detections_of_another_subset_are_reported(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = save(tmp_path / "d.json", results("c3"))
@@ -162,7 +156,7 @@ def test_detections_of_another_subset_are_told(
     assert "see --subset" in line
 
 
-def test_what_does_not_count_is_noted(
+def test_ignored_detections_are_reported(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = save(tmp_path / "d.json", results("a1", "c3", labels={"swim": "fly"}))
@@ -181,14 +175,14 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_of_any_separator(name: str, tmp_path: Path) -> None:
+def test_table_separators(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(TABLES[name], encoding="utf-8", newline="")
     assert read_detections(tmp_path / name).to_dict("records") == [
         {"video": "a1", "start": 0.0, "end": 10.0, "label": "run", "score": 0.5}
     ]
 
 
-def test_names_in_tables_stay_as_written(tmp_path: Path) -> None:
+def test_names_in_tables_are_kept_as_text(tmp_path: Path) -> None:
     file = tmp_path / "d.csv"
     file.write_text("video,start,end,label,score\n007,0,1,NA,1\nNA,0,1,07,1\n")
     assert read_detections(file)[["video", "label"]].to_numpy().tolist() == [["007", "NA"], ["NA", "07"]]
@@ -203,18 +197,18 @@ def test_ego4d_and_numeric_labels(truth: Path, tmp_path: Path, capsys: pytest.Ca
     assert evaluated(capsys, truth, "--detections", found)["average_map"] == 1.0
 
 
-def test_lists_of_names(tmp_path: Path) -> None:
+def test_read_video_names(tmp_path: Path) -> None:
     file = tmp_path / "names"
     file.write_text("a\n\n b\r\n")
-    assert read_names(file) == ("a", "b")
+    assert read_video_names(file) == ("a", "b")
     for text in ("", "{}", "[1]", "[]", "["):
         file.write_text(text)
         with pytest.raises(DataError):
-            read_names(file)
+            read_video_names(file)
 
 
-def test_thresholds_are_told_apart() -> None:
-    assert [written(x) for x in (0.5, 0.3 + 0.1, 1.0, 0.125, 0.005)] == [
+def test_format_threshold() -> None:
+    assert [format_threshold(x) for x in (0.5, 0.3 + 0.1, 1.0, 0.125, 0.005)] == [
         "0.50",
         "0.40",
         "1.00",

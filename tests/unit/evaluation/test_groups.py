@@ -1,4 +1,4 @@
-"""Videos in groups: drawn as a whole by intervals, said by the report; and a second grid of thresholds."""
+"""Groups of videos in intervals and reports, and a second grid of tIoU thresholds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW = tuple(row for row in ROWS if row.name in ("none", "both"))
 PEOPLE = ("ann", "bob", "cem", "ann", "bob", "dia")
 
 
-def test_groups_are_drawn_whole_and_as_often_as_there_are_some() -> None:
+def test_bootstrap_draws_whole_groups() -> None:
     drawn = video_draws(6, 500, 0, PEOPLE)
     assert drawn.shape == (500, 6)
     np.testing.assert_array_equal(drawn[:, 0], drawn[:, 3])
@@ -39,8 +39,8 @@ def test_groups_are_drawn_whole_and_as_often_as_there_are_some() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_groups_are_what_the_interval_is_sure_by(seeds: int) -> None:
-    """Where people differ, intervals over their videos hold the truth too rarely, over people they do."""
+def test_coverage_with_groups(seeds: int) -> None:
+    """If persons differ, intervals cover the true value only if the bootstrap draws persons, not videos."""
     rng = np.random.default_rng(seeds)
     people, each, repetitions = 12, 5, 600
     of = [str(person) for person in range(people) for _ in range(each)]
@@ -75,7 +75,7 @@ def rows() -> list:
     ]
 
 
-def test_a_group_per_video_is_no_group() -> None:
+def test_one_group_per_video_equals_no_groups() -> None:
     a, b = rows()
     alone = paired_difference(a, b, groups={f"v{i}": f"g{i}" for i in range(6)})
     plain = paired_difference(a, b)
@@ -87,10 +87,10 @@ def test_a_group_per_video_is_no_group() -> None:
     assert people.high - people.low != plain.high - plain.low
 
 
-def test_groups_that_do_not_fit_are_said() -> None:
+def test_invalid_groups() -> None:
     a, b = rows()
     people = {f"v{i}": person for i, person in enumerate(PEOPLE)}
-    with pytest.raises(InputError, match="1 videos without a group, 'v5' first"):
+    with pytest.raises(InputError, match="1 videos have no group, for example 'v5'"):
         sample_row(a, groups={k: v for k, v in people.items() if k != "v5"})
     with pytest.raises(InputError, match="1 groups of videos"):
         sample_row(a, groups=dict.fromkeys(people, "ann"))
@@ -110,7 +110,7 @@ def give_groups(folder: Path, groups: dict[int, str]) -> None:
     file.write_text(json.dumps(content))
 
 
-def test_the_report_draws_groups_and_says_so(tmp_path: Path) -> None:
+def test_report_with_groups(tmp_path: Path) -> None:
     write_fake_study(tmp_path, rows=FEW, seeds=2)
     before = collect(tmp_path)
     assert read_groups(tmp_path / "ground_truth.json") is None
@@ -124,12 +124,12 @@ def test_the_report_draws_groups_and_says_so(tmp_path: Path) -> None:
     assert not any("belong to" in line for line in notes(before))
 
 
-def test_one_group_has_no_interval_and_half_named_groups_are_an_error(tmp_path: Path) -> None:
+def test_single_group_and_missing_groups(tmp_path: Path) -> None:
     write_fake_study(tmp_path, rows=FEW, seeds=2)
     give_groups(tmp_path, dict.fromkeys(range(8), "ann"))
     study = collect(tmp_path)
     assert not any(row.differences for row in study.rows)
-    assert any("one group alone" in warning for warning in study.warnings)
+    assert any("only one group" in warning for warning in study.warnings)
     write_fake_study(tmp_path, rows=FEW, seeds=2)
     give_groups(tmp_path, {0: "ann"})
     with pytest.raises(InputError, match="7 videos without a group"):
@@ -151,7 +151,7 @@ def dataset(**fields: object) -> DatasetSpec:
     return parse_spec(DatasetSpec, {**value, **fields}, where="test")
 
 
-def test_the_second_grid_has_its_own_average() -> None:
+def test_average_over_second_grid() -> None:
     truth, found = tables(3)
     videos = [f"v{i}" for i in range(6)]
     assert scoring.beside(dataset(), found, truth, videos) == {}
@@ -160,12 +160,12 @@ def test_the_second_grid_has_its_own_average() -> None:
     assert scoring.beside(spec, found, truth, videos) == {"map_0.50-0.90": pytest.approx(wanted)}
 
 
-def test_its_name_survives_mlflow() -> None:
+def test_metric_name_in_mlflow() -> None:
     for name in ("map_0.50-0.95", "map_0.50", "map_avg"):
         assert _column((tracked.metric_name(name), 1.0)) == (name, 1.0)
 
 
-def test_the_table_shows_it(tmp_path: Path) -> None:
+def test_table_shows_second_average(tmp_path: Path) -> None:
     write_fake_study(tmp_path, rows=FEW, seeds=2)
     files = StudyFolder(tmp_path)
     record: StudyRecord = files.read_study()
@@ -176,7 +176,7 @@ def test_the_table_shows_it(tmp_path: Path) -> None:
             more = {**run.metrics, "map_0.50-0.95": run.metrics["map_avg"] / 2}
             files.write_run(run.model_copy(update={"metrics": more}))
     study = collect(tmp_path)
-    assert study.beside == ("map_0.50-0.95",)
+    assert study.additional_averages == ("map_0.50-0.95",)
     assert "Avg @0.50:0.95 ↑" in markdown(study)
     assert "map_0.50-0.95_mean" in csv(study).splitlines()[0]
 

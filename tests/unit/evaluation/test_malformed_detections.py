@@ -43,7 +43,7 @@ def words(folder: Path, found: str) -> list[object]:
 
 
 def detection(**changed: Any) -> Callable[[Path], None]:
-    """The first detection with other values; `...` leaves one out."""
+    """Return a file whose first detection has other values; `...` removes a value."""
 
     def make(folder: Path) -> None:
         item = {"segment": [0, 4], "label": "run", "score": 0.5, **changed}
@@ -71,9 +71,9 @@ def gone(name: str) -> Callable[[Path], None]:
     ("binary", text(b"\x93NUMPY\x01\x00\xff\xfe"), ("not a text file", "UTF-8")),
     ("a list", text("[]"), ("not an object",)),
     ("another key", text('{"result": {}}'), ("no 'results'", "it has result")),
-    ("results as list", text('{"results": []}'), ("results is not an object of videos",)),
+    ("results as list", text('{"results": []}'), ("'results' is not an object that maps videos",)),
     ("video as object", text('{"results": {"a": {}}}'), ("video 'a' are not a list",)),
-    ("video twice", text('{"results": {"a": [], "a": []}}'), ("'a' is there twice",)),
+    ("video twice", text('{"results": {"a": [], "a": []}}'), ("duplicate key 'a'",)),
     (
         "detection as list",
         text('{"results": {"a": [[0, 4]]}}'),
@@ -99,7 +99,7 @@ def gone(name: str) -> Callable[[Path], None]:
         text('{"results": {"z": [{"segment": [0, 1], "label": "run", "score": 1}]}}'),
         ("'z'", "has a, b"),
     ),
-    ("nested deeply", text("[" * 100_000), ("not JSON that can be read",)),
+    ("nested deeply", text("[" * 100_000), ("cannot parse JSON",)),
     (
         "a folder",
         lambda folder: ((folder / "found.json").unlink(), (folder / "found.json").mkdir()),
@@ -146,7 +146,7 @@ def test_tables(case: Case, folder: Path) -> None:
 
 
 def truth(**changed: Any) -> Callable[[Path], None]:
-    """The first annotation with other values."""
+    """Return a file whose first annotation has other values."""
 
     def make(folder: Path) -> None:
         item = {"segment": [0, 4], "label": "run", "label_id": 0, **changed}
@@ -162,7 +162,11 @@ def truth(**changed: Any) -> Callable[[Path], None]:
     ("no such file", gone("truth.json"), ("no such file",)),
     ("not JSON", text("video,start,end\n", "truth.json"), ("not valid JSON at line 1",)),
     ("no database", text("{}", "truth.json"), ("no 'database'",)),
-    ("database as list", text('{"database": []}', "truth.json"), ("database is not an object of videos",)),
+    (
+        "database as list",
+        text('{"database": []}', "truth.json"),
+        ("'database' is not an object",),
+    ),
     (
         "another subset",
         text(json.dumps(TRUTH).replace('"test"', '"val"'), "truth.json"),
@@ -216,14 +220,14 @@ def test_a_pickle_is_not_run(name: str, folder: Path) -> None:
     assert not (folder / "exploded").exists()
 
 
-def test_all_is_well_when_nothing_is_wrong(folder: Path) -> None:
+def test_valid_files_are_accepted(folder: Path) -> None:
     for name in ("found.json", "found.csv"):
         assert call(*words(folder, name))[0] == 0
 
 
 @settings(max_examples=10, deadline=None)
 @given(disturbed(FOUND), disturbed(TRUTH))
-def test_disturbed_files_are_answered(found: Any, truth: Any) -> None:
+def test_perturbed_json_gives_one_line(found: Any, truth: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for what, value in (("found", found), ("truth", TRUTH)), (("found", FOUND), ("truth", truth)):
@@ -235,7 +239,7 @@ def test_disturbed_files_are_answered(found: Any, truth: Any) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(damaged(json.dumps(FOUND).encode()), damaged(TABLE.encode()))
-def test_damaged_files_are_answered(found: bytes, table: bytes) -> None:
+def test_damaged_files_give_one_line(found: bytes, table: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)

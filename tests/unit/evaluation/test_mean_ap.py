@@ -1,4 +1,4 @@
-"""Average precision and recall beside plain loops over the definitions."""
+"""Average precision and recall against reference implementations with plain loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tal_bench.errors import DataError, InputError
 from tal_bench.evaluation.files import read_detections, read_ground_truth
 from tal_bench.evaluation.label_alignment import align_labels
-from tal_bench.evaluation.matching import choose_in_turn
+from tal_bench.evaluation.matching import assign_in_order
 from tal_bench.evaluation.mean_ap import ap_from_matches, interpolated_ap, match, thumos_ap, thumos_match
 from tal_bench.evaluation.recall import average_recall, recall_at_k
 
@@ -25,7 +25,7 @@ THRESHOLDS = [0.3, 0.5, 0.7]
 def tables(
     seed: int, n_det: int = 60, n_gt: int = 14, *, ties: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Crowded segments on a coarse grid, so that tIoU ties and contested ground truths abound."""
+    """Return dense segments on a coarse grid, with frequent ties of tIoU and conflicts in matching."""
     rng = np.random.default_rng(seed)
 
     def draw(n: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def tiou(a: Any, b: Any) -> float:
 
 
 def plain_flags(det: pd.DataFrame, gt: pd.DataFrame, label: str, threshold: float) -> list[bool]:
-    """True positives of one class in falling score, by the definition."""
+    """Return the true positives of one class by descending score, computed with plain loops."""
     order = np.argsort(det["score"].to_numpy(), kind="stable")[::-1]
     free, flags = set(range(len(gt))), []
     truths = list(gt.itertuples())
@@ -77,7 +77,7 @@ def plain_ap(flags: list[bool], positives: int) -> float:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
-def test_ap_is_that_of_a_plain_loop(seed: int, ties: bool) -> None:
+def test_ap_equals_reference(seed: int, ties: bool) -> None:
     det, gt = tables(seed, ties=ties)
     result = interpolated_ap(det, gt, THRESHOLDS)
     for k, label in enumerate(result.classes):
@@ -89,7 +89,7 @@ def test_ap_is_that_of_a_plain_loop(seed: int, ties: bool) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6))
-def test_weights_are_copies_of_videos(seed: int) -> None:
+def test_weights_equal_repeated_videos(seed: int) -> None:
     det, gt = tables(seed)
     matches = match(det, gt, THRESHOLDS, videos=["a", "b", "c"])
     weights = np.random.default_rng(seed).integers(0, 4, len(matches.videos))
@@ -116,7 +116,7 @@ def test_weights_are_copies_of_videos(seed: int) -> None:
             assert np.isnan(weighted[:, k]).all()
 
 
-def test_many_draws_are_each_draw() -> None:
+def test_weights_of_many_draws() -> None:
     det, gt = tables(3)
     matches = match(det, gt, THRESHOLDS)
     weights = np.random.default_rng(0).integers(0, 3, (7, len(matches.videos)))
@@ -128,7 +128,7 @@ def test_many_draws_are_each_draw() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), max_size=6, unique=True), max_size=12))
-def test_rounds_end_where_taking_turns_does(lists: list[list[int]]) -> None:
+def test_assign_in_order_equals_loop(lists: list[list[int]]) -> None:
     chooser = np.array([k for k, wish in enumerate(lists) for _ in wish], dtype=np.int64)
     option = np.array([one for wish in lists for one in wish], dtype=np.int64)
     expected = np.full(6, len(lists))
@@ -136,10 +136,10 @@ def test_rounds_end_where_taking_turns_does(lists: list[list[int]]) -> None:
         free = [one for one in wish if expected[one] == len(lists)]
         if free:
             expected[free[0]] = k
-    np.testing.assert_array_equal(choose_in_turn(chooser, option, len(lists), 6), expected)
+    np.testing.assert_array_equal(assign_in_order(chooser, option, len(lists), 6), expected)
 
 
-def test_a_perfect_run_scores_one_and_an_empty_one_nothing() -> None:
+def test_perfect_and_empty_detections() -> None:
     _, gt = tables(1)
     perfect = interpolated_ap(gt.assign(score=1.0), gt, THRESHOLDS)
     assert perfect.average == 1.0
@@ -205,7 +205,7 @@ def plain_thumos(det: pd.DataFrame, gt: pd.DataFrame, label: str, threshold: flo
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10**6))
-def test_thumos_protocol_is_that_of_a_plain_loop(seed: int) -> None:
+def test_thumos_ap_equals_reference(seed: int) -> None:
     det, gt = tables(seed, n_gt=18)
     unclear = np.random.default_rng(seed).random(len(gt)) < 0.15
     gt["label"] = np.where(unclear, "Ambiguous", gt["label"])
@@ -220,7 +220,7 @@ def test_thumos_protocol_is_that_of_a_plain_loop(seed: int) -> None:
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
-def test_recall_is_that_of_a_plain_loop(seed: int) -> None:
+def test_recall_equals_reference(seed: int) -> None:
     det, gt = tables(seed)
     result = recall_at_k(det, gt, THRESHOLDS, (1, 2))
     anything = average_recall(det, gt, (1, 4), THRESHOLDS)
@@ -271,7 +271,7 @@ def test_bad_tables_are_refused() -> None:
         ap_from_matches(match(det, gt, [0.5]), np.ones(9))
 
 
-def test_files_are_read_whatever_their_form(tmp_path: Path) -> None:
+def test_file_formats(tmp_path: Path) -> None:
     annotation = {"segment": [1, 2.5], "label": "run", "label_id": 7}
     database = {
         "v1": {"subset": "Test", "annotations": [annotation]},
@@ -320,7 +320,7 @@ BAD_DETECTIONS = [
 
 
 @pytest.mark.parametrize(("name", "text", "said"), BAD_DETECTIONS)
-def test_a_malformed_file_of_detections_is_one_line(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_malformed_detections_give_one_line(tmp_path: Path, name: str, text: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(DataError) as caught:
@@ -331,7 +331,7 @@ def test_a_malformed_file_of_detections_is_one_line(tmp_path: Path, name: str, t
 
 BAD_TRUTHS = [
     ("{}", "no 'database'"),
-    ('{"database": []}', "not an object of videos"),
+    ('{"database": []}', "not an object that maps videos"),
     ('{"database": {"v": {"subset": "val"}, "w": {"subset": "train"}}}', "train, val"),
     ('{"database": {"v": {"subset": "test", "annotations": [{"label": "x"}]}}}', "no 'segment'"),
     (
@@ -342,7 +342,7 @@ BAD_TRUTHS = [
 
 
 @pytest.mark.parametrize(("text", "said"), BAD_TRUTHS)
-def test_a_malformed_ground_truth_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_malformed_ground_truth_gives_one_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "gt.json"
     path.write_text(text)
     with pytest.raises(DataError) as caught:
@@ -358,7 +358,7 @@ def test_reversed_annotations_can_be_left_out(tmp_path: Path) -> None:
     assert len(gt) == 1 and gt.attrs["reversed"] == 1
 
 
-def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     for reader in (read_detections, read_ground_truth):
         with pytest.raises(DataError, match="no such file"):
             reader(tmp_path / "none.json")

@@ -1,4 +1,4 @@
-"""Intervals cover what they should: fast with normal numbers, and on simulated detections."""
+"""Coverage of confidence intervals on normal numbers and on simulated detections."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ SLOW = pytest.mark.skipif(not os.environ.get("TAL_BENCH_SLOW"), reason="minutes;
 
 
 @dataclass(frozen=True)
-class World:
-    """Spreads of detection quality, in logits: between videos, rows on a video, seeds, seeds on a video.
+class Simulation:
+    """Parameters of a simulation.
 
-    `skewed`: rows differ on a video as the square of an exponential variable does, so that most videos lose
-    a little and a few gain much.
+    `per_video`, `row_on_video`, `seed` and `seed_on_video` are standard deviations of the detection quality
+    in logits. If `skewed`, differences between rows on a video are distributed as the square of an
+    exponential variable, so that most videos lose a little and a few gain much.
     """
 
     videos: int = 60
@@ -43,22 +44,22 @@ class World:
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truths `[G]`, about eight per video in one or two classes, and where background is detected."""
+    """Ground truths `[G]`, about eight per video in one or two classes, and background detections."""
 
-    world: World
+    simulation: Simulation
     video: Ints
     label: Ints
     background: Ints
     background_label: Ints
 
 
-def draw_truth(rng: np.random.Generator, world: World) -> Truth:
-    main, other = rng.integers(0, world.classes, (2, world.videos))
-    video = np.repeat(np.arange(world.videos), np.maximum(1, rng.poisson(8, world.videos)))
-    background = np.repeat(np.arange(world.videos), 12)
-    elsewhere = rng.integers(0, world.classes, len(background))
+def draw_truth(rng: np.random.Generator, simulation: Simulation) -> Truth:
+    main, other = rng.integers(0, simulation.classes, (2, simulation.videos))
+    video = np.repeat(np.arange(simulation.videos), np.maximum(1, rng.poisson(8, simulation.videos)))
+    background = np.repeat(np.arange(simulation.videos), 12)
+    elsewhere = rng.integers(0, simulation.classes, len(background))
     return Truth(
-        world,
+        simulation,
         video,
         np.where(rng.random(len(video)) < 0.7, main[video], other[video]),
         background,
@@ -67,10 +68,10 @@ def draw_truth(rng: np.random.Generator, world: World) -> Truth:
 
 
 def draw_run(rng: np.random.Generator, truth: Truth, quality: np.ndarray) -> Matches:
-    """A run as its matching leaves it, from the quality per video `[V]`.
+    """Simulate the matches of a run from the quality per video `[V]`.
 
-    Of each ground truth there is a detection that overlaps it and scores the more the higher the quality,
-    most have a second one that comes too late, and background is detected with low scores.
+    Each ground truth has a detection that overlaps it, with higher tIoU and score for higher quality. Most
+    have a second, double detection, and background is detected with low scores.
     """
     n_truth, n_other = len(truth.video), len(truth.video) + len(truth.background)
     here = quality[truth.video]
@@ -85,8 +86,8 @@ def draw_run(rng: np.random.Generator, truth: Truth, quality: np.ndarray) -> Mat
     place = np.argsort(np.concatenate([order, late]))[:n_truth]
     return Matches(
         thresholds=THRESHOLDS,
-        classes=tuple(range(truth.world.classes)),
-        videos=tuple(range(truth.world.videos)),
+        classes=tuple(range(truth.simulation.classes)),
+        videos=tuple(range(truth.simulation.videos)),
         video=np.concatenate([truth.video, truth.video, truth.background])[order],
         label=label[order],
         score=score[order],
@@ -100,22 +101,24 @@ def draw_run(rng: np.random.Generator, truth: Truth, quality: np.ndarray) -> Mat
     )
 
 
-def draw_rows(rng: np.random.Generator, world: World, seeds: int) -> list[list[Matches]]:
-    """Two rows of `seeds` runs on one draw of test videos; the second is better by the effect."""
-    truth = draw_truth(rng, world)
-    base = rng.normal(0.3, world.per_video, world.videos)
+def draw_rows(rng: np.random.Generator, simulation: Simulation, seeds: int) -> list[list[Matches]]:
+    """Simulate two rows of `seeds` runs on one sample of test videos; the second is better by the effect."""
+    truth = draw_truth(rng, simulation)
+    base = rng.normal(0.3, simulation.per_video, simulation.videos)
     rows = []
-    for effect in (0.0, world.effect):
-        own = rng.normal(0, 1, world.videos)
-        if world.skewed and effect:
-            own = (rng.exponential(1, world.videos) ** 2 - 2) / np.sqrt(20)
-        mean = base + effect + world.row_on_video * own
+    for effect in (0.0, simulation.effect):
+        own = rng.normal(0, 1, simulation.videos)
+        if simulation.skewed and effect:
+            own = (rng.exponential(1, simulation.videos) ** 2 - 2) / np.sqrt(20)
+        mean = base + effect + simulation.row_on_video * own
         rows.append(
             [
                 draw_run(
                     rng,
                     truth,
-                    mean + rng.normal(0, world.seed) + rng.normal(0, world.seed_on_video, world.videos),
+                    mean
+                    + rng.normal(0, simulation.seed)
+                    + rng.normal(0, simulation.seed_on_video, simulation.videos),
                 )
                 for _ in range(seeds)
             ]
@@ -123,12 +126,12 @@ def draw_rows(rng: np.random.Generator, world: World, seeds: int) -> list[list[M
     return rows
 
 
-def coverage(world: World, seeds: int, repetitions: int, draws: int) -> dict[str, float]:
-    """How often the interval of the difference holds its mean over all repetitions."""
-    rng = np.random.default_rng([seeds, *world_key(world)])
+def coverage(simulation: Simulation, seeds: int, repetitions: int, draws: int) -> dict[str, float]:
+    """Return how often the interval of the difference covers its mean over all repetitions."""
+    rng = np.random.default_rng([seeds, *random_seed_of(simulation)])
     found = []
     for repetition in range(repetitions):
-        a, b = draw_rows(rng, world, seeds)
+        a, b = draw_rows(rng, simulation, seeds)
         found.append(paired_difference(b, a, draws=draws, random_seed=repetition))
     estimates = np.array([one.estimate for one in found])
     truth = float(estimates.mean())
@@ -141,37 +144,41 @@ def coverage(world: World, seeds: int, repetitions: int, draws: int) -> dict[str
     }
 
 
-def world_key(world: World) -> list[int]:
-    """Numbers that start a world's own random numbers."""
-    return [round(100 * value) for value in (world.row_on_video, world.seed, world.seed_on_video)]
+def random_seed_of(simulation: Simulation) -> list[int]:
+    """Return the random seed of a simulation."""
+    return [
+        round(100 * value) for value in (simulation.row_on_video, simulation.seed, simulation.seed_on_video)
+    ]
 
 
-WORLDS = {
-    "seeds are equal": World(),
-    "seeds differ a little": World(row_on_video=0.25, seed=0.03, seed_on_video=0.15),
-    "seeds differ like videos": World(row_on_video=0.25, seed=0.08, seed_on_video=0.25),
-    "seeds differ a lot": World(row_on_video=0.25, seed=0.2, seed_on_video=0.1),
-    "seeds are all that differs": World(row_on_video=0.1, seed=0.4),
-    "skewed videos": World(row_on_video=0.5, seed=0.05, seed_on_video=0.1, skewed=True),
-    "skewed videos, seeds differ a lot": World(row_on_video=0.5, seed=0.2, seed_on_video=0.1, skewed=True),
-    "a large difference": World(effect=0.8, row_on_video=0.4, seed=0.12, seed_on_video=0.1),
+SIMULATIONS = {
+    "seeds are equal": Simulation(),
+    "seeds differ a little": Simulation(row_on_video=0.25, seed=0.03, seed_on_video=0.15),
+    "seeds differ like videos": Simulation(row_on_video=0.25, seed=0.08, seed_on_video=0.25),
+    "seeds differ a lot": Simulation(row_on_video=0.25, seed=0.2, seed_on_video=0.1),
+    "seeds are all that differs": Simulation(row_on_video=0.1, seed=0.4),
+    "skewed videos": Simulation(row_on_video=0.5, seed=0.05, seed_on_video=0.1, skewed=True),
+    "skewed videos, seeds differ a lot": Simulation(
+        row_on_video=0.5, seed=0.2, seed_on_video=0.1, skewed=True
+    ),
+    "a large difference": Simulation(effect=0.8, row_on_video=0.4, seed=0.12, seed_on_video=0.1),
 }
 
 
 @SLOW
 @pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", SIMULATIONS)
 def test_coverage_on_simulated_studies(name: str, seeds: int) -> None:
-    result = coverage(WORLDS[name], seeds, repetitions=500, draws=200)
+    result = coverage(SIMULATIONS[name], seeds, repetitions=500, draws=200)
     print(f"{name}, {seeds} seeds:", {key: round(value, 4) for key, value in result.items()})
     assert 0.92 <= result["coverage"] <= 0.98
-    # The standard error is what it says: counting the interplay twice would make this 1.4 in the first world.
+    # Counting the interaction twice would make this 1.4 in the first simulation.
     assert 0.9 <= result["standard_error"] / result["sd"] <= 1.2
 
 
 @pytest.mark.parametrize("name", ["seeds are equal", "seeds differ a lot"])
 def test_coverage_on_a_few_simulated_studies(name: str) -> None:
-    result = coverage(replace(WORLDS[name], videos=40, classes=3), 3, repetitions=80, draws=100)
+    result = coverage(replace(SIMULATIONS[name], videos=40, classes=3), 3, repetitions=80, draws=100)
     # 80 intervals that cover 95 % hold the truth 70 times or more, but for one run in a hundred.
     assert result["coverage"] >= 70 / 80
     assert 0.8 <= result["standard_error"] / result["sd"] <= 1.35
@@ -193,9 +200,9 @@ def test_coverage_with_normal_numbers(seeds: int, video: float, seed: float, bot
     assert 0.925 <= held / repetitions <= 0.98
 
 
-def test_a_contrast_is_the_sum_of_its_parts() -> None:
+def test_contrast_is_linear() -> None:
     rng = np.random.default_rng(1)
-    truth = draw_truth(rng, World(videos=12, classes=3))
+    truth = draw_truth(rng, Simulation(videos=12, classes=3))
     rows = [
         [draw_run(rng, truth, np.full(12, quality)) for _ in range(3)] for quality in (0.0, 0.2, 0.4, 0.9)
     ]
@@ -210,30 +217,30 @@ def test_a_contrast_is_the_sum_of_its_parts() -> None:
     assert both.low < both.estimate < both.high and both.videos == 12 and both.seeds == 3
 
 
-def test_a_row_less_itself_is_nothing() -> None:
-    (row, _) = draw_rows(np.random.default_rng(0), World(videos=8, classes=3), 2)
+def test_difference_of_a_row_to_itself_is_zero() -> None:
+    (row, _) = draw_rows(np.random.default_rng(0), Simulation(videos=8, classes=3), 2)
     same = paired_difference(row, row, draws=20)
     assert same.estimate == same.low == same.high == 0.0 and not same.excludes_zero
 
 
-def test_one_seed_carries_the_videos_alone() -> None:
-    a, b = draw_rows(np.random.default_rng(0), World(videos=10, classes=3), 1)
+def test_interval_of_one_seed() -> None:
+    a, b = draw_rows(np.random.default_rng(0), Simulation(videos=10, classes=3), 1)
     one = paired_difference(a, b, draws=50)
     assert np.isnan(one.seed_variance) and one.degrees_of_freedom == pytest.approx(9)
     assert one.standard_error == pytest.approx(one.video_variance**0.5)
 
 
-def test_rows_that_do_not_pair_are_refused() -> None:
+def test_unpaired_rows_raise() -> None:
     rng = np.random.default_rng(0)
-    a, b = draw_rows(rng, World(videos=8, classes=3), 2)
-    other, _ = draw_rows(rng, World(videos=9, classes=3), 2)
+    a, b = draw_rows(rng, Simulation(videos=8, classes=3), 2)
+    other, _ = draw_rows(rng, Simulation(videos=9, classes=3), 2)
     with pytest.raises(InputError, match="different videos"):
         paired_difference(a, other, draws=5)
     with pytest.raises(InputError, match="2 and 1 seeds"):
         paired_difference(a, b[:1], draws=5)
     with pytest.raises(InputError, match="coefficients"):
         contrast([a, b], [1.0], draws=5)
-    with pytest.raises(InputError, match="without seeds"):
+    with pytest.raises(InputError, match="has no seeds"):
         contrast([a, []], [1.0, -1.0], draws=5)
-    with pytest.raises(InputError, match="drawn with"):
+    with pytest.raises(InputError, match="bootstrapped with"):
         contrast([sample_row(a, draws=5), sample_row(b, draws=6)], [1.0, -1.0])

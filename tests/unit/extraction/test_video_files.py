@@ -205,7 +205,7 @@ def test_ids_of_videos(tmp_path: Path) -> None:
         (["--modality", "rgb,depth"], "--modality: got 'rgb,depth'"),
         (["--backbone", "resnet5"], "timm has no model 'resnet5'"),
         (["--weights", "flow=random"], "--weights: got 'flow=random'"),
-        (["--window", "1"], "flow is between 2 frames"),
+        (["--window", "1"], "flow need at least 2 frames"),
     ],
 )
 def test_invalid_flags(

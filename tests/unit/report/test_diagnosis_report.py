@@ -1,4 +1,4 @@
-"""A study's diagnosis from its files: tables that agree with its results, figures, and the command."""
+"""Diagnosis of a study: tables, figures, and the command."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tal_bench.cli import main
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import CATEGORIES
 from tal_bench.report.diagnosis.source import study_source
-from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, Diagnosed, diagnosed
+from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, DiagnosisReport, diagnose_source
 from tal_bench.report.diagnosis.tables import markdown, shares, summary
-from tal_bench.report.diagnosis.timelines import chosen, timelines_figure
+from tal_bench.report.diagnosis.timelines import select_videos, timelines_figure
 from tal_bench.results.folder import StudyFolder
 
 CHOSEN = tuple(row for row in ROWS if row.name in ("none", "self", "both"))
@@ -30,11 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Diagnosed:
-    return diagnosed(study_source(folder))
+def found(folder: Path) -> DiagnosisReport:
+    return diagnose_source(study_source(folder))
 
 
-def test_it_agrees_with_the_results_of_the_study(folder: Path, found: Diagnosed) -> None:
+def test_average_map_equals_the_results_of_the_study(folder: Path, found: DiagnosisReport) -> None:
     files = StudyFolder(folder)
     gains = found.gains.set_index(["row", "seed", "what"])["points"]
     count = 0
@@ -50,18 +50,18 @@ def test_it_agrees_with_the_results_of_the_study(folder: Path, found: Diagnosed)
     assert found.source.notes == ("`self` has 1 of 2 runs.",)
 
 
-def test_rows_are_compared_with_none_and_the_best(found: Diagnosed) -> None:
+def test_baseline_and_compared_row(found: DiagnosisReport) -> None:
     assert (found.against, found.compared) == ("none", "both")
     means = found.videos.groupby(["row", "video"])["ap"].mean()
     change = found.changes()
     assert change.is_monotonic_decreasing and len(change) == 6
     video = change.index[0]
     assert change.iloc[0] == pytest.approx(means["both", video] - means["none", video])
-    shown = chosen(found, 2)
+    shown = select_videos(found, 2)
     assert [v for v, points in shown if points > 0] == change[change > 0].index[:2].tolist()
 
 
-def test_the_profile_holds_every_detection_once(found: Diagnosed) -> None:
+def test_profile_counts_every_detection_once(found: DiagnosisReport) -> None:
     run = found.runs["none", 0]
     part = found.profile.query("row == 'none' and seed == 0")
     within = part.groupby("tiou")["detections"].sum()
@@ -75,15 +75,15 @@ def test_the_profile_holds_every_detection_once(found: Diagnosed) -> None:
 
 @pytest.fixture(scope="module")
 def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command writes for two rows."""
+    """Folder with the files that the command writes for two rows."""
     out = tmp_path_factory.mktemp("out")
     assert main(["diagnose", str(folder), "--row", "none", "--row", "both", "--out", str(out)]) == 0
     assert not (folder / "diagnosis").exists()
     return out
 
 
-def test_files_are_written_and_hold_the_same(folder: Path, written: Path) -> None:
-    found = diagnosed(study_source(folder), rows=["none", "both"])
+def test_written_files(folder: Path, written: Path) -> None:
+    found = diagnose_source(study_source(folder), rows=["none", "both"])
     drawings = {
         f"{name}{s}" for name in ("profile", "gains", "groups", "timelines") for s in (".png", ".svg")
     }
@@ -104,11 +104,11 @@ def test_files_are_written_and_hold_the_same(folder: Path, written: Path) -> Non
 
 
 def test_one_row_has_no_timelines(folder: Path) -> None:
-    one = diagnosed(study_source(folder), rows=["both"])
+    one = diagnose_source(study_source(folder), rows=["both"])
     assert one.compared is None and one.against == "both" and one.changes().empty
     assert timelines_figure(one) is None
     with pytest.raises(InputError, match="no row 'other'"):
-        diagnosed(study_source(folder), rows=["other"])
+        diagnose_source(study_source(folder), rows=["other"])
 
 
 def test_the_command_on_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,15 +125,15 @@ def test_the_command_on_files(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["diagnose", str(folder), *truth]) == 2
     assert "a study has its own" in capsys.readouterr().err
     assert main(["diagnose", str(folder), "--against", "nobody"]) == 2
-    assert "there are none, self, both" in capsys.readouterr().err
+    assert "choose from none, self, both" in capsys.readouterr().err
 
 
-def test_a_run_is_shown_of_both_rows(found: Diagnosed) -> None:
+def test_timelines_show_both_rows(found: DiagnosisReport) -> None:
     drawing = timelines_figure(found, count=1)
     assert drawing is not None
     labels = [tick.get_text() for tick in drawing.axes[0].get_yticklabels()]
     assert labels == ["truth", "none", "both"]
-    video = chosen(found, 1)[0][0]
+    video = select_videos(found, 1)[0][0]
     run = found.runs["none", 0]
     truths = int((run.truth["video"] == video).sum())
     most = truths + 2 * int(np.ceil(1.5 * truths))

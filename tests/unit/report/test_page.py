@@ -1,4 +1,4 @@
-"""The page stands alone, says where its numbers come from, and shows what is there and nothing else."""
+"""HTML page of a report, and figures that it includes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
 from tal_bench.report.study.accuracy_figures import class_differences
-from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.literature import CAUTION, reported
 from tal_bench.report.study.notes import headline, interval
-from tal_bench.report.study.page import SHOWN, page
+from tal_bench.report.study.page import CAPTIONS, page
 from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.trials import importances, trial_table
 from tal_bench.report.study.write import figure_makers
@@ -35,12 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(folder: Path) -> Study:
+def study(folder: Path) -> ReportData:
     return collect(folder)
 
 
 class Balanced(HTMLParser):
-    """Tags that are open."""
+    """HTML parser that records open tags and loaded resources."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,17 +56,17 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_needs_no_network(study: Study) -> None:
-    text = page(study, dict.fromkeys(SHOWN, PIXEL))
+def test_page_is_self_contained(study: ReportData) -> None:
+    text = page(study, dict.fromkeys(CAPTIONS, PIXEL))
     parser = Balanced()
     parser.feed(text)
     assert not parser.open
-    assert len(parser.loads) == len(SHOWN)
+    assert len(parser.loads) == len(CAPTIONS)
     assert all(source.startswith("data:image/png;base64,") for source in parser.loads)
     assert not re.search(r"<script|@import|url\(|<link", text)
 
 
-def test_every_table_of_the_page_says_its_source(study: Study) -> None:
+def test_tables_of_the_page_have_a_source(study: ReportData) -> None:
     text = page(study, {})
     assert text.count("<table>") == text.count('<p class="source">') == 2
     for source in re.findall(r'<p class="source">(.*?)</p>', text):
@@ -74,7 +74,7 @@ def test_every_table_of_the_page_says_its_source(study: Study) -> None:
             assert part in source
 
 
-def test_the_page_says_what_the_table_says(study: Study) -> None:
+def test_page_has_the_numbers_of_the_table(study: ReportData) -> None:
     text = page(study, {})
     both = next(row for row in study.rows if row.name == "both")
     estimate, _, ends = interval(both.differences["none"]).partition(" [")
@@ -82,7 +82,7 @@ def test_the_page_says_what_the_table_says(study: Study) -> None:
     assert f"{both.mean():.1f} ± {both.sd():.1f}" in text
 
 
-def test_names_cannot_write_html(study: Study) -> None:
+def test_html_is_escaped(study: ReportData) -> None:
     record = study.record.model_copy(update={"command": "tal-bench <script>alert(1)</script>"})
     assert "<script>" not in page(replace(study, record=record), {})
 
@@ -92,7 +92,7 @@ def test_names_cannot_write_html(study: Study) -> None:
     [{"finished": False}, {"trials": 0, "costs": False, "seeds": 1}, {"rows": ()}, {"videos": 1}],
     ids=str,
 )
-def test_the_page_of_less(change: dict[str, object], tmp_path: Path) -> None:
+def test_page_with_missing_data(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"rows": ROWS[3:6]} | change))  # type: ignore[arg-type]
     study = collect(tmp_path)
     drawn = {name for name, make in figure_makers().items() if make(study) is not None}
@@ -102,7 +102,7 @@ def test_the_page_of_less(change: dict[str, object], tmp_path: Path) -> None:
     assert ('id="cost"' in text) == ("costs" not in change and "rows" not in change)
 
 
-def test_what_other_commands_left_is_shown(study: Study, tmp_path: Path) -> None:
+def test_page_includes_diagnosis_and_robustness(study: ReportData, tmp_path: Path) -> None:
     (tmp_path / "diagnosis").mkdir()
     (tmp_path / "diagnosis" / "gains.png").write_bytes(PIXEL)
     (tmp_path / "robustness").mkdir()
@@ -119,7 +119,7 @@ def test_what_other_commands_left_is_shown(study: Study, tmp_path: Path) -> None
     assert 'id="errors"' not in page(study, {})
 
 
-def test_the_headline_is_arithmetic(study: Study) -> None:
+def test_numbers_of_the_headline(study: ReportData) -> None:
     first, second = headline(study)
     mean = {row.name: row.mean() or 0.0 for row in study.rows}
     best = max((row for row in study.students()), key=lambda row: row.mean() or 0.0)
@@ -129,7 +129,7 @@ def test_the_headline_is_arithmetic(study: Study) -> None:
     assert f"{gained:.1f} of {gap:.1f} points" in second
 
 
-def test_reported_rows_stand_apart(study: Study) -> None:
+def test_literature_is_separate(study: ReportData) -> None:
     assert not reported(study), "nobody reports numbers on sprites"
     thumos = replace(study, record=study.record.model_copy(update={"dataset": "thumos14-opentad"}))
     rows = reported(thumos)
@@ -146,7 +146,7 @@ def test_reported_rows_stand_apart(study: Study) -> None:
     assert "TemporalMaxer" in after
 
 
-def test_every_reported_average_is_that_of_its_levels(study: Study) -> None:
+def test_averages_of_the_literature(study: ReportData) -> None:
     for name in ("thumos14", "epic-kitchens-100-verb", "epic-kitchens-100-noun"):
         rows = reported(replace(study, record=study.record.model_copy(update={"dataset": name})))
         assert rows
@@ -156,7 +156,7 @@ def test_every_reported_average_is_that_of_its_levels(study: Study) -> None:
                 assert sum(levels) / len(levels) == pytest.approx(row.at["map_avg"], abs=0.06), row.method
 
 
-def test_differences_at_each_tiou_average_to_the_difference(study: Study) -> None:
+def test_differences_at_each_tiou(study: ReportData) -> None:
     for row in study.students():
         if row.name == "none":
             assert not row.at_tiou
@@ -167,7 +167,7 @@ def test_differences_at_each_tiou_average_to_the_difference(study: Study) -> Non
         assert all(d.low < d.estimate < d.high for d in row.at_tiou)
 
 
-def test_class_differences_are_those_of_the_means(study: Study) -> None:
+def test_class_differences(study: ReportData) -> None:
     table = class_differences(study)
     assert list(table.columns) == list(CLASSES)
     assert "none" not in table.index
@@ -178,7 +178,7 @@ def test_class_differences_are_those_of_the_means(study: Study) -> None:
     assert table.loc["both", "circle"] == pytest.approx(both - none)
 
 
-def test_trials_are_read_from_the_runs(study: Study, folder: Path) -> None:
+def test_trial_table(study: ReportData, folder: Path) -> None:
     row = next(row for row in study.rows if row.name == "both")
     table = trial_table(row)
     assert len(table) == 8
@@ -190,7 +190,7 @@ def test_trials_are_read_from_the_runs(study: Study, folder: Path) -> None:
     assert table.loc[7, "status"] == "pruned"
 
 
-def test_importance_finds_the_setting_that_matters(study: Study) -> None:
+def test_importances(study: ReportData) -> None:
     row = next(row for row in study.rows if row.name == "both")
     table = trial_table(row)
     table["other"] = [0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2, 0.6]
@@ -201,7 +201,7 @@ def test_importance_finds_the_setting_that_matters(study: Study) -> None:
     assert importances(table.head(3)) == {}
 
 
-def test_every_figure_fits_its_frame(study: Study) -> None:
+def test_figures_fit_their_frame(study: ReportData) -> None:
     for name, make in figure_makers().items():
         drawing = make(study)
         assert drawing is not None, name

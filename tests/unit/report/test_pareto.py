@@ -1,4 +1,4 @@
-"""The tables and the figure of fronts, from a study's files alone."""
+"""Tables and figure of Pareto fronts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_front_is_a_table_and_a_figure(folder: Path) -> None:
+def test_files_of_a_front(folder: Path) -> None:
     written = {file.name for file in write_report(folder)}
     assert {"pareto.md", "pareto.csv", "pareto.png", "pareto.svg"} <= written
     with (folder / "pareto.csv").open(encoding="utf-8", newline="") as file:
@@ -66,12 +66,12 @@ def test_equal_studies_give_equal_files(folder: Path) -> None:
     assert files(collect(folder)) == files(collect(folder))
 
 
-def test_trials_of_a_search_are_read_back_under_its_row(folder: Path) -> None:
+def test_trials_of_a_search_are_loaded(folder: Path) -> None:
     table = load_runs(folder)
     assert sorted(table[table["row"] == "both"]["split"].unique()) == ["validation"]
     assert (table["row"] == "both").sum() == 4
 
 
-def test_a_study_without_a_front_has_no_such_files(tmp_path: Path) -> None:
+def test_no_files_without_a_front(tmp_path: Path) -> None:
     write_fake_study(tmp_path, rows=ROWS[:1])
     assert not [file for file in write_report(tmp_path) if file.name.startswith("pareto")]

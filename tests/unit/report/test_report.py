@@ -1,4 +1,4 @@
-"""The report says what the files say: numbers, marks, provenance, figure."""
+"""Tables, main figure and files of the report of a study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tal_bench.errors import InputError
 from tal_bench.report.common.label_placement import spread
 from tal_bench.report.common.plot_style import rendered
 from tal_bench.report.study import write as report
-from tal_bench.report.study.collect import Study, collect
+from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.cost_scatter import figure
 from tal_bench.report.study.notes import findings, interval, notes, seconds, signed
 from tal_bench.report.study.tables import accuracy, costs, escape, latex, markdown
@@ -35,9 +35,9 @@ FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importance
 
 
 @pytest.fixture
-def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws the first figure alone: the others take seconds, and have tests of their own."""
-    makers = {report.FIRST: report.figure_makers()[report.FIRST]}
+def main_figure_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw only the main figure, because the others take seconds and have their own tests."""
+    makers = {report.MAIN_FIGURE: report.figure_makers()[report.MAIN_FIGURE]}
     monkeypatch.setattr(report, "figure_makers", lambda: makers)
 
 
@@ -49,11 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(folder: Path) -> Study:
+def study(folder: Path) -> ReportData:
     return collect(folder)
 
 
-def test_means_and_spreads_are_those_of_the_seeds(study: Study, folder: Path) -> None:
+def test_means_and_standard_deviations(study: ReportData, folder: Path) -> None:
     files = StudyFolder(folder)
     for row in study.rows:
         values = [files.read_run(h).metrics["map_avg"] for h in row.record.finals]  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ def test_means_and_spreads_are_those_of_the_seeds(study: Study, folder: Path) ->
         assert row.sd() == pytest.approx(stdev(values))
 
 
-def test_differences_are_those_of_the_means(study: Study) -> None:
+def test_differences_equal_those_of_means(study: ReportData) -> None:
     by_name = {row.name: row for row in study.rows}
     for name, row in by_name.items():
         for base, found in row.differences.items():
@@ -73,7 +73,7 @@ def test_differences_are_those_of_the_means(study: Study) -> None:
     assert not by_name["none"].differences
 
 
-def test_interaction(study: Study) -> None:
+def test_interaction(study: ReportData) -> None:
     mean = {row.name: row.mean() for row in study.rows}
     expected = mean["both-single"] - mean["cross-modal"] - mean["cross-structure"] + mean["self"]  # type: ignore[operator]
     assert study.interaction is not None
@@ -87,12 +87,12 @@ def test_no_interaction_without_all_four(tmp_path: Path) -> None:
     assert "Δ self" not in markdown(study)
 
 
-def test_groups_come_in_order(study: Study) -> None:
+def test_groups_come_in_order(study: ReportData) -> None:
     kinds = [row.record.kind for row in study.rows]
     assert kinds == sorted(kinds, key=["teacher", "reference", "student"].index)
 
 
-def test_unclear_differences_are_shown_and_said(study: Study) -> None:
+def test_unclear_differences_are_marked(study: ReportData) -> None:
     row = next(r for r in study.rows if r.name == "cross-structure")
     found = row.differences["none"]
     wide = replace(found, estimate=0.4, low=-1.0, high=1.8)
@@ -108,7 +108,7 @@ def test_unclear_differences_are_shown_and_said(study: Study) -> None:
     )
 
 
-def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
+def test_failed_seeds(tmp_path: Path) -> None:
     write_fake_study(tmp_path, failing=("both",))
     study = collect(tmp_path)
     text = markdown(study)
@@ -121,8 +121,8 @@ def test_failed_seeds_are_marked_and_the_rest_is_shown(tmp_path: Path) -> None:
     assert row.differences["none"].estimate == pytest.approx(shared, abs=1e-6)
 
 
-@pytest.mark.usefixtures("one_figure")
-def test_a_row_without_any_result(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("main_figure_only")
+def test_row_without_results(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, finished=False)
     for hash_ in record.rows[-1].finals:
         StudyFolder(tmp_path).run_file(hash_).unlink()
@@ -133,7 +133,7 @@ def test_a_row_without_any_result(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["complete"] is False
 
 
-def test_best_student_is_bold_and_teachers_are_not(study: Study) -> None:
+def test_best_student_is_bold_and_teachers_are_not(study: ReportData) -> None:
     text = markdown(study)
     best = max(study.students(), key=lambda row: row.mean() or 0)
     top = max(study.rows, key=lambda row: row.mean() or 0)
@@ -142,18 +142,18 @@ def test_best_student_is_bold_and_teachers_are_not(study: Study) -> None:
     assert f"**{top.mean():.1f}" not in text
 
 
-def test_equal_costs_have_no_best(study: Study) -> None:
+def test_equal_costs_have_no_best(study: ReportData) -> None:
     assert all(not column.best(study.rows) for column in costs(study))
 
 
-def test_markdown_tables_are_rectangular(study: Study) -> None:
+def test_markdown_tables_are_rectangular(study: ReportData) -> None:
     blocks = [b for b in markdown(study).split("\n\n") if b.startswith("|")]
     assert len(blocks) == 2
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_provenance(study: Study) -> None:
+def test_provenance(study: ReportData) -> None:
     text = markdown(study)
     for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "8 test videos", "ActivityNet-style AP"):
         assert part in text
@@ -161,26 +161,25 @@ def test_provenance(study: Study) -> None:
         assert part in text
 
 
-def test_thumos_with_other_videos_is_marked(study: Study) -> None:
+def test_note_on_thumos_with_other_videos(study: ReportData) -> None:
     record = study.record.model_copy(update={"dataset": "THUMOS14", "test_videos": 212})
     assert any("not strictly comparable" in line for line in notes(replace(study, record=record)))
     full = record.model_copy(update={"test_videos": 213})
     assert not any("not strictly comparable" in line for line in notes(replace(study, record=full)))
 
 
-def test_minutes_and_their_alternative(study: Study) -> None:
+def test_minutes_and_their_alternative(study: ReportData) -> None:
     row = next(r for r in study.rows if r.name == "actionformer")
     assert row.minute == pytest.approx(2.1 + 1.2 + 19.0 + 0.14)
     assert row.minute_with("flow_tvl1") == pytest.approx(2.1 + 480.0 + 19.0 + 0.14)
     student = next(r for r in study.rows if r.name == "none")
     assert student.minute_with("flow_tvl1") == student.minute
-    assert (
-        "The totals hold 1.20 s of flow extraction per minute of video; with TV-L1 it would be 480.0 s."
-        in markdown(study)
+    assert "Totals include 1.20 s of flow extraction per minute of video; TV-L1 takes 480.0 s." in markdown(
+        study
     )
 
 
-def test_csv_is_tidy(study: Study) -> None:
+def test_csv_is_tidy(study: ReportData) -> None:
     lines = list(csv.DictReader(io.StringIO(csv_of(study))))
     assert [line["row"] for line in lines] == [row.name for row in study.rows]
     for line, row in zip(lines, study.rows, strict=True):
@@ -190,7 +189,7 @@ def test_csv_is_tidy(study: Study) -> None:
     assert float(both["delta_none_low"]) < float(both["delta_none"]) < float(both["delta_none_high"])
 
 
-def test_latex_escapes_and_closes(study: Study) -> None:
+def test_latex(study: ReportData) -> None:
     assert escape("a_b & 50 % ± −1 \\x") == r"a\_b \& 50 \% $\pm$ $-$1 \textbackslash{}x"
     text = latex(study)
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
@@ -210,7 +209,7 @@ def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.M
         report, "figure_makers", lambda: {name: makers[name] for name in ("figure", "tuning")}
     )
     second = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
-    del first[Path("page.html")], second[Path("page.html")]  # it holds the figures
+    del first[Path("page.html")], second[Path("page.html")]  # includes the figures
     figures = {Path("figures", f"{name}.{suffix}") for name in FIGURES for suffix in ("png", "svg")}
     assert set(first) == {Path(name) for name in FILES} - {Path("page.html")} | figures
     assert len(second) == len(FILES) - 1 + 2
@@ -219,23 +218,23 @@ def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.M
     assert not list(folder.glob(".*")), "no temporary files stay"
 
 
-@pytest.mark.usefixtures("one_figure")
+@pytest.mark.usefixtures("main_figure_only")
 @pytest.mark.parametrize(
     "change",
     [{"costs": False}, {"video_costs": False}, {"seeds": 1, "trials": 0}, {"videos": 1}, {"rows": ()}],
     ids=str,
 )
-def test_what_is_missing_is_left_out(change: dict[str, object], tmp_path: Path) -> None:
+def test_report_with_missing_data(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"finished": False} | change))  # type: ignore[arg-type]
     written = {file.name for file in write_report(tmp_path) if file.parent == tmp_path}
     assert written == FILES
     text = (tmp_path / "table.md").read_text()
     assert ("## Cost" in text) == ("costs" not in change and "rows" not in change)
     if "videos" in change:
-        assert "One test video" in text
+        assert "Only one test video" in text
 
 
-def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
+def test_no_intervals_without_ground_truth(tmp_path: Path) -> None:
     write_fake_study(tmp_path)
     (tmp_path / "ground_truth.json").unlink()
     study = collect(tmp_path)
@@ -244,7 +243,7 @@ def test_missing_ground_truth_costs_the_intervals_alone(tmp_path: Path) -> None:
     assert "No ground_truth.json" in markdown(study)
 
 
-def test_broken_detections_name_their_file(tmp_path: Path) -> None:
+def test_malformed_detections_name_the_file(tmp_path: Path) -> None:
     record = write_fake_study(tmp_path, rows=ROWS[4:6])
     file = StudyFolder(tmp_path).run_file(record.rows[0].finals[0], ".detections.json")
     file.write_text('{"results": {"video_0": [{"segment": [1]}]}}')
@@ -253,7 +252,7 @@ def test_broken_detections_name_their_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_terminal_fits(study: Study, width: int) -> None:
+def test_table_fits_the_terminal(study: ReportData, width: int) -> None:
     console = Console(width=width, file=io.StringIO(), record=True, force_terminal=False)
     print_study(study, console)
     lines = console.export_text().splitlines()
@@ -264,7 +263,7 @@ def test_terminal_fits(study: Study, width: int) -> None:
     assert interval(difference) in row
 
 
-def _texts(study: Study) -> list[tuple[float, float, float, float]]:
+def _texts(study: ReportData) -> list[tuple[float, float, float, float]]:
     drawing = figure(study)
     renderer = drawing.canvas.get_renderer()  # type: ignore[attr-defined]
     names = {row.name for row in study.rows}
@@ -272,7 +271,7 @@ def _texts(study: Study) -> list[tuple[float, float, float, float]]:
     assert {t.get_text() for t in texts} == names
     width, height = drawing.bbox.width, drawing.bbox.height
     boxes = [t.get_window_extent(renderer) for t in texts]
-    # An annotation's extent holds its arrow; the text alone is measured.
+    # The extent of an annotation includes its arrow, that of its text does not.
     boxes = [super(type(t), t).get_window_extent(renderer) for t in texts]
     assert all(b.x0 >= 0 and b.x1 <= width and b.y0 >= 0 and b.y1 <= height for b in boxes)
     return [(b.x0, b.y0, b.x1, b.y1) for b in boxes]
@@ -289,7 +288,7 @@ def test_labels_do_not_overlap(costs: bool, tmp_path: Path) -> None:
             assert width <= 0 or height <= 2, "label boxes may touch, not cover"
 
 
-def test_labels_stand_in_both_files_where_they_were_placed(study: Study) -> None:
+def test_label_positions_are_equal_in_png_and_svg(study: ReportData) -> None:
     drawing = figure(study)
     wanted = {t.get_text(): t.get_position() for t in drawing.axes[0].texts}
     svg = ElementTree.fromstring(rendered(drawing)[".svg"])
@@ -324,7 +323,7 @@ def test_numbers(function: Callable[[float], str], value: float, text: str) -> N
     assert function(value) == text
 
 
-def test_far_costs_get_a_logarithmic_axis_with_readable_ticks(tmp_path: Path) -> None:
+def test_logarithmic_cost_axis(tmp_path: Path) -> None:
     write_fake_study(tmp_path)
     study = collect(tmp_path)
     slow = []

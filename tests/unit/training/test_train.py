@@ -140,7 +140,7 @@ def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) ->
 
 
 def test_fewer_videos_than_a_batch_are_refused(videos: list[Video]) -> None:
-    with pytest.raises(InputError, match="do not fill a batch"):
+    with pytest.raises(InputError, match="are fewer than the batch size"):
         trained(videos[:1])
 
 

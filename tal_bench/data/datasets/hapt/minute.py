@@ -1,4 +1,4 @@
-"""The work of extracting the features of a minute of a sensor's signal, for `tal_bench.profiling` to time."""
+"""Work of extracting the features of one minute of a signal, as timed by `tal_bench.profiling`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SECONDS = 60
 
 
 def minute_work() -> dict[str, Callable[[], object]]:
-    """Calls that do the work of a minute of each sensor: read its text, compute its features.
+    """Return functions that read the text of one minute of a sensor's signal and compute its features.
 
-    The signal is noise, whose values cost what any values cost. The energy of sampling the sensor itself,
-    which is the larger saving of leaving the gyroscope out, is not included.
+    The signal is noise, as the time does not depend on the values. The energy of sampling the sensor,
+    which is the larger saving of leaving out the gyroscope, is not included.
 
     Returns:
-        ``backbone/acc`` and ``backbone/gyro``; there is no ``decode`` and no ``flow``.
+        Functions ``backbone/acc`` and ``backbone/gyro``; there is no ``decode`` and no ``flow``.
     """
     signal = np.random.default_rng(0).normal(size=(int(FPS * SECONDS), 3))
     text = io.StringIO()

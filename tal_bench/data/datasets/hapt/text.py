@@ -1,4 +1,4 @@
-"""The recordings in their original layout: a text file per sensor and recording, and one file of segments."""
+"""Reading of the recordings from UCI's text files: one per sensor and recording, and one of segments."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.data.datasets.hapt.recordings import LABELS, SENSORS, Recording, checked
+from tal_bench.data.datasets.hapt.recordings import LABELS, SENSORS, Recording, validated
 from tal_bench.errors import DataError
 
 SIGNAL = re.compile(r"(acc|gyro)_exp(\d+)_user(\d+)\.txt")
 SEGMENTS, ACTIVITIES = "labels.txt", "activity_labels.txt"
 WANTED = f"expected acc_expNN_userNN.txt, gyro_expNN_userNN.txt and {SEGMENTS}"
 LARGEST = 2**26
-"""Bytes of one text file; the original ones have less than two million."""
+"""Largest size of a text file in bytes; the original ones have less than two million."""
 Files = dict[str, Callable[[], bytes]]
 
 
 def read_text(source: Path) -> list[Recording]:
-    """Read all recordings below a directory, or in a ZIP file (also one inside it, as UCI packs them).
+    """Read all recordings of a folder or a ZIP file, which may contain another ZIP file, as UCI's does.
 
-    Segments are read as the numbers, from 0, of their first and last sample. Names of activities are compared
-    with the expected ones where `activity_labels.txt` is there.
+    First and last samples of segments are counted from 0. Names of activities are compared with the expected
+    ones if `activity_labels.txt` exists.
 
     Raises:
-        DataError: nothing of the kind there, a file is missing or malformed.
+        DataError: There are no recordings, or a file is missing or malformed.
     """
     files = _folder_files(source) if source.is_dir() else _zip_files(source)
     sensors: dict[tuple[int, int], dict[str, str]] = {}
     for name in files:
-        if found := SIGNAL.fullmatch(name):
-            sensors.setdefault((int(found[2]), int(found[3])), {})[found[1]] = name
+        if match := SIGNAL.fullmatch(name):
+            sensors.setdefault((int(match[2]), int(match[3])), {})[match[1]] = name
     if not sensors or SEGMENTS not in files:
-        what = f"no {SEGMENTS}" if sensors else "no recordings"
-        raise DataError(what, where=source, hint=WANTED)
+        problem = f"no {SEGMENTS}" if sensors else "no recordings"
+        raise DataError(problem, where=source, hint=WANTED)
     if ACTIVITIES in files:
         _check_activities(files, source)
     table = _numbers(files, SEGMENTS, 5, source).astype(np.int64)
@@ -55,14 +55,14 @@ def read_text(source: Path) -> list[Recording]:
     recordings = []
     for (experiment, user), names in sorted(sensors.items()):
         signals = {sensor: _numbers(files, names[sensor], 3, source) for sensor in SENSORS}
-        mine = table[(table[:, 0] == experiment) & (table[:, 1] == user)]
-        segments = np.stack([mine[:, 2] - 1, mine[:, 3], mine[:, 4] + 1], axis=1)
+        rows = table[(table[:, 0] == experiment) & (table[:, 1] == user)]
+        segments = np.stack([rows[:, 2] - 1, rows[:, 3], rows[:, 4] + 1], axis=1)
         recordings.append(Recording(experiment, user, signals, segments))
-    return checked(recordings, source)
+    return validated(recordings, source)
 
 
 def _folder_files(folder: Path) -> Files:
-    """Name of every text file below a folder to what reads it; of equal names the one nearest the top."""
+    """Return a reader for each text file of a folder by name; of equal names, the one nearest the top."""
     paths = sorted(folder.rglob("*.txt"), key=lambda path: (-len(path.parts), path))
     return {path.name: path.read_bytes for path in paths}
 
@@ -91,22 +91,28 @@ def _zip_files(path: Path) -> Files:
 
 
 def _numbers(files: Files, name: str, columns: int, source: Path) -> NDArray[np.float64]:
-    """A text file of numbers, [N, columns]."""
+    """Read a text file of numbers, [N, columns]."""
     try:
-        found = np.loadtxt(io.BytesIO(files[name]()), dtype=np.float64, ndmin=2)
+        numbers = np.loadtxt(io.BytesIO(files[name]()), dtype=np.float64, ndmin=2)
     except (OSError, ValueError, UnicodeDecodeError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
         raise DataError(f"{name} cannot be read: {error}", where=source) from None
-    if found.shape[1] != columns or not len(found):
-        raise DataError(f"{name} is {len(found)} × {found.shape[1]} numbers, not N × {columns}", where=source)
-    return found
+    if numbers.shape[1] != columns or not len(numbers):
+        raise DataError(
+            f"{name} has {len(numbers)} × {numbers.shape[1]} numbers, expected N × {columns}", where=source
+        )
+    return numbers
 
 
 def _check_activities(files: Files, source: Path) -> None:
     words = files[ACTIVITIES]().decode("utf-8", "replace").split()
-    found = dict(zip(words[::2], words[1::2], strict=False))
-    wanted = {str(number): name for number, name in enumerate(LABELS, 1)}
-    strange = [f"{number} '{name}'" for number, name in found.items() if wanted.get(number) != name.upper()]
-    if strange:
+    activities = dict(zip(words[::2], words[1::2], strict=False))
+    expected = {str(number): name for number, name in enumerate(LABELS, 1)}
+    different = [
+        f"{number} '{name}'" for number, name in activities.items() if expected.get(number) != name.upper()
+    ]
+    if different:
         raise DataError(
-            f"{ACTIVITIES} has activity {strange[0]}", where=source, hint="these are other recordings"
+            f"{ACTIVITIES} has unexpected activity {different[0]}",
+            where=source,
+            hint="the files are of another dataset",
         )

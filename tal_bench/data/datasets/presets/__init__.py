@@ -1,1 +1,1 @@
-"""Declared datasets, one file per family; `tal_bench.data.registry` imports them."""
+"""Declarations of the registered datasets, one file per family; `tal_bench.data.registry` imports them."""

@@ -1,7 +1,7 @@
 """ActivityNet-1.3: features resized to 192 steps, a one-class detector, and classes from video-level scores.
 
-Settings are those of ActionFormer's configurations. Its scores come from the CUHK submission of 2017, which
-covers the validation videos, that is, those tested on.
+Settings are those of ActionFormer's configurations. The scores come from the CUHK submission of 2017 and
+cover the validation videos, which are the test videos here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SCORES = "annotations/cuhk_val_simp_share.json"
 
 
 def tsp(folder: str) -> dict[str, Any]:
-    """TSP's features: one stream, from RGB."""
+    """Return the stream of TSP's RGB features."""
     stream = {"role": "primary", "folder": folder, "prefix": "v_", "channels": 512, "nonnegative": True}
     return {"rgb": stream}
 

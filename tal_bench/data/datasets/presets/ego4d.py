@@ -1,6 +1,7 @@
-"""Ego4D Moment Queries: features of several networks side by side, and Recall@kx beside the mAP.
+"""Ego4D Moment Queries: features of several networks, and Recall@kx in addition to the mAP.
 
-Students see SlowFast's features, teachers also those of Omnivore and EgoVLP: what is saved is two networks.
+Students read SlowFast's features, teachers also those of Omnivore and EgoVLP, so that a student saves two
+networks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DETECTOR: dict[str, Any] = {
 def stream(
     folder: str, channels: int, role: Literal["primary", "privileged"], *, nonnegative: bool = False
 ) -> dict[str, Any]:
-    """One network's features."""
+    """Return the stream of one network's features."""
     return {"role": role, "folder": folder, "channels": channels, "nonnegative": nonnegative}
 
 

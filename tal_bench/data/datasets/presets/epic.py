@@ -20,15 +20,15 @@ TRAINING: dict[str, dict[str, Any]] = {
     "verb": {"epochs": 16, "truncation": 0.3, "loss_normalizer": 250.0},
     "noun": {"epochs": 16, "truncation": 0.3, "loss_normalizer": 250.0, "label_smoothing": 0.1},
 }
-OTHERWISE = {"warmup_epochs": 5, "weight_decay": 0.05, "input_noise": 0.0, "iou_power": 0.25}
+TRIDET_TRAINING = {"warmup_epochs": 5, "weight_decay": 0.05, "input_noise": 0.0, "iou_power": 0.25}
 TRIDET: dict[str, dict[str, Any]] = {
     "verb": {
         "detector": {"sgp_window": 5, "sgp_scale": 2.0, "sgp_hidden": 1024},
-        "training": {**OTHERWISE, "epochs": 22},
+        "training": {**TRIDET_TRAINING, "epochs": 22},
     },
     "noun": {
         "detector": {"sgp_window": 1, "sgp_scale": 4.0, "sgp_hidden": 1024},
-        "training": {**OTHERWISE, "epochs": 14},
+        "training": {**TRIDET_TRAINING, "epochs": 14},
     },
 }
 CLASSES = {"verb": 97, "noun": 300}
@@ -37,7 +37,7 @@ FEATURES = "{}  [T, 2304]: SlowFast, windows of 32 frames at 30 fps, stride 16"
 
 
 def slowfast(folder: str, suffix: str) -> dict[str, Any]:
-    """SlowFast's features, trained on the dataset's own actions."""
+    """Return the stream of SlowFast's features, whose network was trained on the dataset's actions."""
     stream = {"role": "primary", "folder": folder, "suffix": suffix, "channels": 2304, "nonnegative": True}
     return {"slowfast": stream}
 

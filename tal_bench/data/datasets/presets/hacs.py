@@ -1,7 +1,8 @@
 """HACS Segments 1.1.1 with SlowFast features, in OpenTAD's layout.
 
-Settings are TriDet's, which learns the 200 classes itself; others are as wide as OpenTAD's ActionFormer.
-TriDet's own layout keeps features in pickles, which are not read here; OpenTAD has the same as arrays.
+Settings are TriDet's, which learns the 200 classes without external scores; other detectors are as wide as
+OpenTAD's ActionFormer. TriDet's own layout has features in pickles, which are not read here; OpenTAD has the
+same features as arrays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inertial recordings of people's activities, read from files of the person or from an installed package."""
+"""The dataset `hapt`: inertial recordings of activities, read from files of the user or from a package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.data.registry import DatasetEntry, Progress, datasets
 
 COARSEST = 32
-"""Stride of the last of six pyramid levels, which a padded length is a multiple of."""
+"""Stride of the last of six pyramid levels; padded lengths are multiples of it."""
 STRICT = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""tIoU 0.5:0.05:0.95, reported beside."""
+"""tIoU 0.5:0.05:0.95, reported in addition."""
 
 
 def _prepare(

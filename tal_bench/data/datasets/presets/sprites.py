@@ -1,4 +1,4 @@
-"""The embedded dataset: rendered videos, made on this machine."""
+"""The dataset `sprites`: rendered videos, generated on the user's machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COARSEST = 32
-"""Stride of the last of six pyramid levels, which a padded length is a multiple of."""
+"""Stride of the last of six pyramid levels; padded lengths are multiples of it."""
 
 
 def _prepare(cache_dir: Path | None, *, jobs: int = 1, progress: Progress | None = None) -> Path:
@@ -54,7 +54,7 @@ datasets.add(
     "sprites",
     DatasetEntry(
         "sprites",
-        "rendered videos of moving shapes, made on this machine; appearance in RGB, direction in flow",
+        "rendered videos of moving shapes, generated on this machine; appearance in RGB, direction in flow",
         _spec,
         prepare=_prepare,
         footage=_footage,

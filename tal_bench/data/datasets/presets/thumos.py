@@ -1,7 +1,7 @@
 """THUMOS14 and MultiTHUMOS: the same videos and I3D features, annotated with 20 and with 65 classes.
 
 ActionFormer tests on the 212 videos of its annotation file. OpenTAD drops `video_test_0000270` (wrong
-annotations) and `video_test_0001292` (none; not in ActionFormer's file), which leaves 211.
+annotations) and `video_test_0001292` (no annotations; not in ActionFormer's file), which leaves 211.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Literal
 from tal_bench.data.registry import add_preset
 
 DROPPED = ("video_test_0000270", "video_test_0001292")
-AT_TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+TIOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 I3D: dict[str, Any] = {"stride": 4, "window": 16, "max_length": 2304}
 FEATURES = "{}<video>.npy  [T, 2048]: I3D RGB 1024, then flow 1024; windows of 16 frames, stride 4"
 
 
 def two_streams(folder: str) -> dict[str, Any]:
-    """I3D's RGB and flow features in one file per video."""
+    """Return the streams of I3D's RGB and flow features, which share one file per video."""
 
     def stream(role: Literal["primary", "privileged"], first: int) -> dict[str, Any]:
         columns = (first, first + 1024)
@@ -39,7 +39,7 @@ add_preset(
     **I3D,
 )
 add_preset(
-    "THUMOS14 in OpenTAD's layout and protocol: without two test videos, 211 are left",
+    "THUMOS14 in OpenTAD's layout and protocol, 211 test videos",
     folders=("thumos-14", "."),
     marker="annotations/thumos_14_anno.json",
     files=(
@@ -66,7 +66,7 @@ add_preset(
     modalities=two_streams("thumos/i3d_features"),
     train=("validation",),
     test=("test",),
-    tiou=AT_TENTHS,
+    tiou=TIOU,
     training={"epochs": 60},
     decoding={"topk": 3000, "max_detections": 300},
     **I3D,
@@ -84,7 +84,7 @@ add_preset(
     modalities=two_streams("thumos-14/features/i3d_actionformer_stride4_thumos"),
     train=("training",),
     test=("validation",),
-    tiou=AT_TENTHS,
+    tiou=TIOU,
     ignore_labels=("Ambiguous",),
     training={"epochs": 60},
     decoding={"topk": 8000, "max_detections": 8000},

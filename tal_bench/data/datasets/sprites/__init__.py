@@ -1,7 +1,7 @@
-"""`sprites`: the embedded dataset, rendered, cached and featurised on the person's own machine.
+"""The dataset `sprites`, which is rendered, cached and converted to features on the user's machine.
 
-Short videos of moving sprites, made so that the question the suite asks has an answer in minutes: what an
-action *is* shows in appearance and motion together, motion reads well from optical flow and only partly
-from RGB snippets. ``prepare.prepare`` makes the feature files; ``scene`` says what happens in a video,
-``render`` draws it, ``pretrain`` makes the two small networks that are shipped with the package.
+Short videos of moving sprites, designed such that a study takes minutes: an action is defined by appearance
+and motion together; motion can be read well from optical flow, and only partly from RGB snippets.
+``prepare.prepare`` writes the feature files, ``scene`` plans the content of a video, ``render`` draws it, and
+``pretrain`` trains the two small networks that are shipped with the package.
 """

@@ -1,4 +1,4 @@
-"""From scenes to the networks' vectors, video by video, in worker processes."""
+"""Extraction of the networks' vectors from scenes, video by video, in worker processes."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ Progress = Callable[[int, int], None]
 
 
 def scenes(settings: SpritesSettings) -> dict[str, tuple[str, Scene]]:
-    """Every video's id → (subset, scene), training videos first."""
-    found: dict[str, tuple[str, Scene]] = {}
+    """Return subset and scene of each video by its id, training videos first."""
+    planned: dict[str, tuple[str, Scene]] = {}
     for subset, count, seed in (
         ("training", settings.train_videos, settings.seed),
         ("test", settings.test_videos, settings.test_seed),
     ):
         for index in range(count):
             scene = plan_scene(scene_rng(seed, subset, index), settings)
-            found[f"sprites_{subset}_{index:04d}"] = (subset, scene)
-    return found
+            planned[f"sprites_{subset}_{index:04d}"] = (subset, scene)
+    return planned
 
 
 def embed_all(raw: Path, jobs: int, progress: Progress | None, settings: SpritesSettings) -> dict[str, float]:
-    """Embed the videos that are not there yet; returns CPU seconds by step, summed over workers."""
+    """Embed the videos without vectors; return CPU seconds by step, summed over workers."""
     ids = list(scenes(settings))
-    waiting = [video for video in ids if not (raw / f"{video}.npz").exists()]
-    done = len(ids) - len(waiting)
+    pending = [video for video in ids if not (raw / f"{video}.npz").exists()]
+    done = len(ids) - len(pending)
     seconds: dict[str, float] = {}
 
-    def finished(spent: dict[str, float]) -> None:
+    def add(video_seconds: dict[str, float]) -> None:
         nonlocal done
         done += 1
-        for step, value in spent.items():
+        for step, value in video_seconds.items():
             seconds[step] = seconds.get(step, 0.0) + value
         if progress:
             progress(done, len(ids))
 
     work = partial(embed_video, raw, settings=settings)
-    with closing(map_items(work, waiting, jobs, _crashed)) as ended:
-        for spent in ended:
-            finished(spent)
+    with closing(map_items(work, pending, jobs, _crashed)) as results:
+        for video_seconds in results:
+            add(video_seconds)
     return seconds
 
 
 def _crashed(video: str) -> dict[str, float]:
     raise InputError(
-        f"the worker process of {video} ended before its work was done",
+        f"the worker process of {video} exited unexpectedly",
         where="--jobs",
-        hint="free memory or use jobs=1; a script must call prepare under if __name__ == '__main__':",
+        hint="free memory or use jobs=1; a script must call prepare inside if __name__ == '__main__':",
     )
 
 
@@ -87,7 +87,7 @@ def embed_video(raw: Path, video: str, settings: SpritesSettings) -> dict[str, f
 
 
 def footage(video: str, settings: SpritesSettings | None = None) -> NDArray[np.uint8]:
-    """Frames [N, size, size, 3] of a video; the same every time."""
+    """Render the frames [N, size, size, 3] of a video; the result is deterministic."""
     settings = settings or SpritesSettings()
     _, subset, index = video.split("_")
     seed = settings.test_seed if subset == "test" else settings.seed
@@ -95,7 +95,7 @@ def footage(video: str, settings: SpritesSettings | None = None) -> NDArray[np.u
 
 
 def load_vectors(raw: Path, video: str, stream: str) -> NDArray[np.float32]:
-    """Read one stream of a video that ``embed_video`` wrote, [T, D]."""
+    """Read the vectors [T, D] of one stream of a video, as written by ``embed_video``."""
     with np.load(raw / f"{video}.npz", allow_pickle=False) as file:
         vectors: NDArray[np.float32] = file[stream]
     return vectors

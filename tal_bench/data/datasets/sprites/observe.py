@@ -1,4 +1,4 @@
-"""One scene to everything the networks look at, whole, as pretraining draws steps at random."""
+"""Inputs of the networks for all steps of a scene, from which pretraining draws random steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tal_bench.extraction.snippets import (
 
 @dataclass(frozen=True)
 class Observed:
-    """A video as the networks need it: grey [N, h, h], colour [T, h, h, 3] and flow [T, 2, 32, 32]."""
+    """Inputs of a video: grey frames [N, h, h], colour frames [T, h, h, 3] and flow [T, 2, 32, 32]."""
 
     grey: NDArray[np.uint8]
     colour: NDArray[np.uint8]
@@ -35,16 +35,16 @@ class Observed:
         return len(self.colour)
 
     def rgb(self, steps: NDArray[np.intp]) -> NDArray[np.float32]:
-        """RGB snippets of the given steps, [M, 9, h, h]."""
+        """Return the RGB snippets of the given steps, [M, 9, h, h]."""
         return difference_snippets(self.grey, self.colour, steps, self.stride)
 
     def motion(self, steps: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Flow snippets of the given steps, [M, 6, 32, 32]."""
+        """Return the flow snippets of the given steps, [M, 6, 32, 32]."""
         return flow_snippets(self.flow, steps)
 
 
 def observe(scene: Scene, settings: SpritesSettings) -> Observed:
-    """Render a scene and compute its grey frames, colour frames and flow; the frames are not kept."""
+    """Render a scene and compute its grey frames, colour frames and flow."""
     frames = render(scene, settings.size, settings.fps)
     grey = to_grey(frames)
     colour = resize_frames(frames[:: settings.stride], settings.net_size)

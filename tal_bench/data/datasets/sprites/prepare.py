@@ -1,4 +1,4 @@
-"""Prepared features of the sprites dataset, made once and cached by content."""
+"""Preparation of the features of the sprites dataset, cached by content."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tal_bench.system.cache_folder import default_cache_dir, locked, publish, sw
 from tal_bench.system.step_timer import StepTimer
 
 LAYOUT = "2"
-"""Raised when the folder has other files, for the same features."""
+"""Version of the folder's layout, increased when its files change but its features do not."""
 
 
 def prepare(
@@ -37,29 +37,30 @@ def prepare(
     progress: Progress | None = None,
     settings: SpritesSettings | None = None,
 ) -> Path:
-    """Make the dataset's annotations and features, or return them at once when they are there.
+    """Generate the dataset's annotations and features, or return the cached folder.
 
-    Videos are rendered, observed and embedded one per worker at a time; only features leave a worker.
-    Every file appears whole or not at all, finished videos survive an interruption, and a second process
-    that wants the same dataset waits for the first. The result does not depend on ``jobs``.
+    Each worker renders and embeds one video at a time. Files are written atomically, finished videos are kept
+    when the preparation is interrupted, and a second process that prepares the same dataset waits for the
+    first. The result does not depend on ``jobs``.
 
     Args:
-        cache_dir: where the folder goes; ``default_cache_dir()`` if None.
-        jobs: worker processes, one thread each; 1 works in this process. Workers are spawned: a script
-            that calls this with more than 1 needs ``if __name__ == "__main__":``.
-        progress: called with (videos done, videos in all).
-        settings: the standard dataset if None.
+        cache_dir: Parent of the folder; ``default_cache_dir()`` if None.
+        jobs: Number of worker processes, with one thread each; 1 = no worker processes. Workers are spawned:
+            a script that calls this with more than 1 needs ``if __name__ == "__main__":``.
+        progress: Callback that receives (videos done, all videos).
+        settings: Settings of the dataset; the default ones if None.
 
     Returns:
-        The folder ``sprites-<hash>`` with ``annotations.json``, ``manifest.json``, ``extraction.json``
-        (which makes the same features of any video), ``rgb/<id>.npy`` and ``flow/<id>.npy`` ([T, C] float32).
+        Folder ``sprites-<hash>`` with ``annotations.json``, ``manifest.json``, ``extraction.json`` (settings
+        that extract the same features from any video), ``rgb/<id>.npy`` and ``flow/<id>.npy`` ([T, C]
+        float32).
 
     Raises:
-        InputError: ``jobs`` below 1.
-        DataError: the shipped weights are missing or of another network.
+        InputError: ``jobs`` is below 1.
+        DataError: The shipped weights are missing or belong to another network.
     """
     if jobs < 1:
-        raise InputError(f"{jobs} jobs", where="--jobs", hint="give 1 or more")
+        raise InputError(f"must be at least 1, got {jobs}", where="--jobs")
     settings = settings or SpritesSettings()
     root = cache_dir or default_cache_dir()
     name = f"sprites-{settings.digest(weights_hash(), LAYOUT)}"
@@ -67,8 +68,8 @@ def prepare(
     if (target / "manifest.json").exists():
         return target
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root / f".{name}.lock") as alone:
-        if alone:
+    with locked(root / f".{name}.lock") as exclusive:
+        if exclusive:
             sweep(root, name)
         if not (target / "manifest.json").exists():
             _build(root, name, jobs, progress, settings)
@@ -76,14 +77,14 @@ def prepare(
 
 
 def prepared_extraction(cache_dir: Path | None = None) -> Extraction:
-    """What makes features of this dataset's kind; prepares the dataset, which projections are fitted on."""
-    found = read_extraction(prepare(cache_dir) / EXTRACTION_FILE)
-    assert found is not None  # `prepare` writes it
-    return found
+    """Return the settings of the extraction; prepares the dataset, on which projections are fitted."""
+    extraction = read_extraction(prepare(cache_dir) / EXTRACTION_FILE)
+    assert extraction is not None  # `prepare` writes it
+    return extraction
 
 
 def make_annotations(settings: SpritesSettings) -> dict[str, Any]:
-    """Return the ActivityNet-style annotations; segments in seconds."""
+    """Return the ActivityNet-style annotations, with segments in seconds."""
     database = {}
     for video, (subset, scene) in scenes(settings).items():
         segments = [
@@ -105,7 +106,7 @@ def make_annotations(settings: SpritesSettings) -> dict[str, Any]:
 
 
 def _build(root: Path, name: str, jobs: int, progress: Progress | None, settings: SpritesSettings) -> None:
-    began = time.perf_counter()
+    start = time.perf_counter()
     raw = root / f".{name}.partial"
     raw.mkdir(exist_ok=True)
     seconds = embed_all(raw, jobs, progress, settings)
@@ -122,7 +123,7 @@ def _build(root: Path, name: str, jobs: int, progress: Progress | None, settings
             clock.lap("pca")
         seconds |= clock.seconds
         write_json(fresh / "annotations.json", make_annotations(settings))
-        manifest = _manifest(settings, statistics, seconds, time.perf_counter() - began)
+        manifest = _manifest(settings, statistics, seconds, time.perf_counter() - start)
         write_json(fresh / "manifest.json", manifest)
         publish(fresh, root / name)
     finally:
@@ -131,7 +132,7 @@ def _build(root: Path, name: str, jobs: int, progress: Progress | None, settings
 
 
 def _project(raw: Path, fresh: Path, settings: SpritesSettings) -> dict[str, float]:
-    """Fit both PCAs on the training videos, write every video's features, and what made them."""
+    """Fit both PCAs on the training videos, and write all features and the settings of the extraction."""
     members = scenes(settings)
     training = [video for video, (subset, _) in members.items() if subset == "training"]
     fitted: dict[str, Pca] = {}
@@ -151,13 +152,13 @@ def _project(raw: Path, fresh: Path, settings: SpritesSettings) -> dict[str, flo
 
 
 def _flow_from_rgb(folder: Path, settings: SpritesSettings) -> float:
-    """R² of the flow features of the last third of the training videos, from RGB, fitted on the others."""
+    """Return R² of predicting the flow features of the last third of the training videos from RGB."""
     videos = [video for video, (subset, _) in scenes(settings).items() if subset == "training"]
     first = max(1, 2 * len(videos) // 3)
     parts = {
-        (stream, part): np.concatenate([np.load(folder / stream / f"{video}.npy") for video in chosen])
+        (stream, part): np.concatenate([np.load(folder / stream / f"{video}.npy") for video in ids])
         for stream in STREAMS
-        for part, chosen in (("fit", videos[:first]), ("held", videos[first:]))
+        for part, ids in (("fit", videos[:first]), ("held", videos[first:]))
     }
     r2 = ridge_r2(parts["rgb", "fit"], parts["flow", "fit"], parts["rgb", "held"], parts["flow", "held"])
     return round(r2, 4)

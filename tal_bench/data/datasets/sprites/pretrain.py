@@ -1,17 +1,17 @@
-"""Makes the two small networks that the package ships.
+"""Pretraining of the two small networks that are shipped with the package.
 
 ``python -m tal_bench.data.datasets.sprites.pretrain --out DIR`` takes some minutes on one core.
 
-Real features come from networks pretrained on other videos (I3D on Kinetics). So do these: on generated
-clips with seeds of their own, where all motions of all sprites are about equally frequent. What each is
-taught decides what its stream is worth:
+As features of real videos come from networks pretrained on other videos (I3D on Kinetics), these networks
+are pretrained on generated clips with other seeds, in which all motions of all sprites are about equally
+frequent. Their targets determine the information in each stream:
 
-- the flow network learns which sprite is seen and which motion it makes;
-- the RGB network learns which sprite is seen, and the coarse flow (u, v and magnitude, 4 × 4 cells) that
-  its frame differences hint at. It gets no motion labels: with them RGB alone nearly reaches both streams
-  and there is nothing left to distil.
+- the flow network learns to classify the visible sprites and their motions;
+- the RGB network learns to classify the visible sprites, and to regress the coarse flow (u, v and magnitude,
+  in 4 × 4 cells) from frame differences. It gets no motion labels: with them, RGB alone nearly reaches the
+  accuracy of both streams, and nothing is left to distil.
 
-Same seed, machine and library versions give the same weights; the step count is fixed, not the time.
+The same seed, machine and library versions give the same weights; the number of steps is fixed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """How the networks are pretrained; ``clip_seconds`` in seconds, rates per step."""
+    """Settings of the pretraining; ``clip_seconds`` is in seconds."""
 
     seed: int = 7919
     clips: int = 220
@@ -53,7 +53,7 @@ class PretrainSettings:
 
 @dataclass(frozen=True)
 class Clips:
-    """Observed clips and their targets per step: sprite [T, 4], motion [T, 7], pooled flow [T, 144]."""
+    """Inputs of the clips and targets per step: sprites [T, 4], motions [T, 7] and pooled flow [T, 144]."""
 
     videos: list[Observed]
     seen: list[NDArray[np.float32]]
@@ -62,13 +62,13 @@ class Clips:
 
 
 def pooled_flow(flow: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean u, v and magnitude of the flow in 4 × 4 cells at steps i − 1, i, i + 1, the snippet's window.
+    """Compute mean u, v and magnitude of the flow in 4 × 4 cells at the steps i − 1, i, i + 1 of a snippet.
 
     Args:
-        flow: [T, 2, H, W].
+        flow: Flow in pixels, [T, 2, H, W].
 
     Returns:
-        [T, 144] in pixels.
+        Pooled flow in pixels, [T, 144].
     """
     size = np.hypot(flow[:, 0], flow[:, 1])[:, None]
     maps = torch.from_numpy(np.concatenate([flow, size], 1))
@@ -77,7 +77,7 @@ def pooled_flow(flow: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def make_clips(settings: PretrainSettings, world: SpritesSettings) -> Clips:
-    """Generate and observe the pretraining clips."""
+    """Generate the pretraining clips and compute their inputs and targets."""
     clips = Clips([], [], [], [])
     for index in range(settings.clips):
         scene = plan_clip(scene_rng(settings.seed, "pretrain", index), world, settings.clip_seconds)
@@ -93,7 +93,7 @@ def make_clips(settings: PretrainSettings, world: SpritesSettings) -> Clips:
 def _batch(
     rng: np.random.Generator, clips: Clips, stream: str, size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch of snippets with their targets: 8 steps from each of ``size`` / 8 clips."""
+    """Draw a batch of snippets with their targets: 8 steps from each of ``size`` / 8 clips."""
     xs, rows = [], []
     for clip in rng.integers(len(clips.videos), size=size // 8):
         video = clips.videos[clip]
@@ -110,11 +110,11 @@ def pretrain(stream: str, clips: Clips, settings: PretrainSettings) -> tuple[Sni
 
     Args:
         stream: ``rgb`` or ``flow``.
-        clips: from ``make_clips``.
-        settings: steps, rates and weights.
+        clips: Clips from ``make_clips``.
+        settings: Settings of the pretraining.
 
     Returns:
-        The network and its losses, a mean over every 100 steps.
+        Network, and mean loss over every 100 steps.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng([settings.seed, STREAMS.index(stream)])
@@ -150,13 +150,13 @@ def pretrain(stream: str, clips: Clips, settings: PretrainSettings) -> tuple[Sni
 
 
 def save(net: SnippetNet, path: Path, settings: PretrainSettings) -> None:
-    """Write a network's weights as safetensors, with the settings that made them in the header."""
+    """Write a network's weights as safetensors, with the settings of the pretraining in the header."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    made = f"generator {GENERATOR_VERSION}, {settings}"  # one entry: the file keeps several in random order
+    made = f"generator {GENERATOR_VERSION}, {settings}"  # one entry: several have random order
     save_file(state, partial, metadata={"made": made})
     partial.chmod(0o644)  # safetensors writes files that only their owner may read
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""The dataset as a person can watch it: MP4 files, a contact sheet, and a timeline of labels."""
+"""Preview of the dataset: MP4 files, a contact sheet and a timeline of labels."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _INK = (40, 40, 40)
 def write_videos(out_dir: Path, n: int = 4, settings: SpritesSettings | None = None) -> list[Path]:
     """Render the first ``n`` training videos as MP4 (H.264), with ``contact.png`` and ``timeline.png``.
 
-    The contact sheet has one row an action (four moments, a third of a second apart); the timeline one
-    row a video: coloured where a class is active, grey where a sprite does something unlabelled.
+    The contact sheet has one row per action with four frames, three frames apart. The timeline has one row
+    per video, coloured where a class is active and grey where a sprite performs an unlabelled motion.
 
     Returns:
-        The files written.
+        Files written.
     """
     settings = settings or SpritesSettings()
     out_dir.mkdir(parents=True, exist_ok=True)
-    chosen = [plan_scene(scene_rng(settings.seed, "training", k), settings) for k in range(n)]
+    scenes = [plan_scene(scene_rng(settings.seed, "training", k), settings) for k in range(n)]
     files, rendered = [], []
-    for k, scene in enumerate(chosen):
+    for k, scene in enumerate(scenes):
         frames = render(scene, settings.size, settings.fps)
         files.append(out_dir / f"sprites_training_{k:04d}.mp4")
         write_mp4(files[-1], frames, settings.fps)
         rendered.append(frames)
     for name, picture in (
-        ("contact.png", contact_sheet(chosen, rendered, settings.fps)),
-        ("timeline.png", timeline(chosen, settings.fps)),
+        ("contact.png", contact_sheet(scenes, rendered, settings.fps)),
+        ("timeline.png", timeline(scenes, settings.fps)),
     ):
         cv2.imwrite(str(out_dir / name), picture[..., ::-1])
         files.append(out_dir / name)
@@ -45,7 +45,7 @@ def write_videos(out_dir: Path, n: int = 4, settings: SpritesSettings | None = N
 
 
 def write_mp4(path: Path, frames: Frames, fps: int, quality: int = 16) -> None:
-    """Encode RGB frames [N, H, W, 3] with H.264 at a constant quality (0 best … 51)."""
+    """Encode RGB frames [N, H, W, 3] with H.264 at a constant quality (0 = best, 51 = worst)."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -58,7 +58,7 @@ def write_mp4(path: Path, frames: Frames, fps: int, quality: int = 16) -> None:
 
 
 def contact_sheet(scenes: list[Scene], videos: list[Frames], fps: int, rows: int = 12) -> NDArray[np.uint8]:
-    """One row an action: its name and four moments."""
+    """Draw one row per action: its name and four frames."""
     lines = []
     for scene, frames in zip(scenes, videos, strict=True):
         for episode in scene.episodes:
@@ -75,13 +75,13 @@ def contact_sheet(scenes: list[Scene], videos: list[Frames], fps: int, rows: int
             title = np.full((128, 230, 3), 255, np.uint8)
             cv2.putText(title, name, (6, 70), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
             lines.append((name, np.hstack([title, *shots])))
-    unlike = dict(reversed(lines))
-    sheet: NDArray[np.uint8] = np.vstack([unlike[name] for name in sorted(unlike)[:rows]])
+    by_name = dict(reversed(lines))
+    sheet: NDArray[np.uint8] = np.vstack([by_name[name] for name in sorted(by_name)[:rows]])
     return sheet
 
 
 def timeline(scenes: list[Scene], fps: int, width: int = 1100) -> NDArray[np.uint8]:
-    """One row a video: episodes as thin grey lines, actions as bars."""
+    """Draw one row per video: episodes as thin grey lines, actions as bars."""
     longest = max(scene.frames for scene in scenes) / fps
     scale = (width - 120) / longest
     picture = np.full((84 * len(scenes) + 30, width, 3), 255, np.uint8)

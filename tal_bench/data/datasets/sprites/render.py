@@ -1,4 +1,4 @@
-"""Drawing: a scene to frames. The same scene gives the same bits."""
+"""Deterministic rendering of scenes to frames."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def render(scene: Scene, size: int, fps: int) -> Frames:
     """Draw every frame of a scene.
 
     Args:
-        scene: from ``plan_scene`` or ``plan_clip``.
-        size: height and width in pixels.
-        fps: frames a second.
+        scene: Scene from ``plan_scene`` or ``plan_clip``.
+        size: Height and width in pixels.
+        fps: Frames per second.
 
     Returns:
         RGB frames [N, size, size, 3].
@@ -52,29 +52,29 @@ Shot = tuple[NDArray[np.float32], NDArray[np.float32], float]
 
 
 def _place_sprites(scene: Scene, size: int, fps: int, shake: NDArray[np.float64]) -> list[list[Shot]]:
-    """For every frame the sprites on it: texture, picture-to-texture matrix and opacity."""
+    """Return the sprites of every frame: texture, frame-to-texture matrix and opacity."""
     times = frame_times(scene.frames, fps)
     shots: list[list[Shot]] = [[] for _ in range(scene.frames)]
     for episode in scene.episodes:
         texture = draw_sprite(episode)
-        where = track(episode, times)
-        scale = 0.5 * _TEXTURE / where.radius
-        cos, sin = scale * np.cos(where.angle), scale * np.sin(where.angle)
-        x, y = where.x - shake[:, 0], where.y - shake[:, 1]
+        path = track(episode, times)
+        scale = 0.5 * _TEXTURE / path.radius
+        cos, sin = scale * np.cos(path.angle), scale * np.sin(path.angle)
+        x, y = path.x - shake[:, 0], path.y - shake[:, 1]
         middle = 0.5 * (_TEXTURE - 1)
-        # the texture point of picture point p is R(-angle) (p - centre) · scale + middle
+        # The texture point of frame point p is R(-angle) (p - centre) · scale + middle
         rows = np.stack(
             [cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y], axis=-1
         ).astype(np.float32)
-        for k in np.flatnonzero(where.alpha > 0.0):
-            shots[k].append((texture, rows[k].reshape(2, 3), float(where.alpha[k])))
+        for k in np.flatnonzero(path.alpha > 0.0):
+            shots[k].append((texture, rows[k].reshape(2, 3), float(path.alpha[k])))
     return shots
 
 
 def _paste(
     picture: NDArray[np.float32], texture: NDArray[np.float32], inverse: NDArray[np.float32], alpha: float
 ) -> None:
-    """Lay a texture over the picture, in the rectangle it can touch."""
+    """Blend a texture into a frame, within the bounding rectangle of the sprite."""
     a, b = float(inverse[0, 0]), float(inverse[0, 1])
     reach = 0.71 * _TEXTURE / float(np.hypot(a, b)) + 1.0
     det = a * a + b * b
@@ -98,7 +98,7 @@ def _paste(
 
 
 def _background(rng: np.random.Generator) -> Image:
-    """A texture of blotches and grain, [192, 192, 3]."""
+    """Draw a background texture of blotches and grain, [192, 192, 3]."""
     world = np.zeros((_WORLD, _WORLD, 3), np.float32)
     for sigma, weight in ((12.0, 26.0), (4.0, 18.0), (1.6, 14.0)):
         layer = rng.standard_normal((_WORLD, _WORLD, 3), dtype=np.float32)
@@ -111,7 +111,7 @@ def _background(rng: np.random.Generator) -> Image:
 
 
 def _smooth_walk(rng: np.random.Generator, frames: int, keep: float) -> NDArray[np.float64]:
-    """A first-order autoregressive process of unit variance, [N, 2]."""
+    """Draw a first-order autoregressive process of unit variance, [N, 2]."""
     walk = rng.standard_normal((frames, 2))
     step = float(np.sqrt(1.0 - keep * keep))
     for k in range(1, frames):
@@ -120,7 +120,7 @@ def _smooth_walk(rng: np.random.Generator, frames: int, keep: float) -> NDArray[
 
 
 def _camera(rng: np.random.Generator, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the camera looks: background offset and the shake that moves sprites too, each [N, 2] pixels."""
+    """Draw the background offset and the shake, which also moves sprites, each [N, 2] in pixels."""
     velocity = rng.uniform(0.1, 0.45) * _smooth_walk(rng, frames, 0.97) + rng.normal(0.0, 0.2, 2)
     shake = 0.2 * rng.standard_normal((frames, 2))
     for _ in range(rng.poisson(frames / 160)):
@@ -132,14 +132,14 @@ def _camera(rng: np.random.Generator, frames: int) -> tuple[NDArray[np.float64],
 
 
 def _fold(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Reflect a walk at both ends of a range, so that the camera turns round at the texture's rim."""
+    """Reflect a walk at both ends of a range, so that the camera stays inside the texture."""
     span = high - low
     folded: NDArray[np.float64] = low + span - np.abs((values - low) % (2 * span) - span)
     return folded
 
 
 def _illumination(rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
-    """A slowly changing gain around 1, [N]."""
+    """Draw a slowly changing gain around 1, [N]."""
     k = np.arange(frames)
     gain = np.ones(frames)
     for _ in range(3):
@@ -149,7 +149,7 @@ def _illumination(rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
 
 
 def draw_sprite(episode: Episode) -> NDArray[np.float32]:
-    """Draw a sprite's texture [2, 40, 40, 3]: premultiplied RGB (0 to 255), and opacity (0 to 1) thrice."""
+    """Draw a sprite's texture [2, 40, 40, 3]: premultiplied RGB (0 to 255), opacity (0 to 1) per channel."""
     rng = np.random.default_rng(episode.colour_seed)
     shape, tone = _shapes()[episode.appearance]
     hue = {"pinwheel": 0.0, "card": 0.12, "ring": 0.33, "arrow": 0.58}[episode.appearance]
@@ -169,7 +169,7 @@ def _colour(hue: float, saturation: float, value: float) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _shapes() -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Outline and light-or-dark texture of every appearance, [40, 40] in 0 … 1."""
+    """Return outline and light-or-dark texture of every appearance, [40, 40] in 0 … 1."""
     y, x = np.mgrid[0:_CANVAS, 0:_CANVAS].astype(np.float64) / (_CANVAS - 1) * 2 - 1
     r, theta = np.hypot(x, y), np.arctan2(y, x)
     blades = np.sin(3 * theta + 2.2 * r) > 0

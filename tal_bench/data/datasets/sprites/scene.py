@@ -1,7 +1,7 @@
-"""What happens in a video: which sprite comes when, what it does, and where it is at every moment.
+"""Content of a video: which sprites appear when, their motions, and their positions over time.
 
-A timeline is a row of episodes: a sprite fades in, idles, performs one action, idles and leaves. Two
-timelines overlap in some videos. Nothing here draws; ``render`` does.
+A timeline is a sequence of episodes: a sprite fades in, idles, performs one action, idles and fades out. Two
+timelines overlap in some videos. ``render`` draws the frames.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PAIRS: tuple[Pair, ...] = tuple((a, m) for a in APPEARANCES for m in MOTIONS)
 
 @dataclass(frozen=True)
 class Episode:
-    """One sprite's stay on screen; times in seconds, lengths in pixels.
+    """Episode of one sprite; times are in seconds, lengths in pixels.
 
     ``motion`` is None for a sprite that only idles; ``label_id`` is None unless the pair is a class.
-    ``speed`` is in turns a second for rotations, cycles a second for orbits and shakes, and the ratio of
+    ``speed`` is in turns per second for rotations, cycles per second for orbits and shakes, and the ratio of
     the last to the first size for growing and shrinking; ``reach`` is the amplitude of orbits and shakes.
     """
 
@@ -51,7 +51,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Track:
-    """A sprite at M moments: centre, angle (radians, clockwise on screen), radius and opacity, each [M]."""
+    """Path of a sprite at M times: centre, angle (radians, clockwise), radius and opacity, each [M]."""
 
     x: Floats
     y: Floats
@@ -62,7 +62,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Scene:
-    """One video before it is drawn: number of frames, episodes, and the seed of everything else seen."""
+    """Content of a video: number of frames, episodes, and the seed of background, camera and noise."""
 
     frames: int
     episodes: tuple[Episode, ...]
@@ -70,12 +70,12 @@ class Scene:
 
 
 def scene_rng(seed: int, split: str, index: int) -> np.random.Generator:
-    """Return the generator of one video: a function of the dataset's seed, the split and the index alone."""
+    """Return the random generator of one video, determined by the dataset's seed, split and index."""
     return np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split], index]))
 
 
 def plan_scene(rng: np.random.Generator, settings: SpritesSettings) -> Scene:
-    """Draw one video of the dataset, ``min_seconds`` to ``max_seconds`` long."""
+    """Draw the scene of one video of the dataset, ``min_seconds`` to ``max_seconds`` long."""
     step = settings.stride / settings.fps
     seconds = round(rng.uniform(settings.min_seconds, settings.max_seconds) / step) * step
     timelines = 2 if rng.random() < settings.overlap else 1
@@ -83,7 +83,7 @@ def plan_scene(rng: np.random.Generator, settings: SpritesSettings) -> Scene:
 
 
 def plan_clip(rng: np.random.Generator, settings: SpritesSettings, seconds: float) -> Scene:
-    """Draw one clip for pretraining: the same world, every (appearance, motion) pair equally likely."""
+    """Draw the scene of one pretraining clip, with equally likely (appearance, motion) pairs."""
     timelines = 2 if rng.random() < settings.overlap else 1
     return _plan(rng, settings, seconds, timelines, uniform=True)
 
@@ -159,7 +159,7 @@ def _draw_episode(
 
 
 def _draw_duration(rng: np.random.Generator, motion: str | None) -> float:
-    """Between 1.5 and 8 s, short ones more often; a change of size ends sooner, or it would be invisible."""
+    """Draw a duration of 1.5 to 8 s, or 5 s for changes of size, which are invisible if slower."""
     longest = 5.0 if motion in ("grow", "shrink") else 8.0
     return 1.5 + (longest - 1.5) * float(rng.beta(1.1, 2.2))
 
@@ -175,7 +175,7 @@ def _draw_manner(rng: np.random.Generator, motion: str | None) -> tuple[float, f
 
 
 def _draw_place(rng: np.random.Generator, size: int, place: tuple[int, int, int]) -> tuple[float, float]:
-    """Anywhere but the rim; with two timelines each keeps to its half of the picture."""
+    """Draw a position away from the border; each of two timelines has its own half of the frame."""
     timeline, timelines, side = place
     low, high = 0.26 * size, 0.74 * size
     x, y = float(rng.uniform(low, high)), float(rng.uniform(low, high))
@@ -188,13 +188,12 @@ def _draw_place(rng: np.random.Generator, size: int, place: tuple[int, int, int]
 
 
 def track(episode: Episode, times: Floats) -> Track:
-    """Follow one sprite through ``times`` [M] in seconds."""
-    one = np.ones_like(times)
+    """Compute the path of a sprite at the given times [M] in seconds."""
     a, f, b, g = episode.sway
     x = episode.x + a * np.sin(2 * np.pi * f * times + episode.phase)
     y = episode.y + b * np.sin(2 * np.pi * g * times + 2.1 * episode.phase)
     angle = episode.angle + 0.08 * np.sin(2 * np.pi * 0.3 * times + 1.3 * episode.phase)
-    radius = episode.radius * one
+    radius = episode.radius * np.ones_like(times)
     acted = np.clip(times, episode.start, episode.end) - episode.start
     turned = 2 * np.pi * episode.speed * acted
     if episode.motion == "rotate-cw":
@@ -216,16 +215,16 @@ def track(episode: Episode, times: Floats) -> Track:
 
 
 def frame_times(frames: int, fps: int) -> Floats:
-    """Return the middle of each frame's exposure in seconds, [N]; frame k lasts from k/fps to (k+1)/fps."""
+    """Return the middle of each frame's exposure in seconds, [N]; frame k spans k/fps to (k+1)/fps."""
     times: Floats = (np.arange(frames) + 0.5) / fps
     return times
 
 
 def step_labels(scene: Scene, settings: SpritesSettings) -> tuple[NDArray[np.float32], ...]:
-    """What is visible and happening at each feature step (the middle of frame ``i · stride``).
+    """Return the labels of each feature step (the middle of frame ``i · stride``).
 
     Returns:
-        appearances [T, 4], motions [T, 7] and classes [T, K], each multi-hot.
+        Visible appearances [T, 4], motions [T, 7] and classes [T, K], each multi-hot.
     """
     times = frame_times(scene.frames, settings.fps)[:: settings.stride]
     seen = np.zeros((len(times), len(APPEARANCES)), np.float32)

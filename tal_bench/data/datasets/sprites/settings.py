@@ -1,4 +1,4 @@
-"""Everything that decides what the sprites dataset contains, and the names it uses."""
+"""Settings and class names of the sprites dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from tal_bench.errors import InputError
 
 GENERATOR_VERSION = 1
-"""Raised whenever the same settings would give other frames or other features."""
+"""Version of the generator, increased when the same settings give other frames or features."""
 
 APPEARANCES = ("pinwheel", "card", "ring", "arrow")
 MOTIONS = ("rotate-cw", "rotate-ccw", "orbit", "shake-h", "shake-v", "grow", "shrink")
@@ -28,17 +28,17 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("arrow", "rotate-ccw"),
     ("arrow", "shake-h"),
 )
-"""A class is an (appearance, motion) pair; every one has a neighbour that differs in motion alone."""
+"""Classes as (appearance, motion) pairs; each has a neighbour that differs only in its motion."""
 
 LABELS = tuple(f"{appearance} {motion}" for appearance, motion in CLASSES)
 
 
 @dataclass(frozen=True)
 class SpritesSettings:
-    """Settings of the dataset; their hash names the prepared folder.
+    """Settings of the dataset, whose hash is part of the prepared folder's name.
 
-    Times are in seconds, sizes in pixels. ``stride`` is the number of frames between two features, so
-    ``fps / stride`` features a second. ``rgb_power`` and ``flow_power`` are whitening powers p: component
+    Times are in seconds, sizes in pixels. ``stride`` is the number of frames between two features: there are
+    ``fps / stride`` features per second. ``rgb_power`` and ``flow_power`` are whitening powers p: component
     k of the PCA is divided by σ_k^p (0 keeps the variances, 1 makes them equal).
     """
 
@@ -61,10 +61,11 @@ class SpritesSettings:
     flow_power: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no dataset can have.
+        """Validate the number of videos and their durations.
 
         Raises:
-            InputError: fewer than two training videos, no test video, or impossible durations.
+            InputError: There are fewer than two training videos, no test video, or the range of durations is
+                invalid.
         """
         if self.train_videos < 2 or self.test_videos < 1:
             raise InputError(
@@ -75,12 +76,12 @@ class SpritesSettings:
             )
         if not 10.0 <= self.min_seconds <= self.max_seconds:
             raise InputError(
-                f"durations {self.min_seconds} to {self.max_seconds} s are not a range",
+                f"durations {self.min_seconds} to {self.max_seconds} s are not a valid range",
                 where="SpritesSettings",
-                hint="10 <= min_seconds <= max_seconds",
+                hint="need 10 <= min_seconds <= max_seconds",
             )
 
     def digest(self, *extra: str) -> str:
-        """Return a short content hash of the generator's version, these settings and ``extra``."""
+        """Return a short content hash of the generator's version, the settings and ``extra``."""
         text = json.dumps([GENERATOR_VERSION, asdict(self), CLASSES, *extra], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""How much of the flow stream the RGB stream tells, and what a linear classifier reads from each."""
+"""Statistics of the streams: prediction of flow from RGB, and accuracy of linear classifiers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Array = NDArray[np.float32]
 
 
 def ridge_r2(x: Array, y: Array, x_new: Array, y_new: Array, penalty: float = 1e-3) -> float:
-    """R² on new data of ridge regression from x to y, over all of y's columns together.
+    """Compute R² on new data of a ridge regression from x to y, over all columns of y.
 
     Args:
-        x: inputs [N, C].
-        y: outputs [N, D].
-        x_new: inputs of other videos [M, C].
-        y_new: outputs of other videos [M, D].
-        penalty: added to the covariance of standardised inputs.
+        x: Inputs [N, C].
+        y: Outputs [N, D].
+        x_new: Inputs of other videos [M, C].
+        y_new: Outputs of other videos [M, D].
+        penalty: Value added to the covariance of standardised inputs.
 
     Returns:
         1 − (squared error) / (squared deviation from the mean of y).
@@ -34,17 +34,17 @@ def ridge_r2(x: Array, y: Array, x_new: Array, y_new: Array, penalty: float = 1e
 
 
 def probe_ap(x: Array, y: Array, x_new: Array, y_new: Array, iterations: int = 60) -> float:
-    """Mean average precision of "which class is active at this step", by logistic regression.
+    """Compute the mean average precision of classifying single steps by logistic regression.
 
     Args:
-        x: features [N, C].
-        y: multi-hot classes [N, K].
-        x_new: features of other videos [M, C].
-        y_new: classes of other videos [M, K].
-        iterations: of L-BFGS.
+        x: Features [N, C].
+        y: Multi-hot classes [N, K].
+        x_new: Features of other videos [M, C].
+        y_new: Classes of other videos [M, K].
+        iterations: Number of iterations of L-BFGS.
 
     Returns:
-        The mean over classes of frame-level average precision, 0 … 1.
+        Mean over classes of frame-level average precision, 0 … 1.
     """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     z, target = torch.from_numpy((x - mean) / deviation), torch.from_numpy(y)

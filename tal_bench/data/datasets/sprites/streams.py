@@ -1,4 +1,4 @@
-"""What the two shipped networks are shown of a video; and the settings that make features with them."""
+"""Inputs of the two shipped networks, and the extraction settings that use them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tal_bench.extraction.shipped_networks import STREAMS, Differences, StepFlow
 from tal_bench.extraction.snippet_sampler import SnippetSampler
 
 WINDOW = 1
-"""Feature i is centred on frame i · stride, whose exposure is centred half a frame after it begins."""
+"""Frames under one feature: feature i is centred on frame i · stride, in the middle of its exposure."""
 
 BATCH = 48
-"""Steps that the networks take at once; another number changes features in their last digits."""
+"""Number of steps per forward pass; it affects the last digits of the features."""
 
 
 def samplers(settings: SpritesSettings) -> dict[str, SnippetSampler]:
@@ -24,13 +24,13 @@ def samplers(settings: SpritesSettings) -> dict[str, SnippetSampler]:
 
 
 def network_streams(settings: SpritesSettings) -> dict[str, Stream]:
-    """The shipped networks with what they are shown; their vectors, without a projection."""
+    """Return the shipped networks with their snippet samplers, without projections."""
     nets = load_networks()
     return {name: Stream(sampler, nets[name]) for name, sampler in samplers(settings).items()}
 
 
 def extraction_of(settings: SpritesSettings, projections: Mapping[str, Pca]) -> Extraction:
-    """The settings that turn any video into features of this dataset's kind."""
+    """Return the settings that extract this dataset's features from any video."""
     streams = {
         name: StreamSpec(
             sees="sprites-rgb" if name == "rgb" else "sprites-flow",
