@@ -18,13 +18,14 @@ Sampler = Literal["tpe", "random", "grid", "nsga2"]
 Pruner = Literal["median", "sha", "hyperband", "none"]
 BudgetName = Literal["smoke", "quick", "full"]
 
-DeviceOption = Annotated[Device | None, typer.Option(help="Where to compute; auto takes CUDA where it is.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Device to compute on; auto: CUDA if available.")]
 PrecisionOption = Annotated[
-    Precision | None, typer.Option(help="Of matrix products; auto is bf16 on CUDA devices that have it.")
+    Precision | None,
+    typer.Option(help="Precision of matrix products; auto: bf16 on CUDA devices that support it."),
 ]
 TeacherPrecisionOption = Annotated[
     TeacherPrecision | None,
-    typer.Option(help="What teachers compute in while they teach; student is the same as the student."),
+    typer.Option(help="Precision of the teachers in distillation; student: the same as the student."),
 ]
 BudgetOption = Annotated[
     BudgetName | None,
@@ -36,59 +37,68 @@ ObjectiveOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME,NAME",
-        help="What tuning looks at on validation: map, gmacs, params; several give a front.",
+        help="Objectives of tuning: map (on validation), gmacs, params; several give a Pareto front.",
         show_default="map",
     ),
 ]
-SamplerOption = Annotated[Sampler | None, typer.Option(help="Proposes trials.", show_default="tpe")]
+SamplerOption = Annotated[Sampler | None, typer.Option(help="Sampler of the trials.", show_default="tpe")]
 PrunerOption = Annotated[
     Pruner | None,
-    typer.Option(help="Ends hopeless trials early; none for several objectives.", show_default="median"),
+    typer.Option(
+        help="Pruner that ends poor trials early; always none with several objectives.", show_default="median"
+    ),
 ]
 SearchOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="SETTING=LOW:HIGH|A,B,C", help="Range or values of a setting, temperature=1,2,4; repeatable."
+        metavar="SETTING=LOW:HIGH|A,B,C",
+        help="Range or values of a setting, such as temperature=1,2,4; repeatable.",
     ),
 ]
 PatienceOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="End a row's tuning after so many generations without a gain.", show_default="never"
+        min=1,
+        help="End the tuning of a row after this many generations without improvement.",
+        show_default="never",
     ),
 ]
 WarmStartOption = Annotated[
-    Path | None, typer.Option(metavar="STUDY_DIR", help="Try the settings that an earlier study found first.")
+    Path | None, typer.Option(metavar="STUDY_DIR", help="First try the best settings of an earlier study.")
 ]
 TimeoutOption = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Begin no run after it: 90s, 30m, 8h. The same command goes on.",
-        show_default="no end",
+        help="Start no run after this time: 90s, 30m, 8h. Run the same command to resume.",
+        show_default="no limit",
     ),
 ]
 RegisterOption = Annotated[
-    bool, typer.Option(help="Register the best student in MLflow's model registry, with its cost as tags.")
+    bool, typer.Option(help="Register the best student in the MLflow model registry, with its cost as tags.")
 ]
 SystemMetricsOption = Annotated[
-    bool, typer.Option("--system-metrics", help="Log the load of processor, memory and GPU to MLflow.")
+    bool, typer.Option("--system-metrics", help="Log CPU, memory and GPU usage to MLflow.")
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE.yaml", help="What to train and test on.")
+    str | None, typer.Option(metavar="NAME|FILE.yaml", help="Dataset to train and test on.")
 ]
 JobsOption = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+    int | None, typer.Option(min=1, help="Number of worker processes.", show_default="from cores and memory")
 ]
-ReportsOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the study's folder goes.")]
+ReportsOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the folders of studies.")]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file with your own declarations; repeatable."),
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="Python file that registers your own models, variants, ...; repeatable.",
+    ),
 ]
 DataRootOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", envvar="TAL_BENCH_DATA", help="Folder of downloaded datasets.", show_default="./data"
+        metavar="DIR", envvar="TAL_BENCH_DATA", help="Folder that holds the datasets.", show_default="./data"
     ),
 ]
 TrackingOption = Annotated[
@@ -96,7 +106,7 @@ TrackingOption = Annotated[
     typer.Option(
         metavar="URI",
         envvar="MLFLOW_TRACKING_URI",
-        help="MLflow store: sqlite:///FILE, a server's address, or off.",
+        help="MLflow tracking store: sqlite:///FILE, the address of a server, or off.",
         show_default="sqlite:///mlflow.db",
     ),
 ]
@@ -104,7 +114,7 @@ SchedulerOption = Annotated[
     str | None,
     typer.Option(
         metavar="tcp://HOST:PORT|local",
-        help="Compute in the workers of a Dask scheduler, or of one started here with --jobs workers.",
+        help="Run in the workers of a Dask scheduler; local: start one with --jobs workers.",
         show_default="worker processes",
     ),
 ]
@@ -112,17 +122,19 @@ StorageOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL|FILE|off",
-        help="Where Optuna shows the trials: postgresql://…, sqlite:///FILE, a journal file, or off.",
+        help="Optuna storage that mirrors the trials: postgresql://…, sqlite:///FILE, journal file, off.",
         show_default="optuna.journal in the study's folder",
     ),
 ]
 CheckpointEveryOption = Annotated[
     float,
     typer.Option(
-        min=0.0, metavar="SECONDS", help="How often a training's state is kept, to go on from when killed."
+        min=0.0,
+        metavar="SECONDS",
+        help="Seconds between two checkpoints of a training, from which it resumes.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def same_options(
@@ -153,10 +165,10 @@ def duration(seconds: float) -> str:
 
 
 def seconds(duration: str | None) -> float | None:
-    """`90s`, `30m`, `8h`, or a number of seconds.
+    """Return the seconds of a duration such as `90s`, `30m`, `8h` or `90`.
 
     Raises:
-        InputError: something else.
+        InputError: The text is not a duration.
     """
     if duration is None:
         return None
@@ -167,18 +179,18 @@ def seconds(duration: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise InputError(f"no length of time: '{duration}'", where="--timeout", hint="write 90s, 30m or 8h")
+        raise InputError(f"not a duration: '{duration}'", where="--timeout", hint="write 90s, 30m or 8h")
     return value
 
 
-def search_space(given: list[str] | None) -> dict[str, Any] | None:
-    """`lr=0.5:2` and `temperature=1,2,4` as a study's `search`.
+def search_space(texts: list[str] | None) -> dict[str, Any] | None:
+    """Convert `lr=0.5:2` and `temperature=1,2,4` to the field `search` of a study.
 
     Raises:
-        InputError: something else.
+        InputError: A text is neither a range nor a list of values.
     """
     space: dict[str, Any] = {}
-    for text in given or ():
+    for text in texts or ():
         name, _, values = text.partition("=")
         try:
             if ":" in values:
@@ -189,5 +201,5 @@ def search_space(given: list[str] | None) -> dict[str, Any] | None:
                 space[name] = [float(value) for value in values.split(",")]
         except ValueError:
             hint = "write lr=0.5:2, student/width=16:64:16 or temperature=1,2,4"
-            raise InputError(f"no range and no values: '{text}'", where="--search", hint=hint) from None
+            raise InputError(f"neither a range nor values: '{text}'", where="--search", hint=hint) from None
     return space or None

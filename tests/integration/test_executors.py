@@ -162,5 +162,5 @@ def test_ctrl_c_with_dask(tmp_path: Path, dataset_file: Path) -> None:
     assert time.monotonic() - asked < 30
     assert result.returncode == 130, result.stderr
     told = [line for line in result.stderr.splitlines() if not line.startswith("[")]
-    assert told == ["interrupted; run the same command again to go on"]
+    assert told == ["interrupted; run the same command again to resume"]
     assert not psutil.wait_procs(below, timeout=20)[1]

@@ -76,7 +76,7 @@ def test_ctrl_c_ends_a_study_with_one_line(tmp_path: Path, dataset_file: Path, m
     assert time.monotonic() - asked < 30
     assert result.returncode == 130, result.stderr
     told = [line for line in result.stderr.splitlines() if not line.startswith("[")]  # [1/9] ...: a log line
-    assert told == ["interrupted; run the same command again to go on"]
+    assert told == ["interrupted; run the same command again to resume"]
     assert "Traceback" not in result.stderr + result.stdout
     assert not still_alive(below)
     assert len(list(StudyFolder(tmp_path / STUDY).runs())) == len(ended(tmp_path))
@@ -88,6 +88,6 @@ def test_ctrl_c_in_one_process(tmp_path: Path, dataset_file: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     result = finished(process)
     assert result.returncode == 130, result.stderr
-    assert result.stderr.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert result.stderr.splitlines()[-1] == "interrupted; run the same command again to resume"
     assert "Traceback" not in result.stderr
     assert len(ended(tmp_path)) < ALL_RUNS

@@ -1,4 +1,4 @@
-"""Commands on weights: those of the original programs brought in, ours handed out."""
+"""The commands `checkpoint`: import, test and export weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from tal_bench.cli.commands.profile import parse_channels
 from tal_bench.cli.options import DataRootOption, Device, PluginOption, Precision, ReportsOption
+from tal_bench.cli.tables import output_console, print_table
 
 if TYPE_CHECKING:
     from tal_bench.converters.checkpoint_import import ImportedCheckpoint
@@ -19,41 +20,46 @@ if TYPE_CHECKING:
 FormatName = Literal["onnx", "torch"]
 ProgramName = Literal["actionformer", "tridet", "temporalmaxer", "c2ms"]
 
-app = typer.Typer(help="Weights of the original programs in, weights of ours out.", no_args_is_help=True)
+app = typer.Typer(help="Import, test and export weights.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pth.tar", help="As the original program wrote it.")],
-    program: Annotated[ProgramName, typer.Option("--as", help="The program that wrote it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth.tar", help="Checkpoint of the original program.")],
+    program: Annotated[ProgramName, typer.Option("--as", help="Program that wrote the checkpoint.")],
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="That program's configuration, for what weights do not tell."),
+        typer.Option(
+            metavar="FILE.yaml", help="Configuration of the program, for what the weights do not contain."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where NAME.safetensors goes.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for NAME.safetensors.")] = Path(
         "checkpoints"
     ),
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="As tables will show it.", show_default="PROGRAM-FILE")
+        str, typer.Option(metavar="NAME", help="Name of the model in tables.", show_default="PROGRAM-FILE")
     ] = "",
     raw: Annotated[
-        bool, typer.Option("--raw", help="The weights themselves, not their average (EMA).")
+        bool, typer.Option("--raw", help="Import the raw weights instead of their average (EMA).")
     ] = False,
     channels: Annotated[
         str | None,
         typer.Option(
             metavar="NAME=C,...",
-            help="Streams that the weights read; the first is what students see.",
+            help="Streams of the weights and their widths; students see the first.",
             show_default="half rgb, half flow",
         ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE.yaml", help="Take names of classes and streams from it, and check."),
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="Dataset that the weights must fit; gives the names of classes and streams.",
+        ),
     ] = None,
     data_root: DataRootOption = None,
 ) -> None:
-    """Turn an original checkpoint into NAME.safetensors, which --teacher, profile and detect take."""
+    """Convert a checkpoint of another program to NAME.safetensors for --teacher, profile and detect."""
     widths = None if channels is None else parse_channels(channels)
     from tal_bench.converters.checkpoint_import import import_checkpoint
     from tal_bench.models.checkpoint import check_name, save_model
@@ -61,21 +67,21 @@ def import_(
 
     if name:
         check_name(name)
-    found = import_checkpoint(file, program, name=name, config=config, raw=raw, channels=widths)
-    card, notes = found.card, found.notes
+    imported = import_checkpoint(file, program, name=name, config=config, raw=raw, channels=widths)
+    card, notes = imported.card, imported.notes
     if dataset is not None:
         card, more = _for_dataset(card, dataset, data_root)
         notes += more
     weights = out / f"{card.name}.safetensors"
-    save_model(found.model, weights, card)
+    save_model(imported.model, weights, card)
     write_atomically(weights.with_suffix(".json"), card.model_dump_json(indent=1))
-    _print(found, card, weights)
+    _print(imported, card, weights)
     for note in notes:
         typer.echo(f"note: {note}", err=True)
 
 
 def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[ModelCard, tuple[str, ...]]:
-    """The card with the names of a dataset's classes and streams, which must fit."""
+    """Return the card with the names of the classes and streams of a dataset, which must fit."""
     from tal_bench.data.annotations import read_labels
     from tal_bench.data.registry import load_spec
     from tal_bench.studies.imported_teacher import fit
@@ -86,12 +92,14 @@ def _for_dataset(card: ModelCard, dataset: str, root: Path | None) -> tuple[Mode
     return card.model_copy(update={"detector": detector, "classes": classes}), notes
 
 
-def _print(found: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
+def _print(imported: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
     spec = card.detector
-    part = f"{found.part}{'' if found.epoch is None else f' of epoch {found.epoch}'}" or "weights alone"
-    unused = f", {len(found.unused)} that the original never reads" if found.unused else ""
+    part = (
+        f"{imported.part}{'' if imported.epoch is None else f' of epoch {imported.epoch}'}" or "weights only"
+    )
+    unused = f", {len(imported.unused)} unused by the original" if imported.unused else ""
     streams = " + ".join(f"{name} {width}" for name, width in {**spec.primary, **spec.privileged}.items())
-    reads = {"hallucinated": "the first given, the rest hallucinated"}.get(spec.inputs, "all given")
+    reads = {"hallucinated": "the first read, the others hallucinated"}.get(spec.inputs, "all read")
     traits = [spec.structure.replace("_", "-"), f"width {spec.width}", f"{spec.levels} levels"]
     traits += [f"{spec.classes} classes", f"T {spec.max_length}"]
     traits += ["temporal attention"] * spec.temporal_attention + ["gated fusion"] * spec.gated_fusion
@@ -102,7 +110,7 @@ def _print(found: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
         ("program", f"{card.program}, {part}"),
         ("network", ", ".join(traits)),
         ("streams", f"{streams} ({reads})"),
-        ("weights", f"{found.matched} matched{unused}, 0 unknown, 0 missing"),
+        ("weights", f"{imported.matched} matched{unused}, 0 unknown, 0 missing"),
         ("written", str(weights)),
     ):
         typer.echo(f"{what:8} {text}")
@@ -111,16 +119,18 @@ def _print(found: ImportedCheckpoint, card: ModelCard, weights: Path) -> None:
 @app.command("test")
 def test(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .safetensors of ours: an import or a finished run.")
+        Path, typer.Argument(metavar="FILE", help=".safetensors of an import or a finished run.")
     ],
-    dataset: Annotated[str, typer.Option(metavar="NAME|FILE.yaml", help="Its test videos are used.")],
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME|FILE.yaml", help="Dataset whose test videos are used.")
+    ],
     reports: ReportsOption = Path("reports"),
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Detect in a dataset's test videos and score it; evaluate takes the detections, too."""
+    """Test a model on a dataset, and write its detections for evaluate."""
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
@@ -137,40 +147,37 @@ def test(
 @app.command("export")
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN|FILE", help="A finished run's .json or .safetensors, or an import.")
+        Path,
+        typer.Argument(metavar="RUN|FILE", help=".json or .safetensors of a finished run, or an import."),
     ],
     form: Annotated[
         FormatName, typer.Option("--format", help="ONNX, or a program of torch.export.")
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="beside the weights")
+        Path | None, typer.Option(metavar="FILE", help="File to write.", show_default="next to the weights")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads, of both in the comparison.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads in the comparison.")] = 1,
     plugin: PluginOption = None,
 ) -> None:
-    """Write a model as a graph that runs elsewhere, compared with the model itself and timed beside it."""
+    """Export a model as a graph, and compare its output and latency with the model."""
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
     from tal_bench.inference.export import export_run
 
-    def begun() -> None:
-        typer.echo("recording the graph; published sizes take a minute or two", err=True)
+    def announce() -> None:
+        typer.echo("tracing the graph, a minute or two for published sizes", err=True)
 
-    file, checked = export_run(run, form, out, threads=threads, on_export=begun)
+    file, checked = export_run(run, form, out, threads=threads, on_export=announce)
     _print_checked(checked, form)
     typer.echo(f"written {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _print_checked(checked: Sequence[Comparison], form: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     other = {"onnx": "onnxruntime", "torch": "program"}[form]
-    table = Table(box=None, title_justify="left", padding=(0, 2, 0, 0))
-    for name in ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR"):
-        table.add_column(name, justify="right")
+    headings = ("T", "largest difference", "torch (ms)", "IQR", f"{other} (ms)", "IQR")
+    rows = []
     for row in checked:
         times = [f"{x:.1f}" for t in (row.ours, row.theirs) for x in (t.median, t.iqr)]
-        table.add_row(str(row.length), f"{row.difference:.1e}", *times)
-    Console().print(table)
+        rows.append((str(row.length), f"{row.difference:.1e}", *times))
+    print_table(output_console(), headings, rows, text_columns=())

@@ -1,4 +1,4 @@
-"""Commands about datasets: which there are, making them, finding what is wrong with them."""
+"""The commands `data`: list, create, prepare and check datasets."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tal_bench.system.cpu_count import default_jobs
 if TYPE_CHECKING:
     from tal_bench.config import DatasetSpec
 
-app = typer.Typer(help="Datasets: which there are, making them, checking them.")
+app = typer.Typer(help="List, create, prepare and check datasets.")
 DatasetArgument = Annotated[
-    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or your own.")
+    str, typer.Argument(metavar="NAME|FILE.yaml", help="Registered dataset, or dataset file.")
 ]
 app.command()(init)
 
 
 @app.command("list")
 def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None) -> None:
-    """Registered datasets, and whether their files are here."""
+    """List the registered datasets and where their files are."""
     from tal_bench.cli.commands.listing import print_names
     from tal_bench.data.registry import datasets, find_folder
     from tal_bench.plugins import load_plugins
@@ -36,32 +36,35 @@ def list_datasets(data_root: DataRootOption = None, plugin: PluginOption = None)
     for name in datasets:
         entry = datasets.get(name)
         if entry.source:
-            state = "made from files of yours, see 'data prepare --source'"
+            state = "made from your files"
         elif entry.prepare is not None:
             state = "made when first used"
         else:
             try:
                 state = f"in {find_folder(entry, data_root)}"
             except DataError:
-                state = "not here; bring it, see --data-root"
-        lines.append((name, entry.summary, state))
-    print_names("dataset", lines)
+                state = "not found"
+        lines.append((name, state, entry.summary))
+    print_names("datasets", lines)
+    typer.echo("made from your files: pass them to tal-bench data prepare NAME --source DIR")
+    typer.echo("not found: pass the folder that holds the files with --data-root DIR")
 
 
 @app.command()
 def prepare(
     name: DatasetArgument,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.", show_default="what cores and memory allow")
+        int | None,
+        typer.Option(min=1, help="Number of worker processes.", show_default="from cores and memory"),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(metavar="DIR|ZIP", help="Your files, for a dataset that is made from them (hapt)."),
+        typer.Option(metavar="DIR|ZIP", help="Your files, for datasets that are made from them (hapt)."),
     ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Make a dataset that the package makes, or find one that you brought; says where it is."""
+    """Prepare a dataset that the package makes, or find your files of a dataset, and print its folder."""
     from tal_bench.data.registry import notices
 
     spec = _spec(name, data_root, plugin, jobs, source)
@@ -75,13 +78,15 @@ def check(
     name: DatasetArgument,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Draw lengths, classes and coverage; or .svg, .pdf."),
+        typer.Option(
+            metavar="FILE.png", help="Figure of lengths, classes and coverage to write (.png, .svg, .pdf)."
+        ),
     ] = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List everything that is wrong with a dataset, and what is in it; exit code 2 when it cannot be used."""
+    """List all problems of a dataset and its statistics. The exit code is 2 if it cannot be used."""
     from tal_bench.cli.commands.data_findings import picture_file, print_report, save_picture
 
     drawn = None if picture is None else picture_file(picture)
@@ -89,18 +94,18 @@ def check(
     from tal_bench.data.checks.dataset_check import check as check_dataset
 
     with progress_bar("checking") as progress:
-        found = check_dataset(spec, progress=progress)
+        report = check_dataset(spec, progress=progress)
     if as_json:
-        typer.echo(found.to_json())
+        typer.echo(report.to_json())
     else:
-        print_report(found)
-    if drawn is not None and found.parts:
-        save_picture(found, drawn)
-    if not found.ok:
-        errors = sum(finding.severity == "error" for finding in found.findings)
-        kinds = ", ".join(dict.fromkeys(f.kind for f in found.findings if f.severity == "error"))
+        print_report(report)
+    if drawn is not None and report.parts:
+        save_picture(report, drawn)
+    if not report.ok:
+        errors = sum(finding.severity == "error" for finding in report.findings)
+        kinds = ", ".join(dict.fromkeys(f.kind for f in report.findings if f.severity == "error"))
         raise DataError(
-            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="mend the files listed"
+            f"{errors} error{'s' * (errors > 1)}: {kinds}", where=name, hint="fix the files listed"
         )
 
 
@@ -123,7 +128,7 @@ def _spec(
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error for a callback (videos done, videos in all); it appears with the first call."""
+    """Yield a callback (done, total) that shows a progress bar on standard error from its first call."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

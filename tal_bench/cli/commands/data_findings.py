@@ -1,4 +1,4 @@
-"""How `tal-bench data check` shows what it found."""
+"""Output of `data check`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tal_bench.cli.text import plain
+import typer
+
+from tal_bench.cli.tables import output_console, print_table
+from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,47 +18,37 @@ if TYPE_CHECKING:
 
     from tal_bench.data.checks.dataset_check import CheckReport
 
-WIDE = 1 << 14
-"""Characters of a line that is not shown on a terminal: a program that reads it wants no line breaks."""
+PIPED_WIDTH = 1 << 14
+"""Width of the tables when they are not printed to a terminal, so that other programs read whole lines."""
 SHARES = ("background", "overlap")
 COUNTS = ("videos", "segments", "classes")
 
 
 def print_report(report: CheckReport) -> None:
-    """Statistics of every split, a table of findings, and a line that counts."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print the statistics of every split, a table of findings, and the number of videos and files."""
+    from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
+    console = output_console(PIPED_WIDTH)
     if report.parts:
         _print_statistics(report.dataset, report.statistics, console)
     if report.findings:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("", "kind", "where", "what"):
-            table.add_column(name, overflow="fold")
+        rows = []
         for finding in report.shown():
             colour = "red" if finding.severity == "error" else "yellow"
-            table.add_row(
-                finding.severity, finding.kind, plain(finding.file), plain(finding.problem), style=colour
-            )
+            cells = (finding.severity, finding.kind, finding.file, finding.problem)
+            rows.append([Text(printable(cell), style=colour) for cell in cells])
         if any(finding.file.startswith(f"{report.folder}/") for finding in report.findings):
-            console.print(f"in {plain(str(report.folder))}:", highlight=False, soft_wrap=True)
-        console.print(table)
-    console.print(f"{report.videos} videos, {report.files} feature files looked for", highlight=False)
+            typer.echo(f"in {printable(str(report.folder))}:")
+        print_table(console, ("", "kind", "where", "what"), rows, text_columns=range(4))
+    typer.echo(f"{report.videos} videos, {report.files} feature files checked")
 
 
 def _print_statistics(name: str, statistics: pd.DataFrame, console: Console) -> None:
-    from rich.table import Table
-
-    table = Table(title=plain(name), box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for part in statistics.index:
-        table.add_column(plain(str(part)), justify="right")
-    for column in statistics.columns:
-        table.add_row(plain(_words(column)), *(_number(column, value) for value in statistics[column]))
-    console.print(table)
+    rows = [
+        (_words(column), *(_number(column, value) for value in statistics[column]))
+        for column in statistics.columns
+    ]
+    print_table(console, ("", *map(str, statistics.index)), rows, title=name)
 
 
 def _words(column: str) -> str:
@@ -72,25 +65,23 @@ def _number(column: str, value: float) -> str:
 
 
 def picture_file(path: Path) -> Path:
-    """Where the picture goes, checked before the work starts.
+    """Check before the work starts that a figure can be written, and return its path.
 
     Raises:
-        InputError: not an image that can be written, or no such folder.
+        InputError: The format is unknown, or the folder does not exist.
     """
     from tal_bench.data.checks.picture import FORMATS
 
     where = f"--picture {path}"
     if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"unknown type of picture '{path.suffix}'", where=where, hint=f"give {', '.join(FORMATS)}"
-        )
+        raise InputError(f"unknown format '{path.suffix}'", where=where, hint=f"give {', '.join(FORMATS)}")
     if not path.parent.is_dir() or path.is_dir():
         raise InputError("no such folder" if not path.is_dir() else "is a folder", where=where)
     return path
 
 
 def save_picture(report: CheckReport, path: Path) -> None:
-    """Draw the labels of a dataset into a file."""
+    """Write the figure of the labels of a dataset."""
     from tal_bench.data.checks.picture import picture
     from tal_bench.system.files import write_atomically
 

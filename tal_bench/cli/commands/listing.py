@@ -1,23 +1,31 @@
-"""Commands that look around: what is registered, and what this machine has."""
+"""The commands `list` and `doctor`: what is registered, and what this machine has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, get_args
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from tal_bench.cli.options import PluginOption
+from tal_bench.cli.tables import output_console, print_table
+
+if TYPE_CHECKING:
+    from tal_bench.config import Inputs
+    from tal_bench.models.registry import Model
+    from tal_bench.registry import Registry
 
 Registered = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
 Kind = Literal[Registered, "settings"]
+
+SUFFIXES = "-ta: temporal attention; -small: small network, otherwise the dataset's size"
 
 
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(metavar="|".join(get_args(Kind)), show_default="all")] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Names that the other commands take."""
+    """List the names that other commands take."""
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
@@ -25,21 +33,30 @@ def list_names(
         print_settings()
         return
     registered: tuple[Registered, ...] = (kind,) if kind else get_args(Registered)
-    for one in registered:
-        print_names(one, summaries(one))
+    for position, one in enumerate(registered):
+        if position:
+            typer.echo()
+        if one in ("teachers", "students"):
+            print_models(one)
+        elif one == "terms":
+            print_terms()
+        else:
+            print_names(one, summaries(one))
 
 
 def print_settings() -> None:
-    """Fields of networks, training and decoding: name, default, meaning."""
+    """Print the name, default and meaning of every field of networks, training and decoding."""
     from tal_bench.config import DecodeSpec, DetectorSpec, TrainSpec
     from tal_bench.config.describe import describe
 
     for title, spec in (("detector", DetectorSpec), ("training", TrainSpec), ("decoding", DecodeSpec)):
+        if spec is not DetectorSpec:
+            typer.echo()
         print_names(title, describe(spec))
 
 
 def summaries(kind: Registered) -> list[tuple[str, str]]:
-    """Name and one line of everything registered of a kind."""
+    """Return the name and the summary of every registered entry of a kind other than models and terms."""
     if kind == "studies":
         from tal_bench.config import read_yaml
         from tal_bench.studies.definition import shipped_studies
@@ -53,43 +70,93 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
         from tal_bench.distill.variants import variants
 
         return [(name, variants.get(name).summary) for name in variants]
-    if kind == "terms":
-        from tal_bench.distill.terms.registry import terms
+    from tal_bench.corruptions.registry import corruptions
 
-        return [(name, terms.get(name).summary) for name in terms]
-    if kind == "corruptions":
-        from tal_bench.corruptions.registry import corruptions
+    return [(name, corruptions.get(name).summary) for name in corruptions]
 
-        return [(name, corruptions.get(name).summary) for name in corruptions]
-    from tal_bench.models.registry import students, teachers
 
-    models = students if kind == "students" else teachers
-    return [(name, models.get(name).summary) for name in models]
+def print_terms() -> None:
+    """Print the name, formula and paper of every term; the summary of a term that states no formula."""
+    from rich.text import Text
+
+    from tal_bench.distill.terms.registry import terms
+
+    rows = [
+        (Text(term.name, style="bold"), term.formula or term.summary, term.paper)
+        for term in map(terms.get, terms)
+    ]
+    print_table(output_console(), ("term", "formula", "paper"), rows, title="terms", text_columns=range(3))
+
+
+def print_models(kind: Literal["teachers", "students"]) -> None:
+    """Print a grid of the models that exist for every structure, and a list of all others."""
+    from tal_bench.models.registry import STRUCTURES, students, teachers
+
+    registry = students if kind == "students" else teachers
+    composed = _composed_names(registry)
+    summary = {read: registry.get(next(iter(names))).summary for (_, read), names in composed.items()}
+    suffix = {read: "no suffix" if read == "all" else f"-{read}" for read in summary}
+    headings = ["structure", *suffix.values()]
+    rows = [
+        [structure, *(_grid_cell(structure, read, composed.get((structure, read), ())) for read in summary)]
+        for structure in STRUCTURES
+    ]
+    title = f"{kind}: <structure>[-inputs][-ta][-small]"
+    print_table(output_console(), headings, rows, title=title, text_columns=range(len(headings)))
+    for read, text in summary.items():
+        typer.echo(f"{suffix[read]}: {text}")
+    typer.echo(SUFFIXES)
+    in_grid = {name for names in composed.values() for name in names}
+    if others := [(name, registry.get(name).summary) for name in registry if name not in in_grid]:
+        print_names(f"further {kind}", others)
+
+
+def _composed_names(registry: Registry[Model]) -> dict[tuple[str, Inputs], list[str]]:
+    """Return the registered names that are composed of structure, inputs and suffixes, by the first two."""
+    from tal_bench.models.registry import STRUCTURES, model_name
+
+    names: dict[tuple[str, Inputs], list[str]] = {}
+    for name in registry:
+        model = registry.get(name)
+        composed = model_name(
+            model.structure, model.inputs, temporal_attention=model.temporal_attention, size=model.size
+        )
+        if name == composed and model.structure in STRUCTURES:
+            names.setdefault((model.structure, model.inputs), []).append(name)
+    return names
+
+
+def _grid_cell(structure: str, inputs: Inputs, registered: Collection[str]) -> str:
+    """Return the name without `-ta` and `-small`, and which of the names with them are missing."""
+    from tal_bench.models.registry import model_name
+
+    name = model_name(structure, inputs)
+    suffixes = ("", "-ta", "-small", "-ta-small")
+    missing = [suffix for suffix in suffixes if f"{name}{suffix}" not in registered]
+    if len(missing) == len(suffixes):
+        return "missing"
+    return f"{name} (missing: {', '.join(suffix or 'no suffix' for suffix in missing)})" if missing else name
 
 
 def print_names(title: str, lines: Iterable[Sequence[str]]) -> None:
-    """A table of names and what they are."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Print a table of names and their descriptions."""
+    from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=title, title_justify="left")
-    table.add_column(no_wrap=True, style="bold")
-    for line in lines:
-        table.add_row(*map(escape, line))
-    Console().print(table)
+    rows: list[list[str | Text]] = [[Text(name, style="bold"), *rest] for name, *rest in lines]
+    columns = len(rows[0]) if rows else 0
+    print_table(output_console(), [""] * columns, rows, title=title, text_columns=range(columns))
 
 
 def doctor() -> None:
-    """What this machine has, what is missing, and what to do about it."""
-    from rich.console import Console
-    from rich.table import Table
+    """Show what this machine has, what is missing, and what to do about it."""
     from rich.text import Text
 
     from tal_bench.system.doctor import report
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
+    rows = []
     for item, value, advice in report():
-        table.add_row(Text(item), Text(value), Text(advice, style="yellow"))
-    Console().print(table, highlight=False)
+        cell = Text(value)
+        if advice:
+            cell.append(f"\n{advice}", style="yellow")
+        rows.append((item, cell))
+    print_table(output_console(), ["", ""], rows, text_columns=(0, 1))

@@ -1,4 +1,4 @@
-"""What a model costs."""
+"""The command `profile`: cost of models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tal_bench.cli.options import Device, JsonOption, PluginOption, Precision
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from tal_bench.profiling.model_detail import DetailedCost
     from tal_bench.results.records import CostRecord
 
-WIDTH = 150
-"""Of the table, where it goes to a file."""
+PIPED_WIDTH = 150
+"""Width of the table when it is not printed to a terminal."""
 
 
 def profile(
@@ -33,46 +34,48 @@ def profile(
         typer.Argument(
             metavar="NAME|FILE",
             help="Registered models, or files of weights.",
-            show_default="all that are registered",
+            show_default="all registered models",
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="T, feature steps of the input.")] = 2304,
+    frames: Annotated[int, typer.Option(min=1, help="T, number of feature steps of the input.")] = 2304,
     channels: Annotated[
         str,
-        typer.Option(metavar="NAME=C,...", help="Streams and their widths; the first is what students see."),
+        typer.Option(metavar="NAME=C,...", help="Streams and their widths; students see the first."),
     ] = "rgb=1024,flow=1024",
-    classes: Annotated[int, typer.Option(min=1, help="K.")] = 20,
-    device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of matrix products.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    classes: Annotated[int, typer.Option(min=1, help="K, number of classes.")] = 20,
+    device: Annotated[Device, typer.Option(help="Device to measure on.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads.")] = 1,
     minute: Annotated[
         bool,
-        typer.Option("--minute", help="Instead: what a minute of video costs, from file to segments."),
+        typer.Option("--minute", help="Measure instead a minute of video, from the file to the segments."),
     ] = False,
     video: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For --minute.", show_default="a clip that is made up"),
+        typer.Option(
+            metavar="FILE", help="For --minute: video to measure on.", show_default="a generated clip"
+        ),
     ] = None,
     size: Annotated[
-        str, typer.Option(metavar="N|WxH|sprites,...", help="For --minute: of the frames.")
+        str, typer.Option(metavar="N|WxH|sprites,...", help="For --minute: sizes of the frames.")
     ] = "sprites,224,340x256",
     flow: Annotated[
-        str, typer.Option(metavar="NAME,...", help="For --minute: how models that read flow get it.")
+        str, typer.Option(metavar="NAME,...", help="For --minute: flow algorithms of models that read flow.")
     ] = "dis,farneback,tvl1",
     backbone: Annotated[
-        str, typer.Option(metavar="TIMM_NAME", help="For --minute: of both streams.")
+        str, typer.Option(metavar="TIMM_NAME", help="For --minute: backbone of both streams.")
     ] = "tf_efficientnet_lite0",
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="For --minute: draw stacked bars.")
+        Path | None, typer.Option(metavar="FILE.png", help="For --minute: figure of stacked bars to write.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the table (Markdown, CSV, JSON) and a figure of it there."),
+        typer.Option(metavar="DIR", help="Folder for the table (Markdown, CSV, JSON) and a figure."),
     ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Parameters, operations of each part, latency as inputs grow, memory; random weights, batch 1."""
+    """Measure parameters, GMACs, latency and memory of models; random weights, batch 1."""
     widths = parse_channels(channels)
     from tal_bench.plugins import load_plugins
     from tal_bench.training.device import choose_device, choose_precision
@@ -112,7 +115,7 @@ def _measure(
     *,
     as_json: bool,
 ) -> None:
-    """Measure the models, in detail where a table is wanted."""
+    """Measure the models, in detail if a table is printed or written."""
     from tal_bench.training.device import Device as Place
 
     if out is not None:
@@ -129,7 +132,7 @@ def _measure(
 def _models(
     names: Sequence[str], dataset: DatasetSpec, classes: int, frames: int
 ) -> list[tuple[Model, DetectorSpec]]:
-    """The named models, or all registered ones whose inputs the dataset has."""
+    """Return the named models, or all registered models whose inputs the dataset has."""
     from tal_bench.models.registry import get_model, model_names
 
     if not names:
@@ -154,7 +157,7 @@ def _detailed(
     *,
     as_json: bool,
 ) -> None:
-    """Measure one after the other, print the table, write it."""
+    """Measure the models one after the other, and print and write the table."""
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.profiling.model_detail import detail_model, lengths_of
 
@@ -186,7 +189,7 @@ def _detailed(
 
 
 def _record(detail: DetailedCost) -> dict[str, Any]:
-    """A plain record: the promised fields, and what is measured beside them."""
+    """Return the fields of `--json` and the detailed measurements."""
     return {
         **_cost_json(detail.cost),
         "frames": detail.cost.frames,
@@ -212,10 +215,10 @@ def _provenance(place: Any) -> list[str]:
 
 
 def parse_channels(text: str) -> dict[str, int]:
-    """Stream name to width from `rgb=1024,flow=1024`.
+    """Parse the widths of streams, such as `rgb=1024,flow=1024`.
 
     Raises:
-        InputError: not of that form.
+        InputError: The text is not of that form.
     """
     pairs = [part.strip().partition("=") for part in text.split(",")]
     widths = {
@@ -228,11 +231,11 @@ def parse_channels(text: str) -> dict[str, int]:
 
 
 PROBE_LENGTH = 2**16
-"""A length that any pyramid can halve."""
+"""Length that is divisible by the largest stride of any model."""
 
 
 def _streams(widths: dict[str, int], frames: int) -> DatasetSpec:
-    """A dataset as far as an architecture needs one: the first stream is primary, the others privileged."""
+    """Return a dataset with these streams, the first primary, the others privileged; it has no files."""
     from tal_bench.config import DatasetSpec, ModalitySpec
 
     nowhere = Path(os.devnull)
@@ -248,7 +251,7 @@ def _streams(widths: dict[str, int], frames: int) -> DatasetSpec:
 
 
 def _model(name: str, dataset: DatasetSpec, classes: int, frames: int) -> tuple[Model, DetectorSpec]:
-    """A registered model on these streams, or that of a file, which has streams and classes of its own."""
+    """Return a registered model for these streams, or that of a file, with its own streams and classes."""
     from tal_bench.config import weights_path
     from tal_bench.models.checkpoint import read_card, weights_file
     from tal_bench.models.registry import detector_spec, get_model
@@ -259,7 +262,7 @@ def _model(name: str, dataset: DatasetSpec, classes: int, frames: int) -> tuple[
         _check_frames(frames, card.detector)
         return card.as_model(), card.detector
     model = get_model(name)
-    # levels are the model's own; only then is it known whether so many frames can be halved that often
+    # the number of levels, which `frames` has to suit, is known only once there is an architecture
     probe = dataset.model_copy(update={"max_length": PROBE_LENGTH})
     _check_frames(frames, detector_spec(model, probe, classes))
     return model, detector_spec(model, dataset, classes)
@@ -273,22 +276,13 @@ def _check_frames(frames: int, architecture: DetectorSpec) -> None:
 
 
 def _cost_json(record: CostRecord) -> dict[str, Any]:
-    """A cost with the promised keys."""
+    """Return the keys of `--json`."""
     value = record.model_dump()
     keys = ("params", "gmacs", "latency_ms", "peak_memory_mb", "threads", "device", "precision")
     return {"name": record.model, **{key: value[key] for key in keys}}
 
 
 def _print_costs(records: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from tal_bench.report.profile.tables import cells, headings, title
 
-    table = Table(title=title(records), box=None, title_justify="left", padding=(0, 1, 0, 0))
-    for k, heading in enumerate(headings(records)):
-        table.add_column(heading, justify="right" if k else "left", no_wrap=not k, overflow="fold")
-    for record in records:
-        table.add_row(*cells(record))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    print_table(output_console(PIPED_WIDTH), headings(records), map(cells, records), title=title(records))

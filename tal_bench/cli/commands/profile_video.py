@@ -1,4 +1,4 @@
-"""`tal-bench profile --minute`: what a minute of video costs, from the file to the segments."""
+"""The command `profile --minute`: cost of a minute of video, from the file to the segments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from tal_bench.cli.commands.features import Flow as FlowAlgorithm
 from tal_bench.cli.commands.features import extraction_settings, parse_size
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from tal_bench.profiling.pipeline import Pipeline, PipelineCost
 
 MEASURED = ("conv-dw-hallucinated", "actionformer")
-"""Models when none is named: the student, and the teacher with each flow algorithm."""
+"""Models that are measured when none is named."""
 FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
 SPRITES = "sprites"
 SPRITES_FRAMES = 480
-WIDTH = 130
-"""Of the table, where it goes to a file."""
+PIPED_WIDTH = 130
+"""Width of the table when it is not printed to a terminal."""
+HEADINGS = (
+    *("model", "frames", "flow by", "decode", "flow", "RGB net", "flow net", "detector", "NMS", "all"),
+    *("times", "share of flow", "frames/s", "MB"),
+)
 STEPS = ("decode", "flow", "backbone/rgb", "backbone/flow", "detector", "post-processing")
 
 
@@ -43,7 +48,7 @@ def profile_minute(
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure every model at every size, and those that read flow with every algorithm; print a table."""
+    """Measure every model at every size, models that read flow with every algorithm, and print a table."""
     from tal_bench.cli.commands.data import progress_bar
     from tal_bench.profiling.pipeline import measure_pipelines
     from tal_bench.report.profile.pipeline_figure import FORMATS, stacked_bars
@@ -53,16 +58,16 @@ def profile_minute(
     chosen = _choose(flows)
     pipelines: list[Pipeline] = []
     for size in sizes.split(","):
-        for found in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
+        for base in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
             pipeline = replace(
-                found,
+                base,
                 classes=classes,
                 video=video,
                 device=device,
                 precision=precision,
                 plugins=tuple(plugins),
             )
-            if pipeline not in pipelines:  # a file of weights is the same at every size
+            if pipeline not in pipelines:  # files of weights do not depend on the size
                 pipelines.append(pipeline)
     with progress_bar("measuring") as progress:
         progress(0, len(pipelines))
@@ -89,7 +94,7 @@ def _choose(text: str) -> list[FlowAlgorithm]:
 def _pipelines(
     names: Sequence[str], size: str, flows: Sequence[FlowAlgorithm], backbone: str, frames: int
 ) -> Iterator[Pipeline]:
-    """What is measured at a size; files of weights have a size and networks of their own."""
+    """Return the pipelines at a size; files of weights have their own size and backbones."""
     from tal_bench.config import weights_path
     from tal_bench.models.registry import get_model
     from tal_bench.profiling.pipeline import Pipeline, trained_extraction
@@ -108,7 +113,7 @@ def _pipelines(
 
 
 def _settings(size: str, backbone: str) -> Extraction:
-    """Settings of a size; weights are random, which takes the same time."""
+    """Return the extraction settings of a size, with random weights, which do not affect the time."""
     if size == SPRITES:
         from tal_bench.data.datasets.sprites.prepare import prepared_extraction
 
@@ -120,23 +125,13 @@ def _settings(size: str, backbone: str) -> Extraction:
 
 
 def _print(costs: Sequence[PipelineCost]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     first = costs[0]
     title = f"seconds for a minute of video; {first.device}, threads: {first.threads}, {first.precision}"
-    table = Table(title=title, box=None, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("model", overflow="fold")
-    for heading in ("frames", "flow by"):
-        table.add_column(heading)
-    headings = ("decode", "flow", "RGB net", "flow net", "detector", "NMS", "all", "times", "share of flow")
-    for heading in (*headings, "frames/s", "MB"):
-        table.add_column(heading, justify="right")
-    for cost in costs:
-        table.add_row(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    typer.echo("times: what it costs beside the cheapest without flow at that size. MB: peak of the process.")
+    rows = [(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs)) for cost in costs]
+    print_table(output_console(PIPED_WIDTH), HEADINGS, rows, title=title, text_columns=(0, 1, 2))
+    typer.echo(
+        "times: relative to the cheapest model without flow at that size. MB: peak memory of the process."
+    )
 
 
 def _cells(cost: PipelineCost, costs: Sequence[PipelineCost]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Parsing, merging and naming of the command line; nothing is trained here."""
+"""Arguments, errors and output of the command line; nothing is trained."""
 
 from __future__ import annotations
 
@@ -96,19 +96,19 @@ def test_flags_override_the_definition(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_unknown_names_are_told_with_their_flag(flags: dict[str, Any], words: str) -> None:
+def test_unknown_names_are_reported_with_their_flag(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         merged(**flags)
 
 
-def test_unknown_names_in_a_file_are_told_with_the_file(tmp_path: Path) -> None:
+def test_unknown_names_in_a_file_are_reported_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nvariants: [slef]\n")
     with pytest.raises(InputError, match=re.escape(f"{file}: variants: unknown variant 'slef'")):
         merged(str(file))
 
 
-def test_ablate_hands_its_flags_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ablate_passes_its_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[StudySpec, Any]] = []
     stub = types.ModuleType("tal_bench.studies.ablate")
     stub.ExecutionOptions = types.SimpleNamespace  # type: ignore[attr-defined]
@@ -145,10 +145,10 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (InputError("is wrong", where="--x", hint="mend it"), 2, "error: --x: is wrong (mend it)"),
+        (InputError("is wrong", where="--x", hint="fix it"), 2, "error: --x: is wrong (fix it)"),
         (DataError("two\nlines"), 2, "error: two lines"),
         (ValueError("odd"), 1, "internal error: ValueError: odd (run with --debug for the traceback)"),
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume"),
     ],
 )
 def test_every_error_is_one_line(
@@ -276,10 +276,10 @@ def test_evaluate_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert line.split()[2:] == ["100.00", "50.00", "75.00"]
 
 
-# --- the rest ----------------------------------------------------------------------------------------------
+# --- ui ----------------------------------------------------------------------------------------------------
 
 
-def test_a_busy_port_is_told() -> None:
+def test_a_busy_port_is_an_error() -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -289,7 +289,7 @@ def test_a_busy_port_is_told() -> None:
     check_port(port)
 
 
-def test_ui_serves_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ui_serves_only_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     started: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""The examples of docs/extend.md work as they stand; the pages are complete and name what exists."""
+"""The examples of docs/extend.md work; the pages are complete and refer to existing names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TEXT = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks in a language."""
+    """Return the fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-def test_the_dataset_file_is_read(tmp_path: Path) -> None:
+def test_the_dataset_file_can_be_read(tmp_path: Path) -> None:
     (example,) = blocks("yaml")
     file = tmp_path / "mine.yaml"
     file.write_text(example, encoding="utf-8")
@@ -54,7 +54,7 @@ def test_every_page_is_in_the_contents() -> None:
     assert set(re.findall(r"\]\(([\w-]+\.md)", index)) == pages - {"index.md"}
 
 
-def test_the_python_interface_exists_and_is_described() -> None:
+def test_the_python_interface_exists_and_has_docstrings() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     entries = re.findall(
         r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\])?", text, flags=re.MULTILINE
@@ -72,7 +72,7 @@ def test_the_python_interface_exists_and_is_described() -> None:
             if isinstance(node, ast.FunctionDef | ast.ClassDef)
         }
         for name in filter(None, re.split(r",\s*", members)):
-            assert found.get(name), f"{module}.{name} is not there, or says nothing about itself"
+            assert found.get(name), f"{module}.{name} does not exist or has no docstring"
 
 
 def test_the_walk_from_the_command_to_the_table_is_the_code() -> None:

@@ -1,6 +1,6 @@
-"""The README shows the result that is in reports/, and its examples work.
+"""The README shows the result in reports/, and its examples work.
 
-`python tests/unit/docs/test_readme.py` writes the result into the README anew.
+`python tests/unit/docs/test_readme.py` updates the result in the README.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 STUDY = ROOT / "reports" / "published" / "two-by-two-sprites"
 BEGIN, END = "<!-- result:begin -->\n", "<!-- result:end -->"
-LEFT_OUT = {"conv-dw", "conv", "actionformer-privileged"}
-"""Rows that only the full table has."""
+OMITTED = {"conv-dw", "conv", "actionformer-privileged"}
+"""Rows of the full table that the README omits."""
 
 
 def block(study: Path) -> str:
-    """The README's sentences and table, from a study's summary.json and table.csv."""
+    """Return the sentences and the table of the README from summary.json and table.csv of a study."""
     headline = json.loads((study / "summary.json").read_text(encoding="utf-8"))["headline"]
     lines = [
         *(f"**{line}**" for line in headline),
@@ -32,7 +32,7 @@ def block(study: Path) -> str:
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     with (study / "table.csv").open(encoding="utf-8") as file:
-        lines += [_line(row) for row in csv.DictReader(file) if row["row"] not in LEFT_OUT]
+        lines += [_line(row) for row in csv.DictReader(file) if row["row"] not in OMITTED]
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +61,7 @@ def test_readme_shows_the_committed_report() -> None:
     assert (STUDY / "figure.png").is_file()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
     broken = [
         f"{page.name}: {target}"

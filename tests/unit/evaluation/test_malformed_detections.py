@@ -175,7 +175,7 @@ def truth(**changed: Any) -> Callable[[Path], None]:
     (
         "no annotation",
         text('{"database": {"a": {"subset": "test"}}}', "truth.json"),
-        ("has no segment", "--subset"),
+        ("no segments in subset", "--subset"),
     ),
     (
         "annotations as object",

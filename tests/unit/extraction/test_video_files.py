@@ -149,7 +149,7 @@ def test_a_killed_extraction_is_resumed(tmp_path: Path, capsys: pytest.CaptureFi
     assert 1 <= len(kept) < 6
     written = {name: (out / "rgb" / f"{name}.npy").stat().st_mtime_ns for name in kept}
     assert main([*args, "1"]) == 0
-    assert f"{len(kept)} of them before" in capsys.readouterr().out
+    assert f"{len(kept)} of them extracted earlier" in capsys.readouterr().out
     assert {name: (out / "rgb" / f"{name}.npy").stat().st_mtime_ns for name in kept} == written
     assert {r["status"] for r in manifest(out).values()} == {"ok"}
     assert len(manifest(out)) == len(list((out / "flow").iterdir())) == 6

@@ -115,7 +115,7 @@ def test_the_command(model: Path, clips: Path, tmp_path: Path, capsys: pytest.Ca
     ("args", "message"),
     [
         (["--picture", "a.gif"], "--picture: got 'a.gif'"),
-        (["--ground-truth", "gt.json"], "--ground-truth: is only shown in a picture"),
+        (["--ground-truth", "gt.json"], "--ground-truth: is shown only in a figure"),
         (["--csv", "nowhere/a.csv"], "--csv nowhere/a.csv: no such folder"),
         (["--threshold", "2"], "--threshold"),
     ],
