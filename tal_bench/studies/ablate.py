@@ -135,6 +135,7 @@ def open_plan(
     spec = with_references(spec)
     device = choose_device(spec.device)
     dataset = prepare(spec.dataset, options.jobs_on(device), options.data_root, console).at(Path.cwd())
+    folder = study_name(spec, dataset)
     spec, changed = without_privileged(spec, dataset)
     data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.effective_budget.videos)
     for line in filter(None, (changed, *data.notes())):
@@ -151,7 +152,7 @@ def open_plan(
         teacher_precision=spec.teacher_precision,
         imported=imported,
     )
-    plan = make_plan(spec, run_specs)
+    plan = make_plan(spec, run_specs, folder)
     if imported is not None:
         check_teaches(imported, [row.name for row in plan.rows])
     return plan, data
@@ -159,7 +160,7 @@ def open_plan(
 
 def study_folder(plan: StudyPlan, options: ExecutionOptions) -> StudyFolder:
     """Return the folder of a planned study."""
-    return StudyFolder(options.reports / study_name(plan.spec, plan.run_specs.dataset))
+    return StudyFolder(options.reports / plan.folder)
 
 
 def ablate(

@@ -140,6 +140,7 @@ class StudyPlan:
         labels_rows: Teacher and reference rows, in the order of the table.
         student_rows: Student rows, in the order of the table.
         tuning: How rows are searched.
+        folder: Name of the study's folder.
     """
 
     spec: StudySpec
@@ -147,6 +148,7 @@ class StudyPlan:
     labels_rows: tuple[LabelsRow, ...]
     student_rows: tuple[StudentRow, ...]
     tuning: Tuning
+    folder: str = ""
 
     @property
     def rows(self) -> tuple[LabelsRow | StudentRow, ...]:
@@ -202,12 +204,13 @@ class StudyPlan:
         return members
 
 
-def make_plan(spec: StudySpec, run_specs: RunSpecs) -> StudyPlan:
+def make_plan(spec: StudySpec, run_specs: RunSpecs, folder: str = "") -> StudyPlan:
     """Resolve a study on an opened dataset.
 
     Args:
         spec: Study whose names are known.
         run_specs: Builder of its run specs.
+        folder: Name of its folder.
 
     Raises:
         InputError: A row has no such term, teacher or setting, or does not fit its student.
@@ -215,7 +218,7 @@ def make_plan(spec: StudySpec, run_specs: RunSpecs) -> StudyPlan:
     tuning = Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start)
     students = tuple(_student_row(row, spec, run_specs, tuning) for row in chosen_rows(spec))
     _check_search(spec, run_specs, students)
-    return StudyPlan(spec, run_specs, _labels_rows(spec, run_specs, students), students, tuning)
+    return StudyPlan(spec, run_specs, _labels_rows(spec, run_specs, students), students, tuning, folder)
 
 
 def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tuning) -> StudentRow:

@@ -203,5 +203,5 @@ def test_a_student_that_does_not_fit_is_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     words = [*map(str, study_words(dataset_file)), "--student", "conv-dw-primary"]
     assert main(words) == 2
-    assert "hallucinates none" in capsys.readouterr().err
+    assert "does not hallucinate the inputs" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
