@@ -72,17 +72,21 @@ class StudyFolder:
         for suffix, expected in result.files.items():
             verify_file(self.run_file(result.hash, suffix), expected)
 
+    def run_times(self) -> dict[str, int]:
+        """Return the modification time of every run's record, in nanoseconds, by the hash of the run."""
+        files = sorted((self.path / "runs").glob("*.json"))
+        return {f.stem: f.stat().st_mtime_ns for f in files if not f.name.endswith(".detections.json")}
+
     def runs(self) -> Iterator[RunResult]:
         """Yield the results of all ended runs.
 
         Raises:
             InputError: A file is not a valid RunResult.
         """
-        for file in sorted((self.path / "runs").glob("*.json")):
-            if not file.name.endswith(".detections.json"):
-                result = _read(RunResult, file)
-                if result is not None:
-                    yield result
+        for hash_ in self.run_times():
+            result = self.read_run(hash_)
+            if result is not None:
+                yield result
 
     def read_cost(self, key: str) -> CostRecord | None:
         """Read the cost of an architecture, or return None if it has not been measured."""

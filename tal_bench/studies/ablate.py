@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from tal_bench.studies.definition import check_names
 from tal_bench.studies.earlier_study import warm_start, with_earlier_rows
 from tal_bench.studies.imported_teacher import check_teaches, import_teacher
 from tal_bench.studies.plan import StudyPlan, make_plan
-from tal_bench.studies.protocol import Protocol
+from tal_bench.studies.protocol import Protocol, planned_record
 from tal_bench.studies.rows import with_references, without_privileged
 from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
 from tal_bench.studies.run_specs import RunSpecs
@@ -39,7 +39,7 @@ from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare, read_through, study_name
 from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
-from tal_bench.tracking.tracker import Tracker
+from tal_bench.tracking.mirror import MlflowMirror, StudyStatus
 from tal_bench.training.device import choose_device, choose_precision
 from tal_bench.tuning.storage import JOURNAL, OFF, database_url
 from tal_bench.tuning.trial_mirror import TrialMirror
@@ -98,6 +98,7 @@ class _Execution:
         tracker: Mirror of the folder in MLflow.
         console: Where progress is shown.
         timed_out: Whether the time limit has passed.
+        rows: Name to record of every row, as far as it is known.
     """
 
     plan: StudyPlan
@@ -106,9 +107,18 @@ class _Execution:
     data: Dataset
     record: StudyRecord
     folder: StudyFolder
-    tracker: Tracker
+    tracker: MlflowMirror
     console: Console
     timed_out: Callable[[], bool]
+    rows: dict[str, RowRecord] = field(default_factory=dict)
+
+    def update_row(self, row: RowRecord) -> None:
+        """Write the study record with what is known of a row."""
+        self.rows[row.name] = row
+        rows = [known for known in self.rows.values() if not isinstance(known, SearchRecord)]
+        searches = [known for known in self.rows.values() if isinstance(known, SearchRecord)]
+        record = self.record.model_copy(update={"rows": tuple(rows), "searches": tuple(searches)})
+        self.folder.write_study(with_earlier_rows(record, self.folder))
 
 
 def open_plan(
@@ -186,7 +196,9 @@ def ablate(
     """
     options = options or ExecutionOptions()
     console, timed_out = Console(stderr=True), _time_limit(options.timeout)
-    tracker = Tracker(options.tracking_uri, register=options.register, system_metrics=options.system_metrics)
+    tracker = MlflowMirror(
+        options.tracking_uri, register=options.register, system_metrics=options.system_metrics
+    )
     if options.storage is not None:
         database_url(options.storage)
     check_writable(options.reports)
@@ -209,7 +221,8 @@ def ablate(
             return _execute(execution)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            tracker.stop("KILLED" if interrupted else "FAILED", str(error) or "interrupted")
+            status: StudyStatus = "KILLED" if interrupted else "FAILED"
+            tracker.sync(folder.path, status, str(error) or "interrupted")
             raise
 
 
@@ -234,7 +247,7 @@ def _execute(execution: _Execution) -> Path:
     """Do the runs, measure the costs, write the report."""
     folder, console = execution.folder, execution.console
     _write_inputs(execution)
-    execution.tracker.study(execution.record, folder.path)
+    execution.tracker.sync(folder.path)
     rows, members = _do_runs(execution)
     names = [name for row in execution.plan.rows for name in members.get(row.name, [row.name])]
     missing = [name for name in names if name not in rows]
@@ -243,9 +256,7 @@ def _execute(execution: _Execution) -> Path:
     table = collect(folder.path)
     files = write_report(folder.path, table)
     failed = failed_rows(table)
-    execution.tracker.finish(
-        record, markdown(table), files, "KILLED" if missing else "FAILED" if failed else "FINISHED"
-    )
+    execution.tracker.finish(folder.path, markdown(table), files, "KILLED" if missing else "FINISHED")
     if table.rows:
         print_study(table)
     if missing:
@@ -269,7 +280,8 @@ def _write_inputs(execution: _Execution) -> None:
             execution.console.print(f"note: {note}", highlight=False, soft_wrap=True)
     truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
     write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
-    folder.write_study(with_earlier_rows(execution.record, folder))
+    execution.rows = {row.name: planned_record(row, run_specs) for row in execution.plan.rows}
+    execution.update_row(next(iter(execution.rows.values())))
 
 
 def _finished_record(
@@ -310,7 +322,12 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
     mirror = None
     if options.storage != OFF:
         mirror = TrialMirror(options.storage or str(folder.path / JOURNAL), folder.path.name)
-    protocol = Protocol(plan, _job_factory(execution), None if mirror is None else mirror.generation_started)
+    protocol = Protocol(
+        plan,
+        _job_factory(execution),
+        None if mirror is None else mirror.generation_started,
+        execution.update_row,
+    )
     jobs = options.jobs_on(execution.device)
     first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
     execution.console.print(first_line, markup=False, highlight=False, soft_wrap=True)
@@ -319,7 +336,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
             show(row, result, fresh)
-            execution.tracker.log(result, row)
+            execution.tracker.sync(folder.path)
             if mirror is not None:
                 mirror.run_ended(row, result)
 

@@ -42,7 +42,8 @@ def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
 
 def _has_runs(row: RowRecord, folder: StudyFolder) -> bool:
     """Whether all final runs of the row are on disk."""
-    return all(folder.run_file(hash_).is_file() for hash_ in row.finals)
+    files = [folder.run_file(hash_) for hash_ in row.finals]
+    return bool(files) and len(files) >= len(row.seeds) and all(file.is_file() for file in files)
 
 
 def in_table_order(rows: Sequence[RowRecord]) -> tuple[RowRecord, ...]:

@@ -7,7 +7,7 @@ the rows over an executor.
 from __future__ import annotations
 
 import typing
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,11 +46,13 @@ class Protocol:
         plan: Plan of the study.
         jobs: Makes jobs of run specs.
         on_generation: Called when a generation of trials begins.
+        on_row: Called with the record of a row as far as it is known, before its next runs.
     """
 
     plan: StudyPlan
     jobs: JobFactory
     on_generation: GenerationCallback | None = None
+    on_row: Callable[[RowRecord], None] = lambda row: None
 
     @property
     def run_specs(self) -> RunSpecs:
@@ -76,16 +78,12 @@ class Protocol:
         """Train a model on labels with all final seeds."""
         settings = yield from self._teacher_settings(row.model, row.rates)
         specs = [self.run_specs.on_labels(row.model, "final", seed, settings) for seed in row.seeds]
-        yield self._jobs(specs)
-        return RowRecord(
-            name=row.name,
-            kind=row.kind,
-            model=row.model,
-            modalities=self.run_specs.modalities(row.model),
-            settings=settings,
-            finals=tuple(spec.hash for spec in specs),
-            seeds=row.seeds,
+        record = planned_record(row, self.run_specs).model_copy(
+            update={"settings": settings, "finals": tuple(spec.hash for spec in specs)}
         )
+        self.on_row(record)
+        yield self._jobs(specs)
+        return record
 
     def student_row(self, row: StudentRow) -> RowSteps:
         """Tune on validation, then train and test with all final seeds."""
@@ -108,7 +106,7 @@ class Protocol:
         trials = yield from self._search(row, rates)
         objective = self.plan.tuning.objective
         distinct = list({trial.result.hash: trial for trial in trials}.values())
-        return SearchRecord(
+        record = SearchRecord(
             name=row.name,
             kind="student",
             model=row.student,
@@ -120,6 +118,8 @@ class Protocol:
             values=tuple(tuple(t.values(objective)) if t.finished else () for t in distinct),
             front=tuple(t.result.hash for t in front(distinct, objective)),
         )
+        self.on_row(record)
+        return record
 
     def front_member(self, row: StudentRow, settings: Settings, chosen: str) -> RowSteps:
         """Train and test a member of a front with all final seeds."""
@@ -179,6 +179,9 @@ class Protocol:
             jobs = self.jobs.trials(specs, trials, tuning.rule)
             if self.on_generation is not None:
                 self.on_generation(row.name, row.space, proposed, [job.spec.hash for job in jobs], costs)
+            hashes = [*(trial.result.hash for trial in trials), *(job.spec.hash for job in jobs)]
+            known = planned_record(row, self.run_specs)
+            self.on_row(known.model_copy(update={"trials": tuple(dict.fromkeys(hashes))}))
             results = yield jobs
             trials += [Trial(*values) for values in zip(settings, results, costs, strict=True)]
         return trials
@@ -199,19 +202,17 @@ class Protocol:
             self.run_specs.distilled(row.student, row.variant, "final", seed, settings, runs)
             for seed, runs in zip(row.seeds, teachers, strict=True)
         ]
-        yield self._jobs(specs)
-        return RowRecord(
-            name=row.name,
-            kind="student",
-            model=row.student,
-            modalities=self.run_specs.modalities(row.student),
-            teachers=row.teachers,
-            settings=settings,
-            trials=trials,
-            chosen=chosen,
-            finals=tuple(spec.hash for spec in specs),
-            seeds=row.seeds,
+        record = planned_record(row, self.run_specs).model_copy(
+            update={
+                "settings": settings,
+                "trials": trials,
+                "chosen": chosen,
+                "finals": tuple(spec.hash for spec in specs),
+            }
         )
+        self.on_row(record)
+        yield self._jobs(specs)
+        return record
 
     def _teacher_runs(
         self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
@@ -224,6 +225,19 @@ class Protocol:
 
     def _jobs(self, specs: Sequence[RunSpec]) -> list[Job]:
         return [self.jobs.job(spec) for spec in specs]
+
+
+def planned_record(row: LabelsRow | StudentRow, run_specs: RunSpecs) -> RowRecord:
+    """Return the record of a row before its first run."""
+    model = row.model if isinstance(row, LabelsRow) else row.student
+    return RowRecord(
+        name=row.name,
+        kind=row.kind if isinstance(row, LabelsRow) else "student",
+        model=model,
+        modalities=run_specs.modalities(model),
+        teachers={} if isinstance(row, LabelsRow) else row.teachers,
+        seeds=row.seeds,
+    )
 
 
 def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, float]:

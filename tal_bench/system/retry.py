@@ -12,8 +12,8 @@ MIN_BACKOFF, MAX_BACKOFF = 1.0, 60.0
 """Seconds without requests after a failure. The time doubles with every further failure."""
 DRAIN_TIMEOUT = 20.0
 """Seconds that an ended study waits for a server."""
-Call = Callable[[], None]
-PERMANENT_ERRORS = (TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)
+Call = Callable[[], object]
+PERMANENT_ERRORS = (NameError, TypeError, KeyError, IndexError, AttributeError, AssertionError, ValueError)
 PERMANENT_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """Error codes of MLflow for requests that it will never accept."""
 
@@ -40,6 +40,11 @@ class RetryQueue:
         self._pending.append(call)
         if time.monotonic() >= self._retry_at:
             self._try_pending()
+
+    def replace(self, call: Call) -> None:
+        """Drop the pending calls, which this one makes needless, and submit it."""
+        self._pending.clear()
+        self.submit(call)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Make all pending calls, and retry them until the timeout while the server is unavailable.

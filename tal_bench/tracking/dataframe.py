@@ -12,7 +12,6 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.results.dataframe import PROVENANCE_COLUMNS, TEXT_COLUMNS, load_folder, make_table
 
-EXPERIMENT = "tal-bench"
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 

@@ -27,9 +27,10 @@ TEMPORARY_SUFFIX = ".new"
 """Suffix of an SQLite file whose tables are being created."""
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # selects MLflow's pages for training
-    "mlflow.note.content": "Studies of `tal-bench`: one run per study, and below it one per training. "
-    "mAP is in percent; `cost/minute_s` is seconds spent on one minute of video.",
+    "mlflow.note.content": "A study of `tal-bench`: one run per row of its table, with its trials and seeds "
+    "below it. mAP is in percent; `cost/minute_s` is seconds per minute of video.",
 }
+FINGERPRINT = "tal_bench.fingerprint"
 
 
 @contextmanager
@@ -72,8 +73,11 @@ def _create_database(file: Path) -> None:
     temporary.replace(file)
 
 
-def experiment_id(client: Any, uri: str, name: str) -> str:
-    """Return the id of an experiment, which is created if missing and restored if deleted.
+def experiment_id(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> str:
+    """Return the id of a study's experiment, which is created if missing and restored if deleted.
+
+    An experiment of that name with another fingerprint of the data belongs to another study; the fingerprint
+    is then added to the name.
 
     A new experiment in an SQLite file stores its artifacts in the folder `mlruns` next to the file.
     """
@@ -81,13 +85,19 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
     if experiment is not None:
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
-        for key in EXPERIMENT_TAGS.keys() - experiment.tags.keys():
-            client.set_experiment_tag(experiment.experiment_id, key, EXPERIMENT_TAGS[key])
+        if experiment.tags.get(FINGERPRINT, tags[FINGERPRINT]) != tags[FINGERPRINT]:
+            longer = f"{name} · {tags[FINGERPRINT][:6]}"
+            if longer != name and not name.endswith(tags[FINGERPRINT][:6]):
+                return experiment_id(client, uri, longer, tags)
+        wanted = {**EXPERIMENT_TAGS, **tags}
+        for key, value in wanted.items():
+            if key != "mlflow.note.content" and experiment.tags.get(key) != value:
+                client.set_experiment_tag(experiment.experiment_id, key, value)
         return str(experiment.experiment_id)
     artifacts = None
     if uri.startswith(SQLITE):
         artifacts = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
-    return str(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+    return str(client.create_experiment(name, artifact_location=artifacts, tags={**EXPERIMENT_TAGS, **tags}))
 
 
 def start_system_metrics(uri: str, run_id: str) -> Any:
@@ -99,12 +109,16 @@ def start_system_metrics(uri: str, run_id: str) -> Any:
     return monitor
 
 
-def search(client: Any, experiment: str, query: str) -> Iterator[Any]:
+def search(client: Any, experiments: Sequence[str], query: str) -> Iterator[Any]:
     """Yield all runs that match a query, oldest first."""
     token = None
     while True:
         page = client.search_runs(
-            [experiment], query, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+            list(experiments),
+            query,
+            max_results=1000,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
         )
         yield from page
         token = page.token

@@ -4,33 +4,73 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from tal_bench.config import content_hash
 from tal_bench.results.dataframe import run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
-from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
+from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRecord, StudyRecord
 
-NOTE_LIMIT = 7500
-"""Maximum length of a note in characters; MLflow truncates tags at about 8000 bytes."""
+RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
+"""Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
 VALUE_LIMIT = 500
 TAG_COLUMNS = (
-    "study",
-    "dataset",
-    "row",
-    "kind",
-    "variant",
-    "teacher",
-    "modalities",
-    "split",
-    "status",
-    "commit",
-    "hash",
+    *("study", "dataset", "row", "kind", "variant", "teacher"),
+    *("modalities", "split", "status", "commit", "hash"),
 )
-IDENTITY_TAGS = tuple(
-    f"tal_bench.{key}" for key in ("study", "fingerprint", "dataset", "student", "teacher", "budget")
-)
-"""Studies that differ in one of these tags have separate parent runs."""
+MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+ARTIFACTS = (".json", ".detections.json", ".safetensors")
+Metrics = Sequence[tuple[str, float, int]]
+"""Name, value and step of each metric."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What an MLflow run of a study shows.
+
+    Attributes:
+        row: Name of the row.
+        run_hash: Hash of the run; empty for the run of the row itself.
+        name: Name of the MLflow run.
+        status: Status of the MLflow run.
+        tags: Tags.
+        params: Params, which MLflow cannot change; a run whose params change is created again.
+        metrics: Metrics, which may be added or change later.
+        curves: Metrics over epochs, sent once.
+        artifacts: Files, sent once.
+        start, end: Milliseconds since the epoch; None for now.
+    """
+
+    row: str
+    run_hash: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: Metrics = ()
+    curves: Metrics = ()
+    artifacts: tuple[Path, ...] = ()
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Row and run hash."""
+        return self.row, self.run_hash
+
+    @property
+    def hash(self) -> str:
+        """Identity of everything that may change."""
+        return content_hash([self.status, self.tags, self.params, list(map(list, self.metrics))])
+
+    @property
+    def params_hash(self) -> str:
+        """Identity of what makes a run another one; a repeated run differs in its outcome."""
+        return content_hash([self.params, self.status if self.run_hash else ""])
 
 
 def plain(name: str) -> str:
@@ -45,48 +85,9 @@ def run_name(result: RunResult, row: str) -> str:
     return f"{row} · seed {result.spec.seed} · test"
 
 
-def parent_name(record: StudyRecord) -> str:
-    """Return `two-by-two · sprites`, followed by student and budget if they are not the defaults."""
-    spec, fields = record.spec, type(record.spec).model_fields
-    parts = [spec.name, record.dataset]
-    parts += [
-        value
-        for value, field in ((spec.student, "student"), (spec.budget, "budget"))
-        if value != fields[field].default
-    ]
-    return " · ".join(parts)
-
-
 def all_rows(record: StudyRecord) -> tuple[RowRecord, ...]:
     """Return the rows of the table and the searches for fronts."""
     return (*record.rows, *record.searches)
-
-
-def early_row(result: RunResult, name: str, record: StudyRecord) -> tuple[str, RowRecord | None]:
-    """Return the row of a run while the study is in progress and its record has no finished row for the run.
-
-    Args:
-        result: Result of the run.
-        name: Name of the row that requested the run. A variant's row also requests the runs of its teachers,
-            which belong to the rows of their models.
-        record: Record of the study.
-
-    Returns:
-        The row's name and, for a variant, a preliminary record of the row.
-    """
-    spec = result.spec
-    from tal_bench.distill.variants import variants  # imports torch, which reading results does not need
-
-    declared = {row.name: row.variant for row in record.spec.every_row}
-    matches = [row for row in (*declared, *variants) if name == row or name.startswith(f"{row} ")]
-    if not matches:
-        return name, None
-    variant = max(matches, key=len)  # the name of a front's member is the row's name followed by its size
-    if variants.get(declared.get(variant, variant)).terms and spec.distill is None:
-        return spec.model, None
-    teachers = {role: use.model for role, use in spec.distill.teachers.items()} if spec.distill else {}
-    reads = " + ".join(spec.detector.reads)
-    return name, RowRecord(name=name, kind="student", model=spec.model, modalities=reads, teachers=teachers)
 
 
 def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
@@ -159,43 +160,6 @@ def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
     return [(f"cost/{plain(name)}", float(value), 0) for name, value in values.items()]
 
 
-def summary(record: StudyRecord, files: StudyFolder) -> list[tuple[str, float, int]]:
-    """Return the metrics of the parent run: mAP mean and SD, and seconds per minute of video, of each row."""
-    values: list[tuple[str, float, int]] = []
-    for row in record.rows:
-        finals = [files.read_run(hash_) for hash_ in row.finals]
-        scores = [r.metrics["map_avg"] for r in finals if r is not None and "map_avg" in r.metrics]
-        name = f"rows/{plain(row.name)}"
-        if scores:
-            values.append((f"{name}/mAP_avg", fmean(scores), 0))
-        if len(scores) > 1:
-            values.append((f"{name}/mAP_sd", stdev(scores), 0))
-        cost = files.read_cost(row.cost) if row.cost else None
-        if cost and cost.minute:
-            values.append((f"{name}/minute_s", sum(cost.minute.values()), 0))
-    return values
-
-
-def child_tags(result: RunResult, record: StudyRecord, name: str, row: RowRecord | None) -> dict[str, str]:
-    """Return the tags of a run: its columns in `tal_bench.load_runs`, its phase and, if any, its failure.
-
-    Args:
-        result: Result of the run.
-        record: Record of the study.
-        name: Name of the row that the run is shown under.
-        row: Record of that row, or None while no row has the run.
-    """
-    columns = run_line(result, record, row) | {"row": name}
-    tags = {f"tal_bench.{key}": str(columns[key]) for key in TAG_COLUMNS}
-    tags |= {"tal_bench.phase": result.spec.phase, "mlflow.runName": run_name(result, name)}
-    tags |= _source_tags(record, columns["commit"])
-    reason = _reason(result)
-    if reason:
-        tags["tal_bench.reason"] = reason
-    tags["mlflow.note.content"] = _describe(result, columns) + (f"\n\n**{reason}**" if reason else "")
-    return tags
-
-
 def _reason(result: RunResult) -> str:
     """Return why a run was pruned or failed; empty for a finished run."""
     if result.status != "pruned":
@@ -224,30 +188,140 @@ def _source_tags(record: StudyRecord, commit: str) -> dict[str, str]:
     return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
 
 
-def study_tags(record: StudyRecord, commit: str = "") -> dict[str, str]:
-    """Return the tags of a study's parent run; `IDENTITY_TAGS` identify it.
+def experiment_name(record: StudyRecord) -> str:
+    """Return `two-by-two · sprites`, and what differs from the defaults: student, teacher, budget."""
+    spec, fields = record.spec, type(record.spec).model_fields
+    parts = [spec.name, record.dataset]
+    values = ((getattr(spec, name), fields[name].default) for name in ("student", "teacher", "budget"))
+    parts += [str(value) for value, default in values if value != default]
+    return " · ".join(parts)
+
+
+def study_tags(record: StudyRecord) -> dict[str, str]:
+    """Return the tags of a study's experiment."""
+    spec = record.spec
+    tags = {
+        "study": spec.name,
+        "fingerprint": record.fingerprint,
+        "dataset": record.dataset,
+        "student": spec.student,
+        "teacher": spec.teacher,
+        "budget": spec.budget,
+        "evaluation": record.evaluation,
+        "objective": ", ".join(spec.objective),
+        "command": record.command[:VALUE_LIMIT],
+    }
+    return {f"tal_bench.{name}": value for name, value in tags.items()}
+
+
+def row_states(
+    record: StudyRecord,
+    files: StudyFolder,
+    results: Mapping[str, RunResult],
+    study_status: str,
+    reason: str = "",
+) -> list[RunState]:
+    """Return the state of every row's run: means over seeds, costs, the same metric names in every row.
 
     Args:
         record: Record of the study.
-        commit: Commit of the code that runs the study.
+        files: Folder of the study.
+        results: Ended runs by hash.
+        study_status: Status of the study, which rows get that have not ended.
+        reason: Why the study was stopped.
     """
-    spec = record.spec
-    return {
-        "tal_bench.study": spec.name,
-        "tal_bench.fingerprint": record.fingerprint,
-        "tal_bench.dataset": record.dataset,
-        "tal_bench.student": spec.student,
-        "tal_bench.teacher": spec.teacher,
-        "tal_bench.budget": spec.budget,
-        "tal_bench.evaluation": record.evaluation,
-        "tal_bench.objective": ", ".join(spec.objective),
-        "tal_bench.command": record.command[:VALUE_LIMIT],
-    } | _source_tags(record, commit)
+    states = []
+    for row in all_rows(record):
+        finals = [results[hash_] for hash_ in row.finals if hash_ in results]
+        status = _row_status(row, results, study_status)
+        columns = {"study": record.spec.name, "dataset": record.dataset, "row": row.name, "kind": row.kind}
+        columns |= {"model": row.model, "modalities": row.modalities, "phase": "final"}
+        columns |= {"teacher": " + ".join(row.teachers.values()), "command": record.command[:VALUE_LIMIT]}
+        tags = {f"tal_bench.{name}": value for name, value in columns.items()}
+        tags["tal_bench.reason"] = reason[:VALUE_LIMIT] if status == study_status else ""
+        params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
+        params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
+        cost = files.read_cost(row.cost) if row.cost else None
+        metrics = _mean_metrics(finals) + (cost_metrics(cost) if cost else [])
+        states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
+    return states
 
 
-def note(table: str) -> str:
-    """Shorten a Markdown table to the maximum length of a note, cut at the end of a line."""
-    if len(table) <= NOTE_LIMIT:
-        return table
-    end = table.rfind("\n", 0, NOTE_LIMIT)
-    return table[: end if end > 0 else NOTE_LIMIT] + "\n\n… continued in table.md"
+def _row_status(row: RowRecord, results: Mapping[str, RunResult], study_status: str) -> str:
+    """Return the MLflow status of a row: by its final runs, or by the study while they have not all ended."""
+    hashes = row.trials if isinstance(row, SearchRecord) else row.finals
+    ended = [results[hash_].status for hash_ in hashes if hash_ in results]
+    if hashes and len(ended) == len(hashes):
+        failed = "failed" in ended and not isinstance(row, SearchRecord)
+        return "FAILED" if failed else "FINISHED"
+    begun = any(hash_ in results for hash_ in (*row.trials, *row.finals)) or bool(row.trials or row.finals)
+    return study_status if begun or study_status != "RUNNING" else "SCHEDULED"
+
+
+def _mean_metrics(finals: Sequence[RunResult]) -> list[tuple[str, float, int]]:
+    """Return the mean over seeds of every metric, and the standard deviation of the average mAP."""
+    scored = [result.metrics for result in finals if "map_avg" in result.metrics]
+    if not scored:
+        return []
+    values = [
+        (plain(metric_name(name)), fmean(metrics[name] for metrics in scored), 0)
+        for name in scored[0]
+        if all(name in metrics for metrics in scored)
+    ]
+    if len(scored) > 1:
+        values.append(("mAP/avg_sd", stdev(metrics["map_avg"] for metrics in scored), 0))
+    return [*values, ("seeds", float(len(scored)), 0)]
+
+
+def child_states(record: StudyRecord, files: StudyFolder, results: Mapping[str, RunResult]) -> list[RunState]:
+    """Return the states of the ended trials and final runs of every row."""
+    rows = all_rows(record)
+    in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
+    states = []
+    for row in rows:
+        cost = files.read_cost(row.cost) if row.cost else None
+        # tuning runs of a teacher belong to no row; they are shown below the row of their model
+        others = [h for h, r in results.items() if h not in in_rows and r.spec.model == row.name]
+        for hash_ in (*row.trials, *row.finals, *others):
+            result = results.get(hash_)
+            if result is None:
+                continue
+            file = files.run_file(hash_)
+            end = int(1000 * file.stat().st_mtime) if file.is_file() else None
+            beside = (files.run_file(hash_, suffix) for suffix in ARTIFACTS)
+            states.append(
+                RunState(
+                    row=row.name,
+                    run_hash=hash_,
+                    name=run_name(result, row.name),
+                    status=MLFLOW_STATUS[result.status],
+                    tags=_child_tags(result, record, row, has_row=hash_ in in_rows),
+                    params=params(result, row),
+                    metrics=cost_metrics(cost) if cost and hash_ in in_rows else [],
+                    curves=metrics(result),
+                    artifacts=tuple(path for path in beside if path.is_file()),
+                    start=None if end is None else end - int(1000 * sum(result.timings.values())),
+                    end=end,
+                )
+            )
+    return states
+
+
+def _child_tags(result: RunResult, record: StudyRecord, row: RowRecord, *, has_row: bool) -> dict[str, str]:
+    """Return the tags of a run: its columns in `tal_bench.load_runs`, its phase and, if any, its failure."""
+    columns = run_line(result, record, row if has_row else None)
+    tags = {f"tal_bench.{key}": str(columns[key]) for key in TAG_COLUMNS}
+    tags |= {"tal_bench.phase": result.spec.phase} | _source_tags(record, columns["commit"])
+    reason = _reason(result)
+    if reason:
+        tags["tal_bench.reason"] = reason
+    note_text = _describe(result, columns) + (f"\n\n**{reason}**" if reason else "")
+    return tags | {"mlflow.note.content": note(note_text, RUN_NOTE_LIMIT)}
+
+
+def note(text: str, limit: int) -> str:
+    """Shorten Markdown to the maximum length of a note, cut at the end of a line."""
+    if len(text) <= limit:
+        return text
+    end = text.rfind("\n", 0, limit)
+    return text[: end if end > 0 else limit] + "\n\n… continued in table.md"

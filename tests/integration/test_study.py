@@ -107,7 +107,7 @@ def test_results_load_as_a_table(done: Path) -> None:
 
 
 def mlflow_runs(here: Path) -> tuple[list[Any], list[Any]]:
-    """Parents and children of all studies tracked in a directory."""
+    """Runs of rows, and nested runs, of all studies tracked in a directory."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{here / 'mlflow.db'}")
@@ -117,10 +117,13 @@ def mlflow_runs(here: Path) -> tuple[list[Any], list[Any]]:
 
 
 def test_a_study_is_tracked(here: Path, done: Path) -> None:
-    (parent,), children = mlflow_runs(here)
-    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
-    assert {r.info.status for r in (parent, *children)} == {"FINISHED"}
+    rows, children = mlflow_runs(here)
+    assert {r.info.run_name for r in rows} == set(ROWS)
+    ids = {r.info.run_id: r.info.run_name for r in rows}
+    assert all(ids[r.data.tags["mlflow.parentRunId"]] == r.data.tags["tal_bench.row"] for r in children)
+    assert {r.info.status for r in (*rows, *children)} == {"FINISHED"}
     assert {r.data.tags["tal_bench.row"] for r in children} == set(ROWS)
+    assert all({"mAP/avg", "cost/gmacs"} <= r.data.metrics.keys() for r in rows)
 
 
 def test_the_second_call_computes_nothing(here: Path, done: Path, dataset_file: Path) -> None:

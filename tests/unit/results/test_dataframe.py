@@ -138,7 +138,7 @@ def test_reading_and_reporting_never_import_torch(folder: Path) -> None:
         "import tal_bench.report.study.write, tal_bench.tracking.dataframe;"
         f"folder = Path({str(folder)!r});"
         "tal_bench.report.study.write.write_report(folder); tal_bench.tracking.dataframe.load_runs(folder);"
-        "from tal_bench.report.study import terminal; import tal_bench.tracking.tracker;"
+        "from tal_bench.report.study import terminal; import tal_bench.tracking.mirror;"
         "assert 'torch' not in sys.modules, 'torch'; assert 'mlflow' not in sys.modules, 'mlflow'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

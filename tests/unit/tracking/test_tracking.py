@@ -17,12 +17,13 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
 from tal_bench.system import retry
-from tal_bench.tracking import run_data, stale_runs
+from tal_bench.tracking import mlflow_client, run_data, stale_runs
 from tal_bench.tracking.dataframe import load_runs
-from tal_bench.tracking.tracker import Tracker
+from tal_bench.tracking.mirror import MlflowMirror
 
 SELECTED_ROWS = tuple(row for row in ROWS if row.name in ("conv", "none", "cross-modal"))
 RUNS = 3 * 3 + 2 * 2
+EXPERIMENT = "fake · sprites"
 
 
 @pytest.fixture(scope="module")
@@ -54,57 +55,110 @@ def record(folder: Path) -> StudyRecord:
     return write_fake_study(folder, rows=SELECTED_ROWS, failing=("cross-modal",))
 
 
-def runs_of(uri: str) -> tuple[list[Any], list[Any]]:
-    """Return the parent and the child runs."""
+def runs_of(uri: str, name: str = EXPERIMENT) -> tuple[dict[str, Any], list[Any]]:
+    """Return the runs of the rows by name, and the nested runs."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("tal-bench")
+    experiment = client.get_experiment_by_name(name)
     runs = list(client.search_runs([experiment.experiment_id], max_results=1000))
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return [run for run in runs if run not in children], children
+    nested = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    rows = [run for run in runs if run not in nested]
+    assert len({run.info.run_name for run in rows}) == len(rows), "one run per row"
+    return {run.info.run_name: run for run in rows}, nested
 
 
-def log_all(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
-    files = StudyFolder(folder)
-    for row in record.rows:
-        for hash_ in (*row.trials, *row.finals):
-            result = files.read_run(hash_)
-            assert result is not None
-            tracker.log(result, row)
-
-
-def test_a_study_is_logged_once_and_read_back(uri: str, record: StudyRecord, folder: Path) -> None:
-    tracker = Tracker(uri)
-    tracker.study(record.model_copy(update={"rows": ()}), folder)
-    log_all(tracker, record, folder)
-    log_all(tracker, record, folder)
-    table = folder / "table.md"
-    table.write_text("| a |")
-    tracker.finish(record, "| a |", [table])
-
-    (parent,), children = runs_of(uri)
-    assert len(children) == RUNS
-    assert Counter(run.info.status for run in children) == {"FINISHED": 10, "KILLED": 2, "FAILED": 1}
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert parent.info.status == "FINISHED"
-    assert parent.data.tags["mlflow.note.content"] == "| a |"
-    expected = load_runs(folder)
-    mean = expected[(expected["row"] == "none") & (expected["split"] == "test")]["map_avg"].mean()
-    assert parent.data.metrics["rows/none/mAP_avg"] == pytest.approx(mean)
-
+def read_back(uri: str) -> pd.DataFrame:
     order = ["row", "split", "hash"]
-    logged = load_runs("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
-    pd.testing.assert_frame_equal(logged, expected.sort_values(order, ignore_index=True))
+    return load_runs(EXPERIMENT, tracking_uri=uri).sort_values(order, ignore_index=True)
 
 
-def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyRecord, folder: Path) -> None:
+def on_disk(folder: Path) -> pd.DataFrame:
+    return load_runs(folder).sort_values(["row", "split", "hash"], ignore_index=True)
+
+
+def test_a_study_is_mirrored_once_and_read_back(uri: str, record: StudyRecord, folder: Path) -> None:
     from mlflow import MlflowClient
 
-    tracker = Tracker(uri)
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    mirror.sync(folder)
+    table = folder / "table.md"
+    table.write_text("| a |")
+    mirror.finish(folder, "| a |", [table])
+    MlflowMirror(uri).finish(folder, "| a |", [table])
+
+    rows, nested = runs_of(uri)
+    assert set(rows) == {row.name for row in record.rows}
+    assert len(nested) == RUNS
+    assert Counter(run.info.status for run in nested) == {"FINISHED": 10, "KILLED": 2, "FAILED": 1}
+    for run in nested:
+        row = rows[run.data.tags["tal_bench.row"]]
+        assert run.data.tags["mlflow.parentRunId"] == row.info.run_id
+    names = [run.info.run_name for run in nested]
+    assert len(set(names)) == len(names), "run names are unique"
+    pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment.tags["mlflow.note.content"] == "| a |"
+    files = {f.path for f in client.list_artifacts(rows[record.rows[-1].name].info.run_id)}
+    assert files == {"table.md", "environment.json"}
+
+
+def test_rows_compare(uri: str, record: StudyRecord, folder: Path) -> None:
+    MlflowMirror(uri).finish(folder, "table")
+    rows, _ = runs_of(uri)
+    runs = load_runs(folder)
+    final = runs[(runs["split"] == "test") & (runs["status"] == "finished")].groupby("row")["map_avg"]
+    for name, run in rows.items():
+        assert run.data.metrics["mAP/avg"] == pytest.approx(final.mean()[name])
+        assert run.data.metrics["mAP/avg_sd"] == pytest.approx(final.std()[name])
+        assert run.data.metrics["cost/gmacs"] > 0
+        assert {"mAP/tIoU_0.3", "cost/params_M", "cost/latency_ms", "seeds"} <= run.data.metrics.keys()
+    of_students = {frozenset(rows[name].data.metrics) for name in ("none", "cross-modal")}
+    assert len(of_students) == 1, "the same metric names in every row"
+    assert {name: run.info.status for name, run in rows.items()} == {
+        "conv": "FINISHED", "none": "FINISHED", "cross-modal": "FAILED",
+    }  # fmt: skip
+    assert rows["cross-modal"].data.metrics["seeds"] == 2
+    assert rows["cross-modal"].data.params["teacher"] == "conv"
+    assert rows["none"].data.params["teacher"] == "none"
+
+
+def test_rows_show_how_far_they_are(uri: str, record: StudyRecord, folder: Path) -> None:
+    conv, none, cross = record.rows
+    early = record.model_copy(
+        update={
+            "finished": None,
+            "rows": (
+                conv.model_copy(update={"finals": (*conv.finals, "missing")}),
+                none.model_copy(update={"trials": (), "finals": ()}),
+                cross,
+            ),
+        }
+    )
+    StudyFolder(folder).write_study(early)
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    status = {name: run.info.status for name, run in runs_of(uri)[0].items()}
+    assert status == {"conv": "RUNNING", "none": "SCHEDULED", "cross-modal": "FAILED"}
+    StudyFolder(folder).write_study(record)
+    mirror.sync(folder)
+    rows, nested = runs_of(uri)
+    assert {name: run.info.status for name, run in rows.items()} == {
+        "conv": "FINISHED", "none": "FINISHED", "cross-modal": "FAILED",
+    }  # fmt: skip
+    assert len(nested) == RUNS
+
+
+def test_a_nested_run_holds_params_metrics_tags_and_files(
+    uri: str, record: StudyRecord, folder: Path
+) -> None:
+    from mlflow import MlflowClient
+
     row = next(r for r in record.rows if r.name == "cross-modal")
     StudyFolder(folder).run_file(row.finals[0], ".safetensors").write_bytes(b"weights")
-    tracker.study(record, folder)
+    MlflowMirror(uri).sync(folder)
     _, children = runs_of(uri)
     child = next(run for run in children if run.data.tags["tal_bench.hash"] == row.finals[0])
     for name, value in {"model": row.model, "variant": "cross-modal", "seed": "0", "teacher": "conv"}.items():
@@ -136,112 +190,71 @@ def test_a_child_holds_params_metrics_tags_and_files(uri: str, record: StudyReco
     assert all("pruned" in run.data.tags["tal_bench.reason"] for run in pruned)
 
 
-def log_by_row_name(tracker: Tracker, record: StudyRecord, folder: Path) -> None:
-    """Log as a study does: by row name, with the runs of a variant's teachers also under the variant."""
-    files = StudyFolder(folder)
-    rows = {row.name: row for row in record.rows}
-    for row in record.rows:
-        taught_by = [rows[model] for model in row.teachers.values() if model in rows]
-        for hash_ in [teacher.finals[0] for teacher in taught_by] + [*row.trials, *row.finals]:
-            result = files.read_run(hash_)
-            assert result is not None
-            tracker.log(result, row.name)
-
-
-def test_runs_logged_by_name_end_up_in_their_rows(uri: str, record: StudyRecord, folder: Path) -> None:
-    unfinished = record.model_copy(update={"rows": ()})
-    tracker = Tracker(uri)
-    tracker.study(unfinished, folder)
-    log_by_row_name(tracker, record, folder)
-    early = load_runs("tal-bench", tracking_uri=uri)
-    assert len(early) == RUNS, "a teacher's run does not belong to its student's row"
-    assert set(early[early["student"] == "conv"]["row"]) == {"conv"}
-    tracker.finish(record, "table")
-    order = ["row", "split", "hash"]
-    logged = load_runs("tal-bench", tracking_uri=uri).sort_values(order, ignore_index=True)
-    pd.testing.assert_frame_equal(logged, load_runs(folder).sort_values(order, ignore_index=True))
-    _, children = runs_of(uri)
-    names = [run.info.run_name for run in children]
-    assert len(set(names)) == len(names), "run names are unique"
-
-
-def test_runs_that_a_row_no_longer_has_leave_it(uri: str, record: StudyRecord, folder: Path) -> None:
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    tracker.finish(record, "table")
+def test_runs_that_a_row_no_longer_has_are_deleted(uri: str, record: StudyRecord, folder: Path) -> None:
+    MlflowMirror(uri).finish(folder, "table")
     none = next(row for row in record.rows if row.name == "none")
     one_final = none.model_copy(update={"finals": none.finals[:1], "seeds": (0,)})
-    fewer = record.model_copy(
-        update={"rows": tuple(one_final if r.name == "none" else r for r in record.rows)}
+    rows = tuple(one_final if r.name == "none" else r for r in record.rows)
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": rows}))
+    MlflowMirror(uri).finish(folder, "table")
+    logged = load_runs(EXPERIMENT, tracking_uri=uri)
+    assert list(logged[logged["split"] == "test"]["row"]).count("none") == 1
+    assert runs_of(uri)[0]["none"].data.metrics["seeds"] == 1
+
+
+def test_other_settings_make_a_row_anew(uri: str, record: StudyRecord, folder: Path) -> None:
+    MlflowMirror(uri).sync(folder)
+    rows = tuple(
+        r.model_copy(update={"settings": {"lr": 2.0}}) if r.name == "none" else r for r in record.rows
     )
-    StudyFolder(folder).write_study(fewer)
-    again = Tracker(uri)
-    again.study(fewer, folder)
-    again.finish(fewer, "table")
-    logged = load_runs("tal-bench", tracking_uri=uri)
-    test = logged[logged["split"] == "test"]
-    assert list(test["row"]).count("none") == 1
-    assert Counter(logged["row"]) == Counter(load_runs(folder)["row"])
-
-
-def test_a_killed_study_is_resumed_and_its_stale_runs_are_ended(
-    uri: str, record: StudyRecord, folder: Path
-) -> None:
-    from mlflow import MlflowClient
-
-    Tracker(uri).study(record, folder)
-    (parent,), children = runs_of(uri)
-    assert parent.info.status == "RUNNING"
-    stale_run = children[0]
-    client = MlflowClient(uri)
-    client.update_run(stale_run.info.run_id, status="RUNNING")
-
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    tracker.finish(record, "table")
-    (same,), children = runs_of(uri)
-    assert same.info.run_id == parent.info.run_id
-    assert same.info.status == "FINISHED"
-    swept = next(run for run in children if run.info.run_id == stale_run.info.run_id)
-    assert swept.info.status == "KILLED"
-    assert len([run for run in children if "tal_bench.hash" in run.data.tags]) == RUNS
-    assert not [run for run in children if run.info.status == "RUNNING"]
-    assert len(load_runs("tal-bench", tracking_uri=uri)) == RUNS
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": rows}))
+    MlflowMirror(uri).sync(folder)
+    logged, nested = runs_of(uri)
+    assert logged["none"].data.params["lr"] == "2"
+    assert len(nested) == RUNS
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {
+        run.info.run_id for run in logged.values()
+    }
 
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_a_study_that_stops_says_so_and_is_resumed(
     uri: str, record: StudyRecord, folder: Path, status: Any
 ) -> None:
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    tracker.stop(status, "interrupted")
-    (parent,), _ = runs_of(uri)
-    assert parent.info.status == status
-    assert parent.data.tags["tal_bench.reason"] == "interrupted"
-    again = Tracker(uri)
-    again.study(record, folder)
-    again.finish(record, "table")
-    (same,), _ = runs_of(uri)
-    assert (same.info.run_id, same.info.status) == (parent.info.run_id, "FINISHED")
-    assert "tal_bench.reason" not in same.data.tags
+    rows = tuple(r.model_copy(update={"finals": (*r.finals, "missing")}) for r in record.rows)
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": rows, "finished": None}))
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    assert {run.info.status for run in runs_of(uri)[0].values()} == {"RUNNING"}
+    mirror.sync(folder, status, "out of luck")
+    stopped, _ = runs_of(uri)
+    assert {run.info.status for run in stopped.values()} == {status}
+    assert stopped["none"].data.tags["tal_bench.reason"] == "out of luck"
+    StudyFolder(folder).write_study(record)
+    MlflowMirror(uri).finish(folder, "table")
+    resumed, nested = runs_of(uri)
+    assert resumed["none"].info.run_id == stopped["none"].info.run_id
+    assert resumed["none"].info.status == "FINISHED"
+    assert not resumed["none"].data.tags["tal_bench.reason"]
+    assert len(nested) == RUNS
 
 
-def test_studies_of_dead_processes_are_ended_by_the_next(
+def test_rows_of_dead_processes_are_ended_by_the_next_study(
     uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    empty = record.model_copy(update={"rows": ()})
     host = stale_runs.this_process().split()[0]
-    for number, process in enumerate(
-        (f"{host} 999999999 1", "elsewhere 999999999 1", stale_runs.this_process())
-    ):
+    processes = (f"{host} 999999999 1", "elsewhere 999999999 1", stale_runs.this_process())
+    row = record.rows[0].model_copy(update={"finals": ("missing",), "trials": ()})
+    for number, process in enumerate(processes):
+        spec = record.spec.model_copy(update={"name": f"study{number}"})
+        StudyFolder(folder).write_study(record.model_copy(update={"spec": spec, "rows": (row,)}))
         with monkeypatch.context() as patch:
-            patch.setattr("tal_bench.tracking.tracker.this_process", lambda process=process: process)
-            Tracker(uri).study(empty.model_copy(update={"fingerprint": f"f{number}"}), folder)
-    Tracker(uri).study(empty, folder)
-    parents, _ = runs_of(uri)
-    status = {run.data.tags["tal_bench.fingerprint"]: run.info.status for run in parents}
-    assert status == {"f0": "KILLED", "f1": "RUNNING", "f2": "RUNNING", empty.fingerprint: "RUNNING"}
+            patch.setattr("tal_bench.tracking.mirror.this_process", lambda process=process: process)
+            MlflowMirror(uri).sync(folder)
+    StudyFolder(folder).write_study(record)
+    MlflowMirror(uri).sync(folder)
+    status = [runs_of(uri, f"study{n} · sprites")[0][row.name].info.status for n in range(3)]
+    assert status == ["KILLED", "RUNNING", "RUNNING"]
 
 
 def test_a_store_is_created_again_after_an_interrupted_creation(
@@ -257,105 +270,128 @@ def test_a_store_is_created_again_after_an_interrupted_creation(
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(utils, "_initialize_tables", killed)
-        Tracker(uri).study(record, folder)
+        MlflowMirror(uri).sync(folder)
     assert not (tmp_path / "new" / "mlflow.db").exists()
-    Tracker(uri).study(record, folder)
+    MlflowMirror(uri).sync(folder)
     assert len(runs_of(uri)[1]) == RUNS
     assert [f.name for f in sorted((tmp_path / "new").glob("mlflow.db*"))] == ["mlflow.db"]
 
 
 def test_costs_measured_later_are_added_to_the_runs(uri: str, folder: Path) -> None:
-    record = write_fake_study(folder, rows=SELECTED_ROWS[:1], costs=False)
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    assert load_runs("tal-bench", tracking_uri=uri)["gmacs"].isna().all()
-    record = write_fake_study(folder, rows=SELECTED_ROWS[:1])
-    tracker.finish(record, "table")
-    assert (load_runs("tal-bench", tracking_uri=uri)["gmacs"] == 25.25).all()
+    write_fake_study(folder, rows=SELECTED_ROWS[:1], costs=False)
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    before = runs_of(uri)
+    assert load_runs(EXPERIMENT, tracking_uri=uri)["gmacs"].isna().all()
+    write_fake_study(folder, rows=SELECTED_ROWS[:1])
+    mirror.finish(folder, "table")
+    assert (load_runs(EXPERIMENT, tracking_uri=uri)["gmacs"] == 25.25).all()
+    after = runs_of(uri)
+    assert {r.info.run_id for r in after[1]} == {r.info.run_id for r in before[1]}, "updated in place"
+    assert after[0]["conv"].data.metrics["cost/gmacs"] == 25.25
 
 
 def test_a_repeated_run_replaces_the_failed_one(uri: str, record: StudyRecord, folder: Path) -> None:
-    Tracker(uri).study(record, folder)
-    again = write_fake_study(folder, rows=SELECTED_ROWS)
-    tracker = Tracker(uri)
-    tracker.study(again, folder)
-    log_all(tracker, again, folder)
-    tracker.finish(again, "table")
-    table = load_runs("tal-bench", tracking_uri=uri)
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    write_fake_study(folder, rows=SELECTED_ROWS)
+    mirror.sync(folder)
+    mirror.finish(folder, "table")
+    table = load_runs(EXPERIMENT, tracking_uri=uri)
     assert len(table) == RUNS
     assert set(table["status"]) == {"finished", "pruned"}
+    assert runs_of(uri)[0]["cross-modal"].info.status == "FINISHED"
 
 
-def test_studies_have_separate_parent_runs(uri: str, record: StudyRecord, folder: Path) -> None:
-    empty = record.model_copy(update={"rows": ()})
-    Tracker(uri).study(empty, folder)
-    Tracker(uri).study(empty, folder)
-    assert len(runs_of(uri)[0]) == 1
-    Tracker(uri).study(empty.model_copy(update={"fingerprint": "other"}), folder)
-    smoke = empty.spec.model_copy(update={"budget": "smoke"})
-    Tracker(uri).study(empty.model_copy(update={"spec": smoke}), folder)
-    assert len(runs_of(uri)[0]) == 3
+def test_studies_have_separate_experiments(uri: str, record: StudyRecord, folder: Path) -> None:
+    from mlflow import MlflowClient
+
+    files = StudyFolder(folder)
+    smoke = record.spec.model_copy(update={"budget": "smoke"})
+    for changes in ({}, {}, {"fingerprint": "other"}, {"spec": smoke}):
+        files.write_study(record.model_copy(update=changes))
+        MlflowMirror(uri).sync(folder)
+    names = {experiment.name for experiment in MlflowClient(uri).search_experiments()} - {"Default"}
+    assert names == {EXPERIMENT, f"{EXPERIMENT} · other", f"{EXPERIMENT} · smoke"}
+    for name in names:
+        assert len(runs_of(uri, name)[1]) == RUNS
 
 
-def test_rows_of_another_choice_of_variants_are_kept(uri: str, record: StudyRecord, folder: Path) -> None:
-    Tracker(uri).study(record, folder)
-    fewer = record.model_copy(update={"rows": tuple(r for r in record.rows if r.name != "cross-modal")})
-    again = Tracker(uri)
-    again.study(fewer, folder)
-    again.finish(fewer, "table")
-    rows = load_runs("tal-bench", tracking_uri=uri)["row"]
-    assert Counter(rows)["cross-modal"] == 5
+def test_an_interrupted_write_is_completed(
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever request the process is killed at, the next call makes the experiment whole."""
+    real = mlflow_client.send
+    for allowed in (0, 1, 4, 7, 11):
+        calls = Counter[str]()
+
+        def dying(*args: Any, allowed: int = allowed, calls: Counter[str] = calls, **more: Any) -> None:
+            calls["send"] += 1
+            if calls["send"] > allowed:
+                raise KeyboardInterrupt
+            real(*args, **more)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(mlflow_client, "send", dying)
+            MlflowMirror(uri).sync(folder)
+    MlflowMirror(uri).finish(folder, "table")
+    rows, nested = runs_of(uri)
+    assert (len(rows), len(nested)) == (3, RUNS)
+    pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
 
 
-def test_runs_missed_by_a_broken_server_are_logged_later(
+def test_runs_missed_by_a_broken_server_are_sent_later(
     uri: str,
     record: StudyRecord,
     folder: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tracker = Tracker(uri)
-    tracker.study(record.model_copy(update={"rows": ()}), folder)
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": ()}))
+    mirror = MlflowMirror(uri)
+    mirror.sync(folder)
+    StudyFolder(folder).write_study(record)
     calls = Counter[str]()
 
     def refuse(*_: object, **__: object) -> None:
         calls["create_run"] += 1
         raise ConnectionError("server went away")
 
+    assert mirror._connection is not None
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(tracker._client, "create_run", refuse)
-        log_all(tracker, record, folder)
+        patch.setattr(mirror._connection.client, "create_run", refuse)
+        for _ in range(5):
+            mirror.sync(folder)
     warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
     assert len(warnings) == 1
     assert "server went away" in warnings[0].getMessage()
     assert calls["create_run"] == 1, "no further request before the backoff has passed"
-    tracker.finish(record, "table")
-    assert len(load_runs("tal-bench", tracking_uri=uri)) == RUNS
+    mirror.finish(folder, "table")
+    assert len(load_runs(EXPERIMENT, tracking_uri=uri)) == RUNS
 
 
 def test_an_unreachable_server(
     record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "DRAIN_TIMEOUT", 0.0)
-    tracker = Tracker("http://127.0.0.1:9")
+    mirror = MlflowMirror("http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
-        tracker.study(record, folder)
-        log_all(tracker, record, folder)
-        tracker.finish(record, "table")
+        mirror.sync(folder)
+        mirror.sync(folder)
+        mirror.finish(folder, "table")
     assert len([r for r in caplog.records if r.name.startswith("tal_bench")]) == 1
 
 
 @pytest.mark.parametrize("store", ["file:///somewhere", "./mlruns", "mlruns"])
 def test_folders_are_refused_with_a_hint(store: str) -> None:
     with pytest.raises(InputError, match="sqlite"):
-        Tracker(store)
+        MlflowMirror(store)
 
 
 def test_tracking_can_be_off(record: StudyRecord, folder: Path, tmp_path: Path) -> None:
-    tracker = Tracker("off")
-    tracker.study(record, folder)
-    log_all(tracker, record, folder)
-    tracker.finish(record, "table")
+    mirror = MlflowMirror("off")
+    mirror.sync(folder)
+    mirror.finish(folder, "table")
     assert [p.name for p in tmp_path.iterdir()] == ["study"]
 
 
@@ -368,7 +404,7 @@ def test_names_and_notes_are_valid_for_mlflow() -> None:
     assert run_data.metric_name("map_0.55") == "mAP/tIoU_0.55"
     assert run_data.plain("a@b=(c)") == "a_b__c_"
     lines = "\n".join("x" * 99 for _ in range(200))
-    text = run_data.note(lines)
+    text = run_data.note(lines, run_data.RUN_NOTE_LIMIT)
     assert len(text) < 8000
     assert text.splitlines()[-3] == "x" * 99
 
@@ -380,7 +416,9 @@ def registrable(folder: Path, record: StudyRecord) -> StudyRecord:
     for row in rows:
         for hash_ in row.finals:
             files.run_file(hash_, ".safetensors").write_bytes(b"weights")
-    return record.model_copy(update={"rows": rows})
+    record = record.model_copy(update={"rows": rows})
+    files.write_study(record)
+    return record
 
 
 def test_the_best_student_on_validation_is_registered_once(
@@ -394,9 +432,7 @@ def test_the_best_student_on_validation_is_registered_once(
     assert tuned is not None
     files.write_run(tuned.model_copy(update={"metrics": tuned.metrics | {"map_avg": 99.0}}))
     for _ in range(2):
-        tracker = Tracker(uri)
-        tracker.study(record, folder)
-        tracker.finish(record, "table")
+        MlflowMirror(uri).finish(folder, "table")
     client = MlflowClient(uri)
     (model,) = client.search_registered_models()
     (version,) = client.search_model_versions(f"name = '{model.name}'")
@@ -420,34 +456,26 @@ def test_some_students_are_not_registered(uri: str, record: StudyRecord, folder:
         record = record.model_copy(update={"spec": record.spec.model_copy(update={"budget": "smoke"})})
     if why == "unfinished":
         record = record.model_copy(update={"finished": None})
-    tracker = Tracker(uri, register=why != "disabled")
-    tracker.study(record, folder)
-    tracker.finish(record, "table")
+    StudyFolder(folder).write_study(record)
+    MlflowMirror(uri, register=why != "disabled").finish(folder, "table")
     assert not MlflowClient(uri).search_registered_models()
 
 
 def test_the_dataset_is_an_input_of_every_run(uri: str, record: StudyRecord, folder: Path) -> None:
-    from mlflow import MlflowClient
-
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    tracker.finish(record, "table")
-    (parent,), children = runs_of(uri)
+    MlflowMirror(uri).finish(folder, "table")
+    rows, nested = runs_of(uri)
     contexts = Counter[str]()
-    for run in (parent, *children):
+    for run in (*rows.values(), *nested):
         (used_dataset,) = run.inputs.dataset_inputs
         assert (used_dataset.dataset.name, used_dataset.dataset.digest) == ("sprites", "f" * 16)
         contexts[used_dataset.tags[0].value] += 1
-    assert contexts == {"study": 1, "tuning": 4, "final": 9}
-    files = {f.path for f in MlflowClient(uri).list_artifacts(parent.info.run_id)}
-    assert "environment.json" in files
+    assert contexts == {"tuning": 4, "final": 9 + 3}
 
 
 def test_runs_on_labels_have_the_parameters_of_distilled_ones(
     uri: str, record: StudyRecord, folder: Path
 ) -> None:
-    tracker = Tracker(uri)
-    tracker.study(record, folder)
-    _, children = runs_of(uri)
-    plain = next(r for r in children if r.data.tags["tal_bench.row"] == "none")
+    MlflowMirror(uri).sync(folder)
+    _, nested = runs_of(uri)
+    plain = next(r for r in nested if r.data.tags["tal_bench.row"] == "none")
     assert (plain.data.params["teacher"], plain.data.params["soft_weight"]) == ("none", "0")
