@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from tal_bench.errors import InputError
@@ -30,6 +30,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._declared_in = declared_in
         self._entries: dict[str, T] = {}
+        self._followers: list[Callable[[str], object]] = []
 
     def _load_entries(self) -> dict[str, T]:
         """Return the entries, after importing the built-in ones."""
@@ -48,17 +49,27 @@ class Registry(Generic[T]):
         if name in entries:
             raise InputError(f"{self.kind} '{name}' is already registered", hint="choose another name")
         entries[name] = entry
+        for follower in self._followers:
+            follower(name)
         return entry
 
-    def get(self, name: str) -> T:
-        """Return the entry named ``name``.
+    def for_each(self, function: Callable[[str], object]) -> None:
+        """Call ``function`` with every name, including those added later."""
+        for name in self.names():
+            function(name)
+        self._followers.append(function)
+
+    def get(self, name: str, *, where: object = None) -> T:
+        """Return the entry named ``name``; ``where`` is the place that an error names.
 
         Raises:
             InputError: The name is unknown; the message suggests the closest one.
         """
         entries = self._load_entries()
         if name not in entries:
-            raise InputError(f"unknown {self.kind} '{name}'", hint=did_you_mean(name, self.names()))
+            raise InputError(
+                f"unknown {self.kind} '{name}'", where=where, hint=did_you_mean(name, self.names())
+            )
         return entries[name]
 
     def names(self) -> list[str]:

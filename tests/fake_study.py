@@ -164,7 +164,7 @@ def write_fake_study(
 
 
 def _spec(row: Row, phase: str, seed: int, lr: float = 1e-3) -> RunSpec:
-    structure = "transformer" if row.model.startswith("actionformer") else "conv_dw"
+    structure = "actionformer" if row.model.startswith("actionformer") else "conv-dw"
     inputs = "hallucinated" if row.model == STUDENT else "primary" if "primary" in row.model else "all"
     distill = None
     if row.teachers:
@@ -173,7 +173,7 @@ def _spec(row: Row, phase: str, seed: int, lr: float = 1e-3) -> RunSpec:
             terms=(TermUse(name=f"logits-{row.name}", teacher=row.teachers[0][0], weight=0.5),),
         )
     detector = DetectorSpec(
-        structure=structure,  # type: ignore[arg-type]
+        structure=structure,
         inputs=inputs,  # type: ignore[arg-type]
         primary={"RGB": 16},
         privileged={"flow": 16},

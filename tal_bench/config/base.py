@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from tal_bench.errors import InputError
 from tal_bench.registry import did_you_mean
 
-Structure = Literal["transformer", "conv", "conv_dw", "sgp", "maxpool"]
 Inputs = Literal["all", "primary", "privileged", "hallucinated"]
 Size = Literal["full", "small"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -6,18 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tal_bench.config.base import Count, Fraction, Inputs, OddCount, Positive, Spec, Structure, Window
-
-
-def _per_level(window: Window, count: int) -> tuple[int, ...]:
-    return (window,) * count if isinstance(window, int) else window
+from tal_bench.config.base import Count, Fraction, Inputs, OddCount, Positive, Spec, Window
 
 
 class DetectorSpec(Spec):
     """Specification of a detector's architecture; defaults are the published THUMOS14 sizes.
 
     Attributes:
-        structure: Type of the backbone's blocks.
+        structure: Name of the structure (`models.structures`), which determines the backbone's blocks.
         inputs: Modalities that the detector reads; `hallucinated` = the primary ones, and the privileged ones
             predicted from them.
         primary: Channels of each primary modality by name, in the order of concatenation.
@@ -29,7 +25,7 @@ class DetectorSpec(Spec):
         attention_heads: Number of attention heads of the transformer.
         attention_window: Number of steps seen by local attention, odd; <= 1 = full attention. One number, or
             one per level. Sequences longer than `max_length` are padded to whole windows, in every structure
-            but `sgp`.
+            but `tridet`.
         relative_positions: Whether local attention has a learned bias per head and distance.
         projection: Width to which each modality is projected before concatenation, in their order; empty = no
             projection.
@@ -74,7 +70,7 @@ class DetectorSpec(Spec):
         sgp_pool: Pooling with which SGP blocks halve the sequence.
     """
 
-    structure: Structure
+    structure: str
     inputs: Inputs
     primary: dict[str, Count]
     privileged: dict[str, Count] = {}
@@ -153,8 +149,6 @@ class DetectorSpec(Spec):
             )
         if self.width % self.attention_heads:
             raise ValueError(f"attention_heads: {self.attention_heads} does not divide width {self.width}")
-        if self.structure == "sgp" and self.width % 16:
-            raise ValueError(f"width: {self.width} is not a multiple of 16, as structure 'sgp' requires")
         if self.neck_norm == "group" and (self.neck == "fpn" or self.width % 4):
             raise ValueError("neck_norm: 'group' needs neck 'identity' and a width that is a multiple of 4")
         if self.neck == "fpn" and self.temporal_attention:
@@ -173,24 +167,19 @@ class DetectorSpec(Spec):
         """Stride of every pyramid level, in steps of the input."""
         return tuple(2**level for level in range(self.first_level, self.branch_blocks + 1))
 
+    def per_level(self, window: Window) -> tuple[int, ...]:
+        """Return the window of the stem and of every branch block."""
+        return (window,) * (self.branch_blocks + 1) if isinstance(window, int) else window
+
     @property
     def windows(self) -> tuple[int, ...]:
         """Attention window of the stem and of every branch block."""
-        return _per_level(self.attention_window, self.branch_blocks + 1)
+        return self.per_level(self.attention_window)
 
     @property
     def sgp_windows(self) -> tuple[int, ...]:
         """SGP window of the stem and of every branch block; that of the stem is always 1."""
-        return (1, *_per_level(self.sgp_window, self.branch_blocks + 1)[1:])
-
-    @property
-    def divisor(self) -> int:
-        """Number of whose multiples lengths above `max_length` are padded to: the largest stride x window."""
-        if self.structure == "sgp":
-            multiples = [max(1, w) for w in _per_level(self.sgp_window, self.branch_blocks + 1)]
-        else:
-            multiples = [2 * (w // 2) if w > 1 else 1 for w in self.windows]
-        return max(stride * m for stride, m in zip(self.level_strides, multiples, strict=False))
+        return (1, *self.per_level(self.sgp_window)[1:])
 
     @property
     def reads(self) -> tuple[str, ...]:

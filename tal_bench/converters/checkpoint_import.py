@@ -262,7 +262,7 @@ def _check_program(spec: DetectorSpec, program: str, path: Path) -> None:
         name: spec.structure in known.structures
         and (name == "c2ms" or not special)
         and (name == "tridet") >= spec.trident
-        and (name != "tridet" or spec.trident or spec.structure == "sgp")
+        and (name != "tridet" or spec.trident or spec.structure == "tridet")
         for name, known in PROGRAMS.items()
     }
     if not fits[program]:

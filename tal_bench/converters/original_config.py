@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tal_bench.config import DecodeSpec, DetectorSpec, Inputs, Structure, TrainSpec, Window, parse_spec
+from tal_bench.config import DecodeSpec, DetectorSpec, Inputs, TrainSpec, Window, parse_spec
 from tal_bench.errors import InputError
+from tal_bench.models.structures import parse_detector
 
 Arguments = Mapping[str, Any]
 WHERE = "original configuration"
@@ -40,7 +41,7 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
     embed, stem, branch = _depths(arguments["backbone_arch"])
     primary, privileged = modalities(arguments["input_dim"])
     value = {
-        "structure": "conv_dw" if arguments.get("dw") and structure == "conv" else structure,
+        "structure": "conv-dw" if arguments.get("dw") and structure == "conv" else structure,
         "inputs": _inputs(arguments),
         "primary": primary,
         "privileged": privileged,
@@ -75,7 +76,7 @@ def detector_spec(arguments: Arguments, keys: Iterable[str]) -> DetectorSpec:
         "empty_classes": arguments["train_cfg"]["head_empty_cls"],
         **_tridet(arguments),
     }
-    return parse_spec(DetectorSpec, value, where=WHERE)
+    return parse_detector(value, where=WHERE)
 
 
 def train_spec(train_cfg: Arguments, arguments: Arguments | None = None) -> TrainSpec:
@@ -137,12 +138,12 @@ def decode_spec(test_cfg: Arguments, *, tridet: bool = False) -> DecodeSpec:
     return parse_spec(DecodeSpec, value, where=WHERE)
 
 
-def _structure(arguments: Arguments) -> Structure:
-    known: dict[str, Structure] = {
-        "convTransformer": "transformer",
-        "SGP": "sgp",
+def _structure(arguments: Arguments) -> str:
+    known = {
+        "convTransformer": "actionformer",
+        "SGP": "tridet",
         "conv": "conv",
-        "convPooler": "maxpool",
+        "convPooler": "temporalmaxer",
     }
     kind = arguments["backbone_type"]
     if kind not in known:
@@ -157,9 +158,9 @@ def _depths(arch: Sequence[int]) -> Sequence[int]:
     return (arch[0], 0, arch[1]) if len(arch) == 2 else arch
 
 
-def _neck_norm(arguments: Arguments, structure: Structure) -> bool | str:
+def _neck_norm(arguments: Arguments, structure: str) -> bool | str:
     """Return the norm of the neck; TemporalMaxer has a setting of its own and ignores `fpn_with_ln`."""
-    if structure != "maxpool":
+    if structure != "temporalmaxer":
         return bool(arguments["fpn_with_ln"])
     known: dict[str | None, bool | str] = {"groupnorm": "group", "layernorm": True, None: False}
     name = arguments.get("fpn_norm", "groupnorm")

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from tal_bench.config import DetectorSpec, Structure, parse_spec
+from tal_bench.config import DetectorSpec
 from tal_bench.converters.original_config import RESIDUAL_SCALE, WHERE, modalities
 from tal_bench.errors import InputError
 from tal_bench.models.blocks.sgp import wide_kernel
+from tal_bench.models.structures import parse_detector
 
 Shapes = Mapping[str, tuple[int, ...]]
 LOGITS = "cls_head.cls_head.conv.weight"
@@ -41,7 +42,7 @@ def detector_spec_from_shapes(shapes: Shapes, *, where: object = WHERE) -> Detec
             where=where,
             hint="give the state dict of ActionFormer, C2MS-Net, TriDet or TemporalMaxer",
         ) from None
-    return parse_spec(DetectorSpec, value, where=where)
+    return parse_detector(value, where=where)
 
 
 def _spec_fields(shapes: Shapes) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _spec_fields(shapes: Shapes) -> dict[str, Any]:
     logits = shapes[LOGITS]
     first = shapes[_dense("backbone.embd.0", shapes)]
     levels = _count(r"^reg_head\.scale\.(\d+)\.", shapes)
-    branch = levels - 1 if structure == "maxpool" else _count(r"^backbone\.branch\.(\d+)\.", shapes)
+    branch = levels - 1 if structure == "temporalmaxer" else _count(r"^backbone\.branch\.(\d+)\.", shapes)
     if not (levels and branch and len(first) == len(logits) == 3):
         raise KeyError("levels")
     first_level = branch + 1 - levels
@@ -75,19 +76,19 @@ def _spec_fields(shapes: Shapes) -> dict[str, Any]:
         "regression_ranges": published_ranges(levels),
         **_attention(shapes, structure),
         **_length(shapes, first_level),
-        **(_sgp(shapes, branch) if structure == "sgp" else {}),
+        **(_sgp(shapes, branch) if structure == "tridet" else {}),
         **_trident(shapes),
     }
 
 
-def _structure(shapes: Shapes) -> Structure:
+def _structure(shapes: Shapes) -> str:
     if any(".attn." in key for key in shapes):
-        return "transformer"
+        return "actionformer"
     if any(".psi." in key for key in shapes):
-        return "sgp"
+        return "tridet"
     if not any(key.startswith("backbone.branch.") for key in shapes):
-        return "maxpool"
-    return "conv_dw" if any(".depth_conv." in key for key in shapes) else "conv"
+        return "temporalmaxer"
+    return "conv-dw" if any(".depth_conv." in key for key in shapes) else "conv"
 
 
 def _inputs(shapes: Shapes, channels: int) -> dict[str, Any]:
@@ -107,9 +108,9 @@ def _inputs(shapes: Shapes, channels: int) -> dict[str, Any]:
     }
 
 
-def _neck(shapes: Shapes, structure: Structure) -> dict[str, Any]:
+def _neck(shapes: Shapes, structure: str) -> dict[str, Any]:
     """Return the fields about the neck; TemporalMaxer's default is a group normalisation without weights."""
-    default: bool | str = "group" if structure == "maxpool" else False
+    default: bool | str = "group" if structure == "temporalmaxer" else False
     norm = True if "neck.fpn_norms.0.weight" in shapes else default
     lateral = shapes.get("neck.lateral_convs.0.conv.weight")
     if lateral is None:
@@ -117,12 +118,12 @@ def _neck(shapes: Shapes, structure: Structure) -> dict[str, Any]:
     return {"neck": "fpn", "neck_norm": norm, "neck_width": lateral[0]}
 
 
-def _attention(shapes: Shapes, structure: Structure) -> dict[str, Any]:
+def _attention(shapes: Shapes, structure: str) -> dict[str, Any]:
     """Return heads and window if there are relative positions [1, 1, heads, window], else nothing."""
     relative = next((shape for key, shape in shapes.items() if key.endswith(".attn.rel_pe")), None)
     if relative is not None:
         return {"relative_positions": True, "attention_heads": relative[2], "attention_window": relative[3]}
-    return {"attention_window": 1, "attention_heads": 1} if structure in ("maxpool", "sgp") else {}
+    return {"attention_window": 1, "attention_heads": 1} if structure in ("temporalmaxer", "tridet") else {}
 
 
 def _length(shapes: Shapes, first_level: int) -> dict[str, Any]:

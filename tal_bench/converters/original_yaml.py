@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tal_bench.config import DecodeSpec, DetectorSpec, Structure, read_yaml
+from tal_bench.config import DecodeSpec, DetectorSpec, read_yaml
 from tal_bench.converters.original_config import Arguments, decode_spec, detector_spec
 from tal_bench.errors import InputError
 from tal_bench.models.blocks.sgp import wide_kernel
@@ -107,18 +107,18 @@ class Program:
     """
 
     title: str
-    structures: tuple[Structure, ...]
+    structures: tuple[str, ...]
     model: Mapping[str, Any]
     decode: DecodeSpec = field(default_factory=DecodeSpec)
 
 
 PROGRAMS: dict[str, Program] = {
-    "actionformer": Program("ActionFormer", ("transformer", "conv"), ATTENTION),
+    "actionformer": Program("ActionFormer", ("actionformer", "conv"), ATTENTION),
     "tridet": Program(
-        "TriDet", ("sgp", "conv"), TRIDENT, DecodeSpec(max_detections=2000, voting_weight="score")
+        "TriDet", ("tridet", "conv"), TRIDENT, DecodeSpec(max_detections=2000, voting_weight="score")
     ),
-    "temporalmaxer": Program("TemporalMaxer", ("maxpool",), POOLER),
-    "c2ms": Program("C2MS-Net", ("transformer", "conv", "conv_dw"), ATTENTION),
+    "temporalmaxer": Program("TemporalMaxer", ("temporalmaxer",), POOLER),
+    "c2ms": Program("C2MS-Net", ("actionformer", "conv", "conv-dw"), ATTENTION),
 }
 
 
@@ -196,7 +196,7 @@ def disagreements(file: DetectorSpec, weights: DetectorSpec) -> list[str]:
         pairs.append(("max_length", file.max_length, weights.max_length))
     if weights.relative_positions:
         pairs.append(("attention_heads", file.attention_heads, weights.attention_heads))
-    if weights.structure == "sgp":
+    if weights.structure == "tridet":
         pairs.append(("wide kernels", _wide_kernels(file), _wide_kernels(weights)))
     return [
         f"{name} {in_file} in the file, {in_weights} in the weights"
@@ -210,9 +210,9 @@ def _wide_kernels(spec: DetectorSpec) -> list[int]:
 
 
 def _settings_in_code(weights: DetectorSpec) -> dict[str, Any]:
-    kind = "convTransformer" if weights.structure == "transformer" else "conv"
+    kind = "convTransformer" if weights.structure == "actionformer" else "conv"
     hallucinated = weights.inputs == "hallucinated"
-    values = (kind, hallucinated, weights.structure == "conv_dw", weights.gated_fusion)
+    values = (kind, hallucinated, weights.structure == "conv-dw", weights.gated_fusion)
     return dict(zip(SET_IN_CODE, values, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -10,61 +9,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.blocks.conv_and_transformer import ConvBlock, TransformerBlock
-from tal_bench.models.blocks.maxpool import MaxPoolBlock
-from tal_bench.models.blocks.sgp import SgpBlock
-from tal_bench.models.layers import Conv, SeparableConv, layer_norm, masked, relu, sinusoidal_positions
+from tal_bench.models.layers import layer_norm, masked, relu, sinusoidal_positions
 from tal_bench.models.ops.kernels import use_custom_kernels
-
-
-def _transformer(spec: DetectorSpec, index: int) -> nn.Module:
-    return TransformerBlock(
-        spec.width,
-        spec.attention_heads,
-        spec.windows[index],
-        _stride(index),
-        spec.drop_path,
-        scaled=spec.residual_scale,
-        relative=spec.relative_positions,
-    )
-
-
-def _sgp(spec: DetectorSpec, index: int) -> nn.Module:
-    return SgpBlock(
-        spec.width,
-        spec.sgp_windows[index],
-        spec.sgp_scale,
-        spec.sgp_hidden or 3 * spec.width // 2,
-        _stride(index),
-        pool=spec.sgp_pool,
-        drop_path=spec.drop_path,
-        scaled=spec.residual_scale and index > 0,
-    )
-
-
-def _stride(index: int) -> int:
-    return 2 if index else 1
-
-
-BLOCKS: dict[str, Callable[[DetectorSpec, int], nn.Module]] = {
-    "transformer": _transformer,
-    "conv": lambda spec, index: ConvBlock(spec.width, _stride(index), Conv),
-    "conv_dw": lambda spec, index: ConvBlock(spec.width, _stride(index), SeparableConv),
-    "sgp": _sgp,
-    "maxpool": lambda spec, index: MaxPoolBlock(_stride(index)),
-}
-"""Structure to a function (spec, index) -> block; index 0 is for the stem, 1 ... for the branch."""
+from tal_bench.models.structures import structure_of
 
 
 class Backbone(nn.Module):
     """Convolutional embedding, stem blocks at full length, branch blocks of stride 2.
 
     The finest level of the pyramid is the stem's output, whichever level the neck reads first.
+
+    Args:
+        spec: Architecture.
+
+    Raises:
+        InputError: If its structure is unknown or does not fit.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
-        conv = SeparableConv if spec.structure == "conv_dw" else Conv
+        structure = structure_of(spec)
+        conv = structure.conv
         self.input_widths = spec.input_widths
         self.projections = nn.ModuleList(
             conv(c_in, c_out, 1)
@@ -76,9 +41,8 @@ class Backbone(nn.Module):
             for c_in, c_out in pairwise([first] + [spec.width] * spec.embed_layers)
         )
         self.embedding_norms = nn.ModuleList(layer_norm(spec.width, spec.embed_norm) for _ in self.embedding)
-        block = BLOCKS[spec.structure]
-        self.stem = nn.ModuleList(block(spec, 0) for _ in range(spec.stem_blocks))
-        self.branch = nn.ModuleList(block(spec, 1 + i) for i in range(spec.branch_blocks))
+        self.stem = nn.ModuleList(structure.block(spec, 0, 1) for _ in range(spec.stem_blocks))
+        self.branch = nn.ModuleList(structure.block(spec, 1 + i, 2) for i in range(spec.branch_blocks))
         self.positions: Tensor | None
         table = sinusoidal_positions(spec.max_length, spec.width) if spec.position_embedding else None
         self.register_buffer("positions", table, persistent=False)
@@ -131,5 +95,9 @@ def _interpolated(table: Tensor, length: int) -> Tensor:
 
 
 def pyramid_divisor(spec: DetectorSpec) -> int:
-    """Return the number to whose multiples longer inputs are padded; at least the coarsest stride."""
-    return spec.divisor
+    """Return the number to whose multiples inputs longer than `max_length` are padded.
+
+    It is the largest stride times the padding of its level.
+    """
+    padding = structure_of(spec).padding(spec)
+    return max(stride * steps for stride, steps in zip(spec.level_strides, padding, strict=False))

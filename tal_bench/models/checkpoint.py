@@ -20,7 +20,7 @@ from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, Inputs, RunS
 from tal_bench.config.extraction import Extraction, find_extraction
 from tal_bench.errors import InputError
 from tal_bench.models.detector import Detector
-from tal_bench.models.registry import STRUCTURES, Model, get_model, model_name
+from tal_bench.models.registry import Model, get_model, model_name
 from tal_bench.system.files import write_atomically
 
 CARD = "tal_bench.card"
@@ -69,21 +69,20 @@ class ModelCard(Spec):
     extraction: Extraction | None = None
     run: str = ""
 
-    @property
-    def structure(self) -> str:
-        """Public name of the structure."""
-        return next(name for name, block in STRUCTURES.items() if block == self.detector.structure)
-
     def counterparts(self, every: Sequence[Inputs]) -> list[str]:
         """Return the names of models of the same structure that read other modalities."""
-        attention, own = self.detector.temporal_attention, self.detector.inputs
-        return [model_name(self.structure, x, temporal_attention=attention) for x in every if x != own]
+        own = self.detector
+        return [
+            model_name(own.structure, inputs, temporal_attention=own.temporal_attention)
+            for inputs in every
+            if inputs != own.inputs
+        ]
 
     def as_model(self) -> Model:
         """Return a `Model` that builds this model."""
         return Model(
             name=self.name,
-            structure=self.structure,
+            structure=self.detector.structure,
             inputs=self.detector.inputs,
             temporal_attention=self.detector.temporal_attention,
             build=lambda spec: self.model_copy(update={"detector": spec}).build(),

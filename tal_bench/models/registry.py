@@ -19,31 +19,12 @@ from tal_bench.config import (
     Inputs,
     Range,
     Size,
-    Structure,
     TrainSpec,
     parse_spec,
 )
-from tal_bench.errors import InputError
 from tal_bench.models.detector import Detector
-from tal_bench.registry import Registry, did_you_mean
-
-STRUCTURES: dict[str, Structure] = {
-    "actionformer": "transformer",
-    "conv": "conv",
-    "conv-dw": "conv_dw",
-    "tridet": "sgp",
-    "temporalmaxer": "maxpool",
-}
-"""Public name of a structure to the name of its block."""
-
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    # structures without attention need no padding to windows, although C2MS-Net's code pads to them
-    "conv": {"attention_window": 1},
-    "conv-dw": {"attention_window": 1},
-    "tridet": {"trident": True},
-    "temporalmaxer": {"attention_window": 1, "stem_blocks": 0},
-}
-"""Differences from the architecture of ActionFormer, other than the block, by structure."""
+from tal_bench.models.structures import parse_detector, structures
+from tal_bench.registry import Registry
 
 SIZES: dict[Size, dict[str, Any]] = {
     "full": {},
@@ -71,28 +52,6 @@ TRAINING: dict[Size, TrainSpec] = {
 }
 """Training recipes by size."""
 
-RECIPES: dict[str, dict[Size, dict[str, Any]]] = {
-    "tridet": {
-        "full": {
-            "warmup_epochs": 20,
-            "epochs": 20,
-            "weight_decay": 0.025,
-            "iou_power": 0.2,
-            "input_noise": 5e-4,
-        },
-        "small": {"iou_power": 0.2},
-    }
-}
-"""Changes to the training recipe by structure and size (TriDet's for THUMOS14)."""
-
-DECODING: dict[str, dict[Size, dict[str, Any]]] = {
-    "tridet": {
-        "full": {"max_detections": 2000, "voting_weight": "score"},
-        "small": {"voting_weight": "score"},
-    }
-}
-"""Changes to the post-processing by structure and size (TriDet's for THUMOS14)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -100,7 +59,7 @@ class Model:
 
     Attributes:
         name: Registered name.
-        structure: Public name of the structure.
+        structure: Name of the structure.
         inputs: Modalities that it reads.
         temporal_attention: Whether it has the temporal-attention neck.
         size: Size of the network; None means that of the dataset.
@@ -177,7 +136,7 @@ def training_recipe(model: Model, dataset: DatasetSpec) -> TrainSpec:
     """
     value = {
         **TRAINING[dataset.size].model_dump(),
-        **RECIPES.get(model.structure, {}).get(dataset.size, {}),
+        **structures.get(model.structure).training.get(dataset.size, {}),
         **dataset.settings(model.structure, "training"),
     }
     return parse_spec(TrainSpec, value, where=f"dataset '{dataset.name}', training")
@@ -186,7 +145,7 @@ def training_recipe(model: Model, dataset: DatasetSpec) -> TrainSpec:
 def decoding_recipe(model: Model, dataset: DatasetSpec) -> DecodeSpec:
     """Return the post-processing settings of a model on a dataset; precedence as in `training_recipe`."""
     value = {
-        **DECODING.get(model.structure, {}).get(dataset.size, {}),
+        **structures.get(model.structure).decoding.get(dataset.size, {}),
         **dataset.settings(model.structure, "decoding"),
     }
     return parse_spec(DecodeSpec, value, where=f"dataset '{dataset.name}', decoding")
@@ -200,24 +159,20 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
 
     Raises:
         InputError: If the model cannot be built for the dataset, for instance without a privileged modality,
-            or the dataset has settings for an unknown structure.
+            or its structure or one for which the dataset has settings is unknown.
     """
     privileged = [m for m in dataset.modalities.values() if m.role == "privileged"]
     nonnegative = all(m.nonnegative for m in privileged)
     for name in dataset.models:
-        if name not in STRUCTURES:
-            raise InputError(
-                f"unknown structure '{name}'",
-                where=f"dataset '{dataset.name}', models",
-                hint=did_you_mean(name, list(STRUCTURES)),
-            )
+        structures.get(name, where=f"dataset '{dataset.name}', models")
+    where = f"model '{model.name}' on dataset '{dataset.name}'"
     size = model.size or dataset.size
     common, own = {}, {}
     if size == dataset.size:
         common = dataset.detector
         own = dataset.models[model.structure].detector if model.structure in dataset.models else {}
     value = {
-        "structure": STRUCTURES[model.structure],
+        "structure": model.structure,
         "inputs": model.inputs,
         "primary": dataset.channels("primary"),
         "privileged": dataset.channels("privileged"),
@@ -227,8 +182,8 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
         "hallucination_activation": "relu" if nonnegative else "linear",
         **SIZES[size],
         **common,
-        **ARCHITECTURES.get(model.structure, {}),
+        **structures.get(model.structure, where=where).detector,
         **own,
         **model.overrides,
     }
-    return parse_spec(DetectorSpec, value, where=f"model '{model.name}' on dataset '{dataset.name}'")
+    return parse_detector(value, where=where)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tal_bench.config import DetectorSpec, Range, Size, parse_spec
+from tal_bench.config import DetectorSpec, Range, Size
+from tal_bench.models.structures import parse_detector
 
 if TYPE_CHECKING:
     from tal_bench.models.registry import Model
@@ -73,11 +74,7 @@ def sized(architecture: DetectorSpec, settings: Mapping[str, float], where: str)
             changes |= dict.fromkeys(_fields(name), number)
     if changes.get("hallucination_width") == architecture.privileged_channels:
         changes["hallucination_width"] = None  # the default
-    return (
-        parse_spec(DetectorSpec, architecture.model_dump() | changes, where=where)
-        if changes
-        else architecture
-    )
+    return parse_detector(architecture.model_dump() | changes, where=where) if changes else architecture
 
 
 def short(settings: Mapping[str, float]) -> str:

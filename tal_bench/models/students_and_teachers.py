@@ -1,4 +1,4 @@
-"""Declarations of the built-in students and teachers: every structure with every choice of inputs."""
+"""Declarations of students and teachers: every structure, also of plugins, with every choice of inputs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from itertools import product
 from typing import cast
 
 from tal_bench.config import Inputs, Size
-from tal_bench.models.registry import STRUCTURES, Model, model_name, students, teachers
-from tal_bench.registry import Registry
+from tal_bench.models.registry import Model, model_name, students, teachers
+from tal_bench.models.structures import structures
 
 STUDENT_INPUTS: dict[Inputs, str] = {
     "primary": "primary modalities only",
@@ -17,13 +17,12 @@ TEACHER_INPUTS: dict[Inputs, str] = {"all": "all modalities", "privileged": "pri
 SIZES = cast("tuple[Size | None, ...]", (None, "small"))
 
 
-def _declare(registry: Registry[Model], inputs: dict[Inputs, str]) -> None:
-    for structure, (choice, summary), attention, size in product(
-        STRUCTURES, inputs.items(), (False, True), SIZES
-    ):
-        name = model_name(structure, choice, temporal_attention=attention, size=size)
-        registry.add(name, Model(name, structure, choice, attention, size, summary=summary))
+def declare(structure: str) -> None:
+    """Register the students and teachers of a structure."""
+    for registry, inputs in ((students, STUDENT_INPUTS), (teachers, TEACHER_INPUTS)):
+        for (choice, summary), attention, size in product(inputs.items(), (False, True), SIZES):
+            name = model_name(structure, choice, temporal_attention=attention, size=size)
+            registry.add(name, Model(name, structure, choice, attention, size, summary=summary))
 
 
-_declare(students, STUDENT_INPUTS)
-_declare(teachers, TEACHER_INPUTS)
+structures.for_each(declare)

@@ -9,10 +9,11 @@ from typing import get_args
 
 from safetensors.torch import load_file
 
-from tal_bench.config import DatasetSpec, DetectorSpec, Inputs, parse_spec
+from tal_bench.config import DatasetSpec, DetectorSpec, Inputs
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import ModelCard, build, read_card, save_model, weights_file, weights_hash
 from tal_bench.models.registry import Model
+from tal_bench.models.structures import parse_detector
 
 HASH_DIGITS = 6
 """Digits of the weights' hash in the name of the row."""
@@ -117,7 +118,7 @@ def fit(
     inputs = _inputs(spec, dataset, where)
     primary, privileged = dataset.channels("primary"), dataset.channels("privileged")
     changed = {"inputs": inputs, "primary": primary, "privileged": privileged}
-    fitted = parse_spec(DetectorSpec, {**spec.model_dump(), **changed}, where=where)
+    fitted = parse_detector({**spec.model_dump(), **changed}, where=where)
     return fitted, _differences(card, fitted, dataset)
 
 

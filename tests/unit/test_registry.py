@@ -33,8 +33,8 @@ def test_a_name_cannot_be_registered_twice() -> None:
 
 
 def test_unknown_names_get_a_suggestion() -> None:
-    with pytest.raises(InputError, match=r"unknown fruit 'appel' \(did you mean 'apple'\?\)"):
-        fruits().get("appel")
+    with pytest.raises(InputError, match=r"file.yaml: unknown fruit 'appel' \(did you mean 'apple'\?\)"):
+        fruits().get("appel", where="file.yaml")
     with pytest.raises(InputError, match=r"known: pear, apple, fig"):
         fruits().get("zzzzz")
     assert did_you_mean("x", []) == "known: "
@@ -47,3 +47,13 @@ def test_errors_can_be_pickled(kind: type[TalBenchError]) -> None:
     assert type(again) is kind
     assert str(again) == str(error) == "file.yaml: is wrong (fix it)"
     assert again.exit_code == (1 if kind is TalBenchError else 2)
+
+
+def test_for_each_also_sees_names_that_are_added_later() -> None:
+    registry, seen = fruits(), list[str]()
+    registry.for_each(seen.append)
+    assert seen == ["pear", "apple", "fig"]
+    registry.add("plum", 3)
+    with pytest.raises(InputError):
+        registry.add("fig", 9)
+    assert seen == ["pear", "apple", "fig", "plum"]

@@ -100,11 +100,11 @@ def _print(imported: ImportedCheckpoint, card: ModelCard, weights: Path) -> None
     unused = f", {len(imported.unused)} unused by the original" if imported.unused else ""
     streams = " + ".join(f"{name} {width}" for name, width in {**spec.primary, **spec.privileged}.items())
     reads = {"hallucinated": "the first read, the others hallucinated"}.get(spec.inputs, "all read")
-    traits = [spec.structure.replace("_", "-"), f"width {spec.width}", f"{spec.levels} levels"]
+    traits = [spec.structure, f"width {spec.width}", f"{spec.levels} levels"]
     traits += [f"{spec.classes} classes", f"T {spec.max_length}"]
     traits += ["temporal attention"] * spec.temporal_attention + ["gated fusion"] * spec.gated_fusion
     traits += ["position embedding"] * spec.position_embedding
-    if spec.structure == "transformer":
+    if spec.structure == "actionformer":
         traits.append(f"window {spec.attention_window}, {spec.attention_heads} heads")
     for what, text in (
         ("program", f"{card.program}, {part}"),

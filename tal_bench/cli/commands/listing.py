@@ -90,7 +90,8 @@ def print_terms() -> None:
 
 def print_models(kind: Literal["teachers", "students"]) -> None:
     """Print a grid of the models that exist for every structure, and a list of all others."""
-    from tal_bench.models.registry import STRUCTURES, students, teachers
+    from tal_bench.models.registry import students, teachers
+    from tal_bench.models.structures import structures
 
     registry = students if kind == "students" else teachers
     composed = _composed_names(registry)
@@ -99,7 +100,7 @@ def print_models(kind: Literal["teachers", "students"]) -> None:
     headings = ["structure", *suffix.values()]
     rows = [
         [structure, *(_grid_cell(structure, read, composed.get((structure, read), ())) for read in summary)]
-        for structure in STRUCTURES
+        for structure in structures
     ]
     title = f"{kind}: <structure>[-inputs][-ta][-small]"
     print_table(output_console(), headings, rows, title=title, text_columns=range(len(headings)))
@@ -113,7 +114,8 @@ def print_models(kind: Literal["teachers", "students"]) -> None:
 
 def _composed_names(registry: Registry[Model]) -> dict[tuple[str, Inputs], list[str]]:
     """Return the registered names that are composed of structure, inputs and suffixes, by the first two."""
-    from tal_bench.models.registry import STRUCTURES, model_name
+    from tal_bench.models.registry import model_name
+    from tal_bench.models.structures import structures
 
     names: dict[tuple[str, Inputs], list[str]] = {}
     for name in registry:
@@ -121,7 +123,7 @@ def _composed_names(registry: Registry[Model]) -> dict[tuple[str, Inputs], list[
         composed = model_name(
             model.structure, model.inputs, temporal_attention=model.temporal_attention, size=model.size
         )
-        if name == composed and model.structure in STRUCTURES:
+        if name == composed and model.structure in structures:
             names.setdefault((model.structure, model.inputs), []).append(name)
     return names
 

@@ -182,6 +182,6 @@ def test_budgets() -> None:
 
 
 def test_defaults_are_published_sizes() -> None:
-    spec = DetectorSpec(structure="transformer", inputs="primary", primary={"rgb": 1024}, classes=20)
-    assert (spec.width, spec.levels, spec.max_length, spec.divisor) == (512, 6, 2304, 576)
+    spec = DetectorSpec(structure="actionformer", inputs="primary", primary={"rgb": 1024}, classes=20)
+    assert (spec.width, spec.levels, spec.max_length) == (512, 6, 2304)
     assert spec.regression_ranges[-1] == (64, 10000)

@@ -24,15 +24,20 @@ from tal_bench.models.detector import Detector
 from tal_bench.models.neck import nearest
 
 STRUCTURES: dict[str, dict[str, Any]] = {
-    "actionformer": {"structure": "transformer", "attention_window": 5, "position_embedding": True},
+    "actionformer": {"structure": "actionformer", "attention_window": 5, "position_embedding": True},
     "conv-dw-hallucinated-ta": {
-        "structure": "conv_dw",
+        "structure": "conv-dw",
         "inputs": "hallucinated",
         "temporal_attention": True,
         "max_length": 32,
     },
-    "tridet": {"structure": "sgp", "trident": True, "bins": 4},
-    "temporalmaxer": {"structure": "maxpool", "stem_blocks": 0, "attention_window": 1, "neck_norm": "group"},
+    "tridet": {"structure": "tridet", "trident": True, "bins": 4},
+    "temporalmaxer": {
+        "structure": "temporalmaxer",
+        "stem_blocks": 0,
+        "attention_window": 1,
+        "neck_norm": "group",
+    },
 }
 
 

@@ -17,13 +17,13 @@ from tal_bench.data.dataset import ONE_CLASS, open_dataset
 from tal_bench.data.registry import datasets, find_folder, load_spec, read_dataset_file
 from tal_bench.errors import DataError, InputError
 from tal_bench.models.registry import (
-    STRUCTURES,
     decoding_recipe,
     detector_spec,
     get_model,
     model_names,
     training_recipe,
 )
+from tal_bench.models.structures import structures
 
 
 def declared(name: str) -> DatasetSpec:
@@ -116,7 +116,7 @@ def test_recipes_and_networks_are_those_of_the_papers() -> None:
     assert detector_spec(get_model("tridet"), anet, 1).sgp_scale == 1.3
     assert detector_spec(transformer, ego, 110).levels == 7
     assert list(detector_spec(transformer, ego, 110).reads) == ["slowfast", "omnivore", "egovlp"]
-    assert set(STRUCTURES) >= set(anet.models)
+    assert set(structures) >= set(anet.models)
 
 
 def test_settings_of_an_unknown_structure_are_rejected() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tal_bench.distill.objective import MIX
 from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
-from tal_bench.models.registry import STRUCTURES
+from tal_bench.models.structures import structures
 from tal_bench.studies.rows import FACTORIAL
 
 CLEAN = [name for name in FACTORIAL if name != "none"]
@@ -32,7 +32,7 @@ def test_terms_and_roles_fit_together(variant: Variant) -> None:
     assert len({use.name for use in variant.terms}) == len(variant.terms)
     assert variant.student_init in {"random", *variant.teachers}
     for ref in variant.teachers.values():
-        assert ref.structure in {"student", "teacher", *STRUCTURES}
+        assert ref.structure in {"student", "teacher", *structures}
         assert ref.inputs in INPUTS
         assert ref.weight > 0
 

@@ -32,11 +32,18 @@ def test_the_dataset_file_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [("variants", "stem-only"), ("terms", "stem-l1"), ("students", "conv-wide"), ("datasets", "mine")],
+    ("registry", "kind", "name"),
+    [
+        ("variants", "variants", "stem-only"),
+        ("terms", "terms", "stem-l1"),
+        ("students", "students", "conv-wide"),
+        ("structures", "students", "steps-hallucinated"),
+        ("structures", "teachers", "steps-privileged"),
+        ("datasets", "datasets", "mine"),
+    ],
 )
-def test_plugins_are_short_and_listed(kind: str, name: str, tmp_path: Path) -> None:
-    example = next(block for block in blocks("python") if f"{kind}.add" in block)
+def test_plugins_are_short_and_listed(registry: str, kind: str, name: str, tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if f"{registry}.add" in block)
     assert len(example.strip().splitlines()) < 20
     file = tmp_path / "plugin.py"
     file.write_text(example, encoding="utf-8")

@@ -41,7 +41,7 @@ def test_a_moved_file_is_enough_to_load_the_model(tmp_path: Path) -> None:
     assert read == written
     assert read.classes == ("jump", "run", "throw")
     assert read.dataset == tiny_spec()
-    assert (read.model, read.structure) == ("conv-dw-hallucinated", "conv-dw")
+    assert (read.model, read.detector.structure) == ("conv-dw-hallucinated", "conv-dw")
     assert not again.training
     batch = random_batch({"rgb": ("primary", 8)})
     with torch.no_grad():

@@ -16,6 +16,7 @@ from tal_bench.config import DetectorSpec, TrainSpec, parse_spec
 from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
 from tal_bench.distill.terms.offsets import offsets as offsets_term
 from tal_bench.errors import InputError
+from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.blocks.attention import local_attention
 from tal_bench.models.blocks.sgp import wide_kernel
 from tal_bench.models.detector import Detector
@@ -28,16 +29,16 @@ from tal_bench.types import DetectorOutput
 
 RANGES = ((0.0, 4.0), (4.0, 8.0), (8.0, 10000.0))
 VARIATIONS: dict[str, dict[str, Any]] = {
-    "transformer": {"structure": "transformer"},
-    "full attention": {"structure": "transformer", "attention_window": 1},
-    "relative": {"structure": "transformer", "relative_positions": True},
-    "mixed windows": {"structure": "transformer", "attention_window": (5, -1, 9)},
+    "actionformer": {"structure": "actionformer"},
+    "full attention": {"structure": "actionformer", "attention_window": 1},
+    "relative": {"structure": "actionformer", "relative_positions": True},
+    "mixed windows": {"structure": "actionformer", "attention_window": (5, -1, 9)},
     "conv": {"structure": "conv"},
-    "conv_dw": {"structure": "conv_dw"},
-    "maxpool": {"structure": "maxpool", "stem_blocks": 0},
-    "sgp": {"structure": "sgp"},
-    "trident": {"structure": "sgp", "trident": True, "bins": 4},
-    "average pooling": {"structure": "sgp", "sgp_pool": "avg", "sgp_window": (1, 3, 5)},
+    "conv-dw": {"structure": "conv-dw"},
+    "temporalmaxer": {"structure": "temporalmaxer", "stem_blocks": 0},
+    "tridet": {"structure": "tridet"},
+    "trident": {"structure": "tridet", "trident": True, "bins": 4},
+    "average pooling": {"structure": "tridet", "sgp_pool": "avg", "sgp_window": (1, 3, 5)},
     "trident on conv": {"structure": "conv", "trident": True, "bins": 3, "boundary_kernel": 5},
     "fpn": {"structure": "conv", "neck": "fpn", "neck_width": 24},
     "second level": {"structure": "conv", "first_level": 1, "regression_ranges": RANGES[1:]},
@@ -51,7 +52,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "no norms": {"structure": "conv", "embed_norm": False, "neck_norm": False, "head_norm": False},
     "no norms, fpn": {"structure": "conv", "neck": "fpn", "neck_norm": False},
     "wide kernels": {"structure": "conv", "embed_kernel": 5, "head_kernel": 7},
-    "no scales": {"structure": "transformer", "residual_scale": False},
+    "no scales": {"structure": "actionformer", "residual_scale": False},
 }
 
 
@@ -105,14 +106,14 @@ def test_a_video_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
     assert_same(detect(detector, [37], 64), detect(detector, [64, 37, 20], 64), 1)
 
 
-@pytest.mark.parametrize("name", [n for n, v in VARIATIONS.items() if v["structure"] != "sgp"])
+@pytest.mark.parametrize("name", [n for n, v in VARIATIONS.items() if v["structure"] != "tridet"])
 def test_more_padding_changes_nothing(name: str) -> None:
     detector = build(**VARIATIONS[name])
     assert_same(detect(detector, [37], 64), detect(detector, [37], 96), 0)
 
 
 def test_padding_matters_to_sgp_as_in_the_original() -> None:
-    detector = build(**VARIATIONS["sgp"])
+    detector = build(**VARIATIONS["tridet"])
     x, y = detect(detector, [37], 64), detect(detector, [37], 96)
     assert not torch.allclose(x.logits[0][0, :37], y.logits[0][0, :37], atol=1e-3)
 
@@ -272,10 +273,12 @@ def test_points_of_a_pyramid_that_starts_later() -> None:
 
 
 def test_divisors() -> None:
-    assert build(structure="transformer", attention_window=19).spec.divisor == 72
-    assert build(structure="transformer", attention_window=(19, 9, -1)).spec.divisor == 18
-    assert build(structure="conv", attention_window=-1).spec.divisor == 4
-    assert build(structure="sgp", sgp_window=(1, 1, 5)).spec.divisor == 20
+    defaults = DetectorSpec(structure="actionformer", inputs="primary", primary={"rgb": 1024}, classes=20)
+    assert pyramid_divisor(defaults) == 576
+    assert pyramid_divisor(build(structure="actionformer", attention_window=19).spec) == 72
+    assert pyramid_divisor(build(structure="actionformer", attention_window=(19, 9, -1)).spec) == 18
+    assert pyramid_divisor(build(structure="conv", attention_window=-1).spec) == 4
+    assert pyramid_divisor(build(structure="tridet", sgp_window=(1, 1, 5)).spec) == 20
 
 
 def test_wide_kernels_are_odd() -> None:
@@ -291,7 +294,7 @@ def test_wide_kernels_are_odd() -> None:
         ({"neck_width": 16}, "neck_width"),
         ({"empty_classes": (3,)}, "empty_classes"),
         ({"head_kernel": 4}, "head_kernel"),
-        ({"structure": "sgp", "width": 40}, "width"),
+        ({"structure": "tridet", "width": 40}, "width"),
         ({"neck": "fpn", "temporal_attention": True}, "temporal_attention"),
     ],
 )

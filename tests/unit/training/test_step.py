@@ -18,7 +18,7 @@ from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
 ARCHITECTURE = DetectorSpec(
-    structure="transformer",
+    structure="actionformer",
     inputs="all",
     primary={"rgb": 6},
     classes=3,
