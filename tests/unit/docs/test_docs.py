@@ -89,6 +89,8 @@ def test_the_overview_shows_what_studies_have() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     used = set(re.findall(r"^study\.(\w+)", text, flags=re.MULTILINE))
     assert {"runs", "table", "differences", "diagnose", "figures"} <= used <= set(dir(LoadedStudy))
+    (call,) = re.findall(r"^spec = (tal_bench\.StudySpec\(.*\))$", text, flags=re.MULTILINE)
+    assert eval(call, {"tal_bench": tal_bench}).name == "mine"
 
 
 def test_the_walk_from_the_command_to_the_table_is_the_code() -> None:
