@@ -1,50 +1,192 @@
 """Benchmark and ablation suite for two-stream to RGB-only distillation in temporal action localization.
 
-The public interface; each name is imported on first use:
+The public interface, documented in docs/api.md. A name is imported on first use, so that `import tal_bench`
+imports neither torch nor pandas:
 
-    ablate          run a study: tune, train and test every row, write its tables
-    dry_run         report what `ablate` would do: rows, runs, how many are on disk
-    train_one       train and test one model
-    score_checkpoint  test a weights file on a dataset
-    detect          detect action segments in video files
-    load_runs       read the runs of a study or an MLflow experiment into a pandas table
-    load_model      load a network from a weights file
-    collect         read a study's rows with means, intervals and costs
-    write_report    write a study's page, tables and figures
+    ablate, dry_run, train_one, score_checkpoint   run a study, show its plan, train or test one model
+    load_study, load_runs                          read what a study wrote
+    evaluate, detect, load_model                   score files of detections, use a trained model
+    students, teachers, variants, terms, datasets, corruptions   registries that plugins add to
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tal_bench.config import (
+        Budget,
+        DatasetSpec,
+        DecodeSpec,
+        DetectorSpec,
+        DistillSpec,
+        ModalitySpec,
+        Range,
+        RowSpec,
+        RunSpec,
+        StudySpec,
+        TeacherUse,
+        TermUse,
+        TrainSpec,
+    )
+    from tal_bench.corruption.registry import Corruption, corruptions
+    from tal_bench.data.dataset import Dataset, open_dataset
+    from tal_bench.data.registry import DatasetEntry, add_preset, datasets, read_dataset_file
+    from tal_bench.distill.terms.reductions import masked_mean
+    from tal_bench.distill.terms.registry import Term, terms
+    from tal_bench.distill.variants import TeacherRef, Variant, variants
+    from tal_bench.errors import DataError, DiskFullError, InputError, TalBenchError
+    from tal_bench.evaluation.evaluate import evaluate
+    from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
+    from tal_bench.evaluation.significance import Interval, contrast, paired_difference
+    from tal_bench.inference.detect import detect
+    from tal_bench.models.checkpoint import ModelCard, load_model
+    from tal_bench.models.registry import Model, students, teachers
+    from tal_bench.models.structures import Structure, structures
+    from tal_bench.registry import Registry
+    from tal_bench.report.diagnosis.summary import DiagnosisReport
+    from tal_bench.report.loaded import LoadedStudy, load_study
+    from tal_bench.report.study.collect import ReportData, Row, collect
+    from tal_bench.report.study.write import write_report
+    from tal_bench.results.folder import StudyFolder
+    from tal_bench.results.records import (
+        CostRecord,
+        EpochRecord,
+        RowRecord,
+        RunResult,
+        SearchRecord,
+        StudyRecord,
+    )
+    from tal_bench.studies.ablate import ExecutionOptions, ablate
+    from tal_bench.studies.dry_run import PlanSummary, RowSummary, dry_run
+    from tal_bench.studies.single_run import score_checkpoint, train_one
+    from tal_bench.tracking.dataframe import load_runs
+    from tal_bench.types import Batch, DetectorOutput, Outputs, Segments, VideoMeta
 
 # read once by torch: large pages for tensors of 2 MB or more, which saves a tenth of a bf16 training step
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-_PUBLIC = {
-    "ablate": "tal_bench.studies.ablate",
-    "ExecutionOptions": "tal_bench.studies.ablate",
-    "dry_run": "tal_bench.studies.dry_run",
-    "train_one": "tal_bench.studies.single_run",
-    "score_checkpoint": "tal_bench.studies.single_run",
-    "detect": "tal_bench.inference.detect",
-    "load_runs": "tal_bench.tracking.dataframe",
-    "load_model": "tal_bench.models.checkpoint",
-    "collect": "tal_bench.report.study.collect",
-    "write_report": "tal_bench.report.study.write",
+_NAMES = {
+    "studies.ablate": "ExecutionOptions ablate",
+    "studies.dry_run": "PlanSummary RowSummary dry_run",
+    "studies.single_run": "score_checkpoint train_one",
+    "inference.detect": "detect",
+    "models.checkpoint": "ModelCard load_model",
+    "tracking.dataframe": "load_runs",
+    "report.loaded": "LoadedStudy load_study",
+    "report.study.collect": "ReportData Row collect",
+    "report.study.write": "write_report",
+    "report.diagnosis.summary": "DiagnosisReport",
+    "results.folder": "StudyFolder",
+    "results.records": "CostRecord EpochRecord RowRecord RunResult SearchRecord StudyRecord",
+    "evaluation.evaluate": "evaluate",
+    "evaluation.mean_ap": "MeanAP interpolated_ap thumos_ap",
+    "evaluation.significance": "Interval contrast paired_difference",
+    "registry": "Registry",
+    "distill.variants": "TeacherRef Variant variants",
+    "distill.terms.registry": "Term terms",
+    "distill.terms.reductions": "masked_mean",
+    "models.registry": "Model students teachers",
+    "models.structures": "Structure structures",
+    "data.registry": "DatasetEntry add_preset datasets read_dataset_file",
+    "data.dataset": "Dataset open_dataset",
+    "corruption.registry": "Corruption corruptions",
+    "config": (
+        "Budget DatasetSpec DecodeSpec DetectorSpec DistillSpec ModalitySpec Range "
+        "RowSpec RunSpec StudySpec TeacherUse TermUse TrainSpec"
+    ),
+    "types": "Batch DetectorOutput Outputs Segments VideoMeta",
+    "errors": "DataError DiskFullError InputError TalBenchError",
 }
-"""Module that defines each public name."""
+"""Public names by the module that defines them."""
+_MODULES = {name: f"tal_bench.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = list(_PUBLIC)
+__all__ = [
+    "Batch",
+    "Budget",
+    "Corruption",
+    "CostRecord",
+    "DataError",
+    "Dataset",
+    "DatasetEntry",
+    "DatasetSpec",
+    "DecodeSpec",
+    "DetectorOutput",
+    "DetectorSpec",
+    "DiagnosisReport",
+    "DiskFullError",
+    "DistillSpec",
+    "EpochRecord",
+    "ExecutionOptions",
+    "InputError",
+    "Interval",
+    "LoadedStudy",
+    "MeanAP",
+    "ModalitySpec",
+    "Model",
+    "ModelCard",
+    "Outputs",
+    "PlanSummary",
+    "Range",
+    "Registry",
+    "ReportData",
+    "Row",
+    "RowRecord",
+    "RowSpec",
+    "RowSummary",
+    "RunResult",
+    "RunSpec",
+    "SearchRecord",
+    "Segments",
+    "Structure",
+    "StudyFolder",
+    "StudyRecord",
+    "StudySpec",
+    "TalBenchError",
+    "TeacherRef",
+    "TeacherUse",
+    "Term",
+    "TermUse",
+    "TrainSpec",
+    "Variant",
+    "VideoMeta",
+    "ablate",
+    "add_preset",
+    "collect",
+    "contrast",
+    "corruptions",
+    "datasets",
+    "detect",
+    "dry_run",
+    "evaluate",
+    "interpolated_ap",
+    "load_model",
+    "load_runs",
+    "load_study",
+    "masked_mean",
+    "open_dataset",
+    "paired_difference",
+    "read_dataset_file",
+    "score_checkpoint",
+    "structures",
+    "students",
+    "teachers",
+    "terms",
+    "thumos_ap",
+    "train_one",
+    "variants",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
-    if name not in _PUBLIC:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tal_bench' has no attribute '{name}'")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *__all__})

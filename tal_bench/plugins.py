@@ -3,7 +3,7 @@
 A plugin adds entries to the registries on import: `tal_bench.data.registry.datasets`,
 `tal_bench.models.structures.structures`, `tal_bench.models.registry.teachers` and `students`,
 `tal_bench.distill.variants.variants`, `tal_bench.distill.terms.registry.terms`,
-`tal_bench.corruptions.registry.corruptions`. An installed package declares its module as an entry point of
+`tal_bench.corruption.registry.corruptions`. An installed package declares its module as an entry point of
 the group `tal_bench.plugins`.
 """
 

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec, Spec, content_hash
-from tal_bench.corruptions.features import corrupt_features
-from tal_bench.corruptions.registry import VERSION, Condition
-from tal_bench.corruptions.store import FOLDER, Store
+from tal_bench.corruption.features import corrupt_features
+from tal_bench.corruption.registry import VERSION, Condition
+from tal_bench.corruption.store import FOLDER, Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import TalBenchError
 from tal_bench.evaluation.matching import Floats, match

@@ -14,9 +14,9 @@ import torch
 
 from tal_bench.config import DatasetSpec
 from tal_bench.config.extraction import find_extraction
-from tal_bench.corruptions.registry import Condition, Level, conditions, corruptions
-from tal_bench.corruptions.source import find_video_files, has_footage
-from tal_bench.corruptions.store import Store
+from tal_bench.corruption.registry import Condition, Level, conditions, corruptions
+from tal_bench.corruption.source import find_video_files, has_footage
+from tal_bench.corruption.store import Store
 from tal_bench.data.dataset import Dataset, Video, open_cached
 from tal_bench.errors import InputError
 from tal_bench.evaluation.robustness import Robustness, RunScores, robustness

@@ -1,22 +1,4 @@
-"""Runs as a pandas table with one row per run; read it with `tal_bench.load_runs`.
-
-Columns, identical for study folders and MLflow experiments:
-
-    study, dataset        names
-    row, kind             row of the study's table; `teacher`, `reference` or `student`, empty without a row
-    variant               name of the row for students, else empty
-    student, teacher      registered models; several teachers are joined by ` + `, empty without a teacher
-    modalities            modalities that the row's model reads at inference
-    seed, split, status   split is `validation` for tuning runs and `test` for final runs
-    map_0.30 ... map_avg  percent, NaN if the run has none
-    map_0.50-0.95         percent, average over a second grid if the dataset declares one
-    recall_1x_0.30 ...    percent, if the dataset declares Recall@kx
-    params, gmacs, latency_ms, peak_memory_mb   cost of the row's architecture, NaN until measured
-    minute, minute_<step> seconds per minute of video, in total and by step
-    commit, hash          commit of the code, hash of the run
-
-A run shared by several rows (a reference that is also the baseline) appears once for each of them.
-"""
+"""Runs as a pandas table with one row per run; `tal_bench.load_runs` reads it and describes its columns."""
 
 from __future__ import annotations
 

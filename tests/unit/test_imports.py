@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("results",),
     ("evaluation", "models", "extraction", "distill"),
     ("data",),
-    ("training", "converters", "corruptions"),
+    ("training", "converters", "corruption"),
     ("profiling",),
     ("inference", "tuning", "tracking", "execution", "report"),
     ("studies",),

@@ -116,11 +116,9 @@ def _source(
 
 
 def _print(diagnosis: DiagnosisReport) -> None:
-    from tal_bench.report.diagnosis.tables import COLUMNS, gain_table
-
-    gains = gain_table(diagnosis)
+    gains = diagnosis.gain_means()
     title = f"{diagnosis.source.title}: average mAP, and points gained without the errors of a kind"
-    rows = [(name, *(f"{gains[name][column][0]:.1f}" for column in COLUMNS)) for name in diagnosis.row_names]
+    rows = [(str(name), *(f"{points:.1f}" for points in line)) for name, line in gains.iterrows()]
     print_table(output_console(), ("row", *HEADINGS), rows, title=title)
     for note in diagnosis.source.notes:
         typer.echo(note)

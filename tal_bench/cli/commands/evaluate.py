@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,31 +16,10 @@ from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from tal_bench.evaluation.mean_ap import MeanAP
+    from tal_bench.evaluation.evaluate import Evaluated
 
 EVERY_SUBSET = "all"
 APMethod = Literal["activitynet", "thumos"]
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Result of one file of detections.
-
-    Attributes:
-        name: Name of the file in the table.
-        result: Average precision.
-        detections: Number of detections, without those in excluded videos.
-        stray: Number of detections in videos outside the subset.
-        unknown: Number of detections whose label is not in the ground truth.
-    """
-
-    name: str
-    result: MeanAP
-    detections: int
-    stray: int
-    unknown: int
 
 
 def evaluate(
@@ -78,15 +56,18 @@ def evaluate(
     thresholds = parse_tiou(tiou)
     files = [*detections, *(more or ())]
     names = column_names(files)
-    truth = _ground_truth(ground_truth, subset, exclude or ())
-    evaluated = [
-        _evaluate(name, file, truth, thresholds, ap_method) for name, file in zip(names, files, strict=True)
-    ]
+    from tal_bench.evaluation.evaluate import evaluate_file, select_ground_truth
+
+    truth = select_ground_truth(ground_truth, None if subset == EVERY_SUBSET else subset, exclude or ())
+    evaluated = {
+        name: evaluate_file(file, truth, thresholds, ap_method)
+        for name, file in zip(names, files, strict=True)
+    }
     counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
     if as_json:
         values = {
-            file.name: {**file.result.as_dict(), **counts, "detections": file.detections}
-            for file in evaluated
+            name: {**file.result.as_dict(), **counts, "detections": file.detections}
+            for name, file in evaluated.items()
         }
         typer.echo(json.dumps(values if len(files) > 1 else values[names[0]], indent=1))
         return
@@ -141,68 +122,21 @@ def column_names(files: Sequence[Path]) -> list[str]:
     return ["/".join(stem[-depth:]) for stem in stems]
 
 
-def _ground_truth(file: Path, subset: str, exclude: Sequence[str]) -> pd.DataFrame:
-    from tal_bench.evaluation.files import read_ground_truth, read_video_names
-
-    truth = read_ground_truth(file, None if subset == EVERY_SUBSET else subset, drop_reversed=True)
-    videos = truth.attrs["videos"]
-    excluded: set[str] = set()
-    for word in exclude:
-        if word in videos:
-            excluded.add(word)
-        elif Path(word).is_file():
-            excluded.update(read_video_names(word))
-        else:
-            raise InputError(
-                f"no such video in subset '{subset}', and no such file",
-                where=f"--exclude {word}",
-                hint=f"see {file}",
-            )
-    kept = truth[~truth["video"].isin(excluded)].reset_index(drop=True)
-    kept.attrs = {
-        **truth.attrs,
-        "videos": tuple(v for v in videos if v not in excluded),
-        "excluded": excluded,
-    }
-    if kept.empty:
-        raise InputError(f"no segments in subset '{subset}'", where=file, hint="give another --subset")
-    return kept
-
-
-def _evaluate(
-    name: str, file: Path, truth: pd.DataFrame, thresholds: Sequence[float], ap_method: APMethod
-) -> Evaluated:
-    from tal_bench.evaluation.files import read_detections
-    from tal_bench.evaluation.label_alignment import align_labels, align_videos
-    from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
-
-    videos, excluded = truth.attrs["videos"], truth.attrs["excluded"]
-    detections = align_videos(read_detections(file), [*videos, *excluded], where=file)
-    detections = detections[~detections["video"].isin(excluded)].reset_index(drop=True)
-    detections = align_labels(detections, truth, where=file)
-    compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
-    result = compute(detections, truth, thresholds, videos=videos)
-    unknown = ~detections["label"].isin(truth["label"])
-    stray = ~detections["video"].isin(videos) & ~unknown
-    return Evaluated(name, result, len(detections), int(stray.sum()), int(unknown.sum()))
-
-
-def _print(evaluated: Sequence[Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:
+def _print(evaluated: Mapping[str, Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:
     """Print a column per threshold for one file, and a column per file for several."""
     from rich.text import Text
 
-    columns, rows = (
-        _by_threshold(evaluated[0], per_class) if len(evaluated) == 1 else _by_file(evaluated, per_class)
-    )
+    first, *others = evaluated.values()
+    columns, rows = _by_file(evaluated, per_class) if others else _by_threshold(first, per_class)
     lines = []
     for name, values in rows:
         style = "bold" if name in ("all classes", "average") else ""
         cells = (printable(name), *(f"{100 * value:.2f}" for value in values))
         lines.append([Text(cell, style=style) for cell in cells])
-    if len(evaluated) > 1:
-        lines.append([Text("detections"), *(Text(str(file.detections)) for file in evaluated)])
+    if others:
+        lines.append([Text("detections"), *(Text(str(file.detections)) for file in evaluated.values())])
     else:
-        counts = {**counts, "detections": evaluated[0].detections}
+        counts = {**counts, "detections": first.detections}
     print_table(output_console(), ["mAP in percent", *columns], lines, title=title)
     typer.echo(", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items()))
 
@@ -219,8 +153,8 @@ def _by_threshold(file: Evaluated, per_class: bool) -> tuple[list[str], Rows]:
     return [*value["map"], "average"], rows
 
 
-def _by_file(evaluated: Sequence[Evaluated], per_class: bool) -> tuple[list[str], Rows]:
-    values: list[dict[str, Any]] = [file.result.as_dict() for file in evaluated]
+def _by_file(evaluated: Mapping[str, Evaluated], per_class: bool) -> tuple[list[str], Rows]:
+    values: list[dict[str, Any]] = [file.result.as_dict() for file in evaluated.values()]
     first = values[0]
     rows: Rows = []
     if per_class:  # the classes of the ground truth, the same in every file
@@ -229,14 +163,14 @@ def _by_file(evaluated: Sequence[Evaluated], per_class: bool) -> tuple[list[str]
             rows.append((label, [sum(ap) / len(ap) for ap in each]))
     rows += [(f"tIoU {key}", [value["map"][key] for value in values]) for key in first["map"]]
     rows.append(("average", [value["average_map"] for value in values]))
-    return [file.name for file in evaluated], rows
+    return list(evaluated), rows
 
 
-def _notes(evaluated: Sequence[Evaluated], reversed_: int) -> None:
+def _notes(evaluated: Mapping[str, Evaluated], reversed_: int) -> None:
     """Print to standard error how many annotations and detections are ignored or count as wrong."""
     counts = [("annotations that end before they start, ignored", reversed_)]
-    for file in evaluated:
-        prefix = f"{file.name}: " if len(evaluated) > 1 else ""
+    for name, file in evaluated.items():
+        prefix = f"{name}: " if len(evaluated) > 1 else ""
         counts += [
             (f"{prefix}detections in videos outside the subset, counted as wrong", file.stray),
             (f"{prefix}detections whose label is not in the ground truth, ignored", file.unknown),

@@ -70,7 +70,7 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
         from tal_bench.distill.variants import variants
 
         return [(name, variants.get(name).summary) for name in variants]
-    from tal_bench.corruptions.registry import corruptions
+    from tal_bench.corruption.registry import corruptions
 
     return [(name, corruptions.get(name).summary) for name in corruptions]
 

@@ -12,7 +12,6 @@ from tal_bench.evaluation.diagnosis import ERRORS
 from tal_bench.report.common import plot_style
 from tal_bench.report.common.plot_style import RC, SMALL, new_figure
 from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, DiagnosisReport
-from tal_bench.report.diagnosis.tables import shares
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -67,7 +66,7 @@ def profile_figure(report: DiagnosisReport) -> Figure:
     drawing = new_figure(max(2.6 * columns, 5.4), height)
     panels = drawing.subplots(-(-len(rows) // columns), columns, sharex=True, sharey=True, squeeze=False)
     for axes, row in zip(panels.flat, rows, strict=False):
-        _stacked(axes, shares(report, row))
+        _stacked(axes, report.shares(row))
         axes.set_title(row, loc="left", fontsize=9)
     for axes in panels.flat[len(rows) :]:
         axes.set_axis_off()

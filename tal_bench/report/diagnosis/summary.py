@@ -13,6 +13,7 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import (
     CATEGORIES,
+    ERRORS,
     PROFILE_SLICES,
     Diagnosis,
     diagnose,
@@ -27,6 +28,7 @@ from tal_bench.report.diagnosis.source import Source
 
 BASELINE = "none"
 AVERAGE, ALL_ERRORS, MISSED = "average mAP", "all errors", "missed"
+COLUMNS = (AVERAGE, *ERRORS, ALL_ERRORS, MISSED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,23 @@ class DiagnosisReport:
     def row_names(self) -> list[str]:
         """Names of the diagnosed rows, in the order of the source."""
         return list(dict.fromkeys(name for name, _ in self.runs))
+
+    def gain_means(self) -> pd.DataFrame:
+        """Return the points of `gains`, mean over seeds: rows × average mAP, errors, all errors, missed."""
+        means = self.gains.groupby(["row", "what"], sort=False)["points"].mean().unstack("what")
+        return means.loc[self.row_names, list(COLUMNS)]
+
+    def shares(self, row: str) -> pd.DataFrame:
+        """Return the percentage of each category in the slices of a row's profile, mean over tIoU and seeds.
+
+        Returns:
+            Slices × categories; NaN for slices without detections.
+        """
+        part = self.profile[self.profile["row"] == row].astype({"seed": "float64"}).fillna({"seed": -1.0})
+        table = part.pivot_table("detections", ["seed", "tiou", "slice"], "category", sort=False)
+        total = table.sum(axis=1)
+        table = 100 * table.div(total.where(total > 0), axis=0)
+        return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, PROFILE_SLICES + 1))
 
     def group_means(self, value: str) -> pd.DataFrame:
         """Return the mean of a column of `groups`: (characteristic, bin) × rows; NaN for empty bins."""

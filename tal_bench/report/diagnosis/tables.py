@@ -6,13 +6,10 @@ import json
 import math
 from typing import Any
 
-import pandas as pd
-
-from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS, PROFILE_SLICES
-from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, DiagnosisReport
+from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS
+from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, COLUMNS, MISSED, DiagnosisReport
 
 TABLES = ("profile", "gains", "groups", "videos")
-COLUMNS = (AVERAGE, *ERRORS, ALL_ERRORS, MISSED)
 
 
 def summary(report: DiagnosisReport) -> dict[str, Any]:
@@ -53,22 +50,9 @@ def _row(report: DiagnosisReport, name: str) -> dict[str, Any]:
             kind: sum(int(run.counts[:, k].sum()) for run in runs) / len(runs) / len(report.source.thresholds)
             for k, kind in enumerate(CATEGORIES)
         },
-        "profile": shares(report, name).round(4).to_dict("list"),
+        "profile": report.shares(name).round(4).to_dict("list"),
         "groups": json.loads(means.reset_index().to_json(orient="records")),
     }
-
-
-def shares(report: DiagnosisReport, row: str) -> pd.DataFrame:
-    """Return the share of each category in the slices of the profile in percent, mean over tIoU and seeds.
-
-    Returns:
-        Slices × `CATEGORIES`; NaN for slices without detections.
-    """
-    part = report.profile[report.profile["row"] == row].astype({"seed": "float64"}).fillna({"seed": -1.0})
-    table = part.pivot_table("detections", ["seed", "tiou", "slice"], "category", sort=False)
-    total = table.sum(axis=1)
-    table = 100 * table.div(total.where(total > 0), axis=0)
-    return table.groupby("slice")[list(CATEGORIES)].mean().reindex(range(1, PROFILE_SLICES + 1))
 
 
 def gain_table(report: DiagnosisReport) -> dict[str, dict[str, tuple[float, float]]]:
@@ -111,7 +95,7 @@ def markdown(report: DiagnosisReport) -> str:
     ]
     lines += [_line(["row", *CATEGORIES]), _line(["---", *["---:"] * len(CATEGORIES)])]
     for name in report.row_names:
-        first = shares(report, name).loc[1]
+        first = report.shares(name).loc[1]
         lines.append(_line([f"`{name}`", *(f"{first[kind]:.1f}" for kind in CATEGORIES)]))
     return "\n".join(lines + _group_tables(report)) + "\n"
 

@@ -6,12 +6,15 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import yaml
 
-from tal_bench.data.registry import read_dataset_file
+import tal_bench
+from tal_bench import LoadedStudy, Registry, read_dataset_file
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
@@ -61,25 +64,40 @@ def test_every_page_is_in_the_contents() -> None:
     assert set(re.findall(r"\]\(([\w-]+\.md)", index)) == pages - {"index.md"}
 
 
-def test_the_python_interface_exists_and_has_docstrings() -> None:
+REGISTRIES = {"structures", "students", "teachers", "variants", "terms", "datasets", "corruptions"}
+
+
+def test_every_public_name_is_documented_once() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    entries = re.findall(
-        r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\])?", text, flags=re.MULTILINE
-    )
-    assert len(entries) > 10
-    for module, members in entries:
-        place = ROOT.joinpath(*module.split("."))
-        files = (
-            [place.with_suffix(".py")] if place.with_suffix(".py").is_file() else sorted(place.glob("*.py"))
-        )
-        bodies = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
-        found = {
-            node.name: ast.get_docstring(node)
-            for node in bodies
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        }
-        for name in filter(None, re.split(r",\s*", members)):
-            assert found.get(name), f"{module}.{name} does not exist or has no docstring"
+    documented = re.findall(r"^::: tal_bench\.(\w+)$", text, flags=re.MULTILINE)
+    assert len(documented) == text.count(":::")
+    assert sorted(documented) == sorted(set(tal_bench.__all__) - REGISTRIES)
+    (sentence,) = re.findall(r"^(`structures`.*) are registries", text, flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", sentence)) == REGISTRIES
+    assert {
+        name for name in tal_bench.__all__ if isinstance(getattr(tal_bench, name), Registry)
+    } == REGISTRIES
+
+
+@pytest.mark.parametrize("name", sorted(set(tal_bench.__all__) - REGISTRIES))
+def test_public_names_and_their_members_have_docstrings(name: str) -> None:
+    value = getattr(tal_bench, name)
+    assert value.__doc__ and not value.__doc__.startswith(f"{name}(")  # the latter is made by dataclasses
+    members = {key: member for key, member in vars(value).items() if not key.startswith("_")}
+    functions = {
+        key: member
+        for key, member in members.items()
+        if isinstance(member, FunctionType | property | classmethod | cached_property)
+    }
+    assert not [key for key, member in functions.items() if not member.__doc__]
+
+
+def test_the_overview_shows_what_studies_have() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"^study\.(\w+)", text, flags=re.MULTILINE))
+    assert {"runs", "table", "differences", "diagnose", "figures"} <= used <= set(dir(LoadedStudy))
+    (call,) = re.findall(r"^spec = (tal_bench\.StudySpec\(.*\))$", text, flags=re.MULTILINE)
+    assert eval(call, {"tal_bench": tal_bench}).name == "mine"
 
 
 def test_the_walk_from_the_command_to_the_table_is_the_code() -> None:

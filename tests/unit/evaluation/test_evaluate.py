@@ -11,6 +11,7 @@ import pytest
 from tal_bench.cli import main
 from tal_bench.cli.commands.evaluate import column_names
 from tal_bench.errors import DataError, InputError
+from tal_bench.evaluation.evaluate import evaluate
 from tal_bench.evaluation.files import read_detections, read_video_names
 from tal_bench.evaluation.mean_ap import format_threshold
 
@@ -215,3 +216,16 @@ def test_format_threshold() -> None:
         "0.125",
         "0.005",
     ]
+
+
+def test_python_and_command_line_agree(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = save(tmp_path / "found.json", results("a1", "b2", shift=2.0, labels={"swim": "run"}))
+    shown = evaluated(capsys, truth, "--detections", file, "--tiou", "0.5,0.6", "--exclude", "b2")
+    found = evaluate(truth, str(file), tiou=(0.5, 0.6), exclude=["b2"])
+    assert found.as_dict() == {key: shown[key] for key in found.as_dict()}
+    assert 0 < found.average < 1
+    assert evaluate(truth, file, subset=None).average < evaluate(truth, file).average  # c3 has no detections
+    with pytest.raises(InputError, match="no such video in subset 'test'"):
+        evaluate(truth, file, exclude=["d4"])

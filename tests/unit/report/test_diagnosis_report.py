@@ -15,7 +15,7 @@ from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import CATEGORIES
 from tal_bench.report.diagnosis.source import study_source
 from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, MISSED, DiagnosisReport, diagnose_source
-from tal_bench.report.diagnosis.tables import markdown, shares, summary
+from tal_bench.report.diagnosis.tables import markdown, summary
 from tal_bench.report.diagnosis.timelines import select_videos, timelines_figure
 from tal_bench.results.folder import StudyFolder
 
@@ -67,7 +67,7 @@ def test_profile_counts_every_detection_once(found: DiagnosisReport) -> None:
     within = part.groupby("tiou")["detections"].sum()
     ranks = min(10, 1 + run.matches.label.size)
     assert ranks == 10 and (within <= run.counts.sum(axis=1)).all() and within.nunique() == 1
-    table = shares(found, "none")
+    table = found.shares("none")
     assert list(table.columns) == list(CATEGORIES) and list(table.index) == list(range(1, 11))
     filled = table.dropna()
     assert len(filled) and filled.sum(axis=1).to_numpy() == pytest.approx(100)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.corruptions.action_runs import action_runs, middle_runs
-from tal_bench.corruptions.registry import (
+from tal_bench.corruption.action_runs import action_runs, middle_runs
+from tal_bench.corruption.registry import (
     FULL_SHARE,
     Condition,
     Corruption,

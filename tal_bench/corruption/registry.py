@@ -101,7 +101,7 @@ class Condition:
 
 
 corruptions: Registry[Corruption] = Registry(
-    "corruption", "tal_bench.corruptions.pixels", "tal_bench.corruptions.features"
+    "corruption", "tal_bench.corruption.pixels", "tal_bench.corruption.features"
 )
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.corruptions.registry import Corruption, Frame, corruptions
+from tal_bench.corruption.registry import Corruption, Frame, corruptions
 
 MACROBLOCKS = 8
 """Number of rows of macroblocks in a picture: 8 pixels each at a height of 64, 28 at 224."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tal_bench.config import DatasetSpec
 from tal_bench.config.extraction import Extraction
-from tal_bench.corruptions.extract import ChangedFeatures, Grid, SourceVideo, corrupt_video
-from tal_bench.corruptions.registry import Condition
-from tal_bench.corruptions.source import read_frames
+from tal_bench.corruption.extract import ChangedFeatures, Grid, SourceVideo, corrupt_video
+from tal_bench.corruption.registry import Condition
+from tal_bench.corruption.source import read_frames
 from tal_bench.data.dataset import Video
 from tal_bench.data.features import feature_path, in_memory, load_array, open_streams
 from tal_bench.errors import DataError

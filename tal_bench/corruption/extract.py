@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tal_bench.corruptions.action_runs import FrameRun, StepRun, action_runs, middle_runs, step_runs
-from tal_bench.corruptions.frames import corrupt_frames
-from tal_bench.corruptions.registry import FULL_SHARE, Condition, Frame, corruptions
+from tal_bench.corruption.action_runs import FrameRun, StepRun, action_runs, middle_runs, step_runs
+from tal_bench.corruption.frames import corrupt_frames
+from tal_bench.corruption.registry import FULL_SHARE, Condition, Frame, corruptions
 from tal_bench.errors import DataError
 from tal_bench.extraction.features import Stream, extract
 

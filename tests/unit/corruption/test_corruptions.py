@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_bench.cli import main
-from tal_bench.corruptions.action_runs import FrameRun, action_runs, middle_runs, step_runs
-from tal_bench.corruptions.extract import Grid, SourceVideo, corrupt_video
-from tal_bench.corruptions.features import corrupt_features
-from tal_bench.corruptions.frames import corrupt_frames
-from tal_bench.corruptions.registry import FULL_SHARE, Condition, conditions, corruptions
+from tal_bench.corruption.action_runs import FrameRun, action_runs, middle_runs, step_runs
+from tal_bench.corruption.extract import Grid, SourceVideo, corrupt_video
+from tal_bench.corruption.features import corrupt_features
+from tal_bench.corruption.frames import corrupt_frames
+from tal_bench.corruption.registry import FULL_SHARE, Condition, conditions, corruptions
 from tal_bench.data.datasets.sprites.extract import footage
 from tal_bench.data.datasets.sprites.settings import SpritesSettings
 from tal_bench.data.datasets.sprites.streams import network_streams
@@ -230,7 +230,7 @@ def test_invalid_conditions(
 
 
 PLUGIN = """
-from tal_bench.corruptions.registry import Corruption, corruptions
+from tal_bench.corruption.registry import Corruption, corruptions
 
 def mirror(frame, level, rng, before):
     return frame[:, ::-1].copy()

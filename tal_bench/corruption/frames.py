@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from tal_bench.corruptions.action_runs import FrameRun
-from tal_bench.corruptions.registry import Condition, Frame, FrameChange, corruptions, random_generator
+from tal_bench.corruption.action_runs import FrameRun
+from tal_bench.corruption.registry import Condition, Frame, FrameChange, corruptions, random_generator
 
 INITIAL_GREY = 128
 """Grey level that stands in for an intact frame before there is one."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tal_bench.config import DatasetSpec
 from tal_bench.config.extraction import Extraction
-from tal_bench.corruptions.registry import Frame
+from tal_bench.corruption.registry import Frame
 from tal_bench.data.registry import datasets
 from tal_bench.errors import DataError, InputError
 from tal_bench.extraction.decoding import VideoReader
