@@ -16,6 +16,7 @@ from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.report.study.columns import columns
 from tal_bench.report.study.drawings.cost_scatter import FONT, LEADER, MARKER
 from tal_bench.results.records import SearchRecord
 
@@ -30,7 +31,6 @@ LOG_FROM = 3.0
 """Ratio of the largest to the smallest cost on the fronts from which the axis is logarithmic."""
 MAX_LABELS = 14
 """Maximum number of members for which the figure has labels."""
-HEADERS = {"map": "Validation mAP ↑", "gmacs": "GMACs ↓", "params": "Params (M) ↓"}
 AXES = {"gmacs": "GMACs of the student", "params": "Parameters of the student (M)"}
 
 
@@ -89,7 +89,8 @@ def members(study: ReportData) -> list[Member]:
 def markdown(study: ReportData) -> str:
     """Return the fronts as Markdown."""
     objective = study.record.spec.objective
-    headers = ["Size", *(HEADERS[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
+    headings = {"map": "Validation mAP ↑"} | {c.key: c.heading.line for c in columns(study)}
+    headers = ["Size", *(headings[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
     lines = [
         [
             m.search.name,
