@@ -46,9 +46,12 @@ if TYPE_CHECKING:
     from tal_bench.models.registry import Model, students, teachers
     from tal_bench.models.structures import Structure, structures
     from tal_bench.registry import Registry
+    from tal_bench.report.common.figure_declaration import FigureDeclaration
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
+    from tal_bench.report.study.columns import COLUMNS, Column, of_cost
+    from tal_bench.report.study.figures import FIGURES
     from tal_bench.report.study.write import write_report
     from tal_bench.results.folder import StudyFolder
     from tal_bench.results.records import (
@@ -78,6 +81,9 @@ _NAMES = {
     "report.loaded": "LoadedStudy load_study",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
+    "report.study.columns": "COLUMNS Column of_cost",
+    "report.study.figures": "FIGURES",
+    "report.common.figure_declaration": "FigureDeclaration",
     "report.diagnosis.summary": "DiagnosisReport",
     "results.folder": "StudyFolder",
     "results.records": "CostRecord EpochRecord RowRecord RunResult SearchRecord StudyRecord",
@@ -104,8 +110,11 @@ _NAMES = {
 _MODULES = {name: f"tal_bench.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "COLUMNS",
+    "FIGURES",
     "Batch",
     "Budget",
+    "Column",
     "Corruption",
     "CostRecord",
     "DataError",
@@ -120,6 +129,7 @@ __all__ = [
     "DistillSpec",
     "EpochRecord",
     "ExecutionOptions",
+    "FigureDeclaration",
     "InputError",
     "Interval",
     "LoadedStudy",
@@ -166,6 +176,7 @@ __all__ = [
     "load_runs",
     "load_study",
     "masked_mean",
+    "of_cost",
     "open_dataset",
     "paired_difference",
     "read_dataset_file",

@@ -15,9 +15,9 @@ from tal_bench.evaluation.significance import Interval
 from tal_bench.report.diagnosis.source import study_source
 from tal_bench.report.diagnosis.summary import DiagnosisReport, diagnose_source
 from tal_bench.report.study.collect import ReportData, Row, collect, collect_rows
-from tal_bench.report.study.tables import line
+from tal_bench.report.study.columns import line
+from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.trials import importances, trial_table
-from tal_bench.report.study.write import figure_makers
 from tal_bench.results.dataframe import COST_COLUMNS, load_folder
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
@@ -153,7 +153,7 @@ class LoadedStudy:
     @property
     def figures(self) -> Mapping[str, Callable[[], Figure | None]]:
         """Functions that draw the figures of the report, by name; they return None if data are missing."""
-        return {name: partial(self._draw, make) for name, make in figure_makers().items()}
+        return {figure.name: partial(self._draw, figure.draw) for figure in FIGURES}
 
     def _draw(self, make: Callable[[ReportData], Figure | None]) -> Figure | None:
         return make(self.data)

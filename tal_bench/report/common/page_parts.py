@@ -1,4 +1,4 @@
-"""Sections, tables and figures of an HTML page, as used by its template."""
+"""Sections and figures of an HTML page, as used by its template."""
 
 from __future__ import annotations
 
@@ -9,43 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tal_bench.report.common.plot_style import DPI
+from tal_bench.report.common.tables import Table
 
 SCREEN_DPI = 96
 """Pixels per inch of a page, for figures in their original size."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Cell of a table: main text, smaller text below it, and CSS classes."""
-
-    main: str
-    below: str = ""
-    classes: str = ""
-
-
-@dataclass(frozen=True)
-class Header:
-    """Header of a column; `text` columns are left-aligned."""
-
-    header: str
-    text: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """Lines of a table with a common heading."""
-
-    name: str
-    lines: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Table with headers and groups of lines."""
-
-    columns: Sequence[Header]
-    groups: Sequence[Group]
-    title: str = ""
 
 
 @dataclass(frozen=True)

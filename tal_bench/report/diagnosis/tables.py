@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS
+from tal_bench.report.common.tables import DASH, markdown_table, plain_table
 from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, COLUMNS, MISSED, DiagnosisReport
 
 TABLES = ("profile", "gains", "groups", "videos")
@@ -80,23 +81,21 @@ def markdown(report: DiagnosisReport) -> str:
         "Points of average mAP gained by removing the detections of one type of error; `all errors`: by "
         "removing all false positives. Average mAP, `all errors` and `missed` add up to 100.",
         "",
-        _line(["row", *COLUMNS]),
-        _line(["---", *["---:"] * len(COLUMNS)]),
-    ]
-    for name in report.row_names:
-        cells = [_cell(*gains[name][what]) for what in COLUMNS]
-        lines.append(_line([f"`{name}`", *cells]))
-    lines += [
+        markdown_table(
+            plain_table(
+                ["row", *COLUMNS],
+                [[f"`{n}`", *(_cell(*gains[n][what]) for what in COLUMNS)] for n in report.row_names],
+            )
+        ),
         "",
         "## The best G detections",
         "",
         "Share of each category in percent, for as many detections as ground truths in each class.",
         "",
     ]
-    lines += [_line(["row", *CATEGORIES]), _line(["---", *["---:"] * len(CATEGORIES)])]
-    for name in report.row_names:
-        first = report.shares(name).loc[1]
-        lines.append(_line([f"`{name}`", *(f"{first[kind]:.1f}" for kind in CATEGORIES)]))
+    best = {name: report.shares(name).loc[1] for name in report.row_names}
+    rows = [[f"`{n}`", *(f"{share[kind]:.1f}" for kind in CATEGORIES)] for n, share in best.items()]
+    lines.append(markdown_table(plain_table(["row", *CATEGORIES], rows)))
     return "\n".join(lines + _group_tables(report)) + "\n"
 
 
@@ -104,17 +103,17 @@ def _group_tables(report: DiagnosisReport) -> list[str]:
     lines: list[str] = []
     for value, heading in (("map_n", "Average mAP_N"), ("missed", "Ground truths missed, percent")):
         table = report.group_means(value)
-        lines += ["", f"## {heading}", "", _line(["ground truths", *(f"`{n}`" for n in report.row_names)])]
-        lines.append(_line(["---", *["---:"] * len(report.row_names)]))
-        for (characteristic, name), means in zip(table.index, table.to_numpy(), strict=True):
-            label = name if characteristic == "all" else f"{characteristic} {name}"
-            lines.append(_line([label, *("–" if math.isnan(mean) else f"{mean:.1f}" for mean in means)]))
+        rows = [
+            [
+                name if characteristic == "all" else f"{characteristic} {name}",
+                *(DASH if math.isnan(mean) else f"{mean:.1f}" for mean in means),
+            ]
+            for (characteristic, name), means in zip(table.index, table.to_numpy(), strict=True)
+        ]
+        headers = ["ground truths", *(f"`{name}`" for name in report.row_names)]
+        lines += ["", f"## {heading}", "", markdown_table(plain_table(headers, rows))]
     return lines
 
 
 def _cell(mean: float, sd: float) -> str:
     return f"{mean:.1f}" if math.isnan(sd) else f"{mean:.1f} ± {sd:.1f}"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

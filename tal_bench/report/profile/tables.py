@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import csv as csv_module
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
+
+from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table
 
 PARTS = ("hallucination", "backbone", "neck", "heads")
 Record = Mapping[str, Any]
@@ -38,7 +40,7 @@ def cells(record: Record) -> list[str]:
         record["name"],
         f"{record['params'] / 1e6:.1f}",
         number(record["gmacs"]),
-        *(number(parts[name]["gmacs"]) if parts else "–" for name in PARTS),
+        *(number(parts[name]["gmacs"]) if parts else DASH for name in PARTS),
         *(number(at["latency_ms"]["median"]) for at in record["lengths"]),
         f"{number(latency['p5'])} – {number(latency['p95'])}",
         number(record["videos_per_second"]),
@@ -48,7 +50,7 @@ def cells(record: Record) -> list[str]:
 
 def number(value: float) -> str:
     """Format a number with about three digits, and 0 as a dash."""
-    return "–" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return DASH if value == 0 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def title(records: Sequence[Record]) -> str:
@@ -59,17 +61,14 @@ def title(records: Sequence[Record]) -> str:
 
 def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
     """Return the table with its provenance as Markdown."""
-    head = headings(records)
     text = ["# Cost of detectors", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
     text += [
         "GMACs (1e9 multiply-accumulates) of the model and of its parts at T. Latency of a forward pass at",
         "batch 1 with random weights: median at each length, 5th and 95th percentile at T. Memory: peak of",
         "weights, inputs and activations.",
         "",
-        f"| {' | '.join(head)} |",
-        f"| --- | {' | '.join(['---:'] * (len(head) - 1))} |",
+        markdown_table(plain_table(headings(records), map(cells, records))),
     ]
-    text += [f"| {' | '.join(cells(record))} |" for record in records]
     return "\n".join(text) + "\n"
 
 
@@ -96,8 +95,4 @@ def csv(records: Sequence[Record]) -> str:
                     **{key: record[key] for key in ("threads", "device", "precision")},
                 }
             )
-    buffer = io.StringIO()
-    writer = csv_module.DictWriter(buffer, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
+    return csv_table(pd.DataFrame(lines, dtype=object))

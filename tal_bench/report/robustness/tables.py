@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv as csv_module
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import pandas as pd
 
 from tal_bench.evaluation.robustness import ALL, Robustness
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table, text_group
 from tal_bench.report.study import notes
+from tal_bench.report.study.collect import KINDS
 
-GROUPS = {"teacher": "Teachers", "reference": "References", "student": "Students", "": "Models"}
 LEVELS = {
     "pixels": "pixels are corrupted, and features are extracted from them",
     "features": "feature level: features are corrupted, because there are no videos; not comparable with "
@@ -30,7 +31,7 @@ def findings(result: Robustness) -> list[str]:
         verdict = "no clear difference"
         if difference.excludes_zero:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
-        text = notes.interval(difference).removeprefix(f"{notes.UNCLEAR} ")
+        text = f"{notes.signed(difference.estimate)} {notes.ends(difference)}"
         label = f"`{row}`" if kind == "student" else row
         lines.append(f"{label} against `{result.against}`, relative drop: {text} points, {verdict}.")
     return lines
@@ -51,13 +52,13 @@ def markdown(result: Robustness) -> str:
         else f"One run each. Under a corruption: mean over its severities and shares of frames; `{ALL}`: "
         "mean over corruptions.",
         "",
-        *_table(result, ["row", "clean ↑", *(f"{name} ↑" for name in names)], _map_cells),
+        _table(result, ["row", "clean ↑", *(f"{name} ↑" for name in names)], _map_cells),
         "",
         "## Relative drop in percent",
         "",
         "(clean − corrupted) / clean, run by run.",
         "",
-        *_table(result, ["row", *(f"{name} ↓" for name in names)], _drop_cells),
+        _table(result, ["row", *(f"{name} ↓" for name in names)], _drop_cells),
     ]
     if result.against is not None:
         text += [
@@ -67,7 +68,7 @@ def markdown(result: Robustness) -> str:
             "Paired by seed and test video; ≈ marks intervals that include 0. Rows with a negative "
             "difference of the drop lose a smaller share of their mAP.",
             "",
-            *_table(
+            _table(
                 result,
                 ["row", "mAP under all ↑", *(f"drop, {name} ↓" for name in names)],
                 _difference_cells,
@@ -76,7 +77,7 @@ def markdown(result: Robustness) -> str:
             "",
             *(f"- {line}" for line in findings(result)),
         ]
-    text += ["", "## Every version: average mAP in percent, mean over seeds", "", *_versions(result)]
+    text += ["", "## Every version: average mAP in percent, mean over seeds", "", _versions(result)]
     return "\n".join(text) + "\n"
 
 
@@ -96,37 +97,35 @@ def _difference_cells(result: Robustness, row: str) -> list[str]:
 
 def _spread(mean: float, sd: float) -> str:
     if math.isnan(mean):
-        return notes.DASH
+        return DASH
     return notes.spread(mean, None if math.isnan(sd) else sd)
 
 
-def _table(result: Robustness, header: Sequence[str], cells: Any, without: str | None = None) -> list[str]:
-    lines = [_joined(header), _joined(["---", *["---:"] * (len(header) - 1)])]
+def _table(
+    result: Robustness,
+    header: Sequence[str],
+    cells: Callable[[Robustness, str], list[str]],
+    without: str | None = None,
+) -> str:
     kinds = list(dict.fromkeys(result.kinds.values()))
+    groups = []
     for kind in kinds:
-        if len(kinds) > 1:
-            lines.append(_joined([f"*{GROUPS[kind]}*", *[""] * (len(header) - 1)]))
         rows = [row for row, row_kind in result.kinds.items() if row_kind == kind and row != without]
-        lines += [_joined([row, *cells(result, row)]) for row in rows]
-    return lines
+        heading = KINDS.get(kind, "Models") if len(kinds) > 1 else ""
+        groups.append(text_group(heading, ([row, *cells(result, row)] for row in rows)))
+    return markdown_table(plain_table(header, groups=groups))
 
 
-def _versions(result: Robustness) -> list[str]:
-    rows = list(result.kinds)
-    header = ["corruption", "severity", "share", *rows]
-    lines = [_joined(header), _joined(["---", *["---:"] * (len(header) - 1)])]
+def _versions(result: Robustness) -> str:
     means: dict[tuple[str, int, float], dict[str, float]] = {}
     for line in result.lines:
         if line.severity is not None and line.share is not None:
             means.setdefault((line.corruption, line.severity, line.share), {})[line.row] = line.map
-    for (name, severity, share), values in means.items():
-        cells = [notes.number(values[row]) for row in rows]
-        lines.append(_joined([name, str(severity), f"{100 * share:g} %", *cells]))
-    return lines
-
-
-def _joined(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    lines = [
+        [name, str(severity), f"{100 * share:g} %", *(notes.number(values[row]) for row in result.kinds)]
+        for (name, severity, share), values in means.items()
+    ]
+    return markdown_table(plain_table(["corruption", "severity", "share", *result.kinds], lines))
 
 
 def records(result: Robustness) -> list[dict[str, Any]]:
@@ -165,12 +164,7 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 def csv(result: Robustness) -> str:
     """Return `records` as CSV."""
-    lines = records(result)
-    buffer = io.StringIO()
-    writer = csv_module.DictWriter(buffer, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
+    return csv_table(pd.DataFrame(records(result), dtype=object))
 
 
 def summary(result: Robustness) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRec
 
 FACTORIAL = ("both-single", "cross-modal", "cross-structure", "self")
 """Rows of the interaction, in the order of the coefficients in `INTERACTION`."""
+KINDS = {"teacher": "Teachers", "reference": "References", "student": "Students"}
+"""Headings of the kinds of rows, in the order of the tables."""
 DIFFERENCE = (1.0, -1.0)
 BASELINES = {"none": frozenset({"none"}), "self": frozenset({"self", "none"})}
 """Baselines, each with the rows that are not compared with it (`none` to `self` mirrors `self` to `none`)."""
@@ -66,6 +68,11 @@ class Row:
     def seeds_text(self) -> str:
         """Number of finished seeds, such as `2 of 3 seeds`, if runs are missing; else empty."""
         return "" if self.complete else f"{len(self.results)} of {self.expected} seeds"
+
+    @property
+    def label(self) -> str:
+        """Name with the number of finished seeds if runs are missing."""
+        return f"{self.name} ({self.seeds_text})" if self.seeds_text else self.name
 
     @property
     def minute(self) -> float | None:
@@ -158,8 +165,7 @@ def collect_rows(folder: Path) -> list[Row]:
     """Return the rows with their runs but without intervals, which take time; errors as in `collect`."""
     files = StudyFolder(folder)
     records = files.read_study().rows
-    order = ("teacher", "reference", "student")
-    return [_row(files, row) for kind in order for row in records if row.kind == kind]
+    return [_row(files, row) for kind in KINDS for row in records if row.kind == kind]
 
 
 def _row(files: StudyFolder, record: RowRecord) -> Row:

@@ -6,13 +6,17 @@ videos or protocol, and most are from a single run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 import pandas as pd
 
+from tal_bench.report.common.tables import Cell, Group, Header, Table
 from tal_bench.report.study.collect import ReportData
+from tal_bench.report.study.columns import level
+from tal_bench.report.study.notes import number
 
 CAUTION = (
     "Reported by others, not run here: not strictly comparable. Features, test videos, training and protocol "
@@ -43,6 +47,30 @@ class Reported:
     source: str
     url: str
     setting: str
+
+    @property
+    def comma_setting(self) -> str:
+        """The setting after a comma, or empty."""
+        return f", {self.setting}" if self.setting else ""
+
+
+def reported_table(study: ReportData, source: Callable[[Reported], Cell] | None = None) -> Table | None:
+    """Return the table of reported results, with a column of sources if `source` is given; None without."""
+    rows = reported(study)
+    if not rows:
+        return None
+    metrics = (*study.metrics, "map_avg")
+    headers = [Header(name, text=True) for name in ("Method", "Modalities", "Features")]
+    headers += [Header("Avg" if metric == "map_avg" else level(metric)) for metric in metrics]
+    lines = [
+        [
+            *(Cell(text, classes="text") for text in (row.method, row.modalities, row.features)),
+            *(Cell(number(row.at.get(metric))) for metric in metrics),
+            *([source(row)] if source else []),
+        ]
+        for row in rows
+    ]
+    return Table([*headers, *([Header("Source", text=True)] if source else [])], [Group("", lines)])
 
 
 def reported(study: ReportData) -> list[Reported]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common.tables import DASH
 from tal_bench.report.study.collect import ReportData, Row
 
 UNCLEAR = "≈"
-DASH = "–"
 EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
 MAX_LATENCY_IQR = 0.3
 """Interquartile range of a latency, as a share of its median, above which a note is added."""
@@ -37,8 +37,17 @@ def interval(value: Interval | None) -> str:
     """Format an interval as `+3.2 [+1.1, +5.3]`, with a mark in front if it includes 0."""
     if value is None:
         return DASH
-    text = f"{signed(value.estimate)} [{signed(value.low)}, {signed(value.high)}]"
-    return text if value.excludes_zero else f"{UNCLEAR} {text}"
+    return f"{estimate(value)} {ends(value)}"
+
+
+def estimate(value: Interval) -> str:
+    """Format the estimate of an interval, with a mark in front if the interval includes 0."""
+    return signed(value.estimate) if value.excludes_zero else f"{UNCLEAR} {signed(value.estimate)}"
+
+
+def ends(value: Interval) -> str:
+    """Format the ends of an interval as `[+1.1, +5.3]`."""
+    return f"[{signed(value.low)}, {signed(value.high)}]"
 
 
 def spread(mean: float | None, sd: float | None) -> str:
@@ -62,20 +71,24 @@ def findings(study: ReportData) -> list[str]:
             else:
                 verdict = "better" if difference.estimate > 0 else "worse"
             lines.append(f"`{row.name}` against `{base}`: {verdict}, {_points(difference)}.")
-    if study.interaction is not None:
-        clear = study.interaction.excludes_zero
-        sign = "positive" if study.interaction.estimate > 0 else "negative"
-        verdict = sign if clear else "no clear difference from 0"
-        lines.append(
-            "Interaction, `both-single` − `cross-modal` − `cross-structure` + `self`: "
-            f"{verdict}, {_points(study.interaction)}."
-        )
-    return lines
+    return lines + interaction(study)
+
+
+def interaction(study: ReportData) -> list[str]:
+    """Return the sentence on the interaction; empty unless all four rows exist."""
+    if study.interaction is None:
+        return []
+    sign = "positive" if study.interaction.estimate > 0 else "negative"
+    verdict = sign if study.interaction.excludes_zero else "no clear difference from 0"
+    return [
+        "Interaction, `both-single` − `cross-modal` − `cross-structure` + `self`: "
+        f"{verdict}, {_points(study.interaction)}."
+    ]
 
 
 def _points(difference: Interval) -> str:
-    ends = f"[{signed(difference.low)}, {signed(difference.high)}]"
-    return f"{signed(difference.estimate)} mAP, {100 * difference.level:.0f} % interval {ends}"
+    level = f"{100 * difference.level:.0f} %"
+    return f"{signed(difference.estimate)} mAP, {level} interval {ends(difference)}"
 
 
 def provenance(study: ReportData) -> list[str]:

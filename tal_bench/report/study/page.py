@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
-from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from tal_bench.report.common.page_parts import Cell, Group, Header, Picture, Section, Table, picture
+import pandas as pd
+
+from tal_bench.report.common.page_parts import Picture, Section, picture
+from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
+from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
 from tal_bench.report.study import notes
-from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.literature import CAUTION, reported
-from tal_bench.report.study.page_extras import diagnosis_section, robustness_section
-from tal_bench.report.study.tables import (
-    GROUPS,
-    Column,
-    accuracy,
-    costs,
-    reported_cells,
-    reported_headers,
-    tuned_settings,
-)
-
-CAPTIONS = {
-    "figure": "Average mAP against cost.",
-    "seeds": "Average mAP of every seed, and paired differences with 95 % intervals.",
-    "tiou": "mAP and gain over none at each tIoU.",
-    "classes": "Gain over none per class.",
-    "pareto": "Fronts of the search on validation and test data.",
-    "cost": "Seconds per minute of video for each step.",
-    "training": "Loss on labels and validation mAP over epochs.",
-    "tuning": "Validation mAP of all trials.",
-    "importances": "Importances of settings for validation mAP.",
-    "slices": "Validation mAP against each setting.",
-}
+from tal_bench.report.study.collect import ReportData
+from tal_bench.report.study.figures import FIGURES, SECTIONS
+from tal_bench.report.study.literature import CAUTION, Reported, reported_table
+from tal_bench.report.study.tables import merged, table, tuned_settings
 
 
 def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
@@ -51,15 +35,13 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     environment.filters["code"] = _code
     text = resources.files("tal_bench.report.study").joinpath("page.html").read_text(encoding="utf-8")
-    sections = [
-        _accuracy(study, figures),
-        _section("Where the gains are", ("tiou", "classes"), figures),
-        _cost(study, figures),
+    contents = [
+        _accuracy(study),
+        _cost(study),
         _reported(study),
-        robustness_section(folder),
-        diagnosis_section(folder),
-        _section("Training", ("training",), figures),
-        _settings(study, figures),
+        _robustness(folder),
+        _diagnosis(folder),
+        Section("Settings", points=tuned_settings(study.rows)),
         Section("Provenance", points=[*notes.provenance(study), *notes.notes(study)]),
     ]
     return environment.from_string(text).render(
@@ -67,7 +49,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         description=study.record.spec.description,
         warnings=notes.cautions(study),
         headline=notes.headline(study),
-        sections=[section for section in sections if section is not None],
+        sections=_arranged(contents, figures),
         source=" · ".join(notes.source(study)),
     )
 
@@ -82,93 +64,91 @@ def _code(text: str) -> str:
     )
 
 
-def _pictures(names: Sequence[str], figures: Mapping[str, bytes]) -> list[Picture]:
-    return [picture(figures[name], CAPTIONS[name]) for name in names if name in figures]
+def _arranged(contents: Sequence[Section], images: Mapping[str, bytes]) -> list[Section]:
+    """Return the sections with their figures, in the order of `SECTIONS`; others come before the last one."""
+    by_title = {section.title: section for section in contents}
+    *first, last = SECTIONS
+    sections = []
+    for title in dict.fromkeys([*first, *(figure.section for figure in FIGURES), last]):
+        section = by_title.get(title, Section(title))
+        drawn = [
+            picture(images[f.name], f.caption) for f in FIGURES if f.section == title and f.name in images
+        ]
+        sections.append(replace(section, figures=[*drawn, *section.figures]))
+    return [s for s in sections if s.tables or s.points or s.figures]
 
 
-def _section(title: str, names: Sequence[str], figures: Mapping[str, bytes]) -> Section | None:
-    pictures = _pictures(names, figures)
-    return Section(title, figures=pictures) if pictures else None
-
-
-def _accuracy(study: ReportData, figures: Mapping[str, bytes]) -> Section:
+def _accuracy(study: ReportData) -> Section:
     text = ["mAP in percent at each tIoU, and their average as mean ± standard deviation over seeds."]
-    return Section(
-        "Accuracy",
-        text,
-        [_table(study, accuracy(study))],
-        notes.findings(study),
-        _pictures(("figure", "pareto", "seeds"), figures),
-    )
+    found = table(study, "accuracy")
+    return Section("Accuracy", text, [merged(found, " ← ")] if found else [], notes.findings(study))
 
 
-def _cost(study: ReportData, figures: Mapping[str, bytes]) -> Section | None:
-    columns = costs(study)
-    if not columns:
-        return None
-    return Section(
-        "Cost",
-        ["Cost of the detector, and of one minute of video from the file to the segments."],
-        [_table(study, columns)],
-        figures=_pictures(("cost",), figures),
-    )
+def _cost(study: ReportData) -> Section:
+    found = table(study, "costs")
+    text = ["Cost of the detector, and of one minute of video from the file to the segments."]
+    return Section("Cost", text, [merged(found, ", ")] if found else [])
 
 
-def _reported(study: ReportData) -> Section | None:
-    rows = reported(study)
-    if not rows:
-        return None
-    headers = [Header(h, text=k < 3) for k, h in enumerate(reported_headers(study))]
+def _reported(study: ReportData) -> Section:
+    def source(row: Reported) -> Cell:
+        url = row.url.removeprefix("https://")
+        return Cell(row.source, ", ".join(filter(None, (row.setting, url))), "text")
+
+    found = reported_table(study, source)
+    return Section("Reported in the literature", [CAUTION], [found] if found else [])
+
+
+def _diagnosis(folder: Path | None) -> Section:
+    """Return the section with the figures of `<study>/diagnosis`, if there are any."""
+    text = ["Output of `tal-bench diagnose`; its tables are in `diagnosis/`."]
+    pictures = _pictures(folder, "diagnosis", {figure.name: figure.caption for figure in DIAGNOSIS_FIGURES})
+    return Section("Errors", text, figures=pictures)
+
+
+def _robustness(folder: Path | None) -> Section:
+    """Return the section with figure and means over corruptions of `<study>/robustness`, if they exist."""
+    file = folder / "robustness" / "robustness.csv" if folder else None
+    tables = [_mean_over_corruptions(pd.read_csv(file))] if file and file.is_file() else []
+    text = ["Output of `tal-bench robustness`; results of each corruption and severity are in `robustness/`."]
+    pictures = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
+    return Section("Robustness", text, tables, figures=pictures)
+
+
+def _mean_over_corruptions(table: pd.DataFrame) -> Table:
+    headers = [
+        Header("Row", text=True),
+        Header("Clean mAP ↑"),
+        Header("Corrupted mAP ↑"),
+        Header("Relative drop (%) ↓"),
+        Header("Drop against the reference [95 % CI]"),
+    ]
+    means = table[table["corruption"] == "all"]
     lines = [
         [
-            *(
-                Cell(text, classes="text" if k < 3 else "")
-                for k, text in enumerate(reported_cells(study, row))
-            ),
-            Cell(
-                row.source, ", ".join(filter(None, (row.setting, row.url.removeprefix("https://")))), "text"
-            ),
+            Cell(str(line["row"]), classes="text"),
+            *(Cell(_spread(line, column)) for column in ("clean", "map", "drop")),
+            Cell(_interval(line)),
         ]
-        for row in rows
+        for line in means.to_dict("records")
     ]
-    table = Table([*headers, Header("Source", text=True)], [Group("", lines)])
-    return Section("Reported in the literature", [CAUTION], [table])
+    return Table(headers, [Group("", lines)])
 
 
-def _settings(study: ReportData, figures: Mapping[str, bytes]) -> Section | None:
-    points = tuned_settings(study.rows)
-    pictures = _pictures(("tuning", "slices", "importances"), figures)
-    return Section("Settings", points=points, figures=pictures) if points or pictures else None
+def _spread(line: Mapping[Hashable, Any], column: str) -> str:
+    mean, sd = line[f"{column}_mean"], line[f"{column}_sd"]
+    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
 
 
-def _table(study: ReportData, columns: Sequence[Column]) -> Table:
-    """Return the table of some columns, with modalities, teachers and model below the name of the row."""
-    name, *others = [c for c in columns if c.header not in ("Modalities", "Teachers", "Model")]
-    headers = {c.header for c in columns}
-    best = [column.best(study.rows) for column in others]
-    groups = []
-    for kind, members in groupby(study.rows, key=lambda row: row.record.kind):
-        lines = []
-        for row in members:
-            cells = [
-                _cell(column, row, row.name in names) for column, names in zip(others, best, strict=True)
-            ]
-            lines.append([Cell(name.text(row), _details(row, headers)), *cells])
-        groups.append(Group(GROUPS[kind], lines))
-    return Table([Header("Row", text=True), *(Header(c.header) for c in others)], groups)
+def _interval(line: Mapping[Hashable, Any]) -> str:
+    estimate, low, high = (line[f"delta_drop{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(estimate):
+        return DASH
+    return f"{'≈ ' * (low <= 0 <= high)}{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _details(row: Row, headers: set[str]) -> str:
-    """Return modalities and teachers of a row, or model and modalities in a table without teachers."""
-    if "Teachers" not in headers:
-        return f"{row.record.model}, {row.record.modalities}"
-    teachers = " + ".join(row.record.teachers.values())
-    return f"{row.record.modalities} ← {teachers}" if teachers else row.record.modalities
-
-
-def _cell(column: Column, row: Row, best: bool) -> Cell:
-    """Return the cell of a row, with an interval below its estimate."""
-    text = column.text(row)
-    main, bracket, ends = text.partition(" [")
-    classes = "unclear" if text.startswith(notes.UNCLEAR) else "best" if best else ""
-    return Cell(main, bracket.strip() + ends, classes)
+def _pictures(folder: Path | None, name: str, captions: Mapping[str, str]) -> list[Picture]:
+    if folder is None:
+        return []
+    files = {figure: folder / name / f"{figure}.png" for figure in captions}
+    return [picture(file.read_bytes(), captions[figure]) for figure, file in files.items() if file.is_file()]

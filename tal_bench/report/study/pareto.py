@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
-from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.cost_scatter import FONT, LEADER, MARKER
+from tal_bench.report.study.columns import columns
+from tal_bench.report.study.drawings.cost_scatter import FONT, LEADER, MARKER
 from tal_bench.results.records import SearchRecord
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ LOG_FROM = 3.0
 """Ratio of the largest to the smallest cost on the fronts from which the axis is logarithmic."""
 MAX_LABELS = 14
 """Maximum number of members for which the figure has labels."""
-HEADERS = {"map": "Validation mAP ↑", "gmacs": "GMACs ↓", "params": "Params (M) ↓"}
 AXES = {"gmacs": "GMACs of the student", "params": "Parameters of the student (M)"}
 
 
@@ -89,24 +89,20 @@ def members(study: ReportData) -> list[Member]:
 def markdown(study: ReportData) -> str:
     """Return the fronts as Markdown."""
     objective = study.record.spec.objective
+    headings = {"map": "Validation mAP ↑"} | {c.key: c.heading.line for c in columns(study)}
+    headers = ["Size", *(headings[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
     lines = [
-        ["Search", "Size", *(HEADERS[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
+        [
+            m.search.name,
+            f"`{m.size}`",
+            *(notes.number(m.values[name], 1 if name == "map" else 3) for name in objective),
+            notes.spread(m.row.mean(), m.row.sd()),
+            notes.number(m.row.cost.latency_ms["median"] if m.row.cost else None),
+            notes.seconds(m.row.minute),
+        ]
+        for m in members(study)
     ]
-    lines.append(["---", "---", *["---:"] * (len(lines[0]) - 2)])
-    for m in members(study):
-        values_text = [notes.number(m.values[name], 1 if name == "map" else 3) for name in objective]
-        latency = m.row.cost.latency_ms["median"] if m.row.cost else None
-        lines.append(
-            [
-                m.search.name,
-                f"`{m.size}`",
-                *values_text,
-                notes.spread(m.row.mean(), m.row.sd()),
-                notes.number(latency),
-                notes.seconds(m.row.minute),
-            ]
-        )
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown_table(plain_table(["Search", *headers], lines, text=2))
     parts = [f"# {study.record.spec.name}: {', '.join(objective)} on {study.record.dataset}", table]
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in explanation(study))]) + "\n"
 
@@ -129,15 +125,12 @@ def explanation(study: ReportData) -> list[str]:
 
 def csv(study: ReportData) -> str:
     """Return the unrounded numbers as CSV with one line per member."""
-    return str(pd.DataFrame([m.line() for m in members(study)]).to_csv(index=False, lineterminator="\n"))
+    return csv_table(pd.DataFrame([m.line() for m in members(study)]))
 
 
-def files(study: ReportData) -> dict[str, str | bytes]:
-    """Return the content of all files on the fronts by name; empty if there are no fronts."""
-    if not members(study):
-        return {}
-    images = {f"pareto{suffix}": content for suffix, content in rendered(figure(study)).items()}
-    return {"pareto.md": markdown(study), "pareto.csv": csv(study), **images}
+def tables(study: ReportData) -> dict[str, str]:
+    """Return the tables of the fronts by file name; empty if there are no fronts."""
+    return {"pareto.md": markdown(study), "pareto.csv": csv(study)} if members(study) else {}
 
 
 def figure(study: ReportData) -> Figure:

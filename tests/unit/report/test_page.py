@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
-from tal_bench.report.study.accuracy_figures import class_differences
 from tal_bench.report.study.collect import ReportData, collect
+from tal_bench.report.study.drawings.accuracy_figures import class_differences
+from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.literature import CAUTION, reported
 from tal_bench.report.study.notes import headline, interval
-from tal_bench.report.study.page import CAPTIONS, page
+from tal_bench.report.study.page import page
 from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.trials import importances, trial_table
-from tal_bench.report.study.write import figure_makers
 from tal_bench.results.folder import StudyFolder
 
 PIXEL = bytes.fromhex(  # a PNG of one pixel
@@ -57,11 +57,11 @@ class Balanced(HTMLParser):
 
 
 def test_page_is_self_contained(study: ReportData) -> None:
-    text = page(study, dict.fromkeys(CAPTIONS, PIXEL))
+    text = page(study, {figure.name: PIXEL for figure in FIGURES})
     parser = Balanced()
     parser.feed(text)
     assert not parser.open
-    assert len(parser.loads) == len(CAPTIONS)
+    assert len(parser.loads) == len(FIGURES)
     assert all(source.startswith("data:image/png;base64,") for source in parser.loads)
     assert not re.search(r"<script|@import|url\(|<link", text)
 
@@ -95,7 +95,7 @@ def test_html_is_escaped(study: ReportData) -> None:
 def test_page_with_missing_data(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"rows": ROWS[3:6]} | change))  # type: ignore[arg-type]
     study = collect(tmp_path)
-    drawn = {name for name, make in figure_makers().items() if make(study) is not None}
+    drawn = {figure.name for figure in FIGURES if figure.draw(study) is not None}
     assert ("tuning" in drawn) == ("rows" not in change and "trials" not in change)
     text = page(study, {})
     assert ("UNFINISHED" in text) == ("finished" in change)
@@ -202,7 +202,8 @@ def test_importances(study: ReportData) -> None:
 
 
 def test_figures_fit_their_frame(study: ReportData) -> None:
-    for name, make in figure_makers().items():
+    assert {figure.name for figure in FIGURES if not figure.needs(study)} == {"pareto"}
+    for name, make in ((figure.name, figure.make) for figure in FIGURES if figure.needs(study)):
         drawing = make(study)
         assert drawing is not None, name
         drawing.draw_without_rendering()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,25 +21,38 @@ from rich.console import Console
 from tal_bench.errors import InputError
 from tal_bench.report.common.label_placement import spread
 from tal_bench.report.common.plot_style import rendered
-from tal_bench.report.study import write as report
+from tal_bench.report.common.tables import escape
 from tal_bench.report.study.collect import ReportData, collect
-from tal_bench.report.study.cost_scatter import figure
+from tal_bench.report.study.columns import shown
+from tal_bench.report.study.drawings.cost_scatter import figure
+from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.notes import findings, interval, notes, seconds, signed
-from tal_bench.report.study.tables import accuracy, costs, escape, latex, markdown
 from tal_bench.report.study.tables import csv as csv_of
+from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
 
 FILES = {"page.html", "table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
-FIGURES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importances", "slices"}
+FIGURE_NAMES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importances", "slices"}
+
+
+@contextmanager
+def only(*names: str) -> Iterator[None]:
+    """Declare no figures but these."""
+    declared = list(FIGURES)
+    FIGURES[:] = [figure for figure in declared if figure.name in names]
+    try:
+        yield
+    finally:
+        FIGURES[:] = declared
 
 
 @pytest.fixture
-def main_figure_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def main_figure_only() -> Iterator[None]:
     """Draw only the main figure, because the others take seconds and have their own tests."""
-    makers = {report.MAIN_FIGURE: report.figure_makers()[report.MAIN_FIGURE]}
-    monkeypatch.setattr(report, "figure_makers", lambda: makers)
+    with only("figure"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +157,8 @@ def test_best_student_is_bold_and_teachers_are_not(study: ReportData) -> None:
 
 
 def test_equal_costs_have_no_best(study: ReportData) -> None:
-    assert all(not column.best(study.rows) for column in costs(study))
+    assert shown(study, "costs")
+    assert all(not column.best(study) for column in shown(study, "costs"))
 
 
 def test_markdown_tables_are_rectangular(study: ReportData) -> None:
@@ -195,22 +210,19 @@ def test_latex(study: ReportData) -> None:
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
     body = [line for line in text.splitlines() if line and not line.startswith("%")]
     assert all(line.isascii() for line in body)
-    columns = len(accuracy(study))
+    columns = 1 + len(shown(study, "accuracy"))
     rows = [line for line in body if line.startswith("both &")]
     assert rows[0].count(" & ") == columns - 1
 
 
-def test_report_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_is_complete_and_repeatable(tmp_path: Path) -> None:
     folder = tmp_path
     write_fake_study(folder, trials=6, rows=ROWS[3:7])
     first = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
-    makers = report.figure_makers()
-    monkeypatch.setattr(
-        report, "figure_makers", lambda: {name: makers[name] for name in ("figure", "tuning")}
-    )
-    second = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
+    with only("figure", "tuning"):
+        second = {file.relative_to(folder): file.read_bytes() for file in write_report(folder)}
     del first[Path("page.html")], second[Path("page.html")]  # includes the figures
-    figures = {Path("figures", f"{name}.{suffix}") for name in FIGURES for suffix in ("png", "svg")}
+    figures = {Path("figures", f"{name}.{suffix}") for name in FIGURE_NAMES for suffix in ("png", "svg")}
     assert set(first) == {Path(name) for name in FILES} - {Path("page.html")} | figures
     assert len(second) == len(FILES) - 1 + 2
     assert second.items() <= first.items()

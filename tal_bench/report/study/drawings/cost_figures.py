@@ -20,7 +20,7 @@ from tal_bench.report.common.plot_style import (
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.tables import alternatives, steps
+from tal_bench.report.study.columns import alternatives, steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

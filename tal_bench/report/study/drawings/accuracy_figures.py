@@ -21,7 +21,7 @@ from tal_bench.report.common.plot_style import (
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.cost_scatter import STYLES
+from tal_bench.report.study.drawings.cost_scatter import STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

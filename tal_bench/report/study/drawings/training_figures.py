@@ -21,8 +21,8 @@ from tal_bench.report.common.plot_style import (
     plain,
 )
 from tal_bench.report.study import notes
-from tal_bench.report.study.accuracy_figures import line_styles
 from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.report.study.drawings.accuracy_figures import line_styles
 from tal_bench.report.study.trials import MIN_TRIALS, importances, is_logarithmic, trial_table
 
 if TYPE_CHECKING:

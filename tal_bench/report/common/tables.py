@@ -1,0 +1,143 @@
+"""A table of a report, and its writers: Markdown, LaTeX (booktabs) and CSV; the page has a template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DASH = "–"
+BEST = "best"
+"""Class of the cell with the best value of a column."""
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "≈": r"$\approx$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "Δ": r"$\Delta$",
+    "λ": r"$\lambda$",
+    "τ": r"$\tau$",
+    "–": "--",
+}
+RESIZE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""LaTeX command that shrinks a table to the width of the text if it is wider."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Cell of a table: main text, smaller text below it (on the page), and CSS classes."""
+
+    main: str
+    below: str = ""
+    classes: str = ""
+
+    @property
+    def line(self) -> str:
+        """The whole text on one line."""
+        return f"{self.main} {self.below}".rstrip()
+
+
+@dataclass(frozen=True)
+class Header:
+    """Header of a column, with its unit and direction apart; `text` columns are left-aligned."""
+
+    name: str
+    unit: str = ""
+    text: bool = False
+
+    @property
+    def line(self) -> str:
+        """The whole text on one line."""
+        return f"{self.name} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines of a table with a common heading, which may be empty."""
+
+    name: str
+    lines: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table with headers and groups of lines."""
+
+    columns: Sequence[Header]
+    groups: Sequence[Group]
+    title: str = ""
+
+
+def plain_table(
+    headers: Sequence[str],
+    lines: Iterable[Sequence[str]] = (),
+    *,
+    text: int = 1,
+    groups: Sequence[Group] = (),
+) -> Table:
+    """Return a table from lines or from groups of lines, whose first `text` columns are left-aligned."""
+    columns = [Header(name, text=k < text) for k, name in enumerate(headers)]
+    return Table(columns, groups or [text_group("", lines)])
+
+
+def text_group(name: str, lines: Iterable[Sequence[str]]) -> Group:
+    """Return a group of lines of texts."""
+    return Group(name, [[Cell(text) for text in line] for line in lines])
+
+
+def markdown_table(table: Table) -> str:
+    """Return a table as Markdown, the best values in bold."""
+    # Some Markdown renderers turn `@0` into a link to a user.
+    lines = [[column.line.removeprefix("@") for column in table.columns]]
+    lines.append(["---" if column.text else "---:" for column in table.columns])
+    for group in table.groups:
+        if group.name:
+            lines.append([f"*{group.name}*", *[""] * (len(table.columns) - 1)])
+        lines += [_texts(line, lambda text: text.replace("|", "\\|"), "**{}**") for line in group.lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def latex_table(table: Table) -> str:
+    """Return a table for LaTeX with a rule between groups, the best values in bold."""
+    alignment = "".join("l" if column.text else "r" for column in table.columns)
+    lines = [RESIZE, rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+    lines.append(" & ".join(map(_latex_header, table.columns)) + r" \\")
+    for group in table.groups:
+        lines.append(r"\midrule")
+        lines += [" & ".join(_texts(line, escape, r"\textbf{{{}}}")) + r" \\" for line in group.lines]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
+
+
+def csv_table(table: pd.DataFrame) -> str:
+    """Return a table as CSV; missing values are empty."""
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def escape(text: str) -> str:
+    """Escape text for LaTeX."""
+    return "".join(TEX.get(character, character) for character in text)
+
+
+def _texts(line: Sequence[Cell], escaped: Callable[[str], str], bold: str) -> list[str]:
+    return [(bold if cell.classes == BEST else "{}").format(escaped(cell.line)) for cell in line]
+
+
+def _latex_header(header: Header) -> str:
+    r"""Return a header with its unit on a second line; `\\{}` since `\\[` would start an option."""
+    if not header.unit:
+        return escape(header.name)
+    return rf"\shortstack[r]{{{escape(header.name)}\\{{}}{escape(header.unit)}}}"
