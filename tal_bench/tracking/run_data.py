@@ -237,7 +237,9 @@ def row_states(
         columns = {"study": record.spec.name, "dataset": record.dataset, "row": row.name, "kind": row.kind}
         columns |= {"model": row.model, "modalities": row.modalities, "phase": "final"}
         columns |= {"teacher": " + ".join(row.teachers.values()), "command": record.command[:VALUE_LIMIT]}
+        commits = {result.environment.get("commit", "") for result in finals}
         tags = {f"tal_bench.{name}": value for name, value in columns.items()}
+        tags |= _source_tags(record, commits.pop() if len(commits) == 1 else "")
         tags["tal_bench.reason"] = reason[:VALUE_LIMIT] if status == study_status else ""
         params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
         params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
