@@ -336,7 +336,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
             show(row, result, fresh)
-            execution.tracker.sync(folder.path)
+            execution.tracker.sync_soon(folder.path)
             if mirror is not None:
                 mirror.run_ended(row, result)
 

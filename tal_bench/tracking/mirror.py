@@ -7,6 +7,7 @@ any time and any number of times; what a failed call left out, the next one adds
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from tal_bench.tracking.stale_runs import PROCESS_TAG, stale, this_process
 
 SYNCED, PARAMS = "tal_bench.synced", "tal_bench.params"
 """Tags with the hash of the state, and of the params, that a run was last written with."""
+SYNC_SHARE = 0.1
+"""Largest share of a study's time that is spent on sending."""
 Key = tuple[str, str]
 """Row and hash of a run; the hash is empty for the run of the row."""
 StudyStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -88,6 +91,7 @@ class MlflowMirror:
         self._monitor: Any = None
         self._results: dict[str, RunResult] = {}
         self._read_at: dict[str, int] = {}
+        self._next_sync = 0.0
         self._queue = RetryQueue(f"MLflow at {self.uri}", self._disconnect)
 
     def sync(self, folder: Path, status: StudyStatus = "RUNNING", reason: str = "") -> None:
@@ -100,6 +104,17 @@ class MlflowMirror:
         """
         if self.uri != "off":
             self._queue.replace(partial(self._sync, StudyFolder(folder), status, reason))
+
+    def sync_soon(self, folder: Path) -> None:
+        """Sync a running study, unless that would take more than a small share of the time since the last.
+
+        A later call, or `finish`, sends what this one leaves out.
+        """
+        started = time.monotonic()
+        if started >= self._next_sync:
+            self.sync(folder)
+            ended = time.monotonic()
+            self._next_sync = ended + (ended - started) / SYNC_SHARE
 
     def finish(
         self, folder: Path, table: str, files: Sequence[Path] = (), status: StudyStatus = "FINISHED"

@@ -105,6 +105,26 @@ def test_a_study_is_mirrored_once_and_read_back(uri: str, record: StudyRecord, f
     assert files == {"table.md", "environment.json"}
 
 
+def test_frequent_calls_send_rarely_and_lose_nothing(
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, syncs = MlflowMirror(uri), Counter[str]()
+    sync = mirror._sync
+
+    def counted(*arguments: Any) -> Any:
+        syncs["sync"] += 1
+        return sync(*arguments)
+
+    monkeypatch.setattr(mirror, "_sync", counted)
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": record.rows[:1]}))
+    for _ in range(20):
+        mirror.sync_soon(folder)
+    assert syncs["sync"] == 1, "the first took long enough to keep the others away"
+    StudyFolder(folder).write_study(record)
+    mirror.finish(folder, "table")
+    pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
+
+
 def test_rows_compare(uri: str, record: StudyRecord, folder: Path) -> None:
     MlflowMirror(uri).finish(folder, "table")
     rows, _ = runs_of(uri)
