@@ -41,8 +41,8 @@ def map_items(
 ) -> Generator[Result]:
     """Yield the result of every item, in the order of completion.
 
-    If a worker process dies (crash in a codec, lack of memory), only its item is affected, and a new process
-    tries it again.
+    If a worker process dies (crash in a codec, lack of memory), only its item is affected. A new process
+    tries it again, in the end without other processes beside it.
 
     Args:
         work: Importable function with picklable arguments and results.
@@ -57,7 +57,7 @@ def map_items(
                 yield work(item)
         return
     pool = LocalWorkerPool(min(jobs, len(items)), use_one_thread)
-    waiting, running = list(items), dict[Future[Result], Item]()
+    waiting, running, suspects = list(items), dict[Future[Result], Item](), list[Item]()
     try:
         while waiting or running:
             while waiting and len(running) < pool.size():
@@ -66,9 +66,16 @@ def map_items(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 item = running.pop(future)
                 try:
-                    result = future.result()
+                    yield future.result()
                 except WorkerLostError:
-                    result = crashed(item)
-                yield result
+                    suspects.append(item)
     finally:
         pool.terminate()
+    for item in suspects:
+        single = LocalWorkerPool(1, use_one_thread)
+        try:
+            yield single.submit(work, item).result()
+        except WorkerLostError:
+            yield crashed(item)
+        finally:
+            single.terminate()

@@ -147,6 +147,7 @@ class StudyRecord(Spec):
 
     Attributes:
         spec: Specification of the study.
+        id: Identity of the folder, which tells it from others of the same name.
         command: Command line that started the study.
         dataset: Name of the dataset.
         fingerprint: Fingerprint of the data.
@@ -163,6 +164,7 @@ class StudyRecord(Spec):
     """
 
     spec: StudySpec
+    id: str = ""
     command: str
     dataset: str
     fingerprint: str

@@ -28,7 +28,7 @@ from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyR
 from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.definition import check_names
-from tal_bench.studies.earlier_study import warm_start, with_earlier_rows
+from tal_bench.studies.earlier_study import earlier_record, folder_id, warm_start, with_earlier_rows
 from tal_bench.studies.imported_teacher import check_teaches, import_teacher
 from tal_bench.studies.plan import StudyPlan, make_plan
 from tal_bench.studies.protocol import Protocol, planned_record
@@ -113,12 +113,22 @@ class _Execution:
     rows: dict[str, RowRecord] = field(default_factory=dict)
 
     def update_row(self, row: RowRecord) -> None:
-        """Write the study record with what is known of a row."""
+        """Write the study record with what is known of a row; what an earlier command finished is kept."""
+        known = self.rows.get(row.name)
+        if known is not None and _is_complete(known) and not _is_complete(row):
+            return
+        if known is not None and known.finals == row.finals:
+            row = row.model_copy(update={"cost": known.cost})
         self.rows[row.name] = row
         rows = [known for known in self.rows.values() if not isinstance(known, SearchRecord)]
         searches = [known for known in self.rows.values() if isinstance(known, SearchRecord)]
         record = self.record.model_copy(update={"rows": tuple(rows), "searches": tuple(searches)})
         self.folder.write_study(with_earlier_rows(record, self.folder))
+
+
+def _is_complete(row: RowRecord) -> bool:
+    """Whether a record has final runs, or the outcome of a search."""
+    return bool(row.finals) or isinstance(row, SearchRecord)
 
 
 def open_plan(
@@ -210,7 +220,7 @@ def ablate(
         options=options,
         device=choose_device(plan.spec.device),
         data=data,
-        record=_record(plan, options.command, data),
+        record=_record(plan, options.command, data).model_copy(update={"id": folder_id(folder)}),
         folder=folder,
         tracker=tracker,
         console=console,
@@ -251,6 +261,8 @@ def _execute(execution: _Execution) -> Path:
     rows, members = _do_runs(execution)
     names = [name for row in execution.plan.rows for name in members.get(row.name, [row.name])]
     missing = [name for name in names if name not in rows]
+    if missing:
+        execution.tracker.sync(folder.path, "KILLED", "time limit reached")
     record = with_earlier_rows(_finished_record(execution, rows, members, names, missing), folder)
     folder.write_study(record)
     table = collect(folder.path)
@@ -280,7 +292,12 @@ def _write_inputs(execution: _Execution) -> None:
             execution.console.print(f"note: {note}", highlight=False, soft_wrap=True)
     truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
     write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
-    execution.rows = {row.name: planned_record(row, run_specs) for row in execution.plan.rows}
+    earlier = earlier_record(execution.record, folder)
+    known = {row.name: row for row in (*earlier.rows, *earlier.searches)} if earlier else {}
+    for row in execution.plan.rows:
+        planned = planned_record(row, run_specs)
+        found = known.get(row.name, planned)
+        execution.rows[row.name] = found if _is_complete(found) else planned
     execution.update_row(next(iter(execution.rows.values())))
 
 

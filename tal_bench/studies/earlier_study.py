@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from tal_bench.config import Settings, StudySpec
 from tal_bench.distill.variants import variants
@@ -18,23 +19,40 @@ ROWS = frozenset({"variants", "references", "description"})
 KINDS = ("teacher", "reference", "student")
 
 
-def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
-    """Add the rows that earlier commands finished and that the record does not have."""
+def folder_id(folder: StudyFolder) -> str:
+    """Return the identity of a study folder: that of its record, or a new one."""
+    try:
+        return folder.read_study().id or uuid4().hex[:12]
+    except InputError:
+        return uuid4().hex[:12]
+
+
+def earlier_record(record: StudyRecord, folder: StudyFolder) -> StudyRecord | None:
+    """Return the record on disk if it is of the same table; it may differ in which rows were asked for."""
     try:
         earlier = folder.read_study()
     except InputError:
-        return record
+        return None
     fields = [name for name in StudySpec.model_fields if name not in ROWS]
     same = all(getattr(earlier.spec, name) == getattr(record.spec, name) for name in fields)
-    own = {row.name for row in record.rows}
+    return earlier if same and earlier.fingerprint == record.fingerprint else None
+
+
+def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:
+    """Add the rows that earlier commands finished and that the record does not have."""
+    earlier = earlier_record(record, folder)
+    if earlier is None:
+        return record
+    own = {row.name for row in (*record.rows, *record.searches)}
     kept = [row for row in earlier.rows if row.name not in own and _has_runs(row, folder)]
-    if not (same and kept and earlier.fingerprint == record.fingerprint):
+    searches = [search for search in earlier.searches if search.name not in own]
+    if not kept and not searches:
         return record
     commands = [c for c in earlier.command.split("; ") if c != record.command]
     return record.model_copy(
         update={
             "rows": in_table_order([*kept, *record.rows]),
-            "searches": record.searches or earlier.searches,
+            "searches": (*record.searches, *searches),
             "command": "; ".join([*commands, record.command]),
         }
     )

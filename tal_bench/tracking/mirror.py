@@ -6,6 +6,7 @@ any time and any number of times; what a failed call left out, the next one adds
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult, StudyRecord
 from tal_bench.system.environment import software_state
-from tal_bench.system.retry import RetryQueue
+from tal_bench.system.retry import RetryQueue, is_permanent
 from tal_bench.tracking import mlflow_client, run_data
 from tal_bench.tracking.dataframe import DEFAULT_URI
 from tal_bench.tracking.dataset_input import dataset_input
@@ -27,10 +28,12 @@ from tal_bench.tracking.model_registry import register_best_student
 from tal_bench.tracking.run_data import RunState
 from tal_bench.tracking.stale_runs import PROCESS_TAG, stale, this_process
 
+LOG = logging.getLogger(__name__)
 SYNCED, PARAMS = "tal_bench.synced", "tal_bench.params"
 """Tags with the hash of the state, and of the params, that a run was last written with."""
 SYNC_SHARE = 0.1
 """Largest share of a study's time that is spent on sending."""
+NO_PARAMS = run_data.params_hash({})
 Key = tuple[str, str]
 """Row and hash of a run; the hash is empty for the run of the row."""
 StudyStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -92,6 +95,7 @@ class MlflowMirror:
         self._results: dict[str, RunResult] = {}
         self._read_at: dict[str, int] = {}
         self._next_sync = 0.0
+        self._rejected: set[tuple[Key, str]] = set()
         self._queue = RetryQueue(f"MLflow at {self.uri}", self._disconnect)
 
     def sync(self, folder: Path, status: StudyStatus = "RUNNING", reason: str = "") -> None:
@@ -159,7 +163,7 @@ class MlflowMirror:
         states += run_data.child_states(record, folder, results)
         _delete_outdated(connection, states)
         for state in states:
-            _write(connection, record, state)
+            self._write(connection, record, state)
         if self._system_metrics and self._monitor is None and record.rows and status == "RUNNING":
             run_id = connection.runs[record.rows[-1].name, ""].run_id
             self._monitor = mlflow_client.start_system_metrics(self.uri, run_id)
@@ -192,14 +196,26 @@ class MlflowMirror:
 
     def _end_stale_rows(self, connection: _Connection) -> None:
         """Mark the running rows of studies that were killed on this machine, and not resumed, as killed."""
-        client = connection.client
-        every = [
-            e.experiment_id for e in client.search_experiments() if e.experiment_id != connection.experiment
-        ]
-        if every:
-            for run in stale(mlflow_client.search(client, every, "attributes.status = 'RUNNING'")):
+        client, own = connection.client, connection.experiment
+        others = [e.experiment_id for e in client.search_experiments() if e.experiment_id != own]
+        for status in ("RUNNING", "SCHEDULED") if others else ():
+            for run in stale(mlflow_client.search(client, others, f"attributes.status = '{status}'")):
                 client.set_tag(run.info.run_id, "tal_bench.reason", "interrupted")
                 client.set_terminated(run.info.run_id, "KILLED")
+
+    def _write(self, connection: _Connection, record: StudyRecord, state: RunState) -> None:
+        """Write a state; one that the server rejects is left out with a warning, and the others go on."""
+        mark = (state.key, state.hash)
+        if mark in self._rejected or (state.run_hash and (state.row, "") not in connection.runs):
+            return
+        try:
+            _write(connection, record, state)
+        except Exception as error:
+            if not is_permanent(error):
+                raise
+            self._rejected.add(mark)
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            LOG.warning("MLflow rejected the run %s: %s", state.name, reason)
 
     def _disconnect(self) -> None:
         """Forget the server's state after a failure; the next call reads it again."""
@@ -218,7 +234,7 @@ def _delete_outdated(connection: _Connection, states: Sequence[RunState]) -> Non
     changed = {
         key[0]
         for key, run in connection.runs.items()
-        if key in desired and not key[1] and run.params != desired[key].params_hash
+        if key in desired and not key[1] and run.params not in ("", NO_PARAMS, desired[key].params_hash)
     }
     for key, run in list(connection.runs.items()):
         state = desired.get(key)
@@ -243,9 +259,9 @@ def _write(connection: _Connection, record: StudyRecord, state: RunState) -> Non
         client.log_inputs(known.run_id, [dataset_input(record, state.tags["tal_bench.phase"])])
         for file in state.artifacts:
             client.log_artifact(known.run_id, str(file))
-        mlflow_client.send(
-            client, known.run_id, metrics=state.curves, params=state.params, timestamp=state.end
-        )
+        mlflow_client.send(client, known.run_id, metrics=state.curves(), timestamp=state.end)
+    if known.params != state.params_hash:
+        mlflow_client.send(client, known.run_id, params=state.params)
     process = {} if state.run_hash else {PROCESS_TAG: this_process()}
     mlflow_client.send(
         client, known.run_id, metrics=state.metrics, tags={**state.tags, **process}, timestamp=state.end

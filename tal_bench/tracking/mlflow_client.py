@@ -30,7 +30,7 @@ EXPERIMENT_TAGS = {
     "mlflow.note.content": "A study of `tal-bench`: one run per row of its table, with its trials and seeds "
     "below it. mAP is in percent; `cost/minute_s` is seconds per minute of video.",
 }
-FINGERPRINT = "tal_bench.fingerprint"
+STUDY_ID = "tal_bench.id"
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def _create_database(file: Path) -> None:
 def experiment_id(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> str:
     """Return the id of a study's experiment, which is created if missing and restored if deleted.
 
-    An experiment of that name with another fingerprint of the data belongs to another study; the fingerprint
-    is then added to the name.
+    An experiment of that name with another id belongs to another study folder; the id is then added to the
+    name.
 
     A new experiment in an SQLite file stores its artifacts in the folder `mlruns` next to the file.
     """
@@ -85,10 +85,9 @@ def experiment_id(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> 
     if experiment is not None:
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
-        if experiment.tags.get(FINGERPRINT, tags[FINGERPRINT]) != tags[FINGERPRINT]:
-            longer = f"{name} · {tags[FINGERPRINT][:6]}"
-            if longer != name and not name.endswith(tags[FINGERPRINT][:6]):
-                return experiment_id(client, uri, longer, tags)
+        suffix = f" · {tags[STUDY_ID][:6]}"
+        if experiment.tags.get(STUDY_ID, tags[STUDY_ID]) != tags[STUDY_ID] and not name.endswith(suffix):
+            return experiment_id(client, uri, name + suffix, tags)
         wanted = {**EXPERIMENT_TAGS, **tags}
         for key, value in wanted.items():
             if key != "mlflow.note.content" and experiment.tags.get(key) != value:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -28,6 +29,11 @@ Metrics = Sequence[tuple[str, float, int]]
 """Name, value and step of each metric."""
 
 
+def params_hash(params: Mapping[str, str], outcome: str = "") -> str:
+    """Return the identity of the params of a run and, for a run that has ended, of its outcome."""
+    return content_hash([dict(params), outcome])
+
+
 @dataclass(frozen=True)
 class RunState:
     """What an MLflow run of a study shows.
@@ -40,7 +46,7 @@ class RunState:
         tags: Tags.
         params: Params, which MLflow cannot change; a run whose params change is created again.
         metrics: Metrics, which may be added or change later.
-        curves: Metrics over epochs, sent once.
+        curves: Function that returns further metrics, such as those over epochs, sent once.
         artifacts: Files, sent once.
         start, end: Milliseconds since the epoch; None for now.
     """
@@ -52,7 +58,7 @@ class RunState:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: Metrics = ()
-    curves: Metrics = ()
+    curves: Callable[[], Metrics] = tuple
     artifacts: tuple[Path, ...] = ()
     start: int | None = None
     end: int | None = None
@@ -70,7 +76,7 @@ class RunState:
     @property
     def params_hash(self) -> str:
         """Identity of what makes a run another one; a repeated run differs in its outcome."""
-        return content_hash([self.params, self.status if self.run_hash else ""])
+        return params_hash(self.params, self.status if self.run_hash else "")
 
 
 def plain(name: str) -> str:
@@ -194,6 +200,8 @@ def experiment_name(record: StudyRecord) -> str:
     parts = [spec.name, record.dataset]
     values = ((getattr(spec, name), fields[name].default) for name in ("student", "teacher", "budget"))
     parts += [str(value) for value, default in values if value != default]
+    if len(spec.objective) > 1:
+        parts.append("-".join(spec.objective))
     return " · ".join(parts)
 
 
@@ -202,6 +210,7 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
     spec = record.spec
     tags = {
         "study": spec.name,
+        "id": record.id,
         "fingerprint": record.fingerprint,
         "dataset": record.dataset,
         "student": spec.student,
@@ -241,8 +250,10 @@ def row_states(
         tags = {f"tal_bench.{name}": value for name, value in columns.items()}
         tags |= _source_tags(record, commits.pop() if len(commits) == 1 else "")
         tags["tal_bench.reason"] = reason[:VALUE_LIMIT] if status == study_status else ""
-        params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
-        params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
+        params = {}
+        if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
+            params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
+            params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
         cost = files.read_cost(row.cost) if row.cost else None
         metrics = _mean_metrics(finals) + (cost_metrics(cost) if cost else [])
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
@@ -255,7 +266,9 @@ def _row_status(row: RowRecord, results: Mapping[str, RunResult], study_status: 
     ended = [results[hash_].status for hash_ in hashes if hash_ in results]
     if hashes and len(ended) == len(hashes):
         failed = "failed" in ended and not isinstance(row, SearchRecord)
-        return "FAILED" if failed else "FINISHED"
+        if failed:  # a running study tries failed runs again
+            return "FAILED" if study_status == "FINISHED" else study_status
+        return "FINISHED"
     begun = any(hash_ in results for hash_ in (*row.trials, *row.finals)) or bool(row.trials or row.finals)
     return study_status if begun or study_status != "RUNNING" else "SCHEDULED"
 
@@ -279,11 +292,17 @@ def child_states(record: StudyRecord, files: StudyFolder, results: Mapping[str, 
     """Return the states of the ended trials and final runs of every row."""
     rows = all_rows(record)
     in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
+    names, shown = {row.name for row in rows}, set[str]()
+    without_row = [h for h, result in results.items() if h not in in_rows and result.spec.distill is None]
     states = []
     for row in rows:
         cost = files.read_cost(row.cost) if row.cost else None
-        # tuning runs of a teacher belong to no row; they are shown below the row of their model
-        others = [h for h, r in results.items() if h not in in_rows and r.spec.model == row.name]
+        others = [
+            hash_
+            for hash_ in without_row
+            if hash_ not in shown and _is_shown_below(row, results[hash_], names)
+        ]
+        shown |= set(others)
         for hash_ in (*row.trials, *row.finals, *others):
             result = results.get(hash_)
             if result is None:
@@ -300,13 +319,22 @@ def child_states(record: StudyRecord, files: StudyFolder, results: Mapping[str, 
                     tags=_child_tags(result, record, row, has_row=hash_ in in_rows),
                     params=params(result, row),
                     metrics=cost_metrics(cost) if cost and hash_ in in_rows else [],
-                    curves=metrics(result),
+                    curves=partial(metrics, result),
                     artifacts=tuple(path for path in beside if path.is_file()),
                     start=None if end is None else end - int(1000 * sum(result.timings.values())),
                     end=end,
                 )
             )
     return states
+
+
+def _is_shown_below(row: RowRecord, result: RunResult, names: Collection[str]) -> bool:
+    """Whether a teacher's run that belongs to no row is shown below this row.
+
+    That is the row of the teacher's model or, where there is none, the first row that learns from it.
+    """
+    model = result.spec.model
+    return model == row.name or (model not in names and model in row.teachers.values())
 
 
 def _child_tags(result: RunResult, record: StudyRecord, row: RowRecord, *, has_row: bool) -> dict[str, str]:

@@ -161,10 +161,13 @@ def test_rows_show_how_far_they_are(uri: str, record: StudyRecord, folder: Path)
     mirror = MlflowMirror(uri)
     mirror.sync(folder)
     status = {name: run.info.status for name, run in runs_of(uri)[0].items()}
-    assert status == {"conv": "RUNNING", "none": "SCHEDULED", "cross-modal": "FAILED"}
+    # a running study tries failed runs again
+    assert status == {"conv": "RUNNING", "none": "SCHEDULED", "cross-modal": "RUNNING"}
     StudyFolder(folder).write_study(record)
-    mirror.sync(folder)
+    before = {run.info.run_id for run in runs_of(uri)[0].values()}
+    mirror.finish(folder, "table")
     rows, nested = runs_of(uri)
+    assert {run.info.run_id for run in rows.values()} == before, "params that become known are added"
     assert {name: run.info.status for name, run in rows.items()} == {
         "conv": "FINISHED", "none": "FINISHED", "cross-modal": "FAILED",
     }  # fmt: skip
@@ -328,13 +331,58 @@ def test_studies_have_separate_experiments(uri: str, record: StudyRecord, folder
 
     files = StudyFolder(folder)
     smoke = record.spec.model_copy(update={"budget": "smoke"})
-    for changes in ({}, {}, {"fingerprint": "other"}, {"spec": smoke}):
+    for changes in ({}, {}, {"id": "other"}, {"spec": smoke}):
         files.write_study(record.model_copy(update=changes))
         MlflowMirror(uri).sync(folder)
     names = {experiment.name for experiment in MlflowClient(uri).search_experiments()} - {"Default"}
     assert names == {EXPERIMENT, f"{EXPERIMENT} · other", f"{EXPERIMENT} · smoke"}
     for name in names:
         assert len(runs_of(uri, name)[1]) == RUNS
+
+
+def test_a_rejected_run_costs_only_itself(
+    uri: str, record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = StudyFolder(folder)
+    bad = files.read_run(next(row for row in record.rows if row.name == "none").finals[0])
+    assert bad is not None
+    files.write_run(bad.model_copy(update={"per_class": {"a//b": 1.0}}))  # no valid name of a metric
+    mirror = MlflowMirror(uri)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            mirror.sync(folder)
+        mirror.finish(folder, "| a |")
+    warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
+    assert len(warnings) == 1
+    assert "MLflow rejected the run none · seed 0 · test" in warnings[0].getMessage()
+    rows, nested = runs_of(uri)
+    assert rows["none"].info.status == "FINISHED"
+    assert len(nested) == RUNS - 1, "only the rejected one is missing"
+
+
+def test_teachers_without_a_row_are_below_the_row_that_learns_from_them(
+    uri: str, record: StudyRecord, folder: Path
+) -> None:
+    files = StudyFolder(folder)
+    conv = next(row for row in record.rows if row.name == "conv")
+    others = tuple(row for row in record.rows if row.name != "conv")
+    files.write_study(record.model_copy(update={"rows": others}))
+    MlflowMirror(uri).finish(folder, "table")
+    rows, nested = runs_of(uri)
+    teachers = [run for run in nested if run.data.tags["tal_bench.hash"] in conv.finals]
+    assert len(teachers) == len(conv.finals)
+    assert {run.data.tags["mlflow.parentRunId"] for run in teachers} == {rows["cross-modal"].info.run_id}
+    assert len(nested) == RUNS
+
+
+def test_a_resumed_study_writes_nothing_anew(uri: str, record: StudyRecord, folder: Path) -> None:
+    MlflowMirror(uri).finish(folder, "table")
+    before = {run.info.run_id for run in runs_of(uri)[1]}
+    StudyFolder(folder).write_study(record.model_copy(update={"finished": None}))
+    again = MlflowMirror(uri)
+    again.sync(folder)
+    again.finish(folder, "table")
+    assert {run.info.run_id for run in runs_of(uri)[1]} == before
 
 
 def test_an_interrupted_write_is_completed(
