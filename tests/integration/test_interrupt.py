@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from processes import finished, run, start, still_alive, wait_until, workers
 from test_study import ROWS, mlflow_runs, table
 from tiny import STUDY, study_words
 
+from tal_bench.cli import main
 from tal_bench.results.folder import StudyFolder
 
 ALL_RUNS = 9
@@ -60,6 +62,23 @@ def test_a_killed_study_goes_on_where_it_stopped(
     assert {r.data.tags["tal_bench.row"] for r in whole} == set(ROWS)
     pairs = [(r.data.tags["tal_bench.row"], r.data.tags["tal_bench.hash"]) for r in whole]
     assert len(pairs) == len(set(pairs)), "nothing is logged twice"
+
+
+def test_a_resume_that_is_cut_short_keeps_the_table(
+    tmp_path: Path, dataset_file: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / STUDY
+    shutil.copytree(undisturbed, folder)
+    files = StudyFolder(folder)
+    before = table(folder)
+    both = next(row for row in files.read_study().rows if row.name == "both")
+    files.run_file(both.finals[0]).unlink()
+    words = study_words(dataset_file, "--timeout", "0s", "--tracking-uri", "off", "--jobs", "1")
+    assert main([*map(str, words), "--reports", str(folder.parent)]) == 0
+    assert "time limit reached, missing rows: both" in capsys.readouterr().err
+    del before["both"]
+    assert table(folder) == before, "what had finished is still there"
+    assert files.read_study().finished is None
 
 
 @pytest.mark.parametrize("moment", ["training", "starting workers"])
