@@ -113,13 +113,17 @@ class _Execution:
     rows: dict[str, RowRecord] = field(default_factory=dict)
 
     def update_row(self, row: RowRecord) -> None:
-        """Write the study record with what is known of a row; what an earlier command finished is kept."""
+        """Record what is known of a row; what an earlier command finished is kept."""
         known = self.rows.get(row.name)
         if known is not None and _is_complete(known) and not _is_complete(row):
             return
         if known is not None and known.finals == row.finals:
             row = row.model_copy(update={"cost": known.cost})
         self.rows[row.name] = row
+        self.write_record()
+
+    def write_record(self) -> None:
+        """Write the study record with the rows as far as they are known."""
         rows = [known for known in self.rows.values() if not isinstance(known, SearchRecord)]
         searches = [known for known in self.rows.values() if isinstance(known, SearchRecord)]
         record = self.record.model_copy(update={"rows": tuple(rows), "searches": tuple(searches)})
@@ -298,7 +302,7 @@ def _write_inputs(execution: _Execution) -> None:
         planned = planned_record(row, run_specs)
         found = known.get(row.name, planned)
         execution.rows[row.name] = found if _is_complete(found) else planned
-    execution.update_row(next(iter(execution.rows.values())))
+    execution.write_record()
 
 
 def _finished_record(

@@ -71,7 +71,7 @@ class RetryQueue:
                 if not is_permanent(error):
                     self._back_off(error)
                     return False
-                LOG.warning("%s rejected a request: %s", self._target, _first_line(error))
+                LOG.warning("%s rejected a request: %s", self._target, first_line(error))
             else:
                 self._backoff = MIN_BACKOFF
             self._pending.popleft()
@@ -86,7 +86,7 @@ class RetryQueue:
                 "%s cannot be written: %s (will be retried; results are on disk and are logged at the latest "
                 "when the study is started again)",
                 self._target,
-                _first_line(error),
+                first_line(error),
             )
 
 
@@ -95,5 +95,6 @@ def is_permanent(error: Exception) -> bool:
     return isinstance(error, PERMANENT_ERRORS) or getattr(error, "error_code", "") in PERMANENT_CODES
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, shortened, or the name of its type."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

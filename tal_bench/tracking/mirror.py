@@ -20,7 +20,7 @@ from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult, StudyRecord
 from tal_bench.system.environment import software_state
-from tal_bench.system.retry import RetryQueue, is_permanent
+from tal_bench.system.retry import RetryQueue, first_line, is_permanent
 from tal_bench.tracking import mlflow_client, run_data
 from tal_bench.tracking.dataframe import DEFAULT_URI
 from tal_bench.tracking.dataset_input import dataset_input
@@ -159,8 +159,9 @@ class MlflowMirror:
         connection = self._connection or self._connect(record)
         self._connection = connection
         results = self._read_results(folder)
-        states = run_data.row_states(record, folder, results, status, reason)
-        states += run_data.child_states(record, folder, results)
+        costs = {row.name: folder.read_cost(row.cost) for row in record.rows if row.cost}
+        states = run_data.row_states(record, results, costs, status, reason)
+        states += run_data.child_states(record, folder, results, costs)
         _delete_outdated(connection, states)
         for state in states:
             self._write(connection, record, state)
@@ -214,8 +215,7 @@ class MlflowMirror:
             if not is_permanent(error):
                 raise
             self._rejected.add(mark)
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            LOG.warning("MLflow rejected the run %s: %s", state.name, reason)
+            LOG.warning("MLflow rejected the run %s: %s", state.name, first_line(error))
 
     def _disconnect(self) -> None:
         """Forget the server's state after a failure; the next call reads it again."""

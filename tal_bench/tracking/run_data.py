@@ -225,8 +225,8 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
 
 def row_states(
     record: StudyRecord,
-    files: StudyFolder,
     results: Mapping[str, RunResult],
+    costs: Mapping[str, CostRecord | None],
     study_status: str,
     reason: str = "",
 ) -> list[RunState]:
@@ -234,8 +234,8 @@ def row_states(
 
     Args:
         record: Record of the study.
-        files: Folder of the study.
         results: Ended runs by hash.
+        costs: Measured costs by row.
         study_status: Status of the study, which rows get that have not ended.
         reason: Why the study was stopped.
     """
@@ -254,7 +254,7 @@ def row_states(
         if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
             params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
             params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
-        cost = files.read_cost(row.cost) if row.cost else None
+        cost = costs.get(row.name)
         metrics = _mean_metrics(finals) + (cost_metrics(cost) if cost else [])
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
     return states
@@ -288,7 +288,12 @@ def _mean_metrics(finals: Sequence[RunResult]) -> list[tuple[str, float, int]]:
     return [*values, ("seeds", float(len(scored)), 0)]
 
 
-def child_states(record: StudyRecord, files: StudyFolder, results: Mapping[str, RunResult]) -> list[RunState]:
+def child_states(
+    record: StudyRecord,
+    files: StudyFolder,
+    results: Mapping[str, RunResult],
+    costs: Mapping[str, CostRecord | None],
+) -> list[RunState]:
     """Return the states of the ended trials and final runs of every row."""
     rows = all_rows(record)
     in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
@@ -296,7 +301,7 @@ def child_states(record: StudyRecord, files: StudyFolder, results: Mapping[str, 
     without_row = [h for h, result in results.items() if h not in in_rows and result.spec.distill is None]
     states = []
     for row in rows:
-        cost = files.read_cost(row.cost) if row.cost else None
+        cost = costs.get(row.name)
         others = [
             hash_
             for hash_ in without_row
