@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -37,12 +38,16 @@ from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
 from tal_bench.studies.run_specs import RunSpecs
 from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare, read_through, study_name
+from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
 from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
 from tal_bench.tracking.mirror import MlflowMirror, StudyStatus
 from tal_bench.training.device import choose_device, choose_precision
-from tal_bench.tuning.storage import JOURNAL, OFF, database_url
+from tal_bench.tuning.storage import HEARTBEAT_INTERVAL, JOURNAL, database_url
 from tal_bench.tuning.trial_mirror import TrialMirror
+
+INTERRUPT_WAIT = 10.0
+"""Seconds that an interrupted study waits for MLflow, and for the Optuna storage, to show it."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,11 @@ class _Execution:
         record: Study record, as far as it is known.
         folder: Folder of the study.
         tracker: Mirror of the folder in MLflow.
+        trials: Mirror of the trials in the Optuna storage.
         console: Where progress is shown.
         timed_out: Whether the time limit has passed.
         rows: Name to record of every row, as far as it is known.
+        tracker_sync, trials_sync: Threads that keep the mirrors up to date.
     """
 
     plan: StudyPlan
@@ -108,9 +115,36 @@ class _Execution:
     record: StudyRecord
     folder: StudyFolder
     tracker: MlflowMirror
+    trials: TrialMirror
     console: Console
     timed_out: Callable[[], bool]
     rows: dict[str, RowRecord] = field(default_factory=dict)
+    tracker_sync: BackgroundSync = field(init=False)
+    trials_sync: BackgroundSync = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start the threads of the mirrors."""
+        self.tracker.prepare()
+        self.tracker_sync = BackgroundSync(f"MLflow at {self.tracker.uri}")
+        self.trials_sync = BackgroundSync(f"Optuna storage {self.trials.storage}", HEARTBEAT_INTERVAL)
+
+    def mirror(self) -> None:
+        """Have the mirrors show soon what is known now."""
+        self.tracker_sync.request(partial(self.tracker.sync, self.folder.path))
+        self.trials_sync.request(self.trials.sync)
+
+    def end_mirrors(
+        self,
+        status: StudyStatus,
+        reason: str = "",
+        table: str = "",
+        files: Sequence[Path] = (),
+        wait: float = LAST_WAIT,
+    ) -> None:
+        """Bring the mirrors up to date a last time, see `MlflowMirror.sync`; takes at most twice the wait."""
+        last = partial(self.tracker.sync, self.folder.path, status, reason, table, files)
+        self.tracker_sync.close(last, wait)
+        self.trials_sync.close(self.trials.sync, wait)
 
     def update_row(self, row: RowRecord) -> None:
         """Record what is known of a row; what an earlier command finished is kept."""
@@ -121,6 +155,7 @@ class _Execution:
             row = row.model_copy(update={"cost": known.cost})
         self.rows[row.name] = row
         self.write_record()
+        self.mirror()
 
     def write_record(self) -> None:
         """Write the study record with the rows as far as they are known."""
@@ -219,24 +254,25 @@ def ablate(
     plan, data = open_plan(spec, options, console, places)
     read_through(data)
     folder = study_folder(plan, options)
-    execution = _Execution(
-        plan=plan,
-        options=options,
-        device=choose_device(plan.spec.device),
-        data=data,
-        record=_record(plan, options.command, data).model_copy(update={"id": folder_id(folder)}),
-        folder=folder,
-        tracker=tracker,
-        console=console,
-        timed_out=timed_out,
-    )
+    storage = options.storage or str(folder.path / JOURNAL)
     with study_lock(folder.path), termination_as_interrupt():
+        execution = _Execution(
+            plan=plan,
+            options=options,
+            device=choose_device(plan.spec.device),
+            data=data,
+            record=_record(plan, options.command, data).model_copy(update={"id": folder_id(folder)}),
+            folder=folder,
+            tracker=tracker,
+            trials=TrialMirror(storage, folder.path.name),
+            console=console,
+            timed_out=timed_out,
+        )
         try:
             return _execute(execution)
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            status: StudyStatus = "KILLED" if interrupted else "FAILED"
-            tracker.sync(folder.path, status, str(error) or "interrupted")
+            status: StudyStatus = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            execution.end_mirrors(status, str(error) or "interrupted", wait=INTERRUPT_WAIT)
             raise
 
 
@@ -261,18 +297,17 @@ def _execute(execution: _Execution) -> Path:
     """Do the runs, measure the costs, write the report."""
     folder, console = execution.folder, execution.console
     _write_inputs(execution)
-    execution.tracker.sync(folder.path)
+    execution.mirror()
     rows, members = _do_runs(execution)
     names = [name for row in execution.plan.rows for name in members.get(row.name, [row.name])]
     missing = [name for name in names if name not in rows]
-    if missing:
-        execution.tracker.sync(folder.path, "KILLED", "time limit reached")
     record = with_earlier_rows(_finished_record(execution, rows, members, names, missing), folder)
     folder.write_study(record)
     table = collect(folder.path)
     files = write_report(folder.path, table)
     failed = failed_rows(table)
-    execution.tracker.finish(folder.path, markdown(table), files, "KILLED" if missing else "FINISHED")
+    reason = "time limit reached" if missing else ""
+    execution.end_mirrors("KILLED" if missing else "FINISHED", reason, markdown(table), files)
     if table.rows:
         print_study(table)
     if missing:
@@ -340,14 +375,8 @@ def _job_factory(execution: _Execution) -> JobFactory:
 def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
     """Return the finished rows by name, and the names of the members of every front by its search row."""
     options, plan, folder = execution.options, execution.plan, execution.folder
-    mirror = None
-    if options.storage != OFF:
-        mirror = TrialMirror(options.storage or str(folder.path / JOURNAL), folder.path.name)
     protocol = Protocol(
-        plan,
-        _job_factory(execution),
-        None if mirror is None else mirror.generation_started,
-        execution.update_row,
+        plan, _job_factory(execution), execution.trials.generation_started, execution.update_row
     )
     jobs = options.jobs_on(execution.device)
     first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
@@ -357,9 +386,8 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
 
         def on_result(row: str, result: RunResult, fresh: bool) -> None:
             show(row, result, fresh)
-            execution.tracker.sync_soon(folder.path)
-            if mirror is not None:
-                mirror.run_ended(row, result)
+            execution.trials.run_ended(result)
+            execution.mirror()
 
         executor = make_executor(
             jobs, execution.device, options.plugins, scheduler=options.scheduler, folder=folder.path
@@ -372,12 +400,8 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
             rows |= run_rows(steps, executor, executor.size, on_result, execution.timed_out)
         except BaseException:
             executor.terminate()
-            if mirror is not None:
-                mirror.close(wait=False)
             raise
         executor.shutdown()
-    if mirror is not None:
-        mirror.close(wait=True)
     return rows, members
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.results.dataframe import PROVENANCE_COLUMNS, TEXT_COLUMNS, load_folder, make_table
+from tal_bench.system.background_sync import first_line
+from tal_bench.tracking.mlflow_client import connect, search
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -61,38 +63,27 @@ def load_experiment(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
             where="source",
             hint="give a study's folder, or the experiment's name and tracking_uri",
         )
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(uri)
+        client = connect(uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             known = ", ".join(e.name for e in client.search_experiments())
             raise InputError(f"no MLflow experiment '{name}'", where=uri, hint=f"known: {known}")
         return make_table(_logged_runs(client, experiment.experiment_id))
     except MlflowException as error:
-        raise InputError(f"MLflow cannot be read: {str(error).splitlines()[0]}", where=uri) from None
+        raise InputError(f"MLflow cannot be read: {first_line(error)}", where=uri) from None
 
 
 def _logged_runs(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
-    token = None
-    while True:
-        query = "tags.`tal_bench.hash` != ''"
-        page = client.search_runs(
-            [experiment], query, max_results=1000, page_token=token, order_by=["start_time"]
-        )
-        for run in page:
-            tags, params = run.data.tags, run.data.params
-            line: dict[str, Any] = {
-                key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT_COLUMNS, *PROVENANCE_COLUMNS)
-            }
-            line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
-            yield line | dict(filter(None, map(_column, run.data.metrics.items())))
-        token = page.token
-        if not token:
-            return
+    for run in search(client, [experiment], "tags.`tal_bench.hash` != ''"):
+        tags, params = run.data.tags, run.data.params
+        line: dict[str, Any] = {
+            key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT_COLUMNS, *PROVENANCE_COLUMNS)
+        }
+        line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
+        yield line | dict(filter(None, map(_column, run.data.metrics.items())))
 
 
 def _column(metric: tuple[str, float]) -> tuple[str, float] | None:

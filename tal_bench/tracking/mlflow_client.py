@@ -1,4 +1,4 @@
-"""Requests to MLflow, batched and without its console output."""
+"""Requests to MLflow, without its console output."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock
 
+from tal_bench.errors import InputError
+from tal_bench.system.background_sync import first_line
+
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default blocks a study for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a sync that fails is repeated as a whole
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-MAX_KEYS, MAX_METRICS = 100, 900
-"""Maximum number of params and tags, and of metrics, in one request (1000 in total)."""
+BATCH = 1000
+"""Maximum number of metrics in one request."""
 SQLITE = "sqlite:///"
 TEMPORARY_SUFFIX = ".new"
 """Suffix of an SQLite file whose tables are being created."""
@@ -33,91 +38,115 @@ EXPERIMENT_TAGS = {
 STUDY_ID = "tal_bench.id"
 
 
-@contextmanager
-def sqlite_lock(uri: str) -> Iterator[None]:
-    """Prevent other processes from creating the tables of the same SQLite file at the same time."""
-    if not uri.startswith(SQLITE):
-        yield
-        return
-    file = Path(f"{uri.removeprefix(SQLITE)}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file, timeout=60):
-        yield
-        file.unlink(missing_ok=True)
+def prepare() -> None:
+    """Import MLflow and limit what it prints to warnings."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import_module("mlflow.store.tracking.sqlalchemy_store")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints what it raises, too
 
 
 def connect(uri: str) -> Any:
-    """Return a client; creates a missing SQLite file, which takes seconds. Reduces logging to warnings."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    """Return a client; creates a missing SQLite file, which takes seconds.
+
+    Raises:
+        InputError: The store is a database of another MLflow version.
+    """
+    prepare()
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(SQLITE):
-        file = Path(uri.removeprefix(SQLITE))
-        if not file.exists():
-            _create_database(file)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        _create_database(Path(uri.removeprefix(SQLITE)))
+    check_schema(uri)
     return MlflowClient(uri)
 
 
 def _create_database(file: Path) -> None:
-    """Create an SQLite file with all tables atomically: MLflow cannot repair a partly created one."""
+    """Create an SQLite file with all tables, in one process and atomically: MLflow cannot repair a part."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for leftover in file.parent.glob(f"{file.name}.*{TEMPORARY_SUFFIX}*"):
-        leftover.unlink()
-    temporary = file.with_name(f"{file.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
-    store = SqlAlchemyStore(f"{SQLITE}{temporary}", str(file.resolve().parent / "mlruns"))
-    store.engine.dispose()  # closing the last connection writes everything into the file
-    temporary.replace(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", timeout=60) as lock:
+        if not file.exists():
+            for leftover in file.parent.glob(f"{file.name}.*{TEMPORARY_SUFFIX}*"):
+                leftover.unlink()
+            temporary = file.with_name(f"{file.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
+            store = SqlAlchemyStore(f"{SQLITE}{temporary}", str(file.resolve().parent / "mlruns"))
+            store.engine.dispose()  # closing the last connection writes everything into the file
+            temporary.replace(file)
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def check_schema(uri: str) -> None:
+    """Check that a database has the tables that the installed MLflow expects, or none; servers are skipped.
+
+    Raises:
+        InputError: The tables are those of an older or newer version, or the database cannot be read.
+    """
+    if uri.startswith(("http://", "https://")):
+        return
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    try:
+        with create_engine(uri, poolclass=NullPool).connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        raise InputError(f"cannot be read: {first_line(error)}", where=uri) from None
+    known = _revisions()
+    if found in (None, known[0]):
+        return
+    installed, upgrade = version("mlflow"), f"mlflow db upgrade {uri}"
+    if found in known:
+        what = f"a database of an older MLflow than the installed {installed}"
+        raise InputError(what, where=uri, hint=f"back it up, then run: {upgrade}")
+    what = f"a database of a newer MLflow than the installed {installed}"
+    raise InputError(what, where=uri, hint=f"run: pip install --upgrade mlflow && {upgrade}")
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Return the versions of MLflow's tables that the installed MLflow knows, the current one first."""
+    import mlflow.store.db_migrations
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory(str(Path(mlflow.store.db_migrations.__file__).parent))
+    return tuple(script.revision for script in scripts.walk_revisions())
 
 
 def experiment_id(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> str:
     """Return the id of a study's experiment, which is created if missing and restored if deleted.
 
-    An experiment of that name with another id belongs to another study folder; the id is then added to the
-    name.
-
-    A new experiment in an SQLite file stores its artifacts in the folder `mlruns` next to the file.
+    An experiment of that name with another study id belongs to another study folder; the id is then added to
+    the name. A new experiment in an SQLite file stores its artifacts in the folder `mlruns` beside the file.
     """
     experiment = client.get_experiment_by_name(name)
-    if experiment is not None:
-        if experiment.lifecycle_stage == "deleted":
-            client.restore_experiment(experiment.experiment_id)
-        suffix = f" · {tags[STUDY_ID][:6]}"
-        if experiment.tags.get(STUDY_ID, tags[STUDY_ID]) != tags[STUDY_ID] and not name.endswith(suffix):
-            return experiment_id(client, uri, name + suffix, tags)
-        wanted = {**EXPERIMENT_TAGS, **tags}
-        for key, value in wanted.items():
-            if key != "mlflow.note.content" and experiment.tags.get(key) != value:
-                client.set_experiment_tag(experiment.experiment_id, key, value)
-        return str(experiment.experiment_id)
-    artifacts = None
-    if uri.startswith(SQLITE):
-        artifacts = (Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns").as_uri()
-    return str(client.create_experiment(name, artifact_location=artifacts, tags={**EXPERIMENT_TAGS, **tags}))
-
-
-def start_system_metrics(uri: str, run_id: str) -> Any:
-    """Log the machine's load to a run until `finish` of the returned monitor is called."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
-    monitor.start()
-    return monitor
+    if experiment is not None and experiment.tags.get(STUDY_ID, tags[STUDY_ID]) != tags[STUDY_ID]:
+        name = f"{name} · {tags[STUDY_ID][:6]}"
+        experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        beside = Path(uri.removeprefix(SQLITE)).resolve().parent / "mlruns"
+        artifacts = beside.as_uri() if uri.startswith(SQLITE) else None
+        return str(client.create_experiment(name, artifacts, tags={**EXPERIMENT_TAGS, **tags}))
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    wanted = {"mlflow.experimentKind": EXPERIMENT_TAGS["mlflow.experimentKind"], **tags}
+    for key, value in wanted.items():
+        if experiment.tags.get(key) != value:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return str(experiment.experiment_id)
 
 
 def search(client: Any, experiments: Sequence[str], query: str) -> Iterator[Any]:
     """Yield all runs that match a query, oldest first."""
-    token = None
+    order, token = ["attributes.start_time ASC"], None
     while True:
         page = client.search_runs(
-            list(experiments),
-            query,
-            max_results=1000,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
+            list(experiments), query, max_results=1000, order_by=order, page_token=token
         )
         yield from page
         token = page.token
@@ -133,7 +162,7 @@ def send(
     tags: Mapping[str, str] | None = None,
     timestamp: int | None = None,
 ) -> None:
-    """Add metrics, params and tags to a run in as few requests as possible.
+    """Add metrics, params and tags to a run; the server refuses more than 100 params or tags.
 
     Args:
         client: Client returned by `connect`.
@@ -149,11 +178,7 @@ def send(
     all_metrics = [Metric(name, value, time_ms, step) for name, value, step in metrics]
     all_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
     all_params = [Param(name, value) for name, value in (params or {}).items()]
-    while all_metrics or all_params or all_tags:
-        batch_metrics, all_metrics = all_metrics[:MAX_METRICS], all_metrics[MAX_METRICS:]
-        batch_tags, all_tags = all_tags[:MAX_KEYS], all_tags[MAX_KEYS:]
-        room = MAX_KEYS - len(batch_tags)
-        batch_params, all_params = all_params[:room], all_params[room:]
-        client.log_batch(
-            run_id, metrics=batch_metrics, params=batch_params, tags=batch_tags, synchronous=True
-        )
+    if all_params or all_tags:
+        client.log_batch(run_id, params=all_params, tags=all_tags, synchronous=True)
+    for start in range(0, len(all_metrics), BATCH):
+        client.log_batch(run_id, metrics=all_metrics[start : start + BATCH], synchronous=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from tal_bench.config import content_hash
+from tal_bench.errors import InputError
 from tal_bench.results.dataframe import run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRecord, StudyRecord
@@ -29,11 +29,6 @@ Metrics = Sequence[tuple[str, float, int]]
 """Name, value and step of each metric."""
 
 
-def params_hash(params: Mapping[str, str], outcome: str = "") -> str:
-    """Return the identity of the params of a run and, for a run that has ended, of its outcome."""
-    return content_hash([dict(params), outcome])
-
-
 @dataclass(frozen=True)
 class RunState:
     """What an MLflow run of a study shows.
@@ -45,8 +40,7 @@ class RunState:
         status: Status of the MLflow run.
         tags: Tags.
         params: Params, which MLflow cannot change; a run whose params change is created again.
-        metrics: Metrics, which may be added or change later.
-        curves: Function that returns further metrics, such as those over epochs, sent once.
+        metrics: Metrics, those of one name in the order of their steps.
         artifacts: Files, sent once.
         start, end: Milliseconds since the epoch; None for now.
     """
@@ -58,7 +52,6 @@ class RunState:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: Metrics = ()
-    curves: Callable[[], Metrics] = tuple
     artifacts: tuple[Path, ...] = ()
     start: int | None = None
     end: int | None = None
@@ -67,16 +60,6 @@ class RunState:
     def key(self) -> tuple[str, str]:
         """Row and run hash."""
         return self.row, self.run_hash
-
-    @property
-    def hash(self) -> str:
-        """Identity of everything that may change."""
-        return content_hash([self.status, self.tags, self.params, list(map(list, self.metrics))])
-
-    @property
-    def params_hash(self) -> str:
-        """Identity of what makes a run another one; a repeated run differs in its outcome."""
-        return params_hash(self.params, self.status if self.run_hash else "")
 
 
 def plain(name: str) -> str:
@@ -187,11 +170,13 @@ def _describe(result: RunResult, columns: dict[str, Any]) -> str:
 
 def _source_tags(record: StudyRecord, commit: str) -> dict[str, str]:
     """Return the tags that MLflow shows as the source of a run."""
-    tags = {"mlflow.source.name": record.command[:VALUE_LIMIT], "mlflow.source.type": "LOCAL"}
+    tags = {"mlflow.source.type": "LOCAL"}
+    if record.command:
+        tags["mlflow.source.name"] = record.command[:VALUE_LIMIT]
     if commit and commit != "unknown":
         tags["mlflow.source.git.commit"] = commit.removesuffix("+")
         tags["tal_bench.git.changes"] = str(commit.endswith("+"))
-    return tags if record.command else {k: v for k, v in tags.items() if k != "mlflow.source.name"}
+    return tags
 
 
 def experiment_name(record: StudyRecord) -> str:
@@ -223,22 +208,35 @@ def study_tags(record: StudyRecord) -> dict[str, str]:
     return {f"tal_bench.{name}": value for name, value in tags.items()}
 
 
-def row_states(
+def states(record: StudyRecord, files: StudyFolder, study_status: str, reason: str = "") -> list[RunState]:
+    """Return the states of all runs of a study: those of the rows first, then their trials and seeds.
+
+    Args:
+        record: Record of the study.
+        files: Folder of the study.
+        study_status: Status of the study, which rows get that have not ended.
+        reason: Why the study was stopped.
+    """
+    results = {}
+    for hash_ in files.run_times():
+        with suppress(InputError):  # a damaged record is reported, and its run repeated, by the study
+            results[hash_] = files.read_run(hash_)
+    ended = {hash_: result for hash_, result in results.items() if result is not None}
+    costs = {row.name: files.read_cost(row.cost) for row in record.rows if row.cost}
+    return [
+        *_row_states(record, ended, costs, study_status, reason),
+        *_child_states(record, files, ended, costs),
+    ]
+
+
+def _row_states(
     record: StudyRecord,
     results: Mapping[str, RunResult],
     costs: Mapping[str, CostRecord | None],
     study_status: str,
-    reason: str = "",
+    reason: str,
 ) -> list[RunState]:
-    """Return the state of every row's run: means over seeds, costs, the same metric names in every row.
-
-    Args:
-        record: Record of the study.
-        results: Ended runs by hash.
-        costs: Measured costs by row.
-        study_status: Status of the study, which rows get that have not ended.
-        reason: Why the study was stopped.
-    """
+    """Return the state of every row's run: means over seeds, costs, the same metric names in every row."""
     states = []
     for row in all_rows(record):
         finals = [results[hash_] for hash_ in row.finals if hash_ in results]
@@ -265,11 +263,10 @@ def _row_status(row: RowRecord, results: Mapping[str, RunResult], study_status: 
     hashes = row.trials if isinstance(row, SearchRecord) else row.finals
     ended = [results[hash_].status for hash_ in hashes if hash_ in results]
     if hashes and len(ended) == len(hashes):
-        failed = "failed" in ended and not isinstance(row, SearchRecord)
-        if failed:  # a running study tries failed runs again
-            return "FAILED" if study_status == "FINISHED" else study_status
-        return "FINISHED"
-    begun = any(hash_ in results for hash_ in (*row.trials, *row.finals)) or bool(row.trials or row.finals)
+        if "failed" not in ended or isinstance(row, SearchRecord):
+            return "FINISHED"
+        return "FAILED" if study_status == "FINISHED" else study_status  # failed runs are tried again
+    begun = row.trials or row.finals
     return study_status if begun or study_status != "RUNNING" else "SCHEDULED"
 
 
@@ -288,7 +285,7 @@ def _mean_metrics(finals: Sequence[RunResult]) -> list[tuple[str, float, int]]:
     return [*values, ("seeds", float(len(scored)), 0)]
 
 
-def child_states(
+def _child_states(
     record: StudyRecord,
     files: StudyFolder,
     results: Mapping[str, RunResult],
@@ -323,8 +320,7 @@ def child_states(
                     status=MLFLOW_STATUS[result.status],
                     tags=_child_tags(result, record, row, has_row=hash_ in in_rows),
                     params=params(result, row),
-                    metrics=cost_metrics(cost) if cost and hash_ in in_rows else [],
-                    curves=partial(metrics, result),
+                    metrics=metrics(result) + (cost_metrics(cost) if cost and hash_ in in_rows else []),
                     artifacts=tuple(path for path in beside if path.is_file()),
                     start=None if end is None else end - int(1000 * sum(result.timings.values())),
                     end=end,

@@ -122,7 +122,7 @@ def propose(
         number = int(content_hash([seed, row, len(past)], digits=8), 16) % 2**31
         study = optuna.create_study(directions=directions, sampler=_sampler(tuning, number, space))
         for trial in past:
-            study.add_trial(_frozen(trial, space, space_distributions, tuning.objective))
+            study.add_trial(frozen(trial, space, space_distributions, tuning.objective))
     else:
         number = int(content_hash([seed, row], digits=8), 16) % 2**31
         study = optuna.create_study(directions=directions, sampler=_sampler(tuning, number, space))
@@ -170,7 +170,7 @@ def snapped(settings: Settings, space: Mapping[str, Search]) -> Settings:
     }
 
 
-def _frozen(
+def frozen(
     trial: Trial,
     space: Mapping[str, Search],
     space_distributions: Mapping[str, Any],

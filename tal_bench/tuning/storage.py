@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +52,9 @@ def database_url(storage: str) -> str | None:
     return storage
 
 
-def open_storage(storage: str) -> BaseStorage:
-    """Open a storage and create missing tables.
+@contextmanager
+def open_storage(storage: str) -> Iterator[BaseStorage]:
+    """Open a storage, create missing tables, and close its connections afterwards.
 
     Args:
         storage: URL of a database, or path of a journal file.
@@ -64,15 +67,18 @@ def open_storage(storage: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = database_url(storage)
     if url is None:
-        return _open_journal(Path(storage))
+        yield _open_journal(Path(storage))
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-        return optuna.storages.RDBStorage(
-            url,
-            engine_kwargs={"pool_pre_ping": True},  # replaces lost connections
-            heartbeat_interval=HEARTBEAT_INTERVAL,
-            grace_period=GRACE_PERIOD,
+        database = optuna.storages.RDBStorage(
+            url, heartbeat_interval=HEARTBEAT_INTERVAL, grace_period=GRACE_PERIOD
         )
+    try:
+        yield database
+    finally:
+        database.remove_session()
+        database.engine.dispose()
 
 
 def _open_journal(file: Path) -> BaseStorage:

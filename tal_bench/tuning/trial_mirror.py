@@ -7,16 +7,14 @@ filled again.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
-from tal_bench.config import Search, Settings, content_hash
+from tal_bench.config import Objective, Search, Settings, content_hash
 from tal_bench.results.records import RunResult
-from tal_bench.system.retry import RetryQueue
-from tal_bench.tuning.search import distributions, snapped
-from tal_bench.tuning.storage import HEARTBEAT_INTERVAL, open_storage
+from tal_bench.tuning.search import DIRECTIONS, Trial, distributions, frozen, snapped
+from tal_bench.tuning.storage import OFF, open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -24,31 +22,39 @@ if TYPE_CHECKING:
 
 HASH = "tal_bench.hash"
 """User attribute of a trial with the hash of its run."""
-UNFINISHED = ("RUNNING", "WAITING")
+
+
+@dataclass(frozen=True)
+class _RowSearch:
+    """Search of a row, which an Optuna study shows.
+
+    Attributes:
+        name: Name of the Optuna study.
+        space: Search space of each setting.
+        trials: Hash of the run to settings and costs of every trial, in the order of their numbers.
+    """
+
+    name: str
+    space: Mapping[str, Search]
+    trials: dict[str, tuple[Settings, Mapping[str, float]]] = field(default_factory=dict)
 
 
 class TrialMirror:
-    """Writes the trials of a study to an Optuna storage, with one Optuna study per row.
+    """Makes an Optuna storage show the trials of a study, with one Optuna study per row.
 
     A trial that a killed process left RUNNING is continued under its number. If another program has marked it
     as failed because of its heartbeat, it is added again as a retry, as Optuna's
     `RetryHeartbeatStaleTrialCallback` does.
 
     Args:
-        storage: Database URL or path of a journal file, see `open_storage`.
+        storage: Database URL, path of a journal file (see `open_storage`), or `off`.
         study: Prefix of the names of the Optuna studies.
     """
 
     def __init__(self, storage: str, study: str) -> None:
-        self._location, self._study = storage, study
-        self._storage: BaseStorage | None = None
-        self._study_names: dict[str, str] = {}
-        self._studies: dict[str, Any] = {}
-        self._running: dict[tuple[str, str], int] = {}
-        self._costs: dict[tuple[str, str], dict[str, float]] = {}
-        self._retry_queue = RetryQueue(f"Optuna storage {_without_password(storage)}", self._reset_connection)
-        self._closed = threading.Event()
-        threading.Thread(target=self._record_heartbeats, daemon=True, name="heartbeat").start()
+        self.storage, self._study = storage, study
+        self._searches: dict[str, _RowSearch] = {}
+        self._results: dict[str, RunResult] = {}
 
     def generation_started(
         self,
@@ -56,9 +62,9 @@ class TrialMirror:
         space: Mapping[str, Search],
         settings: Sequence[Settings],
         hashes: Sequence[str],
-        costs: Sequence[Mapping[str, float]] = (),
+        costs: Sequence[Mapping[str, float]],
     ) -> None:
-        """Add the trials of a generation with status RUNNING.
+        """Note the trials of a generation for the next `sync`.
 
         Args:
             row: Name of the tuned row.
@@ -68,119 +74,79 @@ class TrialMirror:
             costs: Costs of the trials' architectures for each objective other than mAP.
         """
         search = content_hash([hashes[0], sorted(space)], digits=8)  # distinguishes searches of the same row
-        self._study_names.setdefault(row, f"{self._study}/{row}/{search}")
-        if costs:
-            self._costs |= {(row, h): dict(c) for h, c in zip(hashes, costs, strict=True)}
-        self._retry_queue.submit(lambda: self._add_trials(row, space, settings, hashes))
+        search_of_row = self._searches.setdefault(row, _RowSearch(f"{self._study}/{row}/{search}", space))
+        search_of_row.trials.update(zip(hashes, zip(settings, costs, strict=True), strict=True))
 
-    def run_ended(self, row: str, result: RunResult) -> None:
-        """Write the result of a trial; ignored if the run is not a running trial of the row."""
-        self._retry_queue.submit(lambda: self._write_result(row, result))
+    def run_ended(self, result: RunResult) -> None:
+        """Note the result of a trial for the next `sync`; other runs are ignored there."""
+        self._results[result.hash] = result
 
-    def close(self, *, wait: bool) -> None:
-        """Stop the heartbeats. Unfinished trials stay RUNNING and are continued when the study starts again.
+    def sync(self) -> None:
+        """Send the trials that the storage lacks: running ones, and the results of ended ones.
 
-        Args:
-            wait: Whether to wait for an unavailable storage to write the remaining trials.
+        Raises:
+            Exception: The storage cannot be written; the type depends on its database.
         """
-        self._closed.set()
-        if wait:
-            self._retry_queue.drain()
-
-    def _add_trials(
-        self, row: str, space: Mapping[str, Search], settings: Sequence[Settings], hashes: Sequence[str]
-    ) -> None:
-        import optuna
-        from optuna.study import StudyDirection
-
-        storage = self._open_storage()
-        if row not in self._studies:
-            costs = self._costs.get((row, hashes[0]), {})
-            self._studies[row] = optuna.create_study(
-                study_name=self._study_names[row],
-                storage=storage,
-                directions=[StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(costs)],
-                load_if_exists=True,
-            )
-        study = self._studies[row]
-        existing = {trial.user_attrs.get(HASH): trial for trial in study.get_trials(deepcopy=False)}
-        for trial_settings, hash_ in zip(settings, hashes, strict=True):
-            trial = existing.get(hash_)
-            if trial is None or trial.state.name == "FAIL":
-                trial = self._add_trial(study, trial_settings, space, hash_, failed=trial)
-            if trial.state.name in UNFINISHED:
-                self._running[row, hash_] = trial._trial_id
-        self._record_heartbeat()
-
-    def _add_trial(
-        self,
-        study: Any,
-        settings: Settings,
-        space: Mapping[str, Search],
-        hash_: str,
-        *,
-        failed: FrozenTrial | None,
-    ) -> FrozenTrial:
-        """Add a running trial, as a retry if it has failed before."""
-        import optuna
-
-        system_attrs = {} if failed is None else {"failed_trial": failed.number, **failed.system_attrs}
-        if failed is not None:
-            system_attrs["retry_history"] = [*failed.system_attrs.get("retry_history", []), failed.number]
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.RUNNING,
-                params=snapped(settings, space),
-                distributions=distributions(space),
-                user_attrs={HASH: hash_},
-                system_attrs=system_attrs,
-            )
-        )
-        trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        return next(trial for trial in reversed(trials) if trial.user_attrs.get(HASH) == hash_)
-
-    def _write_result(self, row: str, result: RunResult) -> None:
-        from optuna.trial import TrialState
-
-        trial = self._running.get((row, result.hash))
-        if trial is None:
+        if self.storage == OFF or not self._searches:
             return
-        storage = self._open_storage()
-        costs = self._costs.get((row, result.hash), {})
-        for record in result.history:
-            if record.validation_map is not None:
-                storage.set_trial_intermediate_value(trial, record.epoch, record.validation_map)
-        if result.error:
-            storage.set_trial_user_attr(trial, "reason", result.error)
-        state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
-            result.status, TrialState.FAIL
-        )
-        values = [result.metrics["map_avg"], *costs.values()] if state == TrialState.COMPLETE else None
-        storage.set_trial_state_values(trial, state, values)
-        del self._running[row, result.hash]
+        with open_storage(self.storage) as storage:
+            for search in list(self._searches.values()):
+                self._sync_search(storage, search)
 
-    def _open_storage(self) -> BaseStorage:
-        if self._storage is None:
-            self._storage = open_storage(self._location)
-        return self._storage
-
-    def _reset_connection(self) -> None:
-        """Drop the storage after a failure; the next call opens it again."""
-        self._storage, self._studies = None, {}
-
-    def _record_heartbeats(self) -> None:
-        while not self._closed.wait(HEARTBEAT_INTERVAL):
-            with suppress(Exception):  # the next heartbeat may succeed
-                self._record_heartbeat()
-
-    def _record_heartbeat(self) -> None:
+    def _sync_search(self, storage: BaseStorage, search: _RowSearch) -> None:
         from optuna.storages import RDBStorage
 
-        if isinstance(self._storage, RDBStorage):
-            for trial in list(self._running.values()):
-                self._storage.record_heartbeat(trial)
+        _, costs = next(iter(search.trials.values()))
+        objective = cast("list[Objective]", ["map", *costs])
+        study = _study_id(storage, search.name, objective)
+        known = {t.user_attrs.get(HASH): t for t in storage.get_all_trials(study, deepcopy=False)}
+        for hash_ in list(search.trials):
+            found, wanted = known.get(hash_), self._wanted(search, hash_, objective)
+            running = None if found is None or found.state.is_finished() else found._trial_id
+            if found is None or found.state.name == "FAIL" != wanted.state.name:
+                wanted.system_attrs = {} if found is None else _retry_of(found)
+                running = storage.create_new_trial(study, template_trial=wanted)
+            elif running is not None and wanted.state.is_finished():
+                _end(storage, running, wanted)
+            if running is not None and not wanted.state.is_finished() and isinstance(storage, RDBStorage):
+                storage.record_heartbeat(running)
+
+    def _wanted(self, search: _RowSearch, hash_: str, objective: Sequence[Objective]) -> FrozenTrial:
+        """Return a trial as the storage should show it."""
+        from optuna.trial import TrialState, create_trial
+
+        (settings, costs), result = search.trials[hash_], self._results.get(hash_)
+        space = distributions(search.space)
+        if result is not None:
+            trial = frozen(Trial(settings, result, costs), search.space, space, objective)
+        else:
+            params = snapped(settings, search.space)
+            trial = create_trial(state=TrialState.RUNNING, params=params, distributions=space)
+        trial.user_attrs = {HASH: hash_, **({"reason": result.error} if result and result.error else {})}
+        return trial
 
 
-def _without_password(storage: str) -> str:
-    scheme, sign, rest = storage.rpartition("@")
-    return f"{scheme.split('://')[0]}://…@{rest}" if sign else storage
+def _study_id(storage: BaseStorage, name: str, objective: Sequence[Objective]) -> int:
+    """Return the id of an Optuna study, which is created if missing."""
+    from optuna.study import StudyDirection
+
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        directions = [StudyDirection[DIRECTIONS[name].upper()] for name in objective]
+        return storage.create_new_study(directions, name)
+
+
+def _end(storage: BaseStorage, trial: int, wanted: FrozenTrial) -> None:
+    """Write the result of a running trial, its state last: until then a later call repeats it."""
+    for epoch, value in wanted.intermediate_values.items():
+        storage.set_trial_intermediate_value(trial, epoch, value)
+    for name, text in wanted.user_attrs.items():
+        storage.set_trial_user_attr(trial, name, text)
+    storage.set_trial_state_values(trial, wanted.state, wanted.values)
+
+
+def _retry_of(failed: FrozenTrial) -> dict[str, Any]:
+    """Return the attributes by which Optuna knows a trial as a retry of a failed one."""
+    history = [*failed.system_attrs.get("retry_history", []), failed.number]
+    return {"failed_trial": failed.number, **failed.system_attrs, "retry_history": history}

@@ -271,6 +271,9 @@ def ui(
     if importlib.util.find_spec("mlflow") is None:
         raise InputError("mlflow is not installed", hint="pip install mlflow")
     check_port(port)
+    from tal_bench.tracking.mlflow_client import check_schema
+
+    check_schema(uri)
     typer.echo(f"http://{LOCAL}:{port}  (Ctrl-C ends it)")
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     words = [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import sys
 import types
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +304,33 @@ def test_ui_serves_only_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert words[words.index("--backend-store-uri") + 1] == "sqlite:///mlflow.db"
     assert main(["ui", "--tracking-uri", "http://somewhere:5000"]) == 2
+
+
+@pytest.mark.parametrize("age", ["older", "newer"])
+def test_ui_names_the_command_that_upgrades_a_database(
+    age: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tal_bench.tracking import mlflow_client
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setattr("os.execv", lambda program, words: pytest.fail("there is nothing to be shown"))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("create table alembic_version (version_num)")
+        revision = mlflow_client._revisions()[1] if age == "older" else "0123456789ab"
+        database.execute("insert into alembic_version values (?)", [revision])
+    assert main(["ui", "--tracking-uri", uri]) == 2
+    out, error = capsys.readouterr()
+    assert not out
+    (line,) = error.splitlines()
+    advice = "back it up, then run:" if age == "older" else "run: pip install --upgrade mlflow &&"
+    assert f"{uri}: a database of a" in line
+    assert f"{age} MLflow than the installed" in line
+    assert line.endswith(f"({advice} mlflow db upgrade {uri})")
+
+
+def test_ui_refuses_a_file_that_is_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but long enough to be taken for one " * 50)
+    assert main(["ui", "--tracking-uri", f"sqlite:///{file}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "file is not a database" in line

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from fake_study import ROWS, write_fake_study
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
-from tal_bench.system import retry
 from tal_bench.tracking import mlflow_client, run_data, stale_runs
 from tal_bench.tracking.dataframe import load_runs
 from tal_bench.tracking.mirror import MlflowMirror
@@ -68,6 +69,15 @@ def runs_of(uri: str, name: str = EXPERIMENT) -> tuple[dict[str, Any], list[Any]
     return {run.info.run_name: run for run in rows}, nested
 
 
+def set_schema(uri: str, age: str) -> str:
+    """Give a store the mark of an older, of the current, or of a newer version of MLflow; return the mark."""
+    known = mlflow_client._revisions()
+    revision = {"older": known[3], "current": known[0], "newer": "0123456789ab"}[age]
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+        database.execute("update alembic_version set version_num = ?", [revision])
+    return revision
+
+
 def read_back(uri: str) -> pd.DataFrame:
     order = ["row", "split", "hash"]
     return load_runs(EXPERIMENT, tracking_uri=uri).sort_values(order, ignore_index=True)
@@ -85,8 +95,8 @@ def test_a_study_is_mirrored_once_and_read_back(uri: str, record: StudyRecord, f
     mirror.sync(folder)
     table = folder / "table.md"
     table.write_text("| a |")
-    mirror.finish(folder, "| a |", [table])
-    MlflowMirror(uri).finish(folder, "| a |", [table])
+    mirror.sync(folder, "FINISHED", table="| a |", files=[table])
+    MlflowMirror(uri).sync(folder, "FINISHED", table="| a |", files=[table])
 
     rows, nested = runs_of(uri)
     assert set(rows) == {row.name for row in record.rows}
@@ -105,28 +115,8 @@ def test_a_study_is_mirrored_once_and_read_back(uri: str, record: StudyRecord, f
     assert files == {"table.md", "environment.json"}
 
 
-def test_frequent_calls_send_rarely_and_lose_nothing(
-    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirror, syncs = MlflowMirror(uri), Counter[str]()
-    sync = mirror._sync
-
-    def counted(*arguments: Any) -> Any:
-        syncs["sync"] += 1
-        return sync(*arguments)
-
-    monkeypatch.setattr(mirror, "_sync", counted)
-    StudyFolder(folder).write_study(record.model_copy(update={"rows": record.rows[:1]}))
-    for _ in range(20):
-        mirror.sync_soon(folder)
-    assert syncs["sync"] == 1, "the first took long enough to keep the others away"
-    StudyFolder(folder).write_study(record)
-    mirror.finish(folder, "table")
-    pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
-
-
 def test_rows_compare(uri: str, record: StudyRecord, folder: Path) -> None:
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     rows, _ = runs_of(uri)
     runs = load_runs(folder)
     final = runs[(runs["split"] == "test") & (runs["status"] == "finished")].groupby("row")["map_avg"]
@@ -165,7 +155,7 @@ def test_rows_show_how_far_they_are(uri: str, record: StudyRecord, folder: Path)
     assert status == {"conv": "RUNNING", "none": "SCHEDULED", "cross-modal": "RUNNING"}
     StudyFolder(folder).write_study(record)
     before = {run.info.run_id for run in runs_of(uri)[0].values()}
-    mirror.finish(folder, "table")
+    mirror.sync(folder, "FINISHED", table="table")
     rows, nested = runs_of(uri)
     assert {run.info.run_id for run in rows.values()} == before, "params that become known are added"
     assert {name: run.info.status for name, run in rows.items()} == {
@@ -214,12 +204,12 @@ def test_a_nested_run_holds_params_metrics_tags_and_files(
 
 
 def test_runs_that_a_row_no_longer_has_are_deleted(uri: str, record: StudyRecord, folder: Path) -> None:
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     none = next(row for row in record.rows if row.name == "none")
     one_final = none.model_copy(update={"finals": none.finals[:1], "seeds": (0,)})
     rows = tuple(one_final if r.name == "none" else r for r in record.rows)
     StudyFolder(folder).write_study(record.model_copy(update={"rows": rows}))
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     logged = load_runs(EXPERIMENT, tracking_uri=uri)
     assert list(logged[logged["split"] == "test"]["row"]).count("none") == 1
     assert runs_of(uri)[0]["none"].data.metrics["seeds"] == 1
@@ -254,7 +244,7 @@ def test_a_study_that_stops_says_so_and_is_resumed(
     assert {run.info.status for run in stopped.values()} == {status}
     assert stopped["none"].data.tags["tal_bench.reason"] == "out of luck"
     StudyFolder(folder).write_study(record)
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     resumed, nested = runs_of(uri)
     assert resumed["none"].info.run_id == stopped["none"].info.run_id
     assert resumed["none"].info.status == "FINISHED"
@@ -307,7 +297,7 @@ def test_costs_measured_later_are_added_to_the_runs(uri: str, folder: Path) -> N
     before = runs_of(uri)
     assert load_runs(EXPERIMENT, tracking_uri=uri)["gmacs"].isna().all()
     write_fake_study(folder, rows=SELECTED_ROWS[:1])
-    mirror.finish(folder, "table")
+    mirror.sync(folder, "FINISHED", table="table")
     assert (load_runs(EXPERIMENT, tracking_uri=uri)["gmacs"] == 25.25).all()
     after = runs_of(uri)
     assert {r.info.run_id for r in after[1]} == {r.info.run_id for r in before[1]}, "updated in place"
@@ -319,7 +309,7 @@ def test_a_repeated_run_replaces_the_failed_one(uri: str, record: StudyRecord, f
     mirror.sync(folder)
     write_fake_study(folder, rows=SELECTED_ROWS)
     mirror.sync(folder)
-    mirror.finish(folder, "table")
+    mirror.sync(folder, "FINISHED", table="table")
     table = load_runs(EXPERIMENT, tracking_uri=uri)
     assert len(table) == RUNS
     assert set(table["status"]) == {"finished", "pruned"}
@@ -351,7 +341,7 @@ def test_a_rejected_run_costs_only_itself(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             mirror.sync(folder)
-        mirror.finish(folder, "| a |")
+        mirror.sync(folder, "FINISHED", table="| a |")
     warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
     assert len(warnings) == 1
     assert "MLflow rejected the run none · seed 0 · test" in warnings[0].getMessage()
@@ -367,7 +357,7 @@ def test_teachers_without_a_row_are_below_the_row_that_learns_from_them(
     conv = next(row for row in record.rows if row.name == "conv")
     others = tuple(row for row in record.rows if row.name != "conv")
     files.write_study(record.model_copy(update={"rows": others}))
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     rows, nested = runs_of(uri)
     teachers = [run for run in nested if run.data.tags["tal_bench.hash"] in conv.finals]
     assert len(teachers) == len(conv.finals)
@@ -376,12 +366,12 @@ def test_teachers_without_a_row_are_below_the_row_that_learns_from_them(
 
 
 def test_a_resumed_study_writes_nothing_anew(uri: str, record: StudyRecord, folder: Path) -> None:
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     before = {run.info.run_id for run in runs_of(uri)[1]}
     StudyFolder(folder).write_study(record.model_copy(update={"finished": None}))
     again = MlflowMirror(uri)
     again.sync(folder)
-    again.finish(folder, "table")
+    again.sync(folder, "FINISHED", table="table")
     assert {run.info.run_id for run in runs_of(uri)[1]} == before
 
 
@@ -402,52 +392,113 @@ def test_an_interrupted_write_is_completed(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(mlflow_client, "send", dying)
             MlflowMirror(uri).sync(folder)
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     rows, nested = runs_of(uri)
     assert (len(rows), len(nested)) == (3, RUNS)
     pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
 
 
 def test_runs_missed_by_a_broken_server_are_sent_later(
-    uri: str,
-    record: StudyRecord,
-    folder: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StudyFolder(folder).write_study(record.model_copy(update={"rows": ()}))
-    mirror = MlflowMirror(uri)
-    mirror.sync(folder)
-    StudyFolder(folder).write_study(record)
-    calls = Counter[str]()
+    """Whichever request fails, before or after it has been carried out, nothing is missing or double."""
+    from mlflow import MlflowClient
 
-    def refuse(*_: object, **__: object) -> None:
-        calls["create_run"] += 1
-        raise ConnectionError("server went away")
+    for request in ("create_run", "log_batch", "log_inputs", "log_artifact", "set_terminated"):
+        for carried_out in (False, True):
+            real, calls = getattr(MlflowClient, request), Counter[str]()
 
-    assert mirror._connection is not None
-    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(mirror._connection.client, "create_run", refuse)
-        for _ in range(5):
-            mirror.sync(folder)
-    warnings = [r for r in caplog.records if r.name.startswith("tal_bench")]
-    assert len(warnings) == 1
-    assert "server went away" in warnings[0].getMessage()
-    assert calls["create_run"] == 1, "no further request before the backoff has passed"
-    mirror.finish(folder, "table")
-    assert len(load_runs(EXPERIMENT, tracking_uri=uri)) == RUNS
+            def broken(
+                *args: Any, real: Any = real, calls: Any = calls, after: bool = carried_out, **more: Any
+            ) -> Any:
+                calls["n"] += 1
+                if calls["n"] == 2 and after:
+                    real(*args, **more)
+                if calls["n"] >= 2:
+                    raise ConnectionError("server went away")
+                return real(*args, **more)
+
+            with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+                patch.setattr(MlflowClient, request, broken)
+                MlflowMirror(uri).sync(folder)
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
+    rows, nested = runs_of(uri)
+    assert (len(rows), len(nested)) == (3, RUNS)
+    assert "RUNNING" not in {run.info.status for run in (*rows.values(), *nested)}
+    assert all(len(run.inputs.dataset_inputs) == 1 for run in (*rows.values(), *nested))
+    pd.testing.assert_frame_equal(read_back(uri), on_disk(folder))
 
 
-def test_an_unreachable_server(
-    record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_runs_that_a_server_has_twice_are_made_one(uri: str, record: StudyRecord, folder: Path) -> None:
+    """A server that died before its answer gets the same request again, and then has two runs."""
+    from mlflow import MlflowClient
+
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
+    client, (rows, nested) = MlflowClient(uri), runs_of(uri)
+    for run in (rows["none"], nested[0]):
+        client.create_run(run.info.experiment_id, tags=run.data.tags)
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
+    rows, nested = runs_of(uri)
+    assert (len(rows), len(nested)) == (3, RUNS)
+    assert "RUNNING" not in {run.info.status for run in (*rows.values(), *nested)}
+
+
+def test_a_sync_without_news_sends_nothing(
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "DRAIN_TIMEOUT", 0.0)
-    mirror = MlflowMirror("http://127.0.0.1:9")
-    with caplog.at_level(logging.WARNING):
+    from mlflow import MlflowClient
+
+    MlflowMirror(uri).sync(folder, "FINISHED")
+    for request in ("create_run", "delete_run", "log_batch", "log_inputs", "log_artifact", "set_terminated"):
+        monkeypatch.setattr(MlflowClient, request, lambda *_, **__: pytest.fail("nothing is new"))
+    MlflowMirror(uri).sync(folder, "FINISHED")
+
+
+@pytest.mark.parametrize("age", ["older", "newer"])
+def test_a_database_of_another_version_is_left_as_it_is(
+    uri: str, record: StudyRecord, folder: Path, age: str
+) -> None:
+    revision = set_schema(uri, age)
+    upgrade = f"mlflow db upgrade {uri}"
+    advice = (
+        f"back it up, then run: {upgrade}" if age == "older" else f"pip install --upgrade mlflow && {upgrade}"
+    )
+    with pytest.raises(InputError, match=f"a database of an? {age} MLflow than the installed") as error:
+        MlflowMirror(uri).sync(folder)
+    assert str(error.value).endswith(f"{advice})")
+    with pytest.raises(InputError, match=f"{age} MLflow"):
+        load_runs(EXPERIMENT, tracking_uri=uri)
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+        assert database.execute("select version_num from alembic_version").fetchall() == [(revision,)]
+    set_schema(uri, "current")
+    MlflowMirror(uri).sync(folder)
+    assert len(runs_of(uri)[1]) == RUNS
+
+
+def monitors() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_the_load_of_the_machine_is_logged_until_the_study_stops(
+    uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch, available: bool
+) -> None:
+    rows = tuple(r.model_copy(update={"finals": (*r.finals, "missing")}) for r in record.rows)
+    StudyFolder(folder).write_study(record.model_copy(update={"rows": rows, "finished": None}))
+    mirror = MlflowMirror(uri, system_metrics=True)
+    for _ in range(2):
         mirror.sync(folder)
-        mirror.sync(folder)
-        mirror.finish(folder, "table")
-    assert len([r for r in caplog.records if r.name.startswith("tal_bench")]) == 1
+        assert len(monitors()) == 1
+    if not available:
+        monkeypatch.setattr(mlflow_client, "connect", lambda uri: pytest.fail("no server"))
+    with suppress(pytest.fail.Exception):
+        mirror.sync(folder, "KILLED", "interrupted")
+    assert not monitors()
+
+
+def test_an_unreachable_server(record: StudyRecord, folder: Path) -> None:
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
+        MlflowMirror("http://127.0.0.1:9").sync(folder)
 
 
 @pytest.mark.parametrize("store", ["file:///somewhere", "./mlruns", "mlruns"])
@@ -459,7 +510,7 @@ def test_folders_are_refused_with_a_hint(store: str) -> None:
 def test_tracking_can_be_off(record: StudyRecord, folder: Path, tmp_path: Path) -> None:
     mirror = MlflowMirror("off")
     mirror.sync(folder)
-    mirror.finish(folder, "table")
+    mirror.sync(folder, "FINISHED", table="table")
     assert [p.name for p in tmp_path.iterdir()] == ["study"]
 
 
@@ -500,7 +551,7 @@ def test_the_best_student_on_validation_is_registered_once(
     assert tuned is not None
     files.write_run(tuned.model_copy(update={"metrics": tuned.metrics | {"map_avg": 99.0}}))
     for _ in range(2):
-        MlflowMirror(uri).finish(folder, "table")
+        MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     client = MlflowClient(uri)
     (model,) = client.search_registered_models()
     (version,) = client.search_model_versions(f"name = '{model.name}'")
@@ -525,12 +576,12 @@ def test_some_students_are_not_registered(uri: str, record: StudyRecord, folder:
     if why == "unfinished":
         record = record.model_copy(update={"finished": None})
     StudyFolder(folder).write_study(record)
-    MlflowMirror(uri, register=why != "disabled").finish(folder, "table")
+    MlflowMirror(uri, register=why != "disabled").sync(folder, "FINISHED", table="table")
     assert not MlflowClient(uri).search_registered_models()
 
 
 def test_the_dataset_is_an_input_of_every_run(uri: str, record: StudyRecord, folder: Path) -> None:
-    MlflowMirror(uri).finish(folder, "table")
+    MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     rows, nested = runs_of(uri)
     contexts = Counter[str]()
     for run in (*rows.values(), *nested):
