@@ -74,6 +74,11 @@ class Postgres:
         """Stop immediately, as in a crash."""
         self._run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
 
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of the running server."""
+        parent = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        return [parent, *parent.children(recursive=True)]
+
     def remove(self) -> None:
         with suppress(subprocess.CalledProcessError):
             self.stop()

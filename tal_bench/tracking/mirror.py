@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ LOG = logging.getLogger(__name__)
 UNFINISHED = ("RUNNING", "SCHEDULED")
 REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 """Error codes of MLflow for requests that it will never accept."""
+METRICS_PER_REQUEST = 1000
+"""Largest number that MLflow accepts."""
 Key = tuple[str, str]
 """Row and hash of a run; the hash is empty for the run of the row."""
 StudyStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -157,7 +160,7 @@ def _start_monitor(uri: str, run_id: str) -> Any:
 def _present_runs(client: Any, experiment: str, wanted: Mapping[Key, RunState]) -> dict[Key, Any]:
     """Return the runs of an experiment; those that exist twice, or that a row no longer has, are deleted."""
     rows, found = {row for row, _ in wanted}, dict[Key, Any]()
-    for run in list(mlflow_client.search(client, [experiment], "tags.`tal_bench.row` != ''")):
+    for run in mlflow_client.search(client, [experiment], "tags.`tal_bench.row` != ''"):
         key = run.data.tags["tal_bench.row"], run.data.tags.get("tal_bench.hash", "")
         if key in found or (key[0] in rows and key not in wanted):
             client.delete_run(run.info.run_id)
@@ -186,6 +189,8 @@ def _create(client: Any, experiment: str, state: RunState, parent: str | None) -
 
 def _update(client: Any, record: StudyRecord, state: RunState, run: Any) -> None:
     """Send what a run lacks, its final status last: until then a later call completes it."""
+    from mlflow.entities import Metric, Param, RunTag
+
     run_id, known = run.info.run_id, run.data
     tags = state.tags | ({PROCESS_TAG: this_process()} if state.status in UNFINISHED else {})
     last = {name: value for name, value, _ in state.metrics}
@@ -195,14 +200,14 @@ def _update(client: Any, record: StudyRecord, state: RunState, run: Any) -> None
     if run.info.status != state.status:
         for file in state.artifacts:
             client.log_artifact(run_id, str(file))
-    mlflow_client.send(
-        client,
-        run_id,
-        metrics=[metric for metric in state.metrics if metric[0] in changed],
-        params={name: value for name, value in state.params.items() if name not in known.params},
-        tags={name: value for name, value in tags.items() if known.tags.get(name) != value},
-        timestamp=state.end,
-    )
+    time_ms = state.end or int(1000 * time.time())
+    metrics = [Metric(name, x, time_ms, step) for name, x, step in state.metrics if name in changed]
+    new_params = [Param(name, value) for name, value in state.params.items() if name not in known.params]
+    new_tags = [RunTag(name, value) for name, value in tags.items() if known.tags.get(name) != value]
+    if new_params or new_tags:
+        client.log_batch(run_id, params=new_params, tags=new_tags)
+    for start in range(0, len(metrics), METRICS_PER_REQUEST):
+        client.log_batch(run_id, metrics[start : start + METRICS_PER_REQUEST])
     if run.info.status == state.status:
         return
     if state.status in UNFINISHED:

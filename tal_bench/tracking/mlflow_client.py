@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -25,8 +24,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-BATCH = 1000
-"""Maximum number of metrics in one request."""
 SQLITE = "sqlite:///"
 TEMPORARY_SUFFIX = ".new"
 """Suffix of an SQLite file whose tables are being created."""
@@ -141,44 +138,11 @@ def experiment_id(client: Any, uri: str, name: str, tags: Mapping[str, str]) -> 
     return str(experiment.experiment_id)
 
 
-def search(client: Any, experiments: Sequence[str], query: str) -> Iterator[Any]:
-    """Yield all runs that match a query, oldest first."""
-    order, token = ["attributes.start_time ASC"], None
-    while True:
-        page = client.search_runs(
-            list(experiments), query, max_results=1000, order_by=order, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+def search(client: Any, experiments: Sequence[str], query: str) -> list[Any]:
+    """Return all runs that match a query, oldest first."""
+    from mlflow.utils import get_results_from_paginated_fn
 
+    def page(count: int, token: str | None) -> Any:
+        return client.search_runs(experiments, query, 1, count, ["attributes.start_time ASC"], token)
 
-def send(
-    client: Any,
-    run_id: str,
-    metrics: Sequence[tuple[str, float, int]] = (),
-    params: Mapping[str, str] | None = None,
-    tags: Mapping[str, str] | None = None,
-    timestamp: int | None = None,
-) -> None:
-    """Add metrics, params and tags to a run; the server refuses more than 100 params or tags.
-
-    Args:
-        client: Client returned by `connect`.
-        run_id: Id of the MLflow run.
-        metrics: Name, value and step of each metric.
-        params: Value of each param.
-        tags: Value of each tag.
-        timestamp: Time of the metrics in milliseconds since the epoch; the current time if None.
-    """
-    from mlflow.entities import Metric, Param, RunTag
-
-    time_ms = timestamp or int(1000 * time.time())
-    all_metrics = [Metric(name, value, time_ms, step) for name, value, step in metrics]
-    all_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
-    all_params = [Param(name, value) for name, value in (params or {}).items()]
-    if all_params or all_tags:
-        client.log_batch(run_id, params=all_params, tags=all_tags, synchronous=True)
-    for start in range(0, len(all_metrics), BATCH):
-        client.log_batch(run_id, metrics=all_metrics[start : start + BATCH], synchronous=True)
+    return list(get_results_from_paginated_fn(page, max_results_per_page=1000))

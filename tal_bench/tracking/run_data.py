@@ -159,7 +159,7 @@ def _reason(result: RunResult) -> str:
     return f"pruned by the rule {result.spec.pruner}{at}{score}"
 
 
-def _describe(result: RunResult, columns: dict[str, Any]) -> str:
+def _describe(result: RunResult, columns: Mapping[str, Any]) -> str:
     """Describe a run in Markdown."""
     training = f" distilled from `{columns['teacher']}`" if result.spec.distill else " trained on labels"
     return (
@@ -193,19 +193,11 @@ def experiment_name(record: StudyRecord) -> str:
 def study_tags(record: StudyRecord) -> dict[str, str]:
     """Return the tags of a study's experiment."""
     spec = record.spec
-    tags = {
-        "study": spec.name,
-        "id": record.id,
-        "fingerprint": record.fingerprint,
-        "dataset": record.dataset,
-        "student": spec.student,
-        "teacher": spec.teacher,
-        "budget": spec.budget,
-        "evaluation": record.evaluation,
-        "objective": ", ".join(spec.objective),
-        "command": record.command[:VALUE_LIMIT],
-    }
-    return {f"tal_bench.{name}": value for name, value in tags.items()}
+    columns = {name: getattr(record, name) for name in ("id", "fingerprint", "dataset", "evaluation")}
+    columns |= {name: getattr(spec, name) for name in ("student", "teacher", "budget")}
+    columns |= {"study": spec.name, "objective": ", ".join(spec.objective)}
+    columns |= {"command": record.command[:VALUE_LIMIT]}
+    return {f"tal_bench.{name}": value for name, value in columns.items()}
 
 
 def states(record: StudyRecord, files: StudyFolder, study_status: str, reason: str = "") -> list[RunState]:
@@ -294,39 +286,36 @@ def _child_states(
     """Return the states of the ended trials and final runs of every row."""
     rows = all_rows(record)
     in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
-    names, shown = {row.name for row in rows}, set[str]()
-    without_row = [h for h, result in results.items() if h not in in_rows and result.spec.distill is None]
+    names = {row.name for row in rows}
+    without_row = {h for h, result in results.items() if h not in in_rows and result.spec.distill is None}
     states = []
     for row in rows:
-        cost = costs.get(row.name)
-        others = [
-            hash_
-            for hash_ in without_row
-            if hash_ not in shown and _is_shown_below(row, results[hash_], names)
-        ]
-        shown |= set(others)
-        for hash_ in (*row.trials, *row.finals, *others):
-            result = results.get(hash_)
-            if result is None:
-                continue
-            file = files.run_file(hash_)
-            end = int(1000 * file.stat().st_mtime) if file.is_file() else None
-            beside = (files.run_file(hash_, suffix) for suffix in ARTIFACTS)
-            states.append(
-                RunState(
-                    row=row.name,
-                    run_hash=hash_,
-                    name=run_name(result, row.name),
-                    status=MLFLOW_STATUS[result.status],
-                    tags=_child_tags(result, record, row, has_row=hash_ in in_rows),
-                    params=params(result, row),
-                    metrics=metrics(result) + (cost_metrics(cost) if cost and hash_ in in_rows else []),
-                    artifacts=tuple(path for path in beside if path.is_file()),
-                    start=None if end is None else end - int(1000 * sum(result.timings.values())),
-                    end=end,
-                )
-            )
+        others = {hash_ for hash_ in without_row if _is_shown_below(row, results[hash_], names)}
+        without_row -= others
+        for hash_ in (*row.trials, *row.finals, *sorted(others)):
+            if hash_ in results:
+                cost = costs.get(row.name) if hash_ in in_rows else None
+                states.append(_child_state(record, row, files, results[hash_], cost))
     return states
+
+
+def _child_state(
+    record: StudyRecord, row: RowRecord, files: StudyFolder, result: RunResult, cost: CostRecord | None
+) -> RunState:
+    end = int(1000 * files.run_file(result.hash).stat().st_mtime)
+    outputs = (files.run_file(result.hash, suffix) for suffix in ARTIFACTS)
+    return RunState(
+        row=row.name,
+        run_hash=result.hash,
+        name=run_name(result, row.name),
+        status=MLFLOW_STATUS[result.status],
+        tags=_child_tags(result, record, row, has_row=result.hash in (*row.trials, *row.finals)),
+        params=params(result, row),
+        metrics=metrics(result) + (cost_metrics(cost) if cost else []),
+        artifacts=tuple(path for path in outputs if path.is_file()),
+        start=end - int(1000 * sum(result.timings.values())),
+        end=end,
+    )
 
 
 def _is_shown_below(row: RowRecord, result: RunResult, names: Collection[str]) -> bool:

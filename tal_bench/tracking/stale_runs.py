@@ -16,19 +16,11 @@ PROCESS_TAG = "tal_bench.process"
 
 def this_process() -> str:
     """Return the value of the tag for this process."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
+    return _tag(os.getpid(), psutil.Process().create_time())
 
 
-def has_died(tag: str) -> bool:
-    """Return whether a process of this host has ended; False for other hosts, whose processes are unknown."""
-    host, _, rest = tag.partition(" ")
-    pid, _, start_time = rest.partition(" ")
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        return f"{psutil.Process(int(pid)).create_time():.0f}" != start_time
-    except psutil.Error as error:
-        return isinstance(error, psutil.NoSuchProcess)
+def _tag(pid: int, started: float) -> str:
+    return f"{socket.gethostname()} {pid} {started:.0f}"
 
 
 def end_stale_runs(client: Any, own: str) -> None:
@@ -41,10 +33,12 @@ def end_stale_runs(client: Any, own: str) -> None:
         own: Id of an experiment that is left as it is.
     """
     others = [e.experiment_id for e in client.search_experiments() if e.experiment_id != own]
+    alive = {_tag(p.pid, p.info["create_time"]) for p in psutil.process_iter(["create_time"], ad_value=0.0)}
     for status in ("RUNNING", "SCHEDULED") if others else ():
-        for run in list(search(client, others, f"attributes.status = '{status}'")):
-            if not has_died(run.data.tags.get(PROCESS_TAG, "")):
-                continue
+        for run in search(client, others, f"attributes.status = '{status}'"):
+            tag = run.data.tags.get(PROCESS_TAG, "")
+            if tag in alive or not tag.startswith(f"{socket.gethostname()} "):
+                continue  # processes of other hosts are unknown
             if "mlflow.parentRunId" in run.data.tags:
                 client.delete_run(run.info.run_id)
             else:

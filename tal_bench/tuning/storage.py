@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,28 +80,17 @@ def open_storage(storage: str) -> Iterator[BaseStorage]:
 
 
 def _open_journal(file: Path) -> BaseStorage:
-    """Open a journal file and truncate an incomplete last line, which a killed process may leave.
-
-    The system releases the lock of the file when the process that holds it dies.
-    """
+    """Open a journal file and truncate an incomplete last line, which a killed process may leave."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    class Lock(JournalFileOpenLock):
-        file_lock = FileLock(f"{file}.lock")
-
-        def acquire(self) -> bool:
-            self.file_lock.acquire()
-            return True
-
-        def release(self) -> None:
-            Path(self.file_lock.lock_file).unlink(missing_ok=True)  # waiting processes notice this
-            self.file_lock.release()
-
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(str(file))
-    with lock.file_lock:
+    lock = JournalFileOpenLock(str(file))  # taken over after 30 s if the process that holds it has died
+    lock.acquire()
+    try:
         content = file.read_bytes() if file.exists() else b""
         if not content.endswith(b"\n"):
             file.write_bytes(content[: content.rfind(b"\n") + 1])
+    finally:
+        lock.release()
     return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))

@@ -379,18 +379,20 @@ def test_an_interrupted_write_is_completed(
     uri: str, record: StudyRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever request the process is killed at, the next call makes the experiment whole."""
-    real = mlflow_client.send
+    from mlflow import MlflowClient
+
+    real = MlflowClient.log_batch
     for allowed in (0, 1, 4, 7, 11):
         calls = Counter[str]()
 
         def dying(*args: Any, allowed: int = allowed, calls: Counter[str] = calls, **more: Any) -> None:
-            calls["send"] += 1
-            if calls["send"] > allowed:
+            calls["n"] += 1
+            if calls["n"] > allowed:
                 raise KeyboardInterrupt
             real(*args, **more)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(mlflow_client, "send", dying)
+            patch.setattr(MlflowClient, "log_batch", dying)
             MlflowMirror(uri).sync(folder)
     MlflowMirror(uri).sync(folder, "FINISHED", table="table")
     rows, nested = runs_of(uri)
