@@ -328,7 +328,10 @@ def test_ui_names_the_command_that_upgrades_a_database(
     assert line.endswith(f"({advice} mlflow db upgrade {uri})")
 
 
-def test_ui_refuses_a_file_that_is_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ui_refuses_a_file_that_is_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.execv", lambda program, words: pytest.fail("there is nothing to be shown"))
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but long enough to be taken for one " * 50)
     assert main(["ui", "--tracking-uri", f"sqlite:///{file}"]) == 2
