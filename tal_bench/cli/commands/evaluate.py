@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tal_bench.cli.options import JsonOption
+from tal_bench.cli.options import JsonOption, LabelsOption
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
@@ -49,6 +49,7 @@ def evaluate(
     ap_method: Annotated[
         APMethod, typer.Option(help="Method of computing AP; results of the two are not comparable.")
     ] = "activitynet",
+    labels: LabelsOption = "auto",
     per_class: Annotated[bool, typer.Option("--per-class", help="Show the AP of every class.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +61,7 @@ def evaluate(
 
     truth = select_ground_truth(ground_truth, None if subset == EVERY_SUBSET else subset, exclude or ())
     evaluated = {
-        name: evaluate_file(file, truth, thresholds, ap_method)
+        name: evaluate_file(file, truth, thresholds, ap_method, labels)
         for name, file in zip(names, files, strict=True)
     }
     counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
