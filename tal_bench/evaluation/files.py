@@ -87,7 +87,7 @@ def read_ground_truth(
         DataError: The file is missing or malformed, or the subset is unknown.
     """
     path = Path(path)
-    content = _load_json(path)
+    content = load_json(path)
     database = _member(content, "database", path, "the file")
     if not isinstance(database, dict):
         raise DataError("'database' is not an object that maps videos to entries", where=path)
@@ -111,7 +111,7 @@ def read_ground_truth(
 
 
 def _detections_json(path: Path) -> pd.DataFrame:
-    content = _load_json(path)
+    content = load_json(path)
     key = EGO4D_RESULTS if isinstance(content, dict) and EGO4D_RESULTS in content else "results"
     results = _member(content, key, path, "the file")
     if not isinstance(results, dict):
@@ -189,7 +189,12 @@ def _read_text(path: Path) -> str:
         raise DataError("not a text file", where=path, hint="give JSON or CSV in UTF-8") from None
 
 
-def _load_json(path: Path) -> Any:
+def load_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        DataError: The file cannot be read, is not JSON, or has an object with a repeated key.
+    """
     return _parse_json(_read_text(path), path)
 
 
