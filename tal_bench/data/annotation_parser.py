@@ -55,8 +55,8 @@ def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
         The `database` object, and the video ids that are repeated in the file.
 
     Raises:
-        DataError: The file is missing, is not JSON, has no `database`, or an object other than `database` has a
-            key twice.
+        DataError: The file is missing, is not JSON, has no `database`, or repeats a key elsewhere than in
+            `database`.
     """
     repeated: list[str] = []
 

@@ -43,7 +43,7 @@ class Extent:
 
 
 def _units(stride: float) -> dict[str, Callable[[Extent], float]]:
-    """Return the position of the end of a video in each unit: `position` of a segment that lasts to the end."""
+    """Return for each unit the `position` of a segment that lasts to the end of its video."""
     units: dict[str, Callable[[Extent], float]] = {
         "times look like milliseconds": lambda video: 1e3,
         "times look like microseconds": lambda video: 1e6,
@@ -82,14 +82,14 @@ def unit_problem(videos: Sequence[Extent], stride: float) -> str:
             if len(late) > MOST_BEYOND * len(part):
                 return _described("times are not seconds", late)
         latest = max((v.position for v in part), default=1.0)
-        if len(part) >= FEWEST_EARLY and 0 < latest <= EARLIEST and latest ** len(part) < CHANCE:
-            if name := _fitting(part, stride, USED_EARLY):
-                return _described(name, part)
+        early = len(part) >= FEWEST_EARLY and 0 < latest <= EARLIEST and latest ** len(part) < CHANCE
+        if early and (name := _fitting(part, stride, USED_EARLY)):
+            return _described(name, part)
     return ""
 
 
 def _fitting(videos: Sequence[Extent], stride: float, used: float) -> str:
-    """Return the unit in which all segments lie in their videos, and of several the one that uses them best."""
+    """Return the unit in which all segments lie in their videos; of several, that with the latest ends."""
     best = ""
     for name, last in _units(stride).items():
         positions = [video.position / last(video) for video in videos]

@@ -20,8 +20,9 @@ def read_scores(path: Path, classes: Sequence[str]) -> dict[str, NDArray[np.floa
 
     Three formats are supported, with or without an enclosing `results` object: a list of scores per video
     with a list of class names (`class` or `classes`, as in ActivityNet's CUHK file), a list per video in the
-    order of the dataset's classes, and an object from class name to score per video. A name that the file does
-    not have stands for the only one that differs in case, spaces and underscores. Classes that the dataset does not have are ignored.
+    order of the dataset's classes, and an object from class name to score per video. A class that the file
+    does not have is the only one there that differs in case, spaces and underscores. Classes that the dataset
+    does not have are ignored.
 
     Args:
         path: JSON file.

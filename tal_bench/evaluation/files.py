@@ -33,8 +33,8 @@ def read_detections(path: str | Path) -> pd.DataFrame:
 
     Returns:
         Columns video (str), start, end (seconds), label, score. A label is an int where the file has a number
-        (in a table: a whole number without quotes) and a str otherwise; names keep their spaces. `align_labels`
-        says what a label means.
+        (in a table: a whole number without quotes) and a str otherwise; names keep their spaces.
+        `align_labels` says what a label means.
 
     Raises:
         DataError: The file is missing, malformed or a pickle.
@@ -236,7 +236,7 @@ def _segment(item: Any, path: Path, place: str) -> tuple[float, float]:
 
 def _label(item: Mapping[str, Any], path: Path, place: str) -> Any:
     label = _member(item, "label", path, place)
-    if label == "" or not isinstance(label, str) and not _is_id(label):
+    if label == "" or (not isinstance(label, str) and not _is_id(label)):
         raise DataError(
             f"the label of {place} is {brief(label)}", where=path, hint="give a name or a label id"
         )

@@ -135,7 +135,8 @@ def _reading(
         return "ids"
     label = differing[0]
     other = brief(classes.ids[numbers[label]][0])
-    named = "is the name of a class, too" if label in by_name else f"stands beside {brief(next(iter(by_name)))}"
+    first = brief(next(iter(by_name)))
+    named = "is the name of a class, too" if label in by_name else f"stands beside the name {first}"
     raise DataError(
         f"labels fit as names and as ids: {label} is the label_id of {other} and {named}",
         where=where,
@@ -185,12 +186,13 @@ def align_videos(detections: pd.DataFrame, videos: Sequence[str], where: object 
     """
     if detections.empty:
         return detections
+    names = detections["video"]
     for key in (_plain, _stem):
-        renamed = _renamed(detections["video"], videos, key)
+        renamed = _renamed(names, videos, key)
         if renamed.isin(videos).any():
             return detections.assign(video=renamed)
     raise DataError(
-        f"no detection is in a video of the ground truth, the first is in {brief(detections['video'].iloc[0])}",
+        f"no detection is in a video of the ground truth, the first is in {brief(names.iloc[0])}",
         where=where,
         hint=f"the ground truth has {abbreviate(list(videos))}; see --subset",
     )

@@ -98,5 +98,5 @@ def ground_truth_json(
                 ],
             }
             for video in videos
-        }
+        },
     }
