@@ -195,6 +195,9 @@ class Scan:
         if not isinstance(value, dict):
             self.error("entry", name, f"expected an object, got {_brief(value)}")
             return None
+        if not _is_text(name):
+            self.error("entry", name, f"the id {_brief(name)} has half a character; write it in UTF-8")
+            return None
         subset, items = value.get("subset"), value.get("annotations")
         if not isinstance(subset, str):
             self.error("entry", name, _missing(value, "subset", "a string"))

@@ -16,6 +16,8 @@ that is smaller for ends anywhere in a video."""
 FITS, USED_LATE, USED_EARLY = 1.05, 0.2, 0.3
 """In the right unit, no end exceeds this multiple of the video; and the median end is at least this share of
 it, for segments that are too late or too early in seconds."""
+DISTINCT = 2.0
+"""Factor by which a unit differs from seconds at least: percent of a video of 100 s are seconds."""
 FEWEST_LATE, FEWEST_EARLY = 2, 3
 """Number of videos that show a unit."""
 
@@ -92,6 +94,8 @@ def _fitting(videos: Sequence[Extent], stride: float, used: float) -> str:
     """Return the unit in which all segments lie in their videos; of several, that with the latest ends."""
     best = ""
     for name, last in _units(stride).items():
+        if any(max(last(video), 1 / last(video)) < DISTINCT for video in videos):
+            continue
         positions = [video.position / last(video) for video in videos]
         if max(positions) <= FITS and median(positions) > used:
             best, used = name, median(positions)

@@ -207,7 +207,13 @@ def _parse_json(text: str, path: Path) -> Any:
         return value
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=unique)
+        if "\\ud" in text.lower():  # an escape can be half of a character, which no file can hold
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        half = brief(error.object[error.start : error.end])
+        raise DataError(f"has half of a character: {half}", where=path, hint="write it in UTF-8") from None
     except json.JSONDecodeError as error:
         raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
     except (ValueError, RecursionError) as error:

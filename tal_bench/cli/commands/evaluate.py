@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ def column_names(files: Sequence[Path]) -> list[str]:
     Raises:
         InputError: A file is given twice.
     """
-    paths = [file.resolve() for file in files]
+    paths = [Path(os.path.realpath(file)) for file in files]  # unlike `resolve`, accepts a loop of links
     for file in paths:
         if paths.count(file) > 1:
             raise InputError("given twice", where=f"--detections {file}", hint="name each file once")
