@@ -28,8 +28,10 @@ class TalBenchError(Exception):
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
-def _rebuild(kind: type[TalBenchError], what: str, where: object, hint: str) -> TalBenchError:
-    return kind(what, where=where, hint=hint)
+def _rebuild(
+    error: type[TalBenchError], what: str, where: object, hint: str, more: dict[str, str] | None = None
+) -> TalBenchError:
+    return error(what, where=where, hint=hint, **(more or {}))
 
 
 class InputError(TalBenchError):
@@ -39,7 +41,21 @@ class InputError(TalBenchError):
 
 
 class DataError(InputError):
-    """An annotation or feature file is missing or malformed; exit code 2."""
+    """An annotation or feature file is missing or malformed; exit code 2.
+
+    Args:
+        what: Description of the error, with the value received.
+        where: File that contains the error.
+        hint: Advice on what to do.
+        kind: Kind of finding of `tal-bench data check`; empty if nothing distinguishes it.
+    """
+
+    def __init__(self, what: str, *, where: object = None, hint: str = "", kind: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.hint, {"kind": self.kind})
 
 
 class DiskFullError(TalBenchError):

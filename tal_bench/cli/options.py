@@ -134,6 +134,10 @@ CheckpointEveryOption = Annotated[
         help="Seconds between two checkpoints of a training, from which it resumes.",
     ),
 ]
+LabelsOption = Annotated[
+    Literal["auto", "names", "ids"],
+    typer.Option(help="Whether labels are class names or values of label_id; auto: as the file tells."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

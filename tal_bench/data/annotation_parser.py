@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.data.findings import Finding
+from tal_bench.data.time_units import Extent, unit_problem
 from tal_bench.errors import DataError
 
 SHORTEST = 1e-3
@@ -54,7 +55,8 @@ def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
         The `database` object, and the video ids that are repeated in the file.
 
     Raises:
-        DataError: The file is missing, is not JSON or has no `database`.
+        DataError: The file is missing, is not JSON, has no `database`, or repeats a key elsewhere than in
+            `database`.
     """
     repeated: list[str] = []
 
@@ -83,7 +85,9 @@ def load_database(path: Path) -> tuple[dict[str, Any], list[str]]:
             where=path,
             hint="expected ActivityNet-style JSON: database → video → subset, duration, fps, annotations",
         )
-    return database, [name for name in repeated if name in database]
+    if others := [name for name in repeated if name not in database]:
+        raise DataError(f"key {_brief(others[0])} is repeated", where=path, hint="remove one of the entries")
+    return database, repeated
 
 
 @dataclass(slots=True)
@@ -96,8 +100,10 @@ class Scan:
         ignore: Labels that are not classes.
         group_field: Field of an entry with the group of the video.
         count: Number of classes, if `label_id` has gaps.
+        stride: Frames between two features, to name the unit of times; 0 if unknown.
         findings: Problems found.
         segments: Number of segments read.
+        extents: Where the segments of each video end.
     """
 
     path: Path
@@ -105,8 +111,10 @@ class Scan:
     ignore: frozenset[str] = frozenset()
     group_field: str = ""
     count: int | None = None
+    stride: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     segments: int = 0
+    extents: list[Extent] = field(default_factory=list)
 
     def error(self, kind: str, video: str, problem: str) -> None:
         """Add a finding that keeps a video from being read."""
@@ -118,6 +126,8 @@ class Scan:
 
     def final_findings(self) -> list[Finding]:
         """Return the findings; up to `REVERSED_SHARE` reversed segments are warnings."""
+        if problem := unit_problem(self.extents, self.stride):
+            self.findings.insert(0, Finding("error", "unit", str(self.path), problem))
         reversed_count = sum(finding.kind == "reversed" for finding in self.findings)
         if not reversed_count or reversed_count > REVERSED_SHARE * self.segments:
             return self.findings
@@ -134,6 +144,8 @@ class Scan:
             label, number = annotation.get("label"), annotation.get("label_id")
             if not isinstance(label, str) or not label or label in self.ignore:
                 continue  # reported by `_segment`
+            if not label.isprintable() and not _is_text(label) and label not in ids:
+                self.error("label", name, f"label {_brief(label)} has half a character; write it as UTF-8")
             known = ids.setdefault(label, {})
             if number is None:
                 complete = False
@@ -183,6 +195,9 @@ class Scan:
         if not isinstance(value, dict):
             self.error("entry", name, f"expected an object, got {_brief(value)}")
             return None
+        if not _is_text(name):
+            self.error("entry", name, f"the id {_brief(name)} has half a character; write it in UTF-8")
+            return None
         subset, items = value.get("subset"), value.get("annotations")
         if not isinstance(subset, str):
             self.error("entry", name, _missing(value, "subset", "a string"))
@@ -192,6 +207,8 @@ class Scan:
         fps = self._rate(name, value, duration)
         if not isinstance(subset, str) or not isinstance(items, list) or duration is None or fps is None:
             return None
+        if ends := [float(bounds[1]) for item in items if (bounds := _bounds(item)) is not None]:
+            self.extents.append(Extent(subset, duration, fps, max(ends)))
         kept: dict[tuple[int, int, int], tuple[float, float, int]] = {}
         for item in items:
             segment = self._segment(name, item, duration, fps, classes)
@@ -230,14 +247,14 @@ class Scan:
         if not isinstance(item, dict):
             self.error("segment", name, f"expected an object in 'annotations', got {_brief(item)}")
             return None
-        label, bounds = item.get("label"), item.get("segment")
+        label, bounds = item.get("label"), _bounds(item)
         if not isinstance(label, str) or not label:
             self.error("label", name, _missing(item, "label", "a class name"))
             return None
         if label in self.ignore:
             return None
         self.segments += 1
-        if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_number, bounds)):
+        if bounds is None:
             self.error("segment", name, _missing(item, "segment", "[start, end] in seconds"))
             return None
         start, end = float(bounds[0]), float(bounds[1])
@@ -275,8 +292,25 @@ def _all_annotations(database: dict[str, Any]) -> Iterable[tuple[str, dict[str, 
                 yield name, item
 
 
+def _bounds(item: Any) -> list[float] | None:
+    """Return the two times of an annotation, or None."""
+    bounds = item.get("segment") if isinstance(item, dict) else None
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(_is_number, bounds)):
+        return None
+    return bounds
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < HUGE
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be written to a file: JSON can hold halves of characters, which cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _brief(value: Any) -> str:

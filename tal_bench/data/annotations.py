@@ -67,6 +67,7 @@ def read_annotations(
     ignore: Collection[str] = (),
     group_field: str = "",
     count: int | None = None,
+    stride: float = 0.0,
 ) -> Annotations:
     """Read an annotation file for training or evaluation.
 
@@ -83,12 +84,13 @@ def read_annotations(
         ignore: Labels that are not classes, whose segments are ignored.
         group_field: Field of an entry to store as `AnnotatedVideo.group`.
         count: Number of classes, if `label_id` has gaps.
+        stride: Frames between two features, to name the unit of times that are not seconds; 0 if unknown.
 
     Raises:
-        DataError: The file cannot be read or is malformed.
+        DataError: The file cannot be read or is malformed, or its times are not seconds.
     """
     annotations, findings = scan_annotations(
-        path, fps=fps, subsets=subsets, ignore=ignore, group_field=group_field, count=count
+        path, fps=fps, subsets=subsets, ignore=ignore, group_field=group_field, count=count, stride=stride
     )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
@@ -109,6 +111,7 @@ def scan_annotations(
     ignore: Collection[str] = (),
     group_field: str = "",
     count: int | None = None,
+    stride: float = 0.0,
 ) -> tuple[Annotations, list[Finding]]:
     """Read the valid part of an annotation file, and list all problems.
 
@@ -119,7 +122,7 @@ def scan_annotations(
     """
     database, repeated = load_database(path)
     wanted = None if subsets is None else {name.casefold() for name in subsets}
-    scan = Scan(path, fps, frozenset(ignore), group_field, count)
+    scan = Scan(path, fps, frozenset(ignore), group_field, count, stride)
     for name in repeated:
         scan.error("two-splits", name, "repeated in 'database'")
     classes = scan.classes(database)
@@ -156,4 +159,5 @@ def _arguments(spec: DatasetSpec) -> dict[str, Any]:
         "ignore": spec.ignore_labels,
         "group_field": spec.group_field,
         "count": spec.classes,
+        "stride": spec.stride,
     }

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tal_bench.config import TrainSpec
-from tal_bench.data.dataset import Video
+from tal_bench.data.dataset import Video, check_batch_size
 from tal_bench.errors import InputError
 from tal_bench.types import Batch
 
@@ -147,11 +147,7 @@ def training_batches(
         InputError: There are fewer videos than the batch size, or ``pad_to`` is below ``max_length``.
     """
     size = spec.batch_size
-    if len(videos) < size:
-        raise InputError(
-            f"{len(videos)} training video{'s' * (len(videos) != 1)} are fewer than the batch size {size}",
-            hint="use more videos, or set 'training: {batch_size: 1}' in the dataset file",
-        )
+    check_batch_size(len(videos), size)
     length = max_length if pad_to is None else pad_to
     if length < max_length:
         raise InputError(f"pad_to {length} is below max_length {max_length}")

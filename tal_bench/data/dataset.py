@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from tal_bench.data.features import (
     open_streams,
     to_float32,
 )
-from tal_bench.data.selection import Selection, held_out_ids, select
+from tal_bench.data.selection import Selection, held_out_ids, limited, select
 from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError, InputError
 from tal_bench.registry import did_you_mean
@@ -167,6 +166,24 @@ class Dataset:
         """
         return [self._video(entry) for entry in self._part(part)]
 
+    def require(self, part: Part, batch_size: int = 1) -> None:
+        """Check that models can be trained on, or scored on, the videos of a part.
+
+        Args:
+            part: Part of the dataset.
+            batch_size: Number of videos of a training step; 1 for parts that are only scored on.
+
+        Raises:
+            DataError: The part is empty, has no segments, or has fewer videos than a step.
+        """
+        entries = self._part(part)
+        where = f"dataset '{self.spec.name}'"
+        if not any(len(entry.labels) for entry in entries):
+            name = {"train": "training", "train+validation": "training"}.get(part, part)
+            what = f"none of {len(entries)} {name} videos has a segment"
+            raise DataError(what, where=where, hint=f"see {self.spec.annotations} and its subsets")
+        check_batch_size(len(entries), batch_size, where)
+
     def _part(self, part: Part) -> list[AnnotatedVideo]:
         if part not in PARTS:
             raise InputError(f"unknown part '{part}'", hint=did_you_mean(str(part), list(PARTS)))
@@ -238,27 +255,12 @@ def open_dataset(
     annotations = read_labels(spec)
     scores = read_scores(spec.scores, annotations.classes) if spec.scores else None
     selection = select(spec, annotations, scores)
-    selection = replace(
-        selection,
-        training=_limited(selection.training, selection.groups, limit),
-        test=_limited(selection.test, selection.groups, limit),
-    )
+    if limit is not None:
+        selection = limited(spec, selection, limit)
     size = _float32_bytes(spec, names, [v.id for v in (*selection.training, *selection.test)])
     return Dataset(
         spec, annotations.classes, names, size <= memory_limit, selection, annotations.repairs, scores
     )
-
-
-def _limited(
-    videos: list[AnnotatedVideo], groups: Mapping[str, str], limit: int | None
-) -> list[AnnotatedVideo]:
-    """Return the first videos, taken from all groups in turn so that a few cover several groups."""
-    members: dict[str, list[AnnotatedVideo]] = {}
-    for video in videos:
-        members.setdefault(groups[video.id], []).append(video)
-    in_turn = [v for v in chain.from_iterable(zip_longest(*members.values())) if v is not None]
-    kept = {video.id for video in in_turn[:limit]}
-    return [video for video in videos if video.id in kept]
 
 
 def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str]) -> float:
@@ -284,6 +286,20 @@ def _float32_bytes(spec: DatasetSpec, names: Sequence[str], videos: Sequence[str
     first = videos[0]
     size = sum(4.0 * array.size for array in open_streams(spec, first, names).values())
     return size * sum(sizes.values()) / max(sizes[first], 1)
+
+
+def check_batch_size(videos: int, size: int, where: object = None) -> None:
+    """Check that there are enough training videos for a step.
+
+    Raises:
+        DataError: There are fewer.
+    """
+    if videos < size:
+        raise DataError(
+            f"{videos} training video{'s' * (videos != 1)} are fewer than the batch size {size}",
+            where=where,
+            hint="use more videos, or set 'training: {batch_size: 1}' in the dataset file",
+        )
 
 
 @lru_cache(maxsize=4)

@@ -52,7 +52,7 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
 
     Raises:
         DataError: The file is missing, empty, truncated or of an unknown type, or it is unclear which array
-            to load.
+            to load. Its `kind` is `missing`, `empty`, `truncated` or `refused` (a pickle), or unknown.
     """
     suffix = path.suffix.lower()
     loader = {".npy": _load_npy, ".npz": _load_npz, ".pt": _load_pt, ".pth": _load_pt}.get(suffix)
@@ -62,10 +62,10 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
         if path.is_dir():
             raise DataError("cannot be read: Is a directory", where=path)
         if path.stat().st_size == 0:
-            raise DataError("empty file (0 bytes)", where=path)
+            raise DataError("empty file (0 bytes)", where=path, kind="empty")
         value = loader(path)
     except FileNotFoundError:
-        raise DataError("missing feature file", where=path) from None
+        raise DataError("missing feature file", where=path, kind="missing") from None
     except DataError:
         raise
     except OSError as error:
@@ -86,11 +86,12 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         path.suffix.lower() == ".npy" and _starts_with(path, b"\x80")
     ):
         hint = "save only the array, with numpy.save or torch.save"
-        return DataError("refused: a pickle of Python objects, which can run code", where=path, hint=hint)
+        what = "refused: a pickle of Python objects, which can run code"
+        return DataError(what, where=path, hint=hint, kind="refused")
     if isinstance(error, pickle.UnpicklingError) or "pickled data" in text:
         text = "invalid content"
     reason = text.split("\n")[0][:160] or type(error).__name__
-    return DataError(f"truncated or not a {path.suffix} file: {reason}", where=path)
+    return DataError(f"truncated or not a {path.suffix} file: {reason}", where=path, kind="truncated")
 
 
 def _starts_with(path: Path, prefix: bytes) -> bool:
@@ -104,7 +105,7 @@ def _load_npy(path: Path) -> Any:
 
 def _load_npz(path: Path) -> Any:
     if not zipfile.is_zipfile(path):
-        raise DataError("truncated or not a .npz file", where=path)
+        raise DataError("truncated or not a .npz file", where=path, kind="truncated")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.annotations import AnnotatedVideo, Annotations
@@ -70,6 +71,41 @@ def select(
             )
     _check_disjoint(spec, selection)
     return selection
+
+
+def limited(spec: DatasetSpec, selection: Selection, limit: int) -> Selection:
+    """Keep at most ``limit`` training videos, and as many test videos.
+
+    Those with segments come first, taken in turn from all groups so that a few videos cover several of them,
+    and in turn from the validation subsets and the other training videos.
+    """
+    wanted = {name.casefold() for name in spec.validation}
+    held_out = [v for v in selection.training if v.subset.casefold() in wanted]
+    others = [v for v in selection.training if v.subset.casefold() not in wanted]
+    groups = selection.groups
+    in_turn = _alternating([_by_group(others, groups), _by_group(held_out, groups)])
+    return replace(
+        selection,
+        training=_first(selection.training, in_turn, limit),
+        test=_first(selection.test, _by_group(selection.test, groups), limit),
+    )
+
+
+def _first(videos: list[AnnotatedVideo], in_turn: list[AnnotatedVideo], limit: int) -> list[AnnotatedVideo]:
+    """Return the first videos in an order, those with segments before all others; in file order."""
+    kept = {video.id for video in sorted(in_turn, key=lambda video: not len(video.labels))[:limit]}
+    return [video for video in videos if video.id in kept]
+
+
+def _by_group(videos: list[AnnotatedVideo], groups: Mapping[str, str]) -> list[AnnotatedVideo]:
+    members: dict[str, list[AnnotatedVideo]] = {}
+    for video in videos:
+        members.setdefault(groups[video.id], []).append(video)
+    return _alternating(list(members.values()))
+
+
+def _alternating(lists: Sequence[Sequence[AnnotatedVideo]]) -> list[AnnotatedVideo]:
+    return [v for v in chain.from_iterable(zip_longest(*lists)) if v is not None]
 
 
 def _subsets(
@@ -166,21 +202,22 @@ def held_out_ids(
     Raises:
         DataError: No videos or all videos would be held out.
     """
+    where = f"dataset '{spec.name}'"
     if not spec.validation:
-        return validation_ids([v.id for v in training], spec.validation_fraction, groups)
+        return validation_ids([v.id for v in training], spec.validation_fraction, groups, where)
     wanted = {name.casefold() for name in spec.validation}
     chosen = frozenset(v.id for v in training if v.subset.casefold() in wanted)
     if not 0 < len(chosen) < len(training):
         raise DataError(
             f"{len(chosen)} of {len(training)} training videos are in subset {' or '.join(spec.validation)}",
-            where=f"dataset '{spec.name}'",
+            where=where,
             hint="change the subsets in 'validation', or remove it to hold out a share",
         )
     return chosen
 
 
 def validation_ids(
-    ids: Sequence[str], fraction: float, groups: Mapping[str, str] | None = None
+    ids: Sequence[str], fraction: float, groups: Mapping[str, str] | None = None, where: object = None
 ) -> frozenset[str]:
     """Choose the share of the training videos that is held out for tuning.
 
@@ -192,6 +229,7 @@ def validation_ids(
         ids: Ids of the training videos.
         fraction: Share of the videos to hold out.
         groups: Group of each video; None = every video is its own group.
+        where: Dataset, for messages.
 
     Raises:
         DataError: There are fewer than two videos or groups.
@@ -201,7 +239,9 @@ def validation_ids(
         members.setdefault(groups[video] if groups else video, []).append(video)
     if len(members) < 2:
         few = f"{len(ids)} training video" if len(ids) < 2 else "only one group of training videos"
-        raise DataError(f"{few}, cannot hold out a validation part", hint="at least 2 are needed")
+        raise DataError(
+            f"{few}, cannot hold out a validation part", where=where, hint="at least 2 are needed"
+        )
     ranked = sorted(members, key=lambda group: name_hash("validation", group))
     wanted = round(len(ids) * fraction)
     best, chosen, total = float("inf"), 1, 0

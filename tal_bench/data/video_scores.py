@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.errors import DataError
+from tal_bench.evaluation.files import load_json
 
 EXPECTED = 'expected {"results": {video: [score, …]}, "class": [name, …]} or {video: {name: score}}'
 
@@ -20,8 +20,9 @@ def read_scores(path: Path, classes: Sequence[str]) -> dict[str, NDArray[np.floa
 
     Three formats are supported, with or without an enclosing `results` object: a list of scores per video
     with a list of class names (`class` or `classes`, as in ActivityNet's CUHK file), a list per video in the
-    order of the dataset's classes, and an object from class name to score per video. Names are compared
-    without regard to case, spaces and underscores. Classes that the dataset does not have are ignored.
+    order of the dataset's classes, and an object from class name to score per video. A class that the file
+    does not have is the only one there that differs in case, spaces and underscores. Classes that the dataset
+    does not have are ignored.
 
     Args:
         path: JSON file.
@@ -49,15 +50,10 @@ def read_scores(path: Path, classes: Sequence[str]) -> dict[str, NDArray[np.floa
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         hint = "put it there, or set 'scores: null' to train on the dataset's classes"
-        raise DataError("missing file of video-level scores", where=path, hint=hint) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=path) from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"not valid JSON: {error}", where=path) from None
+        raise DataError("missing file of video-level scores", where=path, hint=hint)
+    content = load_json(path)
     if not isinstance(content, dict):
         raise DataError("no scores of videos", where=path, hint=EXPECTED)
     return content
@@ -69,11 +65,23 @@ def _normalized(name: str) -> str:
 
 def _columns(names: Sequence[str], classes: Sequence[str], where: object) -> list[int]:
     """Return the position of each class of the dataset among the names."""
-    positions = {_normalized(name): index for index, name in enumerate(names)}
-    absent = [name for name in classes if _normalized(name) not in positions]
+    exact = {name: index for index, name in enumerate(names)}
+    if len(exact) < len(names):
+        repeated = next(name for index, name in enumerate(names) if exact[name] != index)
+        raise DataError(f"class '{repeated}' is repeated in the scores", where=where)
+    alike: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        alike.setdefault(_normalized(name), []).append(index)
+    columns = {name: [exact[name]] if name in exact else alike.get(_normalized(name), []) for name in classes}
+    absent = [name for name, found in columns.items() if not found]
     if absent:
         raise DataError(f"no scores of {len(absent)} classes, first '{absent[0]}'", where=where)
-    return [positions[_normalized(name)] for name in classes]
+    several = [name for name, found in columns.items() if len(found) > 1]
+    if several or len({found[0] for found in columns.values()}) < len(classes):
+        first = several[0] if several else classes[0]
+        what = f"names of scores and classes such as '{first}' differ only in case, spaces or underscores"
+        raise DataError(what, where=where, hint="write the names of the classes")
+    return [index for (index,) in columns.values()]
 
 
 def _row(

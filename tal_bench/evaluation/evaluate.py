@@ -10,7 +10,7 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.files import read_detections, read_ground_truth, read_video_names
-from tal_bench.evaluation.label_alignment import align_labels, align_videos
+from tal_bench.evaluation.label_alignment import LabelReading, align_labels, align_videos
 from tal_bench.evaluation.matching import APMethod
 from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
 
@@ -42,6 +42,7 @@ def evaluate(
     subset: str | None = "test",
     exclude: Sequence[str] = (),
     ap_method: APMethod = "activitynet",
+    labels: LabelReading = "auto",
 ) -> MeanAP:
     """Compute the mean average precision of a file of detections, as `tal-bench evaluate` does.
 
@@ -55,13 +56,15 @@ def evaluate(
         subset: Subset of the videos, case-insensitive; None for every video.
         exclude: Names of videos to leave out, or files that list them.
         ap_method: Method of computing AP; results of the two are not comparable.
+        labels: Whether labels of the detections are class names or values of `label_id`; `auto` to tell from
+            the file.
 
     Raises:
-        DataError: A file is missing or malformed, or the subset is unknown.
+        DataError: A file is missing or malformed, the subset is unknown, or labels fit as names and as ids.
         InputError: The subset has no segments, or an excluded video does not exist.
     """
     truth = select_ground_truth(ground_truth, subset, exclude)
-    return evaluate_file(detections, truth, tiou, ap_method).result
+    return evaluate_file(detections, truth, tiou, ap_method, labels).result
 
 
 def select_ground_truth(file: Path | str, subset: str | None, exclude: Sequence[str]) -> pd.DataFrame:
@@ -96,13 +99,17 @@ def select_ground_truth(file: Path | str, subset: str | None, exclude: Sequence[
 
 
 def evaluate_file(
-    file: Path | str, truth: pd.DataFrame, tiou: Sequence[float], ap_method: APMethod
+    file: Path | str,
+    truth: pd.DataFrame,
+    tiou: Sequence[float],
+    ap_method: APMethod,
+    labels: LabelReading = "auto",
 ) -> Evaluated:
     """Evaluate a file of detections against the result of `select_ground_truth`."""
     videos, excluded = truth.attrs["videos"], truth.attrs["excluded"]
     detections = align_videos(read_detections(file), [*videos, *excluded], where=file)
     detections = detections[~detections["video"].isin(excluded)].reset_index(drop=True)
-    detections = align_labels(detections, truth, where=file)
+    detections = align_labels(detections, truth, where=file, reading=labels)
     compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
     result = compute(detections, truth, tiou, videos=videos)
     unknown = ~detections["label"].isin(truth["label"])

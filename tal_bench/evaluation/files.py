@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,13 @@ import pandas as pd
 
 from tal_bench.config import brief
 from tal_bench.errors import DataError
+from tal_bench.evaluation.detection_table import abbreviate, parse_detections
+from tal_bench.evaluation.label_alignment import Classes
 from tal_bench.evaluation.matching import DETECTION_COLUMNS
 
-ALIASES = {
-    "video": ("video", "video-id", "video_id", "videoid"),
-    "start": ("start", "t-start", "t_start"),
-    "end": ("end", "t-end", "t_end"),
-    "label": ("label", "class"),
-    "score": ("score", "confidence"),
-}
 EGO4D_RESULTS = "detect_results"
 PICKLES = (".pkl", ".pickle")
 PICKLE_HINT = "export the detections as CSV with columns video, start, end, label, score"
-INTEGER_PATTERN = r"0|-?[1-9]\d{0,17}"
-"""Labels of a table are converted to integers if all of them match this pattern."""
 _GROUND_TRUTH_COLUMNS = ("video", "start", "end", "label", "label_id")
 
 
@@ -41,7 +32,9 @@ def read_detections(path: str | Path) -> pd.DataFrame:
     (video-id, t-start, t-end).
 
     Returns:
-        Columns video (str), start, end (seconds), label, score.
+        Columns video (str), start, end (seconds), label, score. A label is an int where the file has a number
+        (in a table: a whole number without quotes) and a str otherwise; names keep their spaces.
+        `align_labels` says what a label means.
 
     Raises:
         DataError: The file is missing, malformed or a pickle.
@@ -50,7 +43,8 @@ def read_detections(path: str | Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         raise DataError("pickle files can run code and are not supported", where=path, hint=PICKLE_HINT)
-    table = _detections_table(path) if suffix in (".csv", ".tsv") else _detections_json(path)
+    is_table = suffix in (".csv", ".tsv")
+    table = parse_detections(_read_text(path), path) if is_table else _detections_json(path)
     _check_numbers(table, ("start", "end", "score"), path)
     return table
 
@@ -85,15 +79,16 @@ def read_ground_truth(
             MultiTHUMOS has a few, and public evaluations drop them. `.attrs["reversed"]` is their number.
 
     Returns:
-        One row per annotation with columns video (str), start, end (seconds), label and, if every annotation
-        has one, label_id. `.attrs["videos"]` is the tuple of all videos of the subset, including those
-        without annotations.
+        One row per annotation with columns video (str), start, end (seconds), label (str) and, if every
+        annotation has one, label_id. `.attrs["videos"]` is the tuple of all videos of the subset, including
+        those without annotations; `.attrs["classes"]` the `Classes` of all subsets.
 
     Raises:
         DataError: The file is missing or malformed, or the subset is unknown.
     """
     path = Path(path)
-    database = _member(_load_json(path), "database", path, "the file")
+    content = load_json(path)
+    database = _member(content, "database", path, "the file")
     if not isinstance(database, dict):
         raise DataError("'database' is not an object that maps videos to entries", where=path)
     videos = _videos_of(database, subset, path)
@@ -107,12 +102,16 @@ def read_ground_truth(
     if drop_reversed:
         table = table[~is_reversed].reset_index(drop=True)
     _check_numbers(table, ("start", "end"), path)
-    table.attrs.update(videos=tuple(videos), reversed=int(is_reversed.sum()) if drop_reversed else 0)
+    table.attrs.update(
+        videos=tuple(videos),
+        reversed=int(is_reversed.sum()) if drop_reversed else 0,
+        classes=_classes(content, database),
+    )
     return table
 
 
 def _detections_json(path: Path) -> pd.DataFrame:
-    content = _load_json(path)
+    content = load_json(path)
     key = EGO4D_RESULTS if isinstance(content, dict) and EGO4D_RESULTS in content else "results"
     results = _member(content, key, path, "the file")
     if not isinstance(results, dict):
@@ -129,53 +128,6 @@ def _detections_json(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(DETECTION_COLUMNS)).astype(
         {"start": np.float64, "end": np.float64, "score": np.float64}
     )
-
-
-def _detections_table(path: Path) -> pd.DataFrame:
-    # Columns are read as text: a video named 007 must not become 7, nor one named NA a missing value.
-    text = _read_text(path)
-    header = text.lstrip().partition("\n")[0]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a line has more columns than the header
-            table = pd.read_csv(
-                io.StringIO(text),
-                sep=max(",;\t", key=header.count),
-                dtype=str,
-                keep_default_na=False,
-                skipinitialspace=True,
-                index_col=False,
-            ).fillna("")  # lines with fewer columns than the header
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise DataError(f"not a readable table: {error}", where=path) from None
-    present = {str(name).strip().lower(): name for name in table.columns}
-    chosen = {}
-    for column, aliases in ALIASES.items():
-        matching = [present[alias] for alias in aliases if alias in present]
-        if not matching:
-            raise DataError(
-                f"column {column} is missing, the file has {abbreviate(list(present))}",
-                where=path,
-                hint=f"accepted: {', '.join(aliases)}",
-            )
-        chosen[matching[0]] = column
-    table = table[list(chosen)].rename(columns=chosen)
-    for column in ("video", "label"):
-        table[column] = table[column].str.strip()
-        empty = (table[column] == "").to_numpy()
-        if empty.any():
-            raise DataError(f"{column} is empty in line {int(np.argmax(empty)) + 2}", where=path)
-    for column in ("start", "end", "score"):
-        number = pd.to_numeric(table[column].str.strip(), errors="coerce")
-        bad = number.isna().to_numpy()
-        if bad.any():
-            row = int(np.argmax(bad))
-            value = table[column].iloc[row] or "empty"
-            raise DataError(f"{column} is {value} in line {row + 2}, not a number", where=path)
-        table[column] = number.astype(np.float64)
-    if len(table) and table["label"].str.fullmatch(INTEGER_PATTERN).all():
-        table["label"] = table["label"].astype(np.int64)
-    return table[list(DETECTION_COLUMNS)]
 
 
 def _videos_of(database: Mapping[str, Any], subset: str | None, path: Path) -> list[str]:
@@ -206,12 +158,29 @@ def _annotations(
             label_id = item.get("label_id")
             if label_id is not None and not _is_id(label_id):
                 raise DataError(f"label_id of {place} is {brief(label_id)}, not a whole number", where=path)
-            yield video, start, end, _label(item, path, place), label_id
+            yield video, start, end, str(_label(item, path, place)), label_id
+
+
+def _classes(content: Mapping[str, Any], database: Mapping[str, Any]) -> Classes:
+    """Return the classes of a whole file; the annotations of other subsets may be malformed."""
+    declared = content.get("classes")
+    names = [name for name in declared if isinstance(name, str)] if isinstance(declared, list) else []
+    ids: list[tuple[int, str]] = []
+    for entry in database.values():
+        items = entry.get("annotations") if isinstance(entry, dict) else None
+        for item in items if isinstance(items, list) else ():
+            label = item.get("label") if isinstance(item, dict) else None
+            if not isinstance(label, str) and not _is_id(label):
+                continue
+            names.append(str(label))
+            if _is_id(number := item.get("label_id")):
+                ids.append((number, str(label)))
+    return Classes.of(names, ids)
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")  # line ends may be part of a name
     except FileNotFoundError:
         raise DataError("no such file", where=path) from None
     except OSError as error:
@@ -220,7 +189,12 @@ def _read_text(path: Path) -> str:
         raise DataError("not a text file", where=path, hint="give JSON or CSV in UTF-8") from None
 
 
-def _load_json(path: Path) -> Any:
+def load_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8.
+
+    Raises:
+        DataError: The file cannot be read, is not JSON, or has an object with a repeated key.
+    """
     return _parse_json(_read_text(path), path)
 
 
@@ -233,7 +207,13 @@ def _parse_json(text: str, path: Path) -> Any:
         return value
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=unique)
+        if "\\ud" in text.lower():  # an escape can be half of a character, which no file can hold
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        half = brief(error.object[error.start : error.end])
+        raise DataError(f"has half of a character: {half}", where=path, hint="write it in UTF-8") from None
     except json.JSONDecodeError as error:
         raise DataError(f"not valid JSON at line {error.lineno}: {error.msg}", where=path) from None
     except (ValueError, RecursionError) as error:
@@ -262,7 +242,7 @@ def _segment(item: Any, path: Path, place: str) -> tuple[float, float]:
 
 def _label(item: Mapping[str, Any], path: Path, place: str) -> Any:
     label = _member(item, "label", path, place)
-    if not isinstance(label, str) and not _is_id(label):
+    if label == "" or (not isinstance(label, str) and not _is_id(label)):
         raise DataError(
             f"the label of {place} is {brief(label)}", where=path, hint="give a name or a label id"
         )
@@ -296,9 +276,3 @@ def _check_numbers(table: pd.DataFrame, columns: tuple[str, ...], path: Path) ->
             f"segment [{row['start']}, {row['end']}] of video {row['video']!r} ends before it starts",
             where=path,
         )
-
-
-def abbreviate(names: Sequence[object], most: int = 8) -> str:
-    """Return the first `most` names as text, followed by the number of omitted names."""
-    shown = [text if len(text) <= 40 else f"{text[:37]}..." for text in map(str, names[:most])]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

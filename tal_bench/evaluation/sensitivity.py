@@ -6,7 +6,6 @@ share of the video's duration), and number of instances of the class in the vide
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.diagnosis import Diagnosis
+from tal_bench.evaluation.files import load_json
 from tal_bench.evaluation.matching import Bools, Floats, Ints, Matches
 
 LENGTH, COVERAGE, INSTANCES = "length", "coverage", "instances"
@@ -41,6 +41,10 @@ MIN_PRECISION = 0.05
 """Normalised precision above which detections count as finding ground truths, as in DETAD."""
 
 
+LONGEST = 1e100
+"""Seconds; greater durations are unknown ones."""
+
+
 @dataclass(frozen=True, eq=False)
 class Bins:
     """Assignment of ground truths to bins of one characteristic.
@@ -60,11 +64,11 @@ class Bins:
 
 def read_durations(file: Path) -> dict[str, float]:
     """Read the known durations in seconds of the videos of a valid ActivityNet-style annotation file."""
-    database = json.loads(file.read_text(encoding="utf-8"))["database"]
+    durations = {video: entry.get("duration") for video, entry in load_json(file)["database"].items()}
     return {
-        str(video): float(entry["duration"])
-        for video, entry in database.items()
-        if isinstance(entry.get("duration"), int | float) and entry["duration"] > 0
+        str(video): float(duration)
+        for video, duration in durations.items()
+        if isinstance(duration, int | float) and not isinstance(duration, bool) and 0 < duration < LONGEST
     }
 
 

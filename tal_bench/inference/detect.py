@@ -24,7 +24,7 @@ from tal_bench.data.feature_grid import timing
 from tal_bench.data.features import in_memory, open_streams
 from tal_bench.errors import InputError
 from tal_bench.extraction.video_files import VideoRecord, extract_files, find_videos, load_streams
-from tal_bench.inference.detections import detections_json, detections_table
+from tal_bench.inference.detections import detections_csv, detections_json, detections_table
 from tal_bench.models.checkpoint import ModelCard, load_model
 from tal_bench.training.device import Device, choose_device
 from tal_bench.training.prediction import predict
@@ -48,6 +48,10 @@ class DetectionResult:
     videos: dict[str, VideoRecord]
     files: dict[str, Path]
     classes: tuple[str, ...] = field(default=())
+
+    def csv(self) -> str:
+        """Return the detections as CSV, whose text has quotes, so that names are read back as they are."""
+        return detections_csv(self.table)
 
     def json(self) -> dict[str, Any]:
         """Return the detections in ActivityNet format, with every usable video, even without detections."""

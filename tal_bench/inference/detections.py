@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,17 @@ def ground_truth_table(videos: Sequence[Video], classes: Sequence[str]) -> pd.Da
     return pd.DataFrame(rows, columns=["video", "start", "end", "label"])
 
 
+def detections_csv(table: pd.DataFrame) -> str:
+    """Return detections as CSV, in which all text has quotes: a class named `7` is no number."""
+    lines = table.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    return ",".join(table.columns) + "\n" + lines
+
+
 def detections_json(table: pd.DataFrame) -> dict[str, Any]:
-    """Return detections in ActivityNet format: `{"results": {video: [{"segment", "label", "score"}]}}`."""
+    """Return detections in ActivityNet format: `{"results": {video: [{"segment", "label", "score"}]}}`.
+
+    The order of the detections is that of the table, since it decides between equal scores.
+    """
     return {
         "results": {
             str(video): [
@@ -57,7 +67,7 @@ def detections_json(table: pd.DataFrame) -> dict[str, Any]:
                     strict=True,
                 )
             ]
-            for video, part in table.groupby("video", sort=True)
+            for video, part in table.groupby("video", sort=False)
         }
     }
 
@@ -67,10 +77,13 @@ def ground_truth_json(
 ) -> dict[str, Any]:
     """Return the test videos in ActivityNet format: `{"database": {video: {"subset", "duration", …}}}`.
 
+    `classes` lists all classes, some of which may have no segment in these videos.
+
     If videos are grouped, for example by person or camera, each has a `group`.
     """
     grouped = groups is not None and any(groups[video.meta.id] != video.meta.id for video in videos)
     return {
+        "classes": list(classes),
         "database": {
             video.meta.id: {
                 "subset": "test",
@@ -85,5 +98,5 @@ def ground_truth_json(
                 ],
             }
             for video in videos
-        }
+        },
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tal_bench.config import StudySpec
-from tal_bench.data.dataset import Dataset, open_dataset
+from tal_bench.data.dataset import Dataset
 from tal_bench.errors import TalBenchError
 from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
@@ -29,20 +29,23 @@ from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyR
 from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.definition import check_names
-from tal_bench.studies.earlier_study import earlier_record, folder_id, warm_start, with_earlier_rows
-from tal_bench.studies.imported_teacher import check_teaches, import_teacher
-from tal_bench.studies.plan import StudyPlan, make_plan
+from tal_bench.studies.earlier_study import (
+    earlier_record,
+    folder_id,
+    keep_replaced_table,
+    warm_start,
+    with_earlier_rows,
+)
+from tal_bench.studies.plan import StudyPlan
 from tal_bench.studies.protocol import Protocol, planned_record
-from tal_bench.studies.rows import with_references, without_privileged
 from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
-from tal_bench.studies.run_specs import RunSpecs
 from tal_bench.studies.scheduler import run_rows
-from tal_bench.studies.setup import prepare, read_through, study_name
+from tal_bench.studies.setup import planned, prepare, read_through
 from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
 from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
 from tal_bench.tracking.mirror import MlflowMirror, StudyStatus
-from tal_bench.training.device import choose_device, choose_precision
+from tal_bench.training.device import choose_device
 from tal_bench.tuning.storage import HEARTBEAT_INTERVAL, JOURNAL, database_url
 from tal_bench.tuning.trial_mirror import TrialMirror
 
@@ -191,29 +194,11 @@ def open_plan(
     check_names(spec, places)
     if options.warm_start is not None:
         spec = warm_start(spec, options.warm_start)
-    spec = with_references(spec)
-    device = choose_device(spec.device)
-    dataset = prepare(spec.dataset, options.jobs_on(device), options.data_root, console).at(Path.cwd())
-    folder = study_name(spec, dataset)
-    spec, changed = without_privileged(spec, dataset)
-    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.effective_budget.videos)
-    for line in filter(None, (changed, *data.notes())):
+    jobs = options.jobs_on(choose_device(spec.device))
+    dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
+    plan, data, notes = planned(spec, dataset)
+    for line in notes:
         console.print(line, highlight=False, soft_wrap=True)
-    imported = None
-    if spec.teacher_file is not None:
-        imported = import_teacher(spec.teacher_file, dataset, data.outputs)
-        spec = spec.model_copy(update={"teacher": imported.name})
-    run_specs = RunSpecs(
-        dataset=dataset,
-        classes=len(data.outputs),
-        budget=spec.effective_budget,
-        precision=choose_precision(spec.precision, device),
-        teacher_precision=spec.teacher_precision,
-        imported=imported,
-    )
-    plan = make_plan(spec, run_specs, folder)
-    if imported is not None:
-        check_teaches(imported, [row.name for row in plan.rows])
     return plan, data
 
 
@@ -261,7 +246,7 @@ def ablate(
             options=options,
             device=choose_device(plan.spec.device),
             data=data,
-            record=_record(plan, options.command, data).model_copy(update={"id": folder_id(folder)}),
+            record=study_record(plan, options.command, data).model_copy(update={"id": folder_id(folder)}),
             folder=folder,
             tracker=tracker,
             trials=TrialMirror(storage, folder.path.name),
@@ -276,7 +261,7 @@ def ablate(
             raise
 
 
-def _record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
+def study_record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
     """Return the study record as it is known before the runs."""
     dataset = plan.run_specs.dataset
     return StudyRecord(
@@ -285,7 +270,7 @@ def _record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=data.classes,
-        test_videos=len(data.videos("test")),
+        test_videos=len(data.ids("test")),
         tiou=dataset.tiou,
         evaluation=describe_evaluation(dataset),
         ap_method=dataset.ap_method,
@@ -323,6 +308,8 @@ def _execute(execution: _Execution) -> Path:
 def _write_inputs(execution: _Execution) -> None:
     """Write what the study starts from: the imported teacher, the ground truth, the record."""
     folder, data = execution.folder, execution.data
+    if replaced := keep_replaced_table(execution.record, folder):
+        execution.console.print(f"note: {replaced}", markup=False, highlight=False, soft_wrap=True)
     run_specs = execution.plan.run_specs
     if imported := run_specs.imported:
         run = run_specs.on_labels(imported.name, "final", 0, {}).hash

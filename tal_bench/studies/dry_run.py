@@ -11,7 +11,8 @@ from rich.console import Console
 
 from tal_bench.config import StudySpec
 from tal_bench.results.records import RunResult
-from tal_bench.studies.ablate import ExecutionOptions, open_plan, study_folder
+from tal_bench.studies.ablate import ExecutionOptions, open_plan, study_folder, study_record
+from tal_bench.studies.earlier_study import replaced_table
 from tal_bench.studies.plan import LabelsRow, PlannedRun
 from tal_bench.studies.protocol import Protocol
 from tal_bench.studies.run import JobFactory
@@ -56,6 +57,7 @@ class PlanSummary:
         runs: Number of distinct runs.
         on_disk: How many of them are on disk.
         jobs: Number of worker processes.
+        replaces: What of the table in the folder the study replaces, in words; empty for nothing.
         seconds: Estimated seconds that the missing runs take with these workers, from the durations of the
             runs on disk; None without any.
     """
@@ -68,6 +70,7 @@ class PlanSummary:
     on_disk: int
     jobs: int
     seconds: float | None
+    replaces: str = ""
 
 
 def dry_run(
@@ -88,7 +91,7 @@ def dry_run(
         InputError: A name, a row or a file cannot be used.
     """
     options = options or ExecutionOptions()
-    plan, _ = open_plan(spec, options, Console(stderr=True), places)
+    plan, data = open_plan(spec, options, Console(stderr=True), places)
     folder, device = study_folder(plan, options), choose_device(plan.spec.device)
     found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve(), device)).rows())
     distinct = {key: result for results in found.values() for key, result in results.items()}
@@ -114,6 +117,7 @@ def dry_run(
         runs=len(plan.runs),
         on_disk=len(distinct),
         jobs=jobs,
+        replaces=replaced_table(study_record(plan, options.command, data), folder),
         seconds=_seconds_left(plan.runs, distinct.values(), jobs),
     )
 

@@ -1,8 +1,12 @@
-"""Results of an earlier study: rows of the same table, and settings to try first."""
+"""Results of an earlier study: rows of the same table, a replaced table, and settings to try first."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,10 +16,16 @@ from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model, model_names
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
+from tal_bench.results.study_lock import LOCK
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows
+from tal_bench.tuning.storage import JOURNAL
 
 ROWS = frozenset({"variants", "references", "description"})
 """Fields in which two commands that fill one table may differ."""
+EARLIER = "earlier"
+"""Folder, inside that of a study, with the tables that later commands replaced."""
+SHARED = ("runs", "costs")
+"""Folders that all tables of a study share: a run is found by its hash."""
 KINDS = ("teacher", "reference", "student")
 
 
@@ -33,9 +43,76 @@ def earlier_record(record: StudyRecord, folder: StudyFolder) -> StudyRecord | No
         earlier = folder.read_study()
     except InputError:
         return None
-    fields = [name for name in StudySpec.model_fields if name not in ROWS]
-    same = all(getattr(earlier.spec, name) == getattr(record.spec, name) for name in fields)
-    return earlier if same and earlier.fingerprint == record.fingerprint else None
+    return None if differences(earlier, record) else earlier
+
+
+def differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
+    """Return in words in what the tables of two records differ, apart from which rows were asked for."""
+    budgets = earlier.spec.effective_budget, record.spec.effective_budget
+    found = [
+        f"{name} {before} → {now}"
+        for name, (before, now) in {
+            "trials": tuple(budget.trials for budget in budgets),
+            "seeds": tuple(budget.seeds for budget in budgets),
+        }.items()
+        if before != now
+    ]
+    for name in StudySpec.model_fields:
+        before, now = getattr(earlier.spec, name), getattr(record.spec, name)
+        if before != now and name not in ROWS | {"trials", "seeds"}:
+            short = isinstance(before, str | int | float) and isinstance(now, str | int | float)
+            found.append(f"{name} {before} → {now}" if short else f"other {name}")
+    if earlier.fingerprint != record.fingerprint:
+        found.append("other files of the dataset")
+    return found
+
+
+def replaced_table(record: StudyRecord, folder: StudyFolder) -> str:
+    """Return what a study replaces of the table in its folder, in words; empty where it replaces nothing."""
+    try:
+        earlier = folder.read_study()
+    except InputError:
+        return "study.json cannot be read" if (folder.path / "study.json").exists() else ""
+    rows = sum(_has_runs(row, folder) for row in earlier.rows) + len(earlier.searches)
+    found = differences(earlier, record)
+    return f"a table of {rows} row{'s' * (rows > 1)}: {', '.join(found)}" if rows and found else ""
+
+
+def keep_replaced_table(record: StudyRecord, folder: StudyFolder) -> str:
+    """Keep the table that a study replaces in a folder of its own, dated by its last change.
+
+    The folder has the record, the ground truth, page, tables and figures, and shares the runs, so that
+    `report` and `diagnose` accept it.
+
+    Returns:
+        One line that says so, and how to get the table back; empty where nothing is replaced.
+    """
+    what = replaced_table(record, folder)
+    if not what:
+        return ""
+    changed = (folder.path / "study.json").stat().st_mtime
+    kept = folder.path / EARLIER / f"{datetime.fromtimestamp(changed, UTC):%Y-%m-%d-%H%M%S}"
+    while kept.exists():
+        kept = kept.with_name(f"{kept.name}-again")
+    kept.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as temporary:
+        content = Path(temporary) / kept.name
+        shutil.copytree(folder.path, content, ignore=_of_the_study)
+        for name in SHARED:
+            with contextlib.suppress(OSError):  # no symbolic links on this file system: only files to look at
+                (content / name).symlink_to(Path("..", "..", name), target_is_directory=True)
+        content.replace(kept)
+    try:
+        command = folder.read_study().command
+    except InputError:
+        command = ""
+    again = f"; to get it back, run: {command} (its runs stay, none is trained again)" if command else ""
+    return f"replaces {what}; the earlier one is kept in {kept}{again}"
+
+
+def _of_the_study(directory: str, names: list[str]) -> set[str]:
+    """Return the files that are not of a table, for `shutil.copytree`."""
+    return {name for name in names if name in (*SHARED, EARLIER, LOCK, JOURNAL) or name.startswith(".")}
 
 
 def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:

@@ -1,4 +1,4 @@
-"""Preparation of a study: its name, and a dataset that is ready to be read."""
+"""Preparation of a study: its name, its dataset, and a plan that can be carried out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tal_bench.config import DatasetSpec, StudySpec
-from tal_bench.data.dataset import Dataset
+from tal_bench.config import BUDGETS, DatasetSpec, StudySpec
+from tal_bench.data.dataset import Dataset, open_dataset
+from tal_bench.data.findings import Finding
 from tal_bench.data.registry import load_spec, notices
 from tal_bench.data.splits import with_fingerprint
+from tal_bench.errors import DataError, InputError
+from tal_bench.studies.imported_teacher import check_teaches, import_teacher
+from tal_bench.studies.plan import StudyPlan, make_plan
+from tal_bench.studies.rows import with_references, without_privileged
+from tal_bench.studies.run_specs import RunSpecs
+from tal_bench.training.device import choose_device, choose_precision
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
@@ -34,6 +41,83 @@ def read_through(data: Dataset) -> None:
     if data.in_memory:
         data.videos("train+validation")
         data.videos("test")
+
+
+def planned(spec: StudySpec, dataset: DatasetSpec) -> tuple[StudyPlan, Dataset, list[str]]:
+    """Open the dataset of a study and resolve its plan; refuse what would fail later.
+
+    `tal-bench ablate` and `tal-bench data check` both ask this function, so that they agree.
+
+    Args:
+        spec: Study whose names are known.
+        dataset: Its dataset, with fingerprint and absolute paths.
+
+    Returns:
+        The plan, the opened dataset, and notes on what was changed or left out.
+
+    Raises:
+        InputError: A row, a file or the dataset cannot be used.
+    """
+    spec = with_references(spec)
+    folder = study_name(spec, dataset)
+    spec, changed = without_privileged(spec, dataset)
+    data = open_dataset(dataset, tuple(dataset.modalities), limit=spec.effective_budget.videos)
+    if not data.outputs:
+        raise DataError("no classes: no segment has a label", where=dataset.annotations)
+    imported = None
+    if spec.teacher_file is not None:
+        imported = import_teacher(spec.teacher_file, dataset, data.outputs)
+        spec = spec.model_copy(update={"teacher": imported.name})
+    device = choose_device(spec.device)
+    run_specs = RunSpecs(
+        dataset=dataset,
+        classes=len(data.outputs),
+        budget=spec.effective_budget,
+        precision=choose_precision(spec.precision, device),
+        teacher_precision=spec.teacher_precision,
+        imported=imported,
+    )
+    plan = make_plan(spec, run_specs, folder)
+    if imported is not None:
+        check_teaches(imported, [row.name for row in plan.rows])
+    _check_parts(plan, data)
+    return plan, data, [*filter(None, (changed,)), *data.notes()]
+
+
+def _check_parts(plan: StudyPlan, data: Dataset) -> None:
+    """Check that every part of the dataset that the runs of a plan need can be used."""
+    specs = plan.run_specs
+    trained = [run for run in plan.runs if not specs.is_imported(run.model)]
+    batch_size = max((specs.schedule(run.model).batch_size for run in trained), default=1)
+    data.require("test")
+    if any(run.phase == "tuning" for run in trained):
+        data.require("validation")
+        data.require("train", batch_size)
+    if trained:
+        data.require("train+validation", batch_size)
+
+
+def study_findings(dataset: DatasetSpec) -> list[Finding]:
+    """Return the reasons for which `tal-bench ablate` would refuse a dataset, at any budget."""
+    budgets: dict[tuple[str, str], list[str]] = {}
+    try:
+        dataset = with_fingerprint(dataset)
+    except InputError as error:
+        return [Finding("error", "study", *_described(error, dataset))]
+    for name in BUDGETS:
+        try:
+            planned(StudySpec(name="check", variants=("both",), budget=name), dataset)  # type: ignore[arg-type]
+        except InputError as error:
+            budgets.setdefault(_described(error, dataset), []).append(name)
+    return [
+        Finding("error", "study", place, f"{what}; refused with --budget {', '.join(names)}")
+        for (place, what), names in budgets.items()
+    ]
+
+
+def _described(error: InputError, dataset: DatasetSpec) -> tuple[str, str]:
+    """Return place and text of an error."""
+    return str(error.where or dataset.annotations), error.what + (f" ({error.hint})" if error.hint else "")
 
 
 def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> DatasetSpec:

@@ -62,6 +62,7 @@ def train_one(
     spec = prepare(dataset, 1, data_root, console)
     limits = BUDGETS[budget]
     data = open_dataset(spec, tuple(spec.modalities), limit=limits.videos)
+    data.require("test")
     for line in data.notes():
         console.print(line, highlight=False, soft_wrap=True)
     run_specs = RunSpecs(
@@ -72,6 +73,8 @@ def train_one(
     )
     teachers = {role: run_specs.teacher_of(ref, model, teacher) for role, ref in chosen.teachers.items()}
     run_specs.check_teachers(chosen, model, teachers)
+    trained = (model, *teachers.values())
+    data.require("train+validation", max(run_specs.schedule(name).batch_size for name in trained))
     jobs = JobFactory(reports / f"train-{spec.name}", device_name)
     steps = _steps(run_specs, jobs, model, chosen, teachers, seed)
     with run_progress(console, 1 + len(teachers)) as show:
@@ -126,6 +129,7 @@ def score_checkpoint(
     device_name = choose_device(device)
     spec = prepare(dataset, 1, data_root, console)
     data = open_dataset(spec, tuple(spec.modalities))
+    data.require("test")
     imported = import_teacher(path, spec, data.outputs, where="FILE")
     for note in (*data.notes(), *imported.notes):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -95,6 +95,10 @@ def check(
 
     with progress_bar("checking") as progress:
         report = check_dataset(spec, progress=progress)
+    if report.ok:
+        from tal_bench.studies.setup import study_findings
+
+        report = report.with_findings(study_findings(spec))
     if as_json:
         typer.echo(report.to_json())
     else:

@@ -60,7 +60,7 @@ def detect(
         if record.message:
             typer.echo(f"{record.status}: {record.file}: {record.message}", err=True)
     if csv is not None:
-        _write(csv, result.table.to_csv(index=False))
+        _write(csv, result.csv())
     if picture is not None:
         _write(picture, draw(result, truth, picture.suffix))
     if as_json:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tal_bench.cli.commands.evaluate import EVERY_SUBSET, column_names, parse_tiou
-from tal_bench.cli.options import JsonOption
+from tal_bench.cli.options import JsonOption, LabelsOption
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from tal_bench.evaluation.label_alignment import LabelReading
     from tal_bench.report.diagnosis.source import Source
     from tal_bench.report.diagnosis.summary import DiagnosisReport
 
@@ -60,6 +61,7 @@ def diagnose(
             help="Bins of length, coverage, instances; auto: DETAD's, or quantiles if one of them is empty."
         ),
     ] = "auto",
+    labels: LabelsOption = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +74,7 @@ def diagnose(
 ) -> None:
     """Analyze errors after DETAD: kinds of false positives, their cost in mAP, and missed segments."""
     thresholds = parse_tiou(tiou) if tiou is not None else None
-    source = _source(what, ground_truth, subset, thresholds)
+    source = _source(what, ground_truth, subset, thresholds, labels)
     from tal_bench.report.diagnosis.summary import diagnose_source
     from tal_bench.report.diagnosis.tables import summary
     from tal_bench.report.diagnosis.write import write_diagnosis
@@ -89,7 +91,11 @@ def diagnose(
 
 
 def _source(
-    what: Sequence[Path], ground_truth: Path | None, subset: str, thresholds: Sequence[float] | None
+    what: Sequence[Path],
+    ground_truth: Path | None,
+    subset: str,
+    thresholds: Sequence[float] | None,
+    labels: LabelReading,
 ) -> Source:
     from tal_bench.report.diagnosis.source import files_source, study_source
 
@@ -112,6 +118,7 @@ def _source(
         ground_truth,
         None if subset == EVERY_SUBSET else subset,
         thresholds or parse_tiou(DEFAULT_TIOU),
+        labels,
     )
 
 

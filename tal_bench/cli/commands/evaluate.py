@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tal_bench.cli.options import JsonOption
+from tal_bench.cli.options import JsonOption, LabelsOption
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
@@ -49,6 +50,7 @@ def evaluate(
     ap_method: Annotated[
         APMethod, typer.Option(help="Method of computing AP; results of the two are not comparable.")
     ] = "activitynet",
+    labels: LabelsOption = "auto",
     per_class: Annotated[bool, typer.Option("--per-class", help="Show the AP of every class.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +62,7 @@ def evaluate(
 
     truth = select_ground_truth(ground_truth, None if subset == EVERY_SUBSET else subset, exclude or ())
     evaluated = {
-        name: evaluate_file(file, truth, thresholds, ap_method)
+        name: evaluate_file(file, truth, thresholds, ap_method, labels)
         for name, file in zip(names, files, strict=True)
     }
     counts = {"videos": len(truth.attrs["videos"]), "ground_truths": len(truth)}
@@ -109,7 +111,7 @@ def column_names(files: Sequence[Path]) -> list[str]:
     Raises:
         InputError: A file is given twice.
     """
-    paths = [file.resolve() for file in files]
+    paths = [Path(os.path.realpath(file)) for file in files]  # unlike `resolve`, accepts a loop of links
     for file in paths:
         if paths.count(file) > 1:
             raise InputError("given twice", where=f"--detections {file}", hint="name each file once")

@@ -189,6 +189,8 @@ def _print_plan(plan: PlanSummary) -> None:
         table.add_row(row.name, row.kind, teachers, *counts)
     Console().print(table)
     typer.echo(f"{plan.runs} different runs (rows share teachers), {plan.on_disk} on disk in {plan.folder}")
+    if plan.replaces:
+        typer.echo(f"replaces {plan.replaces}; the earlier one will be kept in {plan.folder}/earlier")
     if plan.seconds is None:
         typer.echo("no run on disk to estimate the time from")
     elif plan.runs > plan.on_disk:

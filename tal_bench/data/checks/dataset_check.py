@@ -14,6 +14,7 @@ import pandas as pd
 
 from tal_bench.config import DatasetSpec
 from tal_bench.data.annotations import AnnotatedVideo, scan_labels
+from tal_bench.data.checks.class_names import check_class_names
 from tal_bench.data.checks.feature_check import FeatureCheck
 from tal_bench.data.checks.split_check import check_splits
 from tal_bench.data.checks.statistics import statistics
@@ -63,6 +64,10 @@ class CheckReport:
     def statistics(self) -> pd.DataFrame:
         """One row per split; see `tal_bench.data.checks.statistics.statistics`."""
         return statistics(self.parts)
+
+    def with_findings(self, more: Sequence[Finding]) -> CheckReport:
+        """Return the report with further findings."""
+        return replace(self, findings=_errors_first([*self.findings, *more]))
 
     def shown(self, most: int = SHOWN) -> list[Finding]:
         """Return at most ``most`` findings per kind, then one that counts the rest; paths are shortened."""
@@ -116,7 +121,7 @@ def check(spec: DatasetSpec, *, progress: Progress | None = None) -> CheckReport
         problem = Finding("error", "annotations", str(error.where), error.what + hint)
         return CheckReport(spec.name, folder, 0, 0, (problem,))
     parts, split_findings = check_splits(spec, annotations)
-    findings = [*findings, *split_findings]
+    findings = [*findings, *check_class_names(annotations.path, annotations.classes), *split_findings]
     part_of = {video.id: part for part, videos in parts.items() for video in videos}
     videos = [video for video in annotations.videos if video.id in part_of]
     files = {path for m in spec.modalities.values() for v in videos for path in feature_paths(m, v.id)}
@@ -128,10 +133,12 @@ def check(spec: DatasetSpec, *, progress: Progress | None = None) -> CheckReport
         if progress:
             progress(done + 1, len(videos))
     findings += features.findings
-    findings.sort(key=lambda finding: finding.severity != "error")
-    return CheckReport(
-        spec.name, folder, len(videos), len(files), tuple(findings), parts, annotations.classes
-    )
+    found = _errors_first(findings)
+    return CheckReport(spec.name, folder, len(videos), len(files), found, parts, annotations.classes)
+
+
+def _errors_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
 def _absent_folders(spec: DatasetSpec, videos: Sequence[AnnotatedVideo]) -> dict[str, Finding]:

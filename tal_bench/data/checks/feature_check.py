@@ -23,9 +23,6 @@ LENGTH_STEPS, LENGTH_SHARE, LENGTH_WRONG = 4, 0.02, 0.10
 BLOCK = 1 << 22
 """Number of values tested for NaN at a time."""
 
-KINDS = ("missing", "empty", "truncated", "refused")
-"""Kinds of findings that occur as words in the messages of `load_array`; all others are `unreadable`."""
-
 Arrays = dict[Path, NDArray[Any]]
 
 
@@ -87,7 +84,7 @@ class FeatureCheck:
         try:
             return load_array(path, name)
         except DataError as error:
-            kind = next((k for k in KINDS if k in error.what), "unreadable")
+            kind = error.kind or "unreadable"
             if kind == "missing" and self.spec.missing == "skip":
                 problem = f"{error.what}; its video is left out"
                 self.findings.append(Finding("warning", kind, str(path), problem))

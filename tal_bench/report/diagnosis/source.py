@@ -10,6 +10,7 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.files import read_ground_truth
+from tal_bench.evaluation.label_alignment import LabelReading
 from tal_bench.evaluation.sensitivity import read_durations
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
@@ -31,6 +32,7 @@ class Source:
         durations: Known durations of videos in seconds.
         thresholds: tIoU thresholds.
         notes: Notes that are needed to interpret the result.
+        labels: Whether labels of the detections are names or ids; those of a study are names.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Source:
     durations: Mapping[str, float]
     thresholds: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    labels: LabelReading = "names"
 
 
 def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Source:
@@ -102,7 +105,12 @@ def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
 
 
 def files_source(
-    names: Sequence[str], files: Sequence[Path], ground_truth: Path, subset: str | None, tiou: Sequence[float]
+    names: Sequence[str],
+    files: Sequence[Path],
+    ground_truth: Path,
+    subset: str | None,
+    tiou: Sequence[float],
+    labels: LabelReading = "auto",
 ) -> Source:
     """Return detection files of any program, one per row.
 
@@ -123,4 +131,5 @@ def files_source(
         truth=truth,
         durations=read_durations(ground_truth),
         thresholds=tuple(tiou),
+        labels=labels,
     )

@@ -144,7 +144,7 @@ def _select_rows(source: Source, rows: Sequence[str], against: str | None) -> li
 def _diagnose_file(source: Source, file: Path) -> Diagnosis:
     videos = source.truth.attrs["videos"]
     detections = align_videos(read_detections(file), videos, where=file)
-    detections = align_labels(detections, source.truth, where=file)
+    detections = align_labels(detections, source.truth, where=file, reading=source.labels)
     return diagnose(detections, source.truth, source.thresholds, videos=videos)
 
 
