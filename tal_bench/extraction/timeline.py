@@ -8,6 +8,7 @@ backwards, or forwards beyond what the file declares.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ MAX_BACKWARD = 1.0
 
 JUMP_BACKWARD, JUMP_FORWARD = 0.1, 10.0
 """Seconds of a jump in a format that allows jumps: the limits of `ffmpeg`."""
+LOSS_SECONDS = 1.0
+"""Seconds after a loss of packets within which a jump forwards is one between two recordings."""
 
 SLACK_FRAMES, SLACK_SECONDS, SLACK_SHARE = 3, 0.1, 0.01
 """A video counts as truncated if its packets end earlier than declared by more than each of these: a number
@@ -52,12 +55,14 @@ class Timeline:
         stream: Video stream.
         jumps: (seconds on the timeline, seconds skipped) of every jump in the timestamps that was removed.
         counted: Number of frames without a timestamp, placed by the frame rate.
+        misplaced: Number of frames whose timestamp lies more than `MAX_BACKWARD` before that of an earlier one.
     """
 
     container: InputContainer
     stream: VideoStream
     jumps: list[tuple[float, float]] = field(default_factory=list)
     counted: int = 0
+    misplaced: int = 0
 
     def __post_init__(self) -> None:
         from av.format import Flags
@@ -70,9 +75,11 @@ class Timeline:
             self._frame_length = 1.0 / rate_of(self.stream)
         self._declared = None if self._jumping or flags & Flags.no_timestamps else self._declared_end()
         self._offset = 0.0  # of packets
-        self._next: dict[int, float] = {}  # expected decoding time by stream
+        self._packets: dict[int, tuple[float, float]] = {}  # begin and end of the last packet by stream
+        self._lossy = -math.inf  # time of the last packet after which some are missing
         self._reached = 0.0  # end of the packets that count for `ends_early`
         self._shift = 0.0  # of frames
+        self._leap = math.inf  # time before the last step forwards of more than `MAX_BACKWARD`
         self._time = self._end = 0.0  # begin and end of the last frame
 
     def place(self, packet: Packet) -> None:
@@ -95,13 +102,17 @@ class Timeline:
     def _remove_jump(self, packet: Packet, stamp: float, length: float) -> None:
         if packet.stream.type not in ("video", "audio"):
             return
-        expected = self._next.get(packet.stream.index, stamp + self._offset)
-        jump = stamp + self._offset - expected
-        # a picture that rests is no jump: the packets are complete
-        if jump < -JUMP_BACKWARD or (jump > JUMP_FORWARD and packet.is_corrupt):
-            self._offset -= jump
-            self.jumps.append((expected - self._start, jump))
-        self._next[packet.stream.index] = stamp + self._offset + length
+        time = stamp + self._offset
+        last, expected = self._packets.get(packet.stream.index, (time, time))
+        # without a loss just before it, a jump forwards is a picture that rests
+        lossy = expected - self._lossy < LOSS_SECONDS
+        if time + JUMP_BACKWARD < last or (time - expected > JUMP_FORWARD and lossy):
+            self.jumps.append((expected - self._start, time - expected))
+            self._offset += expected - time
+            time = expected
+        if packet.is_corrupt:
+            self._lossy = time
+        self._packets[packet.stream.index] = (time, time + length)
         ticks = round(self._offset / float(packet.time_base))
         if ticks and packet.dts is not None:
             packet.dts += ticks
@@ -118,10 +129,16 @@ class Timeline:
         else:
             begin = stamp * unit - self._start + self._shift
         step = begin - self._time
-        if step < -MAX_BACKWARD or (step > LONG_GAP and not self._believed(step, begin)):
+        if step < -MAX_BACKWARD and begin >= self._leap:
+            self.misplaced += 1  # the frames before it had a wrong time, which ends here
+        elif step < -MAX_BACKWARD or (step > LONG_GAP and not self._believed(step, begin)):
             self.jumps.append((self._end, begin - self._end))
             self._shift -= begin - self._end
             begin = self._end
+        elif step > MAX_BACKWARD:
+            self._leap = self._time
+        elif step <= 0 and self._offset:
+            begin = self._end  # decoded before a jump of the packets, shown after it
         self._time = begin = max(begin, self._time)
         length = frame.duration * unit or self._frame_length
         if length > LONG_GAP and not self._believed(length, begin + length):
@@ -155,6 +172,8 @@ class Timeline:
         if self.counted:
             rate = 1 / self._frame_length
             parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
+        if self.misplaced:
+            parts.append(f"{self.misplaced} frames have a timestamp before that of the frame before; not shown")
         return parts
 
     def _declared_end(self) -> float | None:
