@@ -1,0 +1,193 @@
+"""Times of video packets and frames on the timeline of their container, as a player shows them.
+
+Time 0 is the earliest start of all streams, as in `ffmpeg` and `mpv`; a picture that begins after the sound
+therefore begins after 0. Edit lists are applied by the demuxer. Two faults of timestamps are mended: jumps in
+formats that allow them (MPEG-TS, MPEG-PS, Ogg), as `ffmpeg` does, and, in the other formats, times that run
+backwards, or forwards beyond what the file declares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+DEFAULT_RATE = 25.0
+"""Frames per second of a file that does not declare a rate, or an impossible one."""
+MAX_RATE = 1000.0
+"""Frames per second above which a declared rate counts as impossible."""
+
+LONG_GAP = 120.0
+"""Seconds between two frames above which the file has to confirm the second timestamp."""
+MAX_GAP = {"declared": 36_000.0, "undeclared": 3_600.0}
+"""Longest gap in seconds that is believed, of a file that does or does not declare its duration."""
+MAX_BACKWARD = 1.0
+"""Seconds by which a frame may precede the one before it; it then replaces it, and time does not jump."""
+
+JUMP_BACKWARD, JUMP_FORWARD = 0.1, 10.0
+"""Seconds of a jump in a format that allows jumps: the limits of `ffmpeg`."""
+LOSS_SECONDS = 1.0
+"""Seconds after a loss of packets within which a jump forwards is one between two recordings."""
+
+SLACK_FRAMES, SLACK_SECONDS, SLACK_SHARE = 3, 0.1, 0.01
+"""A video counts as truncated if its packets end earlier than declared by more than each of these: a number
+of frames, of seconds, and a share of its length."""
+
+
+def rate_of(stream: VideoStream) -> float:
+    """Return the average number of frames per second that a stream declares, or `DEFAULT_RATE`."""
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return rate if 0 < rate <= MAX_RATE else DEFAULT_RATE
+
+
+@dataclass
+class Timeline:
+    """Places the packets of a file, then the decoded frames of one of its streams, on one timeline.
+
+    Attributes:
+        container: Open file.
+        stream: Video stream.
+        jumps: (seconds on the timeline, seconds skipped) of every jump in the timestamps that was removed.
+        counted: Number of frames without a timestamp, placed by the frame rate.
+        misplaced: Number of frames whose timestamp lies more than `MAX_BACKWARD` before that of an earlier one.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    jumps: list[tuple[float, float]] = field(default_factory=list)
+    counted: int = 0
+    misplaced: int = 0
+
+    def __post_init__(self) -> None:
+        from av.format import Flags
+
+        flags = Flags(self.container.format.flags)
+        self._jumping = bool(flags & Flags.ts_discont) and not flags & Flags.no_timestamps
+        self._start = (self.container.start_time or 0) / 1e6
+        self._frame_length = 1.0 / float(self.stream.guessed_rate or rate_of(self.stream))
+        if not 1 / MAX_RATE <= self._frame_length <= LONG_GAP:
+            self._frame_length = 1.0 / rate_of(self.stream)
+        self._declared = None if self._jumping or flags & Flags.no_timestamps else self._declared_end()
+        self._offset = 0.0  # of packets
+        self._packets: dict[int, tuple[float, float]] = {}  # begin and end of the last packet by stream
+        self._lossy = -math.inf  # time of the last packet after which some are missing
+        self._reached = 0.0  # end of the packets that count for `ends_early`
+        self._shift = 0.0  # of frames
+        self._leap = math.inf  # time before the last step forwards of more than `MAX_BACKWARD`
+        self._time = self._end = 0.0  # begin and end of the last frame
+
+    def place(self, packet: Packet) -> None:
+        """Note how far the file reaches; remove a jump from the packet's timestamps in formats that have them.
+
+        `ffmpeg` compares every packet with the end of the packet before it in the same stream, and a jump
+        moves all streams that follow, so that sound and picture stay together.
+        """
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is None or not packet.time_base:
+            return
+        unit = float(packet.time_base)
+        length = (packet.duration or 0) * unit
+        if self._jumping:
+            self._remove_jump(packet, stamp * unit, length or self._frame_length)
+        elif packet.stream is self.stream or not self.stream.duration:
+            latest = stamp if packet.pts is None else max(stamp, packet.pts)
+            self._reached = max(self._reached, latest * unit + length)
+
+    def _remove_jump(self, packet: Packet, stamp: float, length: float) -> None:
+        if packet.stream.type not in ("video", "audio"):
+            return
+        time = stamp + self._offset
+        last, expected = self._packets.get(packet.stream.index, (time, time))
+        # without a loss just before it, a jump forwards is a picture that rests
+        lossy = expected - self._lossy < LOSS_SECONDS
+        if time + JUMP_BACKWARD < last or (time - expected > JUMP_FORWARD and lossy):
+            self.jumps.append((expected - self._start, time - expected))
+            self._offset += expected - time
+            time = expected
+        if packet.is_corrupt:
+            self._lossy = time
+        self._packets[packet.stream.index] = (time, time + length)
+        ticks = round(self._offset / float(packet.time_base))
+        if ticks and packet.dts is not None:
+            packet.dts += ticks
+        if ticks and packet.pts is not None:
+            packet.pts += ticks
+
+    def show(self, frame: VideoFrame) -> float:
+        """Return the time in seconds at which a frame is shown; frames are given in order."""
+        unit = float(frame.time_base or self.stream.time_base or 0)
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        if stamp is None or not unit:
+            self.counted += 1
+            begin = self._end
+        else:
+            begin = stamp * unit - self._start + self._shift
+        step = begin - self._time
+        if step < -MAX_BACKWARD and begin >= self._leap:
+            self.misplaced += 1  # the frames before it had a wrong time, which ends here
+        elif step < -MAX_BACKWARD or (step > LONG_GAP and not self._believed(step, begin)):
+            self.jumps.append((self._end, begin - self._end))
+            self._shift -= begin - self._end
+            begin = self._end
+        elif step > MAX_BACKWARD:
+            self._leap = self._time
+        elif step <= 0 and self._offset:
+            begin = self._end  # decoded before a jump of the packets, shown after it
+        self._time = begin = max(begin, self._time)
+        length = frame.duration * unit or self._frame_length
+        if length > LONG_GAP and not self._believed(length, begin + length):
+            length = self._frame_length
+        self._end = begin + length
+        return begin
+
+    def ends_early(self) -> bool:
+        """Whether the packets of the file end earlier than it declares."""
+        if self._declared is None:
+            return False
+        missing = self._declared - max(self._reached, self._end)
+        slack = max(SLACK_FRAMES / rate_of(self.stream), SLACK_SECONDS, SLACK_SHARE * self._declared)
+        return missing > slack
+
+    def end(self) -> float:
+        """Return the time at which the last frame ends: where the stream does, unless packets are missing."""
+        if self._declared is None or not self.stream.duration or self.ends_early():
+            return self._end
+        declared = self._declared - self._start
+        gap = declared - self._time
+        return declared if self._frame_length / 2 < gap <= MAX_GAP["declared"] and not self._shift else self._end
+
+    def remarks(self) -> list[str]:
+        """Return what cannot be known about the times, for the record of the video."""
+        parts = []
+        if self.jumps:
+            time, seconds = self.jumps[0]
+            more = f", and {len(self.jumps) - 1} more times" * (len(self.jumps) > 1)
+            parts.append(f"timestamps jump by {seconds:+.1f} s at {time:.1f} s{more}; read as continuous")
+        if self.counted:
+            rate = 1 / self._frame_length
+            parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
+        if self.misplaced:
+            parts.append(f"{self.misplaced} frames have a timestamp before that of the frame before; not shown")
+        return parts
+
+    def _declared_end(self) -> float | None:
+        """Return the time, as in the file, at which the stream, or else the file, ends by its own account."""
+        rates = [stream.codec_context.bit_rate or 0 for stream in self.container.streams if stream.codec_context]
+        if self.container.bit_rate and self.container.bit_rate == sum(rates):
+            return None  # estimated from the bit rate because nothing is declared
+        if self.stream.duration and self.stream.time_base:
+            return float((self.stream.duration + (self.stream.start_time or 0)) * self.stream.time_base)
+        return self.container.duration / 1e6 if self.container.duration else None
+
+    def _believed(self, gap: float, end: float) -> bool:
+        """Whether a gap can be a picture at rest: the file declares to be that long, or nothing at all."""
+        if self._declared is None:
+            return gap <= MAX_GAP["undeclared"]
+        slack = max(SLACK_SECONDS, SLACK_SHARE * self._declared)
+        return gap <= MAX_GAP["declared"] and min(end, end + self._start) <= self._declared + slack
