@@ -11,6 +11,7 @@ from tal_bench.config import DatasetSpec, StudySpec
 from tal_bench.data.dataset import Dataset
 from tal_bench.data.registry import load_spec, notices
 from tal_bench.data.splits import with_fingerprint
+from tal_bench.system.console import print_line
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
@@ -39,7 +40,7 @@ def read_through(data: Dataset) -> None:
 def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> DatasetSpec:
     """Return a dataset that is ready to be read, with its fingerprint; show progress while it is made."""
     with Progress(
-        TextColumn("preparing {task.fields[dataset]}"),
+        TextColumn("preparing {task.fields[dataset]}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -54,5 +55,5 @@ def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> D
 
         spec = with_fingerprint(load_spec(name, jobs=jobs, data_root=data_root, progress=show))
     for line in notices(spec):
-        console.print(f"{spec.name}: {line}", highlight=False, soft_wrap=True)
+        print_line(console, f"{spec.name}: {line}")
     return spec

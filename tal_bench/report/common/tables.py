@@ -122,9 +122,10 @@ def latex_table(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
-def csv_table(table: pd.DataFrame) -> str:
-    """Return a table as CSV; missing values are empty."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
+def csv_table(table: pd.DataFrame, digits: int | None = None) -> str:
+    """Return a table as CSV, with all digits by default; missing values are empty."""
+    form = None if digits is None else f"%.{digits}f"
+    return str(table.to_csv(index=False, lineterminator="\n", float_format=form))
 
 
 def escape(text: str) -> str:

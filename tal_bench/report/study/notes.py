@@ -145,11 +145,6 @@ def commits(study: ReportData) -> list[str]:
     return sorted({e.get("commit", "") for e in study.environments} - {""})
 
 
-def short(text: str, length: int) -> str:
-    """Truncate text to `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
 def _threads(count: int | str) -> str:
     return f"{count} {'thread' if str(count) == '1' else 'threads'}"
 

@@ -14,6 +14,7 @@ import pandas as pd
 from tal_bench.report.common.page_parts import Picture, Section, picture
 from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
+from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
@@ -111,7 +112,7 @@ def _robustness(folder: Path | None) -> Section:
     file = folder / "robustness" / "robustness.csv" if folder else None
     tables = [_mean_over_corruptions(pd.read_csv(file))] if file and file.is_file() else []
     text = ["Output of `tal-bench robustness`; results of each corruption and severity are in `robustness/`."]
-    pictures = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
+    pictures = _pictures(folder, "robustness", {figure.name: figure.caption for figure in ROBUSTNESS_FIGURES})
     return Section("Robustness", text, tables, figures=pictures)
 
 

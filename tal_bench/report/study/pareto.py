@@ -6,6 +6,7 @@ test data, which the search does not use.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
+from tal_bench.report.common.plot_style import CAPTION_DENSITY, TINY, TITLE_DENSITY, name
 from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
@@ -137,14 +139,18 @@ def figure(study: ReportData) -> Figure:
     """Draw mAP on validation (left) and test (right) against the first cost among the objectives."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    cost = next(name for name in study.record.spec.objective if name != "map")
+    cost = next(objective for objective in study.record.spec.objective if objective != "map")
     drawing = Figure(figsize=SIZE, dpi=150, layout="constrained")
     FigureCanvasAgg(drawing)
     validation, test = drawing.subplots(1, 2, sharex=True)
     students = members(study)
-    for index, search in enumerate(study.record.searches):
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+    styles = [
+        {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+        for index in range(len(study.record.searches))
+    ]
+    for search, style in zip(study.record.searches, styles, strict=True):
         front = [m for m in students if m.search.name == search.name]
         _draw_search(validation, search, cost, style)
         if front:
@@ -162,23 +168,25 @@ def figure(study: ReportData) -> Figure:
         axes.margins(x=0.16, y=0.1)
     _scale(test, students, cost)
     if len(study.record.searches) > 1:
-        validation.legend(frameon=False, fontsize=8, loc="lower right")
+        handles = [Line2D([], [], linewidth=0.7, markersize=MARKER, **style) for style in styles]
+        names = [name(search.name) for search in study.record.searches]
+        validation.legend(handles, names, frameon=False, fontsize=8, loc="lower right")
     seeds = max((len(m.row.results) for m in students), default=1)
-    drawing.suptitle(f"{study.record.spec.name}: {study.record.dataset}", x=0.01, ha="left", fontsize=11)
-    drawing.supxlabel(
+    title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=11)
+    note = (
         "w width, d blocks before the first stride, k kernel size, h width of the hallucination. "
         + (f"Bars: ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed.")
-        + _teachers(study),
-        fontsize=8,
-        color="0.35",
-        x=0.01,
-        ha="left",
+        + _teachers(study)
     )
+    lines = textwrap.wrap(note, int(SIZE[0] * CAPTION_DENSITY))
+    drawing.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
     if len(students) <= MAX_LABELS:
-        _label(validation, [(m.size, m.values[cost], m.values["map"], 0.0) for m in students])
-        _label(test, [(m.size, m.values[cost], m.row.mean() or 0.0, m.row.sd() or 0.0) for m in students])
+        _label(validation, [(name(m.size), m.values[cost], m.values["map"], 0.0) for m in students])
+        tested = [(m, m.row.mean() or 0.0, m.row.sd() or 0.0) for m in students]
+        _label(test, [(name(m.size), m.values[cost], mean, sd) for m, mean, sd in tested])
     return drawing
 
 
@@ -201,7 +209,6 @@ def _draw_search(axes: Axes, search: SearchRecord, cost: str, style: dict[str, s
         drawstyle="steps-post",
         linewidth=0.7,
         markersize=MARKER,
-        label=search.name,
         **style,  # type: ignore[arg-type]
     )
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
-from tal_bench.report.common.plot_style import DPI, TINY
+from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 
@@ -186,7 +186,8 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
         }[kind]
     )
     axes.set_ylabel("Average mAP (%)")
-    axes.set_title(f"{study.record.spec.name}: {study.record.dataset}", loc="left", fontsize=11)
+    title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
+    axes.set_title(title, loc="left", fontsize=11)
     seeds = max((len(row.results) for row in study.rows), default=0)
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
     if not study.complete:
@@ -204,7 +205,7 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
 
 
 def _name(row: Row) -> str:
-    return row.name if row.complete else f"{row.name} ({len(row.results)}/{row.expected})"
+    return name(row.name) if row.complete else f"{name(row.name)} ({len(row.results)}/{row.expected})"
 
 
 def _measured(study: ReportData, step: str) -> bool:
@@ -280,11 +281,11 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
         if p.other is not None:  # the label is next to the point at `other`
             start, x, half_height = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
             lines.append(Box(start - 4 * unit, y - half_height, x, y + half_height))
-        name = _name(p.row)
+        label = _name(p.row)
         weight = "bold" if p.front else "normal"
-        text = Text(0, 0, name, fontsize=FONT, fontweight=weight, figure=axes.figure)
+        text = Text(0, 0, label, fontsize=FONT, fontweight=weight, figure=axes.figure)
         size = text.get_window_extent(renderer)
-        labels.append(Label(name, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
+        labels.append(Label(label, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
     positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)
