@@ -52,6 +52,7 @@ def draw_text(make: Callable[[], Drawing]) -> Drawing:
         with plain_text(families):
             drawing = make()
     if drawing is not None:
+        _plain_texts(drawing)
         _plain_ticks(drawing)
     return drawing
 
@@ -84,7 +85,7 @@ def unavailable(drawing: Figure) -> set[str]:
     return missing - {c for family in _families(missing) for c in missing if ord(c) in _installed()[family]}
 
 
-def plain_texts(drawing: Figure) -> None:
+def _plain_texts(drawing: Figure) -> None:
     """Let no text of a figure be a formula, nor have characters that would make an SVG malformed."""
     for text in _texts(drawing):
         text.set_parse_math(False)

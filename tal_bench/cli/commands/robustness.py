@@ -137,6 +137,7 @@ def _check_paths(what: list[Path], out: Path | None) -> Path | None:
 
 
 def _print(result: Robustness) -> None:
+    from tal_bench.report.common.markup import plain
     from tal_bench.report.robustness.tables import LEVELS, findings
 
     names = result.corruptions
@@ -149,4 +150,4 @@ def _print(result: Robustness) -> None:
     headings = ("row", "clean", "under", *(name.replace("-", " ") for name in names))
     print_table(output_console(), headings, rows, title=title)
     for line in (*result.notes, *findings(result)):
-        typer.echo(line.replace("`", ""))
+        typer.echo(plain(line))

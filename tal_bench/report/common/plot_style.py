@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tal_bench.system.fonts import plain_text, plain_texts
+from tal_bench.system.fonts import plain_text
 from tal_bench.system.text import shortened
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ WIDTH = 9.0
 DPI = 150
 NAME_LENGTH = 40
 """Maximum length of a name in a figure; `…` replaces the middle of a longer one."""
-TITLE_DENSITY, CAPTION_DENSITY, SMALL_DENSITY = 10.5, 18.5, 13.0
+TITLE_DENSITY, CAPTION_DENSITY, SMALL_DENSITY = 10.5, 18.5, 15.0
 """Characters per inch of a title, of a caption and of text of size `SMALL`."""
 SMALL = 8.0
 TINY = 7.0
@@ -66,7 +66,6 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
 
     png, svg = io.BytesIO(), io.BytesIO()
     with plain_text(), matplotlib.rc_context(RC):
-        plain_texts(drawing)
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")  # use the same layout for both files
         # `savefig` would compute the layout again for each file.

@@ -213,7 +213,7 @@ class _Table:
                         yield from self._indented(row[k], margin, head)
                         continue
                     if head.plain:
-                        yield from self._indented(head, INDENT)
+                        yield from self._indented(head, max(min(INDENT, width - head.cell_len), 0))
                     yield from self._indented(row[k], max(min(2 * INDENT, width - content), 0))
 
     def _indented(self, text: Text, left: int, label: Text | None = None) -> Iterator[Text]:

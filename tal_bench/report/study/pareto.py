@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
+from tal_bench.report.common.markup import code, escape_markdown
+from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.plot_style import CAPTION_DENSITY, TINY, TITLE_DENSITY, name
-from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
+from tal_bench.report.common.tables import Cell, csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.columns import columns
@@ -96,7 +98,7 @@ def markdown(study: ReportData) -> str:
     lines = [
         [
             m.search.name,
-            f"`{m.size}`",
+            Cell(m.size, code=True),
             *(notes.number(m.values[name], 1 if name == "map" else 3) for name in objective),
             notes.spread(m.row.mean(), m.row.sd()),
             notes.number(m.row.cost.latency_ms["median"] if m.row.cost else None),
@@ -105,14 +107,15 @@ def markdown(study: ReportData) -> str:
         for m in members(study)
     ]
     table = markdown_table(plain_table(["Search", *headers], lines, text=2))
-    parts = [f"# {study.record.spec.name}: {', '.join(objective)} on {study.record.dataset}", table]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in explanation(study))]) + "\n"
+    title = f"{study.record.spec.name}: {', '.join(objective)} on {study.record.dataset}"
+    notes_below = "\n".join(f"- {as_markdown(line)}" for line in explanation(study))
+    return "\n\n".join([f"# {escape_markdown(title)}", table, notes_below]) + "\n"
 
 
 def explanation(study: ReportData) -> list[str]:
     """Return notes that explain the table of fronts."""
     fronts = [
-        f"`{s.name}`: {len(s.front)} of {len(s.trials)} trials are on the front"
+        f"{code(s.name)}: {len(s.front)} of {len(s.trials)} trials are on the front"
         for s in study.record.searches
     ]
     return [
@@ -241,7 +244,7 @@ def _scale(axes: Axes, students: Sequence[Member], cost: str) -> None:
 def _teachers(study: ReportData) -> str:
     """Return a sentence on the mAP of the teachers, which are outside the axes."""
     teachers = [
-        f"{row.name} {notes.number(row.mean())}"
+        f"{name(row.name)} {notes.number(row.mean())}"
         for row in study.rows
         if row.record.kind == "teacher" and row.mean() is not None
     ]

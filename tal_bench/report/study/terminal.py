@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
+from tal_bench.report.common.markup import plain
 from tal_bench.report.common.tables import BEST
-from tal_bench.report.common.terminal_tables import print_groups
+from tal_bench.report.common.terminal_tables import INDENT, print_groups
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData
 from tal_bench.report.study.columns import TABLES, Column, cells, shown
@@ -47,7 +47,8 @@ def print_study(study: ReportData, console: Console | None = None) -> None:
     )
     target.print()
     for line in (*notes.interaction(study), *notes.notes(study)):
-        target.print(Padding(Text(printable(line.replace("`", ""))), (0, 0, 0, 2)))
+        for part in Text(plain(line)).wrap(target, target.width - INDENT):
+            target.print(Text(" " * INDENT).append(part), soft_wrap=True)
 
 
 def _columns(study: ReportData, width: int) -> list[Column]:

@@ -24,6 +24,8 @@ STYLES = {
     "student": ("#000000", "o", "student"),
 }
 SIZE = (7.5, 4.8)
+SHORT_TITLE = 24
+"""Length up to which the title fits beside the legend."""
 WRAP = 145
 """Characters per line below the figure."""
 LOG_FROM = 5.0
@@ -187,7 +189,8 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
     )
     axes.set_ylabel("Average mAP (%)")
     title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
-    axes.set_title(title, loc="left", fontsize=11)
+    # A long title is above the legend, not beside it.
+    axes.set_title(title if len(title) <= SHORT_TITLE else f"{title}\n", loc="left", fontsize=11)
     seeds = max((len(row.results) for row in study.rows), default=0)
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
     if not study.complete:
@@ -196,7 +199,7 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
         note += "Rows of equal cost are drawn side by side around a dotted line. "
         note += "Bold: no row of equal or lower cost is better. "
     if missing:
-        note += f"Not shown: {', '.join(missing)}."
+        note += f"Not shown: {', '.join(map(name, missing))}."
     lines = [*textwrap.wrap(note, WRAP), *textwrap.wrap(" · ".join(notes.source(study)), WRAP)]
     axes.figure.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
