@@ -21,7 +21,18 @@ needs_ffmpeg = pytest.mark.skipif(
 BLOCK, COLUMNS, ROWS = 16, 4, 3
 WIDTH, HEIGHT = BLOCK * COLUMNS, BLOCK * ROWS
 GOP = 50
-X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", str(GOP), "-keyint_min", str(GOP), "-sc_threshold", "0")
+X264 = (
+    "-c:v",
+    "libx264",
+    "-pix_fmt",
+    "yuv420p",
+    "-g",
+    str(GOP),
+    "-keyint_min",
+    str(GOP),
+    "-sc_threshold",
+    "0",
+)
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "3", "-g", "12", "-bf", "2")
 SOUND = ("-c:a", "aac", "-b:a", "64k")
 GAP = "setpts=PTS+gte(N\\,40)*150/TB"
@@ -115,9 +126,30 @@ def reference(path: Path, stream: int = 0, *, by_timestamp: bool = False) -> Ref
         stream: Which of the video streams.
         by_timestamp: Whether times are the timestamps that ffprobe shows, less the start of the file.
     """
-    command = ["ffmpeg", "-v", "info", "-nostdin", "-i", str(path), "-map", f"0:v:{stream}", "-vf", "showinfo"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "info",
+        "-nostdin",
+        "-i",
+        str(path),
+        "-map",
+        f"0:v:{stream}",
+        "-vf",
+        "showinfo",
+    ]
     command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
-    command += ["-map", "0:v", "-map", "0:a?", "-c", "copy", "-f", "null", "-"]  # the timeline is that of all streams
+    command += [
+        "-map",
+        "0:v",
+        "-map",
+        "0:a?",
+        "-c",
+        "copy",
+        "-f",
+        "null",
+        "-",
+    ]  # the timeline is that of all streams
     result = subprocess.run(command, capture_output=True, check=True, timeout=60)
     times = [float(t) for t in re.findall(rb"n: *\d+ pts: *\S+ pts_time:(\S+)", result.stderr)]
     frames = np.frombuffer(result.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH)
@@ -175,7 +207,9 @@ def _live(path: Path, *options: str, **given: Any) -> Path:
     return path
 
 
-def _joined(folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)) -> Path:
+def _joined(
+    folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)
+) -> Path:
     parts = []
     for k, offset in enumerate(offsets):
         part = encode(folder / f"part{k}.ts", *options, "-output_ts_offset", str(offset), sound=sound)

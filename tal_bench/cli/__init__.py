@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in received
     words = [word for word in received if word != "--debug"] or ["--help"]
     from tal_bench.cli.app import app
+    from tal_bench.cli.text import replace_unencodable
 
+    replace_unencodable()
     try:
         code = app(args=words, prog_name="tal-bench", standalone_mode=False)
     except BaseException as error:

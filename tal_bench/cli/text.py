@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
+from tal_bench.system.text import printable, replace_unencodable
 
-def printable(text: str) -> str:
-    """Replace the characters that a terminal cannot show or would take for a control sequence."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+__all__ = ["printable", "replace_unencodable"]

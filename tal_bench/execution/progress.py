@@ -16,6 +16,8 @@ from rich.progress import (
 )
 
 from tal_bench.results.records import RunResult
+from tal_bench.system.console import print_line
+from tal_bench.system.text import printable
 
 Shown = Callable[[str, RunResult, bool], None]
 
@@ -30,7 +32,7 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -41,11 +43,9 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
             nonlocal done
             done += 1
             text = describe(row, result)
-            display.update(task, completed=done, total=max(total, done), last=text)
+            display.update(task, completed=done, total=max(total, done), last=printable(text))
             if fresh and (result.status == "failed" or not console.is_terminal):
-                console.print(
-                    f"[{done}/{max(total, done)}] {text}", markup=False, highlight=False, soft_wrap=True
-                )
+                print_line(console, f"[{done}/{max(total, done)}] {text}")
 
         yield show
 

@@ -160,7 +160,9 @@ class Timeline:
             return self._end
         declared = self._declared - self._start
         gap = declared - self._time
-        return declared if self._frame_length / 2 < gap <= MAX_GAP["declared"] and not self._shift else self._end
+        return (
+            declared if self._frame_length / 2 < gap <= MAX_GAP["declared"] and not self._shift else self._end
+        )
 
     def remarks(self) -> list[str]:
         """Return what cannot be known about the times, for the record of the video."""
@@ -173,12 +175,16 @@ class Timeline:
             rate = 1 / self._frame_length
             parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
         if self.misplaced:
-            parts.append(f"{self.misplaced} frames have a timestamp before that of the frame before; not shown")
+            parts.append(
+                f"{self.misplaced} frames have a timestamp before that of the frame before; not shown"
+            )
         return parts
 
     def _declared_end(self) -> float | None:
         """Return the time, as in the file, at which the stream, or else the file, ends by its own account."""
-        rates = [stream.codec_context.bit_rate or 0 for stream in self.container.streams if stream.codec_context]
+        rates = [
+            stream.codec_context.bit_rate or 0 for stream in self.container.streams if stream.codec_context
+        ]
         if self.container.bit_rate and self.container.bit_rate == sum(rates):
             return None  # estimated from the bit rate because nothing is declared
         if self.stream.duration and self.stream.time_base:

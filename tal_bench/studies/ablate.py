@@ -20,6 +20,7 @@ from tal_bench.execution.progress import run_progress
 from tal_bench.inference.detections import ground_truth_json
 from tal_bench.inference.scoring import describe_evaluation
 from tal_bench.plugins import load_plugins
+from tal_bench.report.common.report_files import IncompleteReportError
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.tables import markdown
 from tal_bench.report.study.terminal import print_study
@@ -42,6 +43,7 @@ from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
 from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import planned, prepare, read_through
 from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
+from tal_bench.system.console import message_console, print_line
 from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
 from tal_bench.tracking.mirror import MlflowMirror, StudyStatus
@@ -198,7 +200,7 @@ def open_plan(
     dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
     plan, data, notes = planned(spec, dataset)
     for line in notes:
-        console.print(line, highlight=False, soft_wrap=True)
+        print_line(console, line)
     return plan, data
 
 
@@ -226,10 +228,10 @@ def ablate(
 
     Raises:
         InputError: A name, a file or the reports directory cannot be used; nothing has been written then.
-        TalBenchError: Rows failed; the report of the others has been written.
+        TalBenchError: Rows failed, or a figure or the page could not be made; the rest has been written.
     """
     options = options or ExecutionOptions()
-    console, timed_out = Console(stderr=True), _time_limit(options.timeout)
+    console, timed_out = message_console(), _time_limit(options.timeout)
     tracker = MlflowMirror(
         options.tracking_uri, register=options.register, system_metrics=options.system_metrics
     )
@@ -289,19 +291,27 @@ def _execute(execution: _Execution) -> Path:
     record = with_earlier_rows(_finished_record(execution, rows, members, names, missing), folder)
     folder.write_study(record)
     table = collect(folder.path)
-    files = write_report(folder.path, table)
+    incomplete = None
+    try:
+        files = write_report(folder.path, table)
+    except IncompleteReportError as error:
+        files, incomplete = list(error.files), error
+    if table.rows:
+        print_study(table)
     failed = failed_rows(table)
     reason = "time limit reached" if missing else ""
     execution.end_mirrors("KILLED" if missing else "FINISHED", reason, markdown(table), files)
-    if table.rows:
-        print_study(table)
     if missing:
         message = f"time limit reached, missing rows: {', '.join(missing)}; run the same command to resume"
-        console.print(message, highlight=False, soft_wrap=True)
-    console.print(f"report: {folder.path}", highlight=False, soft_wrap=True)
+        print_line(console, message)
+    print_line(console, f"report: {folder.path}")
     if failed:
+        if incomplete is not None:
+            print_line(console, str(incomplete))
         what = f"{len(failed)} row{'s' * (len(failed) > 1)} failed: {', '.join(failed)}"
         raise TalBenchError(what, hint="run the same command again to try them again")
+    if incomplete is not None:
+        raise incomplete
     return folder.path
 
 
@@ -309,13 +319,13 @@ def _write_inputs(execution: _Execution) -> None:
     """Write what the study starts from: the imported teacher, the ground truth, the record."""
     folder, data = execution.folder, execution.data
     if replaced := keep_replaced_table(execution.record, folder):
-        execution.console.print(f"note: {replaced}", markup=False, highlight=False, soft_wrap=True)
+        print_line(execution.console, f"note: {replaced}")
     run_specs = execution.plan.run_specs
     if imported := run_specs.imported:
         run = run_specs.on_labels(imported.name, "final", 0, {}).hash
         imported.save(folder.run_file(run, ".safetensors"), run)
         for note in imported.notes:
-            execution.console.print(f"note: {note}", highlight=False, soft_wrap=True)
+            print_line(execution.console, f"note: {note}")
     truth = ground_truth_json(data.videos("test"), data.classes, data.selection.groups)
     write_atomically(folder.path / "ground_truth.json", json.dumps(truth))
     earlier = earlier_record(execution.record, folder)
@@ -367,7 +377,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
     )
     jobs = options.jobs_on(execution.device)
     first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
-    execution.console.print(first_line, markup=False, highlight=False, soft_wrap=True)
+    print_line(execution.console, first_line)
     members: dict[str, list[str]] = {}
     with run_progress(execution.console, plan.results) as show:
 

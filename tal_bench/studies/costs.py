@@ -23,6 +23,7 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord
 from tal_bench.studies.run import JobFactory
 from tal_bench.studies.run_specs import RunSpecs
+from tal_bench.system.console import print_line
 from tal_bench.system.files import write_atomically
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
@@ -61,10 +62,10 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
         known = folder.read_cost(key)
     except InputError as error:
         known = None
-        console.print(f"{error.where}: {error.what}; measured again", highlight=False, soft_wrap=True)
+        print_line(console, f"{error.where}: {error.what}; measured again")
     if known is not None:
         return known
-    console.print(f"measuring the cost of {row.name}", highlight=False)
+    print_line(console, f"measuring the cost of {row.name}")
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
     extraction = _extraction(run_specs, jobs.folder, console)
     if extraction:
@@ -89,7 +90,7 @@ def _extraction(run_specs: RunSpecs, folder: Path, console: Console) -> dict[str
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known
-    console.print("measuring what a minute of video costs", highlight=False)
+    print_line(console, "measuring what a minute of video costs")
     measured = extraction_seconds(run_specs.dataset)
     write_atomically(file, json.dumps(measured, indent=1))
     return measured

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from rich.console import Console
-
 from tal_bench.config import StudySpec
 from tal_bench.results.records import RunResult
 from tal_bench.studies.ablate import ExecutionOptions, open_plan, study_folder, study_record
@@ -17,6 +15,7 @@ from tal_bench.studies.plan import LabelsRow, PlannedRun
 from tal_bench.studies.protocol import Protocol
 from tal_bench.studies.run import JobFactory
 from tal_bench.studies.scheduler import results_on_disk
+from tal_bench.system.console import message_console
 from tal_bench.training.device import choose_device
 
 
@@ -91,7 +90,7 @@ def dry_run(
         InputError: A name, a row or a file cannot be used.
     """
     options = options or ExecutionOptions()
-    plan, data = open_plan(spec, options, Console(stderr=True), places)
+    plan, data = open_plan(spec, options, message_console(), places)
     folder, device = study_folder(plan, options), choose_device(plan.spec.device)
     found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve(), device)).rows())
     distinct = {key: result for results in found.values() for key, result in results.items()}

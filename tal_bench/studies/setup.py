@@ -17,6 +17,7 @@ from tal_bench.studies.imported_teacher import check_teaches, import_teacher
 from tal_bench.studies.plan import StudyPlan, make_plan
 from tal_bench.studies.rows import with_references, without_privileged
 from tal_bench.studies.run_specs import RunSpecs
+from tal_bench.system.console import print_line
 from tal_bench.training.device import choose_device, choose_precision
 
 
@@ -123,7 +124,7 @@ def _described(error: InputError, dataset: DatasetSpec) -> tuple[str, str]:
 def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> DatasetSpec:
     """Return a dataset that is ready to be read, with its fingerprint; show progress while it is made."""
     with Progress(
-        TextColumn("preparing {task.fields[dataset]}"),
+        TextColumn("preparing {task.fields[dataset]}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -138,5 +139,5 @@ def prepare(name: str, jobs: int, data_root: Path | None, console: Console) -> D
 
         spec = with_fingerprint(load_spec(name, jobs=jobs, data_root=data_root, progress=show))
     for line in notices(spec):
-        console.print(f"{spec.name}: {line}", highlight=False, soft_wrap=True)
+        print_line(console, f"{spec.name}: {line}")
     return spec

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 from tal_bench.config import BUDGETS, Budget
 from tal_bench.data.dataset import open_dataset
 from tal_bench.distill.variants import Variant, variants
@@ -23,6 +21,7 @@ from tal_bench.studies.run import JobFactory, load_result, run
 from tal_bench.studies.run_specs import RunSpecs
 from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare
+from tal_bench.system.console import message_console, print_line
 from tal_bench.system.files import check_writable
 from tal_bench.training.device import choose_device, choose_precision
 
@@ -48,7 +47,7 @@ def train_one(
         InputError: The model, variant or dataset is unknown, or the model is not a student.
         TalBenchError: The training failed.
     """
-    console = Console(stderr=True)
+    console = message_console()
     get_model(model)
     chosen = variants.get(variant)
     if chosen.terms and model not in students:
@@ -64,7 +63,7 @@ def train_one(
     data = open_dataset(spec, tuple(spec.modalities), limit=limits.videos)
     data.require("test")
     for line in data.notes():
-        console.print(line, highlight=False, soft_wrap=True)
+        print_line(console, line)
     run_specs = RunSpecs(
         dataset=spec,
         classes=len(data.outputs),
@@ -124,7 +123,7 @@ def score_checkpoint(
     Raises:
         InputError: The file holds no model of this package, or one that does not fit the dataset.
     """
-    console = Console(stderr=True)
+    console = message_console()
     check_writable(reports)
     device_name = choose_device(device)
     spec = prepare(dataset, 1, data_root, console)
@@ -132,7 +131,7 @@ def score_checkpoint(
     data.require("test")
     imported = import_teacher(path, spec, data.outputs, where="FILE")
     for note in (*data.notes(), *imported.notes):
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        print_line(console, f"note: {note}")
     run_specs = RunSpecs(
         dataset=spec,
         classes=len(data.outputs),

@@ -66,7 +66,9 @@ def main() -> None:
             result = compare(path, expected)
         ours, theirs = result.frames
         count = f"{ours}" if ours == theirs else f"{ours} ({theirs})"
-        print(f"| {name} | {count} | {result.ends[0]:.3f} | {result.ends[1]:.3f} | {result.times:.4f} | {result.warning}")
+        print(
+            f"| {name} | {count} | {result.ends[0]:.3f} | {result.ends[1]:.3f} | {result.times:.4f} | {result.warning}"
+        )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import typer
 from tal_bench.cli.commands.data_init import init
 from tal_bench.cli.options import DataRootOption, JsonOption, PluginOption
 from tal_bench.errors import DataError
+from tal_bench.system.console import message_console
 from tal_bench.system.cpu_count import default_jobs
 
 if TYPE_CHECKING:
@@ -133,11 +134,16 @@ def _spec(
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a callback (done, total) that shows a progress bar on standard error from its first call."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = message_console()
+    text = TextColumn("{task.description}", markup=False)
+    columns = (
+        text,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

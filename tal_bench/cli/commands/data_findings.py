@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tal_bench.data.checks.dataset_check import CheckReport
 
-PIPED_WIDTH = 1 << 14
-"""Width of the tables when they are not printed to a terminal, so that other programs read whole lines."""
 SHARES = ("background", "overlap")
 COUNTS = ("videos", "segments", "classes")
 
@@ -28,7 +26,7 @@ def print_report(report: CheckReport) -> None:
     """Print the statistics of every split, a table of findings, and the number of videos and files."""
     from rich.text import Text
 
-    console = output_console(PIPED_WIDTH)
+    console = output_console()
     if report.parts:
         _print_statistics(report.dataset, report.statistics, console)
     if report.findings:

@@ -12,6 +12,7 @@ import typer
 from tal_bench.cli.commands.evaluate import EVERY_SUBSET, column_names, parse_tiou
 from tal_bench.cli.options import JsonOption, LabelsOption
 from tal_bench.cli.tables import output_console, print_table
+from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,13 +124,15 @@ def _source(
 
 
 def _print(diagnosis: DiagnosisReport) -> None:
+    from tal_bench.report.common.markup import plain
+
     gains = diagnosis.gain_means()
     title = f"{diagnosis.source.title}: average mAP, and points gained without the errors of a kind"
     rows = [(str(name), *(f"{points:.1f}" for points in line)) for name, line in gains.iterrows()]
     print_table(output_console(), ("row", *HEADINGS), rows, title=title)
     for note in diagnosis.source.notes:
-        typer.echo(note)
+        typer.echo(plain(note))
     changes = diagnosis.changes()
     if diagnosis.compared is not None:
         count = f"{int((changes > 0).sum())} of {len(changes)} videos, loses in {int((changes < 0).sum())}"
-        typer.echo(f"{diagnosis.compared} gains over {diagnosis.against} in {count}.")
+        typer.echo(printable(f"{diagnosis.compared} gains over {diagnosis.against} in {count}."))

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tal_bench.profiling.model_detail import DetailedCost
     from tal_bench.results.records import CostRecord
 
-PIPED_WIDTH = 150
-"""Width of the table when it is not printed to a terminal."""
-
 
 def profile(
     names: Annotated[
@@ -285,4 +282,4 @@ def _cost_json(record: CostRecord) -> dict[str, Any]:
 def _print_costs(records: list[dict[str, Any]]) -> None:
     from tal_bench.report.profile.tables import cells, headings, title
 
-    print_table(output_console(PIPED_WIDTH), headings(records), map(cells, records), title=title(records))
+    print_table(output_console(), headings(records), map(cells, records), title=title(records))

@@ -24,8 +24,6 @@ MEASURED = ("conv-dw-hallucinated", "actionformer")
 FLOWS: tuple[FlowAlgorithm, ...] = ("dis", "farneback", "tvl1")
 SPRITES = "sprites"
 SPRITES_FRAMES = 480
-PIPED_WIDTH = 130
-"""Width of the table when it is not printed to a terminal."""
 HEADINGS = (
     *("model", "frames", "flow by", "decode", "flow", "RGB net", "flow net", "detector", "NMS", "all"),
     *("times", "share of flow", "frames/s", "MB"),
@@ -128,7 +126,7 @@ def _print(costs: Sequence[PipelineCost]) -> None:
     first = costs[0]
     title = f"seconds for a minute of video; {first.device}, threads: {first.threads}, {first.precision}"
     rows = [(cost.name, cost.size, cost.flow or "–", *_cells(cost, costs)) for cost in costs]
-    print_table(output_console(PIPED_WIDTH), HEADINGS, rows, title=title, text_columns=(0, 1, 2))
+    print_table(output_console(), HEADINGS, rows, title=title, text_columns=(0, 1, 2))
     typer.echo(
         "times: relative to the cheapest model without flow at that size. MB: peak memory of the process."
     )

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from tal_bench.evaluation.robustness import Robustness
     from tal_bench.inference.retest import RobustnessOptions
 
-PIPED_WIDTH = 130
-"""Width of the table when it is not printed to a terminal."""
-
 
 def robustness(
     what: Annotated[
@@ -140,6 +137,7 @@ def _check_paths(what: list[Path], out: Path | None) -> Path | None:
 
 
 def _print(result: Robustness) -> None:
+    from tal_bench.report.common.markup import plain
     from tal_bench.report.robustness.tables import LEVELS, findings
 
     names = result.corruptions
@@ -150,6 +148,6 @@ def _print(result: Robustness) -> None:
         drops = (f"{result.line(row, name).drop:.1f}" for name in names)
         rows.append((row, f"{first.clean:.1f}", f"{first.map:.1f}", *drops))
     headings = ("row", "clean", "under", *(name.replace("-", " ") for name in names))
-    print_table(output_console(PIPED_WIDTH), headings, rows, title=title)
+    print_table(output_console(), headings, rows, title=title)
     for line in (*result.notes, *findings(result)):
-        typer.echo(line.replace("`", ""))
+        typer.echo(plain(line))

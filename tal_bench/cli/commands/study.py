@@ -46,6 +46,7 @@ from tal_bench.cli.options import (
     search_space,
     seconds,
 )
+from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -173,21 +174,18 @@ def _run_study(
 
 
 def _print_plan(plan: PlanSummary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), title=f"{plan.study} on {plan.dataset}", title_justify="left"
-    )
-    for header in ("row", "kind", "teachers"):
-        table.add_column(header, overflow="fold")
-    for header in ("trials", "seeds", "runs", "on disk"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for row in plan.rows:
-        teachers = ", ".join(dict.fromkeys(row.teachers)) or "-"
-        counts = (str(n) if n else "-" for n in (row.trials, row.seeds, row.runs, row.on_disk))
-        table.add_row(row.name, row.kind, teachers, *counts)
-    Console().print(table)
+    rows = [
+        (
+            row.name,
+            row.kind,
+            ", ".join(dict.fromkeys(row.teachers)) or "-",
+            *(str(n) if n else "-" for n in (row.trials, row.seeds, row.runs, row.on_disk)),
+        )
+        for row in plan.rows
+    ]
+    headings = ("row", "kind", "teachers", "trials", "seeds", "runs", "on disk")
+    title = f"{plan.study} on {plan.dataset}"
+    print_table(output_console(), headings, rows, title=title, text_columns=range(3))
     typer.echo(f"{plan.runs} different runs (rows share teachers), {plan.on_disk} on disk in {plan.folder}")
     if plan.replaces:
         typer.echo(f"replaces {plan.replaces}; the earlier one will be kept in {plan.folder}/earlier")
@@ -244,12 +242,17 @@ def report(
     ],
 ) -> None:
     """Rewrite the page, tables and figures of a study from its results, and print the table."""
+    from tal_bench.report.common.report_files import IncompleteReportError
     from tal_bench.report.study.collect import collect
     from tal_bench.report.study.terminal import print_study
     from tal_bench.report.study.write import write_report
 
     study = collect(study_dir)
-    files = write_report(study_dir, study)
+    try:
+        files = write_report(study_dir, study)
+    except IncompleteReportError:
+        print_study(study)
+        raise
     print_study(study)
     names = [file.name for file in files if file.parent == study_dir]
     figures = f", and {len(files) - len(names)} files in figures" if len(files) > len(names) else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,8 @@ import pandas as pd
 
 from tal_bench.data.annotations import AnnotatedVideo
 from tal_bench.data.checks.statistics import covered
+from tal_bench.system.fonts import image_file
+from tal_bench.system.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,16 +45,8 @@ def picture(name: str, parts: Parts, classes: Sequence[str], suffix: str = ".png
     Returns:
         Content of the image file.
     """
-    import matplotlib
-    import seaborn as sns
-
-    style = {**sns.axes_style("whitegrid"), "font.size": 9.0, "text.parse_math": False}
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # matplotlib warns of glyphs missing in the font
-        drawing = figure(name, {part: videos for part, videos in parts.items() if videos}, classes)
-        drawing.savefig(buffer, format=suffix[1:])
-    return buffer.getvalue()
+    shown = {part: videos for part, videos in parts.items() if videos}
+    return image_file(lambda: figure(name, shown, classes), suffix, "whitegrid")
 
 
 def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
@@ -76,7 +68,7 @@ def figure(name: str, parts: Parts, classes: Sequence[str]) -> Figure:
     right.set_title(
         f"Most frequent {bars} of {len(classes)} classes" if bars < len(classes) else "Segments of each class"
     )
-    drawing.suptitle(name if len(name) <= TITLE_LENGTH else f"{name[: TITLE_LENGTH - 1]}…", x=0.02, ha="left")
+    drawing.suptitle(shortened(name, TITLE_LENGTH), x=0.02, ha="left")
     _legend(drawing, colours)
     return drawing
 
@@ -100,8 +92,7 @@ def _short(names: Sequence[str]) -> list[str]:
     """Shorten names to one line of bounded length, and keep them distinct."""
     short: list[str] = []
     for name in names:
-        text = " ".join(name.split())
-        text = text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
+        text = shortened(name, NAME_LENGTH)
         same = sum(other.rstrip("′") == text for other in short)
         short.append(text + "′" * same)
     return short
@@ -175,8 +166,8 @@ def _legend(drawing: Figure, colours: Mapping[str, str]) -> None:
     from matplotlib.patches import Patch
 
     names = _short(list(colours))
-    handles = [Patch(color=colour, label=name) for name, colour in zip(names, colours.values(), strict=True)]
-    drawing.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    handles = [Patch(color=colour) for colour in colours.values()]
+    drawing.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
 
 
 def _empty(axes: Axes, text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from tal_bench.system.fonts import draw_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -38,5 +40,5 @@ class FigureDeclaration(Generic[Data]):
     folder: str = "figures"
 
     def draw(self, data: Data) -> Figure | None:
-        """Draw the figure; None if there is too little data."""
-        return self.make(data) if self.needs(data) else None
+        """Draw the figure, with all text as it is; None if there is too little data."""
+        return draw_text(lambda: self.make(data)) if self.needs(data) else None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from tal_bench.system.fonts import plain_text
+from tal_bench.system.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -28,6 +32,10 @@ LINES = (
 WIDTH = 9.0
 """Width in inches of a figure with panels side by side."""
 DPI = 150
+NAME_LENGTH = 40
+"""Maximum length of a name in a figure; `…` replaces the middle of a longer one."""
+TITLE_DENSITY, CAPTION_DENSITY, SMALL_DENSITY = 10.5, 18.5, 15.0
+"""Characters per inch of a title, of a caption and of text of size `SMALL`."""
 SMALL = 8.0
 TINY = 7.0
 RC: Any = {
@@ -57,7 +65,7 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     png, svg = io.BytesIO(), io.BytesIO()
-    with matplotlib.rc_context(RC):
+    with plain_text(), matplotlib.rc_context(RC):
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")  # use the same layout for both files
         # `savefig` would compute the layout again for each file.
@@ -80,11 +88,28 @@ def caption(
         provenance: Command, commit, data and date.
         space: One line break per line of `legend_above`.
     """
-    width = int(drawing.get_figwidth() * 18.5)
+    width = int(drawing.get_figwidth() * CAPTION_DENSITY)
+    title = shortened(title, int(drawing.get_figwidth() * TITLE_DENSITY))
     drawing.suptitle(f"{title}{space}", x=0.01, ha="left", fontsize=11)
-    source = " · ".join(provenance).replace("$", r"\$")  # not a formula
-    lines = [*textwrap.wrap(" ".join(notes), width), *textwrap.wrap(source, width)]
+    lines = [*textwrap.wrap(" ".join(notes), width), *textwrap.wrap(" · ".join(provenance), width)]
     drawing.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
+
+
+def name(text: str, length: int = NAME_LENGTH) -> str:
+    """Return a name as figures show it: on one line, with `…` in the middle if it is long."""
+    return shortened(text, length)
+
+
+def column_name(text: str, inches: float) -> str:
+    """Return a name for the head of a column of this width, on several lines if it is wide."""
+    width = max(int(inches * SMALL_DENSITY), 4)
+    lines = [""]
+    for part in re.findall(r"[^-_/ .]*[-_/ .]|[^-_/ .]+", name(text, 4 * width)):
+        for piece in (part[k : k + width] for k in range(0, len(part), width)):
+            if len(lines[-1]) + len(piece) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(lines)
 
 
 def legend_above(drawing: Figure, handles: Sequence[Artist], names: Sequence[str], columns: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tal_bench.report.common.markup import code, escape_markdown
+from tal_bench.system.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +42,21 @@ RESIZE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 @dataclass(frozen=True)
 class Cell:
-    """Cell of a table: main text, smaller text below it (on the page), and CSS classes."""
+    """Cell of a table.
+
+    Attributes:
+        main: Text.
+        below: Smaller text below it on the page, after it elsewhere.
+        classes: CSS classes on the page.
+        code: Whether Markdown shows the text as code.
+        link: Address that Markdown links the text to; empty for none.
+    """
 
     main: str
     below: str = ""
     classes: str = ""
+    code: bool = False
+    link: str = ""
 
     @property
     def line(self) -> str:
@@ -84,7 +97,7 @@ class Table:
 
 def plain_table(
     headers: Sequence[str],
-    lines: Iterable[Sequence[str]] = (),
+    lines: Iterable[Sequence[str | Cell]] = (),
     *,
     text: int = 1,
     groups: Sequence[Group] = (),
@@ -94,20 +107,20 @@ def plain_table(
     return Table(columns, groups or [text_group("", lines)])
 
 
-def text_group(name: str, lines: Iterable[Sequence[str]]) -> Group:
+def text_group(name: str, lines: Iterable[Sequence[str | Cell]]) -> Group:
     """Return a group of lines of texts."""
-    return Group(name, [[Cell(text) for text in line] for line in lines])
+    return Group(name, [[Cell(text) if isinstance(text, str) else text for text in line] for line in lines])
 
 
 def markdown_table(table: Table) -> str:
     """Return a table as Markdown, the best values in bold."""
     # Some Markdown renderers turn `@0` into a link to a user.
-    lines = [[column.line.removeprefix("@") for column in table.columns]]
+    lines = [[escape_markdown(column.line.removeprefix("@")) for column in table.columns]]
     lines.append(["---" if column.text else "---:" for column in table.columns])
     for group in table.groups:
         if group.name:
             lines.append([f"*{group.name}*", *[""] * (len(table.columns) - 1)])
-        lines += [_texts(line, lambda text: text.replace("|", "\\|"), "**{}**") for line in group.lines]
+        lines += [[_bold(cell, _markdown_cell(cell), "**") for cell in line] for line in group.lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -118,22 +131,29 @@ def latex_table(table: Table) -> str:
     lines.append(" & ".join(map(_latex_header, table.columns)) + r" \\")
     for group in table.groups:
         lines.append(r"\midrule")
-        lines += [" & ".join(_texts(line, escape, r"\textbf{{{}}}")) + r" \\" for line in group.lines]
+        texts = [[_bold(c, escape(c.line), r"\textbf{", "}") for c in line] for line in group.lines]
+        lines += [" & ".join(line) + r" \\" for line in texts]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
-def csv_table(table: pd.DataFrame) -> str:
-    """Return a table as CSV; missing values are empty."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
+def csv_table(table: pd.DataFrame, digits: int | None = None) -> str:
+    """Return a table as CSV, with all digits by default; missing values are empty."""
+    form = None if digits is None else f"%.{digits}f"
+    return str(table.to_csv(index=False, lineterminator="\n", float_format=form))
 
 
 def escape(text: str) -> str:
     """Escape text for LaTeX."""
-    return "".join(TEX.get(character, character) for character in text)
+    return "".join(TEX.get(character, character) for character in printable(text))
 
 
-def _texts(line: Sequence[Cell], escaped: Callable[[str], str], bold: str) -> list[str]:
-    return [(bold if cell.classes == BEST else "{}").format(escaped(cell.line)) for cell in line]
+def _bold(cell: Cell, text: str, before: str, after: str = "") -> str:
+    return f"{before}{text}{after or before}" if cell.classes == BEST else text
+
+
+def _markdown_cell(cell: Cell) -> str:
+    main = code(cell.main).replace("|", r"\|") if cell.code else escape_markdown(cell.main)
+    return f"{f'[{main}]({cell.link})' if cell.link else main} {escape_markdown(cell.below)}".rstrip()
 
 
 def _latex_header(header: Header) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from tal_bench.report.common.plot_style import name
+from tal_bench.system.fonts import image_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ MAX_LANES = 8
 WIDTH, THUMBNAILS, LANE, MARGIN = 11.0, 0.85, 0.26, 0.75
 """Width of the figure, and height of thumbnails, of a lane, and of margins per video, in inches."""
 DPI = 120
+VIDEO_LENGTH, LABEL_LENGTH = 100, 24
+"""Maximum length of the name of a video and of a label."""
 MIN_OPACITY = 0.15
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -62,15 +65,7 @@ def timeline(panels: Sequence[Panel], suffix: str = ".png") -> bytes:
         panels: Panels of the videos, at least one.
         suffix: Image format, one of `FORMATS`.
     """
-    import matplotlib
-    import seaborn as sns
-
-    style = {**sns.axes_style("ticks"), "font.size": 8.5, "text.parse_math": False}
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings on glyphs missing in the font
-        _figure(panels).savefig(buffer, format=suffix[1:])
-    return buffer.getvalue()
+    return image_file(lambda: _figure(panels), suffix, "ticks")
 
 
 def _figure(panels: Sequence[Panel]) -> Figure:
@@ -85,8 +80,8 @@ def _figure(panels: Sequence[Panel]) -> Figure:
     rows = drawing.subfigures(len(panels), 1, squeeze=False, height_ratios=[
         THUMBNAILS + count * LANE + MARGIN for count in lanes
     ])[:, 0]  # fmt: skip
-    names = sorted({label for panel in panels for label in panel.labels()})
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
+    labels = sorted({label for panel in panels for label in panel.labels()})
+    colours = {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(labels)}
     for row, panel, count in zip(rows, panels, lanes, strict=True):
         strip, axes = row.subplots(2, 1, height_ratios=[THUMBNAILS, count * LANE], sharex=True)
         _draw_thumbnails(strip, panel)
@@ -95,7 +90,7 @@ def _figure(panels: Sequence[Panel]) -> Figure:
 
 
 def _draw_thumbnails(axes: Axes, panel: Panel) -> None:
-    axes.set_title(f"{panel.video}   {panel.duration:.1f} s", loc="left", fontsize=9.5)
+    axes.set_title(f"{name(panel.video, VIDEO_LENGTH)}   {panel.duration:.1f} s", loc="left", fontsize=9.5)
     step = panel.duration / max(1, len(panel.thumbnails))
     for k, picture in enumerate(panel.thumbnails):
         axes.imshow(
@@ -127,7 +122,7 @@ def _draw_lanes(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
     if not labels:
         axes.text(0.5, 0.5, "no detections", ha="center", va="center", transform=axes.transAxes)
     axes.set(xlim=(0, panel.duration), ylim=(max(1, len(labels)) - 0.45, -0.55))
-    axes.set_yticks(range(len(labels)), [_short(label) for label in labels])
+    axes.set_yticks(range(len(labels)), [name(label, LABEL_LENGTH) for label in labels])
     axes.tick_params(axis="y", length=0)
     truth_note = "outlined: ground truth; " if panel.truth is not None else ""
     axes.set_xlabel(
@@ -136,7 +131,3 @@ def _draw_lanes(axes: Axes, panel: Panel, colours: dict[str, str]) -> None:
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _short(label: str, length: int = 24) -> str:
-    return label if len(label) <= length else f"{label[: length - 1]}…"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tal_bench.evaluation.diagnosis import ERRORS
 from tal_bench.report.common import plot_style
-from tal_bench.report.common.plot_style import RC, SMALL, new_figure
+from tal_bench.report.common.plot_style import RC, SMALL, name, new_figure
 from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, DiagnosisReport
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ UNITS = {
     "coverage": "coverage (%)",
     "instances": "instances of the class in the video",
 }
+PANEL_TITLE = 28
+"""Maximum length of the title of a panel."""
 WIDE = 8.0
 """Width in inches above which a legend of six entries fits on one line."""
 
@@ -67,12 +69,11 @@ def profile_figure(report: DiagnosisReport) -> Figure:
     panels = drawing.subplots(-(-len(rows) // columns), columns, sharex=True, sharey=True, squeeze=False)
     for axes, row in zip(panels.flat, rows, strict=False):
         _stacked(axes, report.shares(row))
-        axes.set_title(row, loc="left", fontsize=9)
+        axes.set_title(name(row, PANEL_TITLE), loc="left", fontsize=9)
     for axes in panels.flat[len(rows) :]:
         axes.set_axis_off()
     drawing.supylabel("share of detections (%)", fontsize=9)
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    legend_above(drawing, handles, names)
+    legend_above(drawing, *panels[0, 0].get_legend_handles_labels())
     notes = [
         "Bar k: detections of rank (k − 1)·G + 1 to k·G of each class with G ground truths.",
         averages_note(report),
@@ -106,7 +107,7 @@ def gains_figure(report: DiagnosisReport) -> Figure:
         title = kind if kind != MISSED else "never found"
         axes.set_title(title, loc="left", fontsize=9)
     means = report.gains[report.gains["what"] == AVERAGE].groupby("row")["points"].mean()
-    panels[0].set_yticks(range(len(rows)), [f"{row}  {means[row]:.1f}" for row in rows])
+    panels[0].set_yticks(range(len(rows)), [f"{name(row)}  {means[row]:.1f}" for row in rows])
     notes = [
         "Points of average mAP gained by removing the detections of one type of error; right: points lost "
         "because no detection finds the ground truth. Numbers after names: average mAP.",
@@ -148,19 +149,21 @@ def groups_figure(report: DiagnosisReport) -> Figure:
     drawing = new_figure(11.0, 2 * (0.26 * len(rows) + 0.9) + 1.2)
     panels = drawing.subplots(2, 1, sharex=True)
     for axes, value, title, colors in (
-        (panels[0], "map_n", "average mAP$_N$ (%)", "cividis"),
+        (panels[0], "map_n", "average mAP_N (%)", "cividis"),
         (panels[1], "missed", "ground truths missed (%)", "cividis_r"),
     ):
         _heat(axes, report.group_means(value).T, colors)
         axes.set_title(title, loc="left", fontsize=9)
     labels = [
-        _tick(str(name), str(bin_), int(truths))
-        for name, bin_, truths in zip(counts["characteristic"], counts["bin"], counts["truths"], strict=True)
+        _tick(str(characteristic), str(bin_), int(truths))
+        for characteristic, bin_, truths in zip(
+            counts["characteristic"], counts["bin"], counts["truths"], strict=True
+        )
     ]
     panels[1].set_xticks(np.arange(len(labels)) + 0.5, labels, rotation=0, fontsize=SMALL)
     sources = ", ".join(f"{bins.characteristic}: {_source(bins.source)}" for bins in report.bins)
     notes = [
-        "mAP$_N$: precision normalised to the same number of ground truths per class and bin. Missed: not "
+        "mAP_N: precision normalised to the same number of ground truths per class and bin. Missed: not "
         "found by detections with a normalised precision above 5 %.",
         f"Bins – {sources}. {averages_note(report)}",
     ]
@@ -168,12 +171,12 @@ def groups_figure(report: DiagnosisReport) -> Figure:
     return drawing
 
 
-def _source(name: str) -> str:
-    return "quantiles of the data" if name == "quantiles" else f"DETAD's for {name}"
+def _source(bins: str) -> str:
+    return "quantiles of the data" if bins == "quantiles" else f"DETAD's for {bins}"
 
 
-def _tick(characteristic: str, name: str, truths: int) -> str:
-    size, _, span = name.partition(" (")
+def _tick(characteristic: str, bin_: str, truths: int) -> str:
+    size, _, span = bin_.partition(" (")
     span = span.rstrip(")% s")  # units are in the headings
     return f"all\n\n({truths})" if characteristic == "all" else f"{size}\n{span}\n({truths})"
 
@@ -189,15 +192,15 @@ def _heat(axes: Axes, table: pd.DataFrame, colors: str) -> None:
         fmt=".0f",
         annot_kws={"fontsize": SMALL},
         cbar=False,
-        yticklabels=list(table.index),
+        yticklabels=[name(row) for row in table.index],
         xticklabels=False,
     )
     groups = table.columns.get_level_values(0).tolist()
     for boundary in (k for k in range(1, len(groups)) if groups[k] != groups[k - 1]):
         axes.axvline(boundary, color="white", linewidth=5)
-    for name in dict.fromkeys(groups[1:]):
-        center = groups.index(name) + groups.count(name) / 2
-        axes.text(center, -0.15, UNITS.get(name, name), ha="center", va="bottom", fontsize=SMALL)
+    for group in dict.fromkeys(groups[1:]):
+        center = groups.index(group) + groups.count(group) / 2
+        axes.text(center, -0.15, UNITS.get(group, group), ha="center", va="bottom", fontsize=SMALL)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(labelsize=SMALL, length=0)
     axes.tick_params(axis="y", rotation=0)

@@ -12,6 +12,7 @@ from tal_bench.errors import InputError
 from tal_bench.evaluation.files import read_ground_truth
 from tal_bench.evaluation.label_alignment import LabelReading
 from tal_bench.evaluation.sensitivity import read_durations
+from tal_bench.report.common.markup import code
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
 
@@ -63,7 +64,7 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
     records = [row for kind in order for row in record.rows if row.kind == kind]
     rows = {row.name: _finals(files, row) for row in records}
     notes = [
-        f"`{row.name}` has {len(rows[row.name])} of {len(row.finals)} runs."
+        f"{code(row.name)} has {len(rows[row.name])} of {len(row.finals)} runs."
         for row in records
         if len(rows[row.name]) < len(row.finals)
     ]

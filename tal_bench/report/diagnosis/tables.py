@@ -7,7 +7,9 @@ import math
 from typing import Any
 
 from tal_bench.evaluation.diagnosis import CATEGORIES, ERRORS
-from tal_bench.report.common.tables import DASH, markdown_table, plain_table
+from tal_bench.report.common.markup import escape_markdown
+from tal_bench.report.common.markup import markdown as as_markdown
+from tal_bench.report.common.tables import DASH, Cell, markdown_table, plain_table
 from tal_bench.report.diagnosis.summary import ALL_ERRORS, AVERAGE, COLUMNS, MISSED, DiagnosisReport
 
 TABLES = ("profile", "gains", "groups", "videos")
@@ -69,12 +71,12 @@ def markdown(report: DiagnosisReport) -> str:
     """Return the tables of gains, of the best G detections and of ground truths as Markdown."""
     gains = gain_table(report)
     lines = [
-        f"# Diagnosis of {report.source.title}",
+        f"# Diagnosis of {escape_markdown(report.source.title)}",
         "",
-        *(f"- {line}" for line in report.source.provenance),
+        *(f"- {as_markdown(line)}" for line in report.source.provenance),
         "",
     ]
-    lines += [*(f"- {note}" for note in report.source.notes), ""] if report.source.notes else []
+    lines += [*(f"- {as_markdown(note)}" for note in report.source.notes), ""] if report.source.notes else []
     lines += [
         "## mAP lost to each type of error",
         "",
@@ -84,7 +86,10 @@ def markdown(report: DiagnosisReport) -> str:
         markdown_table(
             plain_table(
                 ["row", *COLUMNS],
-                [[f"`{n}`", *(_cell(*gains[n][what]) for what in COLUMNS)] for n in report.row_names],
+                [
+                    [Cell(n, code=True), *(_cell(*gains[n][what]) for what in COLUMNS)]
+                    for n in report.row_names
+                ],
             )
         ),
         "",
@@ -94,7 +99,7 @@ def markdown(report: DiagnosisReport) -> str:
         "",
     ]
     best = {name: report.shares(name).loc[1] for name in report.row_names}
-    rows = [[f"`{n}`", *(f"{share[kind]:.1f}" for kind in CATEGORIES)] for n, share in best.items()]
+    rows = [[Cell(n, code=True), *(f"{share[kind]:.1f}" for kind in CATEGORIES)] for n, share in best.items()]
     lines.append(markdown_table(plain_table(["row", *CATEGORIES], rows)))
     return "\n".join(lines + _group_tables(report)) + "\n"
 
@@ -110,7 +115,7 @@ def _group_tables(report: DiagnosisReport) -> list[str]:
             ]
             for (characteristic, name), means in zip(table.index, table.to_numpy(), strict=True)
         ]
-        headers = ["ground truths", *(f"`{name}`" for name in report.row_names)]
+        headers = ["ground truths", *report.row_names]
         lines += ["", f"## {heading}", "", markdown_table(plain_table(headers, rows))]
     return lines
 

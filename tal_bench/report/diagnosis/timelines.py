@@ -12,7 +12,7 @@ import numpy as np
 
 from tal_bench.evaluation.diagnosis import CATEGORIES, Diagnosis
 from tal_bench.evaluation.matching import Floats
-from tal_bench.report.common.plot_style import RC, SMALL, new_figure
+from tal_bench.report.common.plot_style import RC, SMALL, name, new_figure
 from tal_bench.report.diagnosis.figures import STYLES, caption, legend_above
 from tal_bench.report.diagnosis.summary import DiagnosisReport
 
@@ -73,14 +73,15 @@ def timelines_figure(report: DiagnosisReport, count: int = 3) -> Figure | None:
         handles = [Patch(facecolor=color, hatch=hatch) for color, hatch in STYLES.values()]
     panels[-1].set_xlabel("seconds", fontsize=SMALL)
     legend_above(drawing, handles, list(STYLES))
+    compared = f"{name(report.compared)} against {name(report.against)}"
     tiou = report.source.thresholds[_tiou_index(report)]
     notes = [
-        f"Videos with the largest gains and losses of {report.compared} against {report.against}: change "
+        f"Videos with the largest gains and losses of {compared}: change "
         "of the average precision within the video, all classes in one ranking. For G ground truths, the "
         f"best {DETECTIONS_PER_TRUTH:g} · G detections are shown, of the seed whose change is closest to the "
         f"mean. Categories at tIoU {tiou:g}; letters are classes."
     ]
-    caption(drawing, report, f"{report.compared} against {report.against}", notes, legend=True)
+    caption(drawing, report, compared, notes, legend=True)
     return drawing
 
 
@@ -93,11 +94,11 @@ def _runs(report: DiagnosisReport, video: str) -> list[tuple[str, Diagnosis]]:
     values = report.videos.loc[report.videos["video"] == video, "ap"]
     ap = dict(zip(report.runs, values.tolist(), strict=True))  # the table has one line per run, in order
     names = (report.against, report.compared or "")
-    first, second = ([seed for name, seed in ap if name == row] for row in names)
+    first, second = ([seed for key, seed in ap if key == row] for row in names)
     pairs = [(seed, seed) for seed in first if seed in second] or [(first[0], second[0])]
     change = [ap[names[1], b] - ap[names[0], a] for a, b in pairs]
     best = pairs[int(np.argmin(np.abs(np.asarray(change) - np.mean(change))))]
-    return [(name, report.runs[name, seed]) for name, seed in zip(names, best, strict=True)]
+    return [(row, report.runs[row, seed]) for row, seed in zip(names, best, strict=True)]
 
 
 def _lanes(report: DiagnosisReport, video: str) -> list[tuple[str, list[Bar]]]:
@@ -108,13 +109,13 @@ def _lanes(report: DiagnosisReport, video: str) -> list[tuple[str, list[Bar]]]:
     segments = part[["start", "end"]].to_numpy(dtype=np.float64)
     lanes = [(TRUTH, _pack(segments, part["label"].tolist(), [None] * len(part)))]
     count = int(np.ceil(DETECTIONS_PER_TRUTH * len(part)))
-    for name, run in runs:
+    for row, run in runs:
         matches = run.matches
         detections = np.flatnonzero(matches.video == matches.videos.index(video))
         best = detections[np.argsort(-matches.score[detections], kind="stable")][:count]
         labels = [matches.classes[k] for k in matches.label[best]]
         categories = [CATEGORIES[k] for k in run.category[_tiou_index(report), best]]
-        lanes.append((name, _pack(run.segment[best], labels, categories)))
+        lanes.append((row, _pack(run.segment[best], labels, categories)))
     return lanes
 
 
@@ -146,7 +147,7 @@ def _draw(axes: Axes, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> None:
     letters = _letters(lanes)
     end = max(bar.end for _, bars in lanes for bar in bars)
     top, ticks = 0.0, []
-    for name, bars in lanes:
+    for lane, bars in lanes:
         for bar in bars:
             color, hatch = STYLES[bar.category] if bar.category else ("white", "")
             y, length = top + bar.line + 0.5, bar.end - bar.start
@@ -164,10 +165,10 @@ def _draw(axes: Axes, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> None:
                     fontsize=6,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.75},
                 )
-        ticks.append((top + _lines(bars) / 2, name))
+        ticks.append((top + _lines(bars) / 2, lane))
         top += _lines(bars)
         axes.axhline(top, color="0.8", linewidth=0.6, zorder=0)
-    axes.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
+    axes.set_yticks([y for y, _ in ticks], [name(lane) for _, lane in ticks])
     axes.set(xlim=(0, 1.005 * end), ylim=(top, 0))
     axes.tick_params(labelsize=SMALL, axis="both")
     axes.tick_params(axis="y", length=0)
@@ -177,7 +178,7 @@ def _draw(axes: Axes, lanes: Sequence[tuple[str, Sequence[Bar]]]) -> None:
 def _title(
     report: DiagnosisReport, video: str, points: float, lanes: Sequence[tuple[str, Sequence[Bar]]]
 ) -> str:
-    letters = ", ".join(f"{letter} {label}" for label, letter in _letters(lanes).items())
+    letters = ", ".join(f"{letter} {name(label)}" for label, letter in _letters(lanes).items())
     before = report.videos.query("video == @video and row == @report.against")["ap"].mean()
     change = f"AP {before:.0f} → {before + points:.0f} ({points:+.1f})"
-    return "\n".join(textwrap.wrap(f"{video}: {change} · {letters}", int(WIDTH * 17)))
+    return "\n".join(textwrap.wrap(f"{name(video)}: {change} · {letters}", int(WIDTH * 17)))

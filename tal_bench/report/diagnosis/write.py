@@ -6,25 +6,30 @@ import json
 from pathlib import Path
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
-from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.common.report_files import ReportFiles
+from tal_bench.report.common.tables import csv_table
 from tal_bench.report.diagnosis import figures
 from tal_bench.report.diagnosis.summary import DiagnosisReport
 from tal_bench.report.diagnosis.tables import TABLES, markdown, summary
 from tal_bench.report.diagnosis.timelines import timelines_figure
-from tal_bench.system.files import write_atomically
 
 FIGURES: list[FigureDeclaration[DiagnosisReport]] = [
-    FigureDeclaration("gains", "Errors", "mAP lost to each type of error.", figures.gains_figure),
+    FigureDeclaration("gains", "Errors", "mAP lost to each type of error.", figures.gains_figure, folder=""),
     FigureDeclaration(
-        "profile", "Errors", "Types of false positives among the best detections.", figures.profile_figure
+        "profile",
+        "Errors",
+        "Types of false positives among the best detections.",
+        figures.profile_figure,
+        folder="",
     ),
     FigureDeclaration(
         "groups",
         "Errors",
         "mAP and missed ground truths by characteristics of the ground truths.",
         figures.groups_figure,
+        folder="",
     ),
-    FigureDeclaration("timelines", "Errors", "Videos with the largest changes.", timelines_figure),
+    FigureDeclaration("timelines", "Errors", "Videos with the largest changes.", timelines_figure, folder=""),
 ]
 """Figures of a diagnosis in the order of the page."""
 
@@ -37,17 +42,15 @@ def write_diagnosis(report: DiagnosisReport, folder: Path) -> list[Path]:
 
     Raises:
         InputError: The folder is not writable.
+        IncompleteReportError: A figure could not be drawn; the other files have been written.
     """
-    files: dict[str, str | bytes] = {
-        "diagnosis.md": markdown(report),
-        "diagnosis.json": json.dumps(summary(report), indent=1) + "\n",
-    }
-    files |= {
-        f"{name}.csv": getattr(report, name).to_csv(index=False, float_format="%.4f") for name in TABLES
-    }
-    for figure in FIGURES:
-        if (drawing := figure.draw(report)) is not None:
-            files |= {f"{figure.name}{suffix}": content for suffix, content in rendered(drawing).items()}
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in files]
+    files = ReportFiles(folder, "tal-bench diagnose")
+    files.write(
+        {
+            "diagnosis.md": markdown(report),
+            "diagnosis.json": json.dumps(summary(report), indent=1) + "\n",
+            **{f"{name}.csv": csv_table(getattr(report, name), digits=4) for name in TABLES},
+        }
+    )
+    files.draw_all(FIGURES, report)
+    return files.finish()

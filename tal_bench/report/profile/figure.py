@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tal_bench.report.common.plot_style import RC, SMALL, new_figure
+from tal_bench.report.common.plot_style import RC, SMALL, name, new_figure
 from tal_bench.report.profile.tables import PARTS, Record, title
 
 if TYPE_CHECKING:
@@ -75,12 +75,14 @@ def _operations(axes: Axes, group: Sequence[Record]) -> None:
                 left += width
             if not record["parts"]:
                 axes.barh(index, record["gmacs"], 0.78, color="0.6", linewidth=0)
-    axes.set_yticks(range(len(group)), [record["name"] for record in group])
+    axes.set_yticks(range(len(group)), [name(record["name"]) for record in group])
     axes.set_ylim(len(group) - 0.4, -0.6)
     _plain(axes)
 
 
 def _latencies(axes: Axes, group: Sequence[Record]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for index, record in enumerate(group):
         medians = [at["latency_ms"]["median"] for at in record["lengths"]]
         axes.plot(medians, [index] * len(medians), color="0.75", linewidth=0.8, zorder=1)
@@ -89,6 +91,9 @@ def _latencies(axes: Axes, group: Sequence[Record]) -> None:
             axes.plot([ms["p5"], ms["p95"]], [index, index], color="0.25", linewidth=2.2, alpha=0.4, zorder=2)
             axes.plot(ms["median"], index, marker=marker, markersize=3.2, color="0.2", zorder=3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _plain(axes)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tal_bench.report.common.plot_style import name
+from tal_bench.system.fonts import image_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STEPS = {
     "decode": ("decoding", "#999999"),
@@ -35,8 +38,10 @@ def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> 
         records: Records with `name`, `size`, `flow`, `seconds` by step, and `total`.
         suffix: Image format, one of `FORMATS`.
     """
-    import matplotlib
-    import seaborn as sns
+    return image_file(lambda: _figure(records), suffix, "ticks")
+
+
+def _figure(records: Sequence[Mapping[str, Any]]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -44,20 +49,17 @@ def stacked_bars(records: Sequence[Mapping[str, Any]], suffix: str = ".png") -> 
     sizes = list(dict.fromkeys(record["size"] for record in records))
     groups = [[record for record in records if record["size"] == size] for size in sizes]
     heights = [BAR * len(group) + PANEL for group in groups]
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({**sns.axes_style("ticks"), "font.size": 8.5, "text.parse_math": False}):
-        drawing = Figure(figsize=(WIDTH, sum(heights) + 0.5), dpi=DPI, layout="constrained")
-        FigureCanvasAgg(drawing)
-        panels = drawing.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, group, size in zip(panels, groups, sizes, strict=True):
-            _panel(axes, group)
-            axes.set_title(f"{size.replace('x', ' × ')} pixels", loc="left", fontsize=9.5)
-        panels[-1].set_xlabel("seconds per minute of video")
-        used = {step for record in records for step in record["seconds"]}
-        handles = [Patch(color=colour, label=name) for step, (name, colour) in STEPS.items() if step in used]
-        drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-        drawing.savefig(buffer, format=suffix[1:])
-    return buffer.getvalue()
+    drawing = Figure(figsize=(WIDTH, sum(heights) + 0.5), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawing)
+    panels = drawing.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, group, size in zip(panels, groups, sizes, strict=True):
+        _panel(axes, group)
+        axes.set_title(f"{size.replace('x', ' × ')} pixels", loc="left", fontsize=9.5)
+    panels[-1].set_xlabel("seconds per minute of video")
+    used = {step for record in records for step in record["seconds"]}
+    handles = [Patch(color=colour, label=label) for step, (label, colour) in STEPS.items() if step in used]
+    drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    return drawing
 
 
 def _panel(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
@@ -82,4 +84,4 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
 
 def _label(record: Mapping[str, Any]) -> str:
     flow = FLOWS.get(record["flow"], record["flow"])
-    return f"{record['name']}\n{flow if not record['flow'] else f'RGB + {flow}'}"
+    return f"{name(record['name'])}\n{flow if not record['flow'] else f'RGB + {flow}'}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table
 
 PARTS = ("hallucination", "backbone", "neck", "heads")
@@ -61,7 +62,13 @@ def title(records: Sequence[Record]) -> str:
 
 def markdown(records: Sequence[Record], provenance: Sequence[str]) -> str:
     """Return the table with its provenance as Markdown."""
-    text = ["# Cost of detectors", "", f"- {title(records)}", *(f"- {line}" for line in provenance), ""]
+    text = [
+        "# Cost of detectors",
+        "",
+        f"- {title(records)}",
+        *(f"- {as_markdown(line)}" for line in provenance),
+        "",
+    ]
     text += [
         "GMACs (1e9 multiply-accumulates) of the model and of its parts at T. Latency of a forward pass at",
         "batch 1 with random weights: median at each length, 5th and 95th percentile at T. Memory: peak of",

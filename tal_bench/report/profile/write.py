@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.report_files import ReportFiles
 from tal_bench.report.profile.figure import profile_figure
 from tal_bench.report.profile.tables import Record, csv, markdown
-from tal_bench.system.files import write_atomically
 
 
 def write_profile(records: Sequence[Record], folder: Path, provenance: Sequence[str]) -> list[Path]:
@@ -20,15 +20,19 @@ def write_profile(records: Sequence[Record], folder: Path, provenance: Sequence[
 
     Raises:
         InputError: The folder is not writable.
+        IncompleteReportError: The figure could not be drawn; the other files have been written.
     """
     content = {"provenance": list(provenance), "models": list(records)}
-    files: dict[str, str | bytes] = {
-        "profile.md": markdown(records, provenance),
-        "profile.csv": csv(records),
-        "profile.json": json.dumps(content, indent=1) + "\n",
-    }
-    images = rendered(profile_figure(records, provenance))
-    files |= {f"profile{end}": image for end, image in images.items()}
-    for name, text in files.items():
-        write_atomically(folder / name, text)
-    return [folder / name for name in files]
+    files = ReportFiles(folder, "tal-bench profile")
+    files.write(
+        {
+            "profile.md": markdown(records, provenance),
+            "profile.csv": csv(records),
+            "profile.json": json.dumps(content, indent=1) + "\n",
+        }
+    )
+    figure = FigureDeclaration[Sequence[Record]](
+        "profile", "Cost", "Cost of detectors.", lambda found: profile_figure(found, provenance), folder=""
+    )
+    files.draw_all([figure], records)
+    return files.finish()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_bench.evaluation.robustness import ALL, Robustness
-from tal_bench.report.common.plot_style import SMALL, new_figure
+from tal_bench.report.common.plot_style import SMALL, TITLE_DENSITY, column_name, name, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"teacher": "#0072B2", "reference": "#E69F00", "student": "#000000", "": "#000000"}
 """Okabe and Ito's palette; clean (hollow) and corrupted (filled) are distinct in greyscale."""
+COLUMN = 0.72
+"""Width in inches of a corruption."""
 NAMES = {
     "black-frame": "black\nframe",
     "motion-blur": "motion\nblur",
@@ -33,11 +35,11 @@ def robustness_figure(result: Robustness) -> Figure:
     import seaborn
 
     rows, names = list(result.kinds), result.corruptions
-    width = 3.9 + 0.72 * len(names)
+    width = 3.9 + COLUMN * len(names)
     drawing = new_figure(width, 0.27 * len(rows) + 1.75)
-    left, right = drawing.subplots(1, 2, width_ratios=(2.9, 0.72 * len(names)))
+    left, right = drawing.subplots(1, 2, width_ratios=(2.9, COLUMN * len(names)))
     _draw_map(left, result, rows)
-    drops = np.array([[result.line(row, name).drop for name in names] for row in rows])
+    drops = np.array([[result.line(row, kind).drop for kind in names] for row in rows])
     seaborn.heatmap(
         drops,
         ax=right,
@@ -48,7 +50,7 @@ def robustness_figure(result: Robustness) -> Figure:
         annot_kws={"fontsize": SMALL},
         cbar=False,
         yticklabels=False,
-        xticklabels=[NAMES.get(name, name) for name in names],
+        xticklabels=[NAMES.get(kind) or column_name(kind, COLUMN) for kind in names],
     )
     right.tick_params(labelsize=SMALL, length=0, axis="x", rotation=0)
     right.set_title("relative drop of mAP (%)", loc="left", fontsize=9)
@@ -57,7 +59,8 @@ def robustness_figure(result: Robustness) -> Figure:
     for boundary in _kind_boundaries(result, rows):
         right.axhline(boundary, color="white", linewidth=4)
     level = " (feature level)" if result.level == "features" else ""
-    drawing.suptitle(f"Robustness{level}. {result.title}", fontsize=10, x=0.01, ha="left")
+    title = name(f"Robustness{level}. {result.title}", int(width * TITLE_DENSITY))
+    drawing.suptitle(title, fontsize=10, x=0.01, ha="left")
     seeds = f" and {result.seeds} seeds" if result.seeds > 1 else ""
     note = f"Means over severities, shares of frames{seeds}; bars: ± standard deviation over seeds. "
     note += "*: whole videos are corrupted, else the middle of every action. "
@@ -91,7 +94,7 @@ def _draw_map(axes: Axes, result: Robustness, rows: list[str]) -> None:
                 capsize=2,
                 zorder=2,
             )
-    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [name(row) for row in rows])
     axes.set_ylim(len(rows), 0)
     axes.set_title("mAP (%): ○ clean, ● corrupted", loc="left", fontsize=9)
     axes.tick_params(labelsize=SMALL)

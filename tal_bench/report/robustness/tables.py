@@ -10,6 +10,8 @@ import pandas as pd
 
 from tal_bench.evaluation.robustness import ALL, Robustness
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common.markup import code, escape_markdown
+from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table, text_group
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS
@@ -32,16 +34,18 @@ def findings(result: Robustness) -> list[str]:
         if difference.excludes_zero:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
         text = f"{notes.signed(difference.estimate)} {notes.ends(difference)}"
-        label = f"`{row}`" if kind == "student" else row
-        lines.append(f"{label} against `{result.against}`, relative drop: {text} points, {verdict}.")
+        label = code(row) if kind == "student" else row
+        lines.append(
+            f"{label} against {code(result.against or '')}, relative drop: {text} points, {verdict}."
+        )
     return lines
 
 
 def markdown(result: Robustness) -> str:
     """Return the tables of mAP, relative drops, differences, and all versions as Markdown."""
     names = result.corruptions
-    text = [f"# Robustness of {result.title}", "", f"- Level: {LEVELS[result.level]}"]
-    text += [f"- {line}" for line in (*result.provenance, *result.notes)]
+    text = [f"# Robustness of {escape_markdown(result.title)}", "", f"- Level: {LEVELS[result.level]}"]
+    text += [f"- {as_markdown(line)}" for line in (*result.provenance, *result.notes)]
     text += [
         "",
         "## Average mAP in percent",
@@ -63,7 +67,7 @@ def markdown(result: Robustness) -> str:
     if result.against is not None:
         text += [
             "",
-            f"## Difference to `{result.against}` [95 % CI]",
+            f"## Difference to {code(result.against)} [95 % CI]",
             "",
             "Paired by seed and test video; ≈ marks intervals that include 0. Rows with a negative "
             "difference of the drop lose a smaller share of their mAP.",
@@ -75,7 +79,7 @@ def markdown(result: Robustness) -> str:
                 without=result.against,
             ),
             "",
-            *(f"- {line}" for line in findings(result)),
+            *(f"- {as_markdown(line)}" for line in findings(result)),
         ]
     text += ["", "## Every version: average mAP in percent, mean over seeds", "", _versions(result)]
     return "\n".join(text) + "\n"

@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 
 from tal_bench.evaluation.robustness import Robustness
-from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.report_files import ReportFiles
 from tal_bench.report.robustness.figure import robustness_figure
 from tal_bench.report.robustness.tables import csv, markdown, summary
-from tal_bench.system.files import write_atomically
+
+FIGURES: list[FigureDeclaration[Robustness]] = [
+    FigureDeclaration("robustness", "Robustness", "mAP on corrupted videos.", robustness_figure, folder="")
+]
+"""Figures of a robustness test in the order of the page."""
 
 
 def write_robustness(result: Robustness, folder: Path) -> list[Path]:
@@ -20,13 +25,15 @@ def write_robustness(result: Robustness, folder: Path) -> list[Path]:
 
     Raises:
         InputError: The folder is not writable.
+        IncompleteReportError: The figure could not be drawn; the other files have been written.
     """
-    files: dict[str, str | bytes] = {
-        "robustness.md": markdown(result),
-        "robustness.csv": csv(result),
-        "robustness.json": json.dumps(summary(result), indent=1, allow_nan=False) + "\n",
-    }
-    files |= {f"robustness{end}": content for end, content in rendered(robustness_figure(result)).items()}
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in files]
+    files = ReportFiles(folder, "tal-bench robustness, which reuses its results")
+    files.write(
+        {
+            "robustness.md": markdown(result),
+            "robustness.csv": csv(result),
+            "robustness.json": json.dumps(summary(result), indent=1, allow_nan=False) + "\n",
+        }
+    )
+    files.draw_all(FIGURES, result)
+    return files.finish()

@@ -48,11 +48,6 @@ class Reported:
     url: str
     setting: str
 
-    @property
-    def comma_setting(self) -> str:
-        """The setting after a comma, or empty."""
-        return f", {self.setting}" if self.setting else ""
-
 
 def reported_table(study: ReportData, source: Callable[[Reported], Cell] | None = None) -> Table | None:
     """Return the table of reported results, with a column of sources if `source` is given; None without."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common.markup import code
 from tal_bench.report.common.tables import DASH
 from tal_bench.report.study.collect import ReportData, Row
 
@@ -70,7 +71,7 @@ def findings(study: ReportData) -> list[str]:
                 verdict = "no clear difference"
             else:
                 verdict = "better" if difference.estimate > 0 else "worse"
-            lines.append(f"`{row.name}` against `{base}`: {verdict}, {_points(difference)}.")
+            lines.append(f"{code(row.name)} against {code(base)}: {verdict}, {_points(difference)}.")
     return lines + interaction(study)
 
 
@@ -104,10 +105,10 @@ def provenance(study: ReportData) -> list[str]:
     trained = sorted({_hardware(e) for e in study.environments} - {""})
     spending = record.spec.effective_budget
     return [
-        f"Command: `{record.command}`",
+        f"Command: {code(record.command)}",
         f"Commit: {', '.join(commits(study)) or 'unknown'}",
         f"Dataset: {record.dataset}, fingerprint {record.fingerprint}, {record.test_videos} test videos",
-        f"Protocol: {record.evaluation}; budget `{record.spec.budget}`, "
+        f"Protocol: {record.evaluation}; budget {code(record.spec.budget)}, "
         f"{spending.trials} {'trial' if spending.trials == 1 else 'trials'} per student row, "
         f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_changed_tuning(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",
@@ -145,11 +146,6 @@ def commits(study: ReportData) -> list[str]:
     return sorted({e.get("commit", "") for e in study.environments} - {""})
 
 
-def short(text: str, length: int) -> str:
-    """Truncate text to `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
 def _threads(count: int | str) -> str:
     return f"{count} {'thread' if str(count) == '1' else 'threads'}"
 
@@ -167,7 +163,7 @@ def headline(study: ReportData) -> list[str]:
     if len(students) < 2:
         return []
     best = max(students, key=lambda row: row.mean() or 0.0)
-    name = f"`{best.name}`"
+    name = code(best.name)
     if best.name == "none":
         return [
             f"None of {len(students) - 1} variants is better than {name}, {spread(best.mean(), best.sd())}."
@@ -182,7 +178,7 @@ def headline(study: ReportData) -> list[str]:
     top = max(teachers, key=lambda row: row.mean() or 0.0)
     gap = (top.mean() or 0.0) - base
     which = "best teacher" if len(teachers) > 1 else "teacher"
-    comparison = f"Its {which} `{top.name}` ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
+    comparison = f"Its {which} {code(top.name)} ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
     if gap > 0:
         comparison += (
             f"; {name} closes {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it"
@@ -249,7 +245,7 @@ def _latency_notes(study: ReportData) -> list[str]:
         return []
     return [
         f"Latency varied by more than {MAX_LATENCY_IQR:.0%} between calls for "
-        f"{', '.join(map(_code, noisy))}: other programs were running."
+        f"{', '.join(map(code, noisy))}: other programs were running."
     ]
 
 
@@ -265,7 +261,7 @@ def _tuning_notes(study: ReportData) -> list[str]:
     if spec.patience is not None:
         tuned = [*record.searches, *(row.record for row in study.students())]
         stopped = [
-            f"`{row.name}` {len(row.trials)}"
+            f"{code(row.name)} {len(row.trials)}"
             for row in tuned
             if 0 < len(row.trials) < spec.effective_budget.trials
         ]
@@ -276,13 +272,9 @@ def _tuning_notes(study: ReportData) -> list[str]:
             )
     if spec.start:
         lines.append(
-            f"The first trials used settings from an earlier study: {', '.join(map(_code, spec.start))}."
+            f"The first trials used settings from an earlier study: {', '.join(map(code, spec.start))}."
         )
     return lines
-
-
-def _code(name: str) -> str:
-    return f"`{name}`"
 
 
 def _incomplete(study: ReportData) -> list[str]:
@@ -292,7 +284,7 @@ def _incomplete(study: ReportData) -> list[str]:
     for row in study.rows:
         if not row.complete:
             errors = "; ".join(f"seed {seed} failed: {error}" for seed, error in row.failures.items())
-            lines.append(f"`{row.name}` has {row.seeds_text}{f' ({errors})' if errors else ''}.")
+            lines.append(f"{code(row.name)} has {row.seeds_text}{f' ({errors})' if errors else ''}.")
     return lines
 
 

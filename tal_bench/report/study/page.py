@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -11,14 +10,17 @@ from typing import Any
 
 import pandas as pd
 
+from tal_bench.report.common.markup import parts
 from tal_bench.report.common.page_parts import Picture, Section, picture
 from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
+from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.literature import CAUTION, Reported, reported_table
 from tal_bench.report.study.tables import merged, table, tuned_settings
+from tal_bench.system.text import printable
 
 
 def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
@@ -32,7 +34,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
     """
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.filters["code"] = _code
     text = resources.files("tal_bench.report.study").joinpath("page.html").read_text(encoding="utf-8")
     contents = [
@@ -55,13 +57,18 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
 
 
 def _code(text: str) -> str:
-    """Escape text for HTML and convert backticks to code elements."""
+    """Escape text for HTML and convert marks of code to code elements."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"`([^`]+)`", text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if k % 2 else escape(part) for k, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if is_code else escape(part)
+        for part, is_code in parts(printable(text))
     )
+
+
+def _shown(value: object) -> object:
+    """Replace the characters of a text that a page cannot have."""
+    return printable(value) if type(value) is str else value
 
 
 def _arranged(contents: Sequence[Section], images: Mapping[str, bytes]) -> list[Section]:
@@ -109,10 +116,16 @@ def _diagnosis(folder: Path | None) -> Section:
 def _robustness(folder: Path | None) -> Section:
     """Return the section with figure and means over corruptions of `<study>/robustness`, if they exist."""
     file = folder / "robustness" / "robustness.csv" if folder else None
-    tables = [_mean_over_corruptions(pd.read_csv(file))] if file and file.is_file() else []
+    tables = [_mean_over_corruptions(_read_rows(file))] if file and file.is_file() else []
     text = ["Output of `tal-bench robustness`; results of each corruption and severity are in `robustness/`."]
-    pictures = _pictures(folder, "robustness", {"robustness": "mAP on corrupted videos."})
+    pictures = _pictures(folder, "robustness", {figure.name: figure.caption for figure in ROBUSTNESS_FIGURES})
     return Section("Robustness", text, tables, figures=pictures)
+
+
+def _read_rows(file: Path) -> pd.DataFrame:
+    """Read a table whose rows may be named like numbers or missing values."""
+    table = pd.read_csv(file, dtype={"row": str, "corruption": str}, keep_default_na=False, na_values=[""])
+    return table.fillna({"row": "", "corruption": ""})
 
 
 def _mean_over_corruptions(table: pd.DataFrame) -> Table:

@@ -6,6 +6,7 @@ test data, which the search does not use.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
-from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
+from tal_bench.report.common.markup import code, escape_markdown
+from tal_bench.report.common.markup import markdown as as_markdown
+from tal_bench.report.common.plot_style import CAPTION_DENSITY, TINY, TITLE_DENSITY, name
+from tal_bench.report.common.tables import Cell, csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.columns import columns
@@ -94,7 +98,7 @@ def markdown(study: ReportData) -> str:
     lines = [
         [
             m.search.name,
-            f"`{m.size}`",
+            Cell(m.size, code=True),
             *(notes.number(m.values[name], 1 if name == "map" else 3) for name in objective),
             notes.spread(m.row.mean(), m.row.sd()),
             notes.number(m.row.cost.latency_ms["median"] if m.row.cost else None),
@@ -103,14 +107,15 @@ def markdown(study: ReportData) -> str:
         for m in members(study)
     ]
     table = markdown_table(plain_table(["Search", *headers], lines, text=2))
-    parts = [f"# {study.record.spec.name}: {', '.join(objective)} on {study.record.dataset}", table]
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in explanation(study))]) + "\n"
+    title = f"{study.record.spec.name}: {', '.join(objective)} on {study.record.dataset}"
+    notes_below = "\n".join(f"- {as_markdown(line)}" for line in explanation(study))
+    return "\n\n".join([f"# {escape_markdown(title)}", table, notes_below]) + "\n"
 
 
 def explanation(study: ReportData) -> list[str]:
     """Return notes that explain the table of fronts."""
     fronts = [
-        f"`{s.name}`: {len(s.front)} of {len(s.trials)} trials are on the front"
+        f"{code(s.name)}: {len(s.front)} of {len(s.trials)} trials are on the front"
         for s in study.record.searches
     ]
     return [
@@ -137,14 +142,18 @@ def figure(study: ReportData) -> Figure:
     """Draw mAP on validation (left) and test (right) against the first cost among the objectives."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    cost = next(name for name in study.record.spec.objective if name != "map")
+    cost = next(objective for objective in study.record.spec.objective if objective != "map")
     drawing = Figure(figsize=SIZE, dpi=150, layout="constrained")
     FigureCanvasAgg(drawing)
     validation, test = drawing.subplots(1, 2, sharex=True)
     students = members(study)
-    for index, search in enumerate(study.record.searches):
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+    styles = [
+        {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+        for index in range(len(study.record.searches))
+    ]
+    for search, style in zip(study.record.searches, styles, strict=True):
         front = [m for m in students if m.search.name == search.name]
         _draw_search(validation, search, cost, style)
         if front:
@@ -162,23 +171,25 @@ def figure(study: ReportData) -> Figure:
         axes.margins(x=0.16, y=0.1)
     _scale(test, students, cost)
     if len(study.record.searches) > 1:
-        validation.legend(frameon=False, fontsize=8, loc="lower right")
+        handles = [Line2D([], [], linewidth=0.7, markersize=MARKER, **style) for style in styles]
+        names = [name(search.name) for search in study.record.searches]
+        validation.legend(handles, names, frameon=False, fontsize=8, loc="lower right")
     seeds = max((len(m.row.results) for m in students), default=1)
-    drawing.suptitle(f"{study.record.spec.name}: {study.record.dataset}", x=0.01, ha="left", fontsize=11)
-    drawing.supxlabel(
+    title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=11)
+    note = (
         "w width, d blocks before the first stride, k kernel size, h width of the hallucination. "
         + (f"Bars: ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed.")
-        + _teachers(study),
-        fontsize=8,
-        color="0.35",
-        x=0.01,
-        ha="left",
+        + _teachers(study)
     )
+    lines = textwrap.wrap(note, int(SIZE[0] * CAPTION_DENSITY))
+    drawing.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
     if len(students) <= MAX_LABELS:
-        _label(validation, [(m.size, m.values[cost], m.values["map"], 0.0) for m in students])
-        _label(test, [(m.size, m.values[cost], m.row.mean() or 0.0, m.row.sd() or 0.0) for m in students])
+        _label(validation, [(name(m.size), m.values[cost], m.values["map"], 0.0) for m in students])
+        tested = [(m, m.row.mean() or 0.0, m.row.sd() or 0.0) for m in students]
+        _label(test, [(name(m.size), m.values[cost], mean, sd) for m, mean, sd in tested])
     return drawing
 
 
@@ -201,7 +212,6 @@ def _draw_search(axes: Axes, search: SearchRecord, cost: str, style: dict[str, s
         drawstyle="steps-post",
         linewidth=0.7,
         markersize=MARKER,
-        label=search.name,
         **style,  # type: ignore[arg-type]
     )
 
@@ -234,7 +244,7 @@ def _scale(axes: Axes, students: Sequence[Member], cost: str) -> None:
 def _teachers(study: ReportData) -> str:
     """Return a sentence on the mAP of the teachers, which are outside the axes."""
     teachers = [
-        f"{row.name} {notes.number(row.mean())}"
+        f"{name(row.name)} {notes.number(row.mean())}"
         for row in study.rows
         if row.record.kind == "teacher" and row.mean() is not None
     ]

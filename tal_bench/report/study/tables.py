@@ -8,6 +8,8 @@ from itertools import groupby
 
 import pandas as pd
 
+from tal_bench.report.common.markup import code, escape_markdown
+from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.tables import (
     DASH,
     Cell,
@@ -22,6 +24,7 @@ from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData, Row
 from tal_bench.report.study.columns import TableName, cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
+from tal_bench.system.text import printable
 
 
 def table(study: ReportData, name: TableName) -> Table | None:
@@ -54,28 +57,28 @@ def merged(table: Table, between: str) -> Table:
 def markdown(study: ReportData) -> str:
     """Return the report as Markdown: accuracy, findings, cost, literature, provenance and notes."""
     record = study.record
-    parts = [f"# {record.spec.name}", record.spec.description]
+    parts = [f"# {escape_markdown(record.spec.name)}", escape_markdown(record.spec.description)]
     if not study.complete:
         parts.append("**Incomplete: " + ("runs are missing.**" if record.finished else "unfinished study.**"))
     if accuracy := table(study, "accuracy"):
         parts.append("## Accuracy: mAP in percent at each tIoU, and their average")
         parts.append(markdown_table(accuracy))
-    parts.append("\n".join(f"- {line}" for line in notes.findings(study)))
+    parts.append("\n".join(f"- {as_markdown(line)}" for line in notes.findings(study)))
     if costs := table(study, "costs"):
         parts += ["## Cost of the model and of one minute of video", markdown_table(costs)]
-    if literature := reported_table(study, lambda row: Cell(f"[{row.source}]({row.url}){row.comma_setting}")):
+    if literature := reported_table(study, lambda row: Cell(row.source, row.setting, link=row.url)):
         parts += ["## Reported in the literature", CAUTION, markdown_table(literature)]
     tuned = tuned_settings(study.rows)
     settings = [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
     lines = [*notes.provenance(study), *settings, *notes.notes(study)]
-    parts += ["## Provenance", "\n".join(f"- {line}" for line in lines)]
+    parts += ["## Provenance", "\n".join(f"- {as_markdown(line)}" for line in lines)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def tuned_settings(rows: Sequence[Row]) -> list[str]:
     """Return one line per tuned row with the settings chosen on validation."""
     return [
-        f"`{row.name}` " + ", ".join(f"{k} {v:.3g}" for k, v in row.record.settings.items())
+        f"{code(row.name)} " + ", ".join(f"{k} {v:.3g}" for k, v in row.record.settings.items())
         for row in rows
         if row.record.settings
     ]
@@ -84,7 +87,7 @@ def tuned_settings(rows: Sequence[Row]) -> list[str]:
 def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
-    lines += [f"% {line}" for line in [*notes.provenance(study), *notes.notes(study)]]
+    lines += [f"% {printable(line)}" for line in [*notes.provenance(study), *notes.notes(study)]]
     lines += [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Literal
 
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
+from tal_bench.report.common.markup import plain
 from tal_bench.report.common.tables import BEST
+from tal_bench.report.common.terminal_tables import INDENT, print_groups
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData
 from tal_bench.report.study.columns import TABLES, Column, cells, shown
+from tal_bench.system.console import output_console
+from tal_bench.system.text import printable
 
 
 def print_study(study: ReportData, console: Console | None = None) -> None:
@@ -24,30 +24,31 @@ def print_study(study: ReportData, console: Console | None = None) -> None:
         study: Result of `collect`.
         console: Console to print to; standard output by default.
     """
-    target = console or Console()
-    target.print(render(study, target.width))
-
-
-def render(study: ReportData, width: int = 120) -> RenderableType:
-    """Return the table with its interaction and notes for a terminal of the given width."""
-    columns = _columns(study, width)
+    target = console or output_console()
+    columns = _columns(study, target.width)
     title = f"{study.record.spec.name}: mAP in percent on {study.record.dataset}"
-    if not study.complete:
-        title += " (incomplete)"
-    table = Table(title=escape(title), box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
-    table.add_column("Row", overflow="fold")
-    for column in columns:
-        align: Literal["left", "right"] = "left" if column.text else "right"
-        table.add_column(column.terminal_heading, justify=align, no_wrap=not column.text, overflow="fold")
     rest = cells(study, columns)
-    for kind, members in groupby(study.rows, key=lambda row: row.record.kind):
-        table.add_row(Text(KINDS[kind], style="italic dim"))
-        for row in members:
-            texts = [Text(c.line, style="bold" if c.classes == BEST else "") for c in rest[row.name]]
-            table.add_row(Text(row.label), *texts)
-    notes_below = [*notes.interaction(study), *notes.notes(study)]
-    lines = [Padding(Text(line.replace("`", "")), (0, 0, 0, 2)) for line in notes_below]
-    return Group(table, Text(""), *lines)
+    groups = {
+        KINDS[kind]: [
+            [
+                row.label,
+                *(Text(printable(c.line), style="bold" if c.classes == BEST else "") for c in rest[row.name]),
+            ]
+            for row in members
+        ]
+        for kind, members in groupby(study.rows, key=lambda row: row.record.kind)
+    }
+    print_groups(
+        target,
+        ["Row", *(column.terminal_heading for column in columns)],
+        groups,
+        title=title if study.complete else f"{title} (incomplete)",
+        text_columns=[0, *(k for k, column in enumerate(columns, 1) if column.text)],
+    )
+    target.print()
+    for line in (*notes.interaction(study), *notes.notes(study)):
+        for part in Text(plain(line)).wrap(target, target.width - INDENT):
+            target.print(Text(" " * INDENT).append(part), soft_wrap=True)
 
 
 def _columns(study: ReportData, width: int) -> list[Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tal_bench.report.study.collect import ReportData
 
-__all__ = ["draw", "summary", "write_report"]
+__all__ = ["summary", "write_report"]
 
 
 def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
@@ -29,38 +30,31 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
 
     Raises:
         InputError: There is no study, one of its files is malformed, or the folder is not writable.
+        IncompleteReportError: Figures or the page could not be made; the tables and all other files, which
+            are its `files`, have been written.
     """
+    from tal_bench.report.common.report_files import ReportFiles
     from tal_bench.report.study import pareto, tables
     from tal_bench.report.study.collect import collect
     from tal_bench.report.study.figures import FIGURES
     from tal_bench.report.study.page import page
-    from tal_bench.system.files import write_atomically
 
-    study = study or collect(folder)
-    images = draw(study)
-    files: dict[str, str | bytes] = {
-        "page.html": page(study, {name: image[".png"] for name, image in images.items()}, folder),
-        "table.md": tables.markdown(study),
-        "table.csv": tables.csv(study),
-        "table.tex": tables.latex(study),
-        "summary.json": json.dumps(summary(study), indent=1) + "\n",
-        **pareto.tables(study),
-    }
-    for figure in FIGURES:
-        path = Path(figure.folder, figure.name).as_posix()
-        files |= {f"{path}{suffix}": image for suffix, image in images.get(figure.name, {}).items()}
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in files]
-
-
-def draw(study: ReportData) -> dict[str, dict[str, bytes]]:
-    """Draw all figures for which the study has data; return their content by name and suffix."""
-    from tal_bench.report.common.plot_style import rendered
-    from tal_bench.report.study.figures import FIGURES
-
-    drawings = {figure.name: figure.draw(study) for figure in FIGURES}
-    return {name: rendered(drawing) for name, drawing in drawings.items() if drawing is not None}
+    found = study or collect(folder)
+    files = ReportFiles(folder, shlex.join(["tal-bench", "report", str(folder)]))
+    files.write(
+        {
+            "table.md": tables.markdown(found),
+            "table.csv": tables.csv(found),
+            "table.tex": tables.latex(found),
+            "summary.json": json.dumps(summary(found), indent=1) + "\n",
+            **pareto.tables(found),
+        }
+    )
+    images = files.draw_all(FIGURES, found)
+    text = files.attempt("page.html", lambda: page(found, images, folder))
+    if text is not None:
+        files.write({"page.html": text})
+    return files.finish()
 
 
 def summary(study: ReportData) -> dict[str, Any]:

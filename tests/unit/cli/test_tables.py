@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from tal_bench.cli import main
@@ -93,11 +97,55 @@ def test_findings_of_data_check_keep_paths_and_headings() -> None:
     row = ["warning", "another length", path, "90 steps where the annotations say 160"]
     output = printed(["", "kind", "where", "what"], [row], text=(0, 1, 2, 3))
     assert_whole(output, "warning kind where what another length annotations")
-    heading, *lines = output.splitlines()[1:]
-    start, end = heading.index("where"), heading.index("what")
-    assert path == "".join(line[start:end].strip() for line in lines), (
-        "a path that does not fit is folded, not cut"
-    )
+    assert path in output.split(), "a path is copied as a whole, also if it is wide"
+
+
+WORDS = st.text("abc日é-_/.*[]`|$é", min_size=1, max_size=14)
+NAMES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join) | st.integers(1, 60).map(lambda n: "n" * n)
+NUMBERS = st.sampled_from(["0.5", "–", "45.3 ± 0.8", "≈ +0.4 [−1.0, +1.8]", "123456.789", "100"])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]], tuple[int, ...]]:
+    """Headings, rows and positions of the columns of text."""
+    columns = draw(st.integers(1, 9))
+    text = (0, *draw(st.sets(st.integers(1, 8), max_size=3)))
+    cells = [NAMES if k in text else NUMBERS for k in range(columns)]
+    headings = draw(st.lists(NAMES | st.just(""), min_size=columns, max_size=columns))
+    rows = draw(st.lists(st.tuples(*cells).map(list), min_size=1, max_size=30))
+    return headings, rows, text
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.sampled_from([60, 80, 100, 120]))
+def test_words_and_numbers_are_whole_at_any_width(
+    table: tuple[list[str], list[list[str]], tuple[int, ...]], width: int
+) -> None:
+    headings, rows, text = table
+    lines = printed(headings, rows, text=text, width=width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    found = [f" {line} " for line in lines]
+    for row in [headings, *rows]:
+        for k, cell in enumerate(row):
+            for whole in cell.split() if k in text or row is headings else [cell]:
+                assert any(f" {whole} " in line for line in found), (whole, lines)
+    every = Counter(word for row in rows for cell in row[1:] for word in cell.split())
+    assert not every - Counter(word for line in lines for word in line.split()), "no cell is left out"
+
+
+def test_only_words_longer_than_the_terminal_are_broken() -> None:
+    output = printed(["row", "value"], [["x" * 130, "1.25"], ["y z", "3.50"]], width=60)
+    assert [len(line) for line in output.splitlines() if "x" in line] == [60, 60, 10]
+    assert "1.25" in output.split() and "y z" in output
+
+
+def test_names_above_their_numbers() -> None:
+    names = [f"a-name-of-sixty-characters-that-cannot-be-broken-{k:011d}" for k in range(2)]
+    headings = ["row", *(f"@0.{k}" for k in range(3, 8)), "Avg", "Δ none"]
+    row = ["51.5", "46.2", "40.1", "33.3", "25.0", "39.2 ± 0.8", "≈ +0.4 [−1.0, +1.8]"]
+    lines = printed(headings, [[name, *row] for name in names]).splitlines()
+    assert [lines[2], lines[4]] == names[:1] + names[1:] or lines[3] == names[0]
+    assert all(line.split()[:5] == row[:5] for line in lines if line.startswith(" ") and "51.5" in line)
 
 
 def test_a_wide_console_has_one_block() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from tal_bench.report.common.plot_style import (
     TINY,
     WIDTH,
     caption,
+    column_name,
+    name,
     new_figure,
     plain,
 )
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMN = 0.95
+"""Width in inches of a row in the figure of classes."""
 SHOWN_CLASSES = 24
 """Maximum number of classes in the figure; if there are more, those with the largest gains and losses."""
 LINE = {"linewidth": 1.4, "markersize": 4.5}
@@ -39,13 +43,27 @@ def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     }
     students = [row.name for row in rows if row.record.kind == "student" and row.name != "none"]
     others = [row.name for row in rows if row.record.kind != "student"]
-    for index, name in enumerate(students):
+    for index, row in enumerate(students):
         color, marker, dashes = LINES[index % len(LINES)]
-        styles[name] = {"color": color, "marker": marker, "linestyle": dashes, **LINE}
-    for index, name in enumerate(others):
+        styles[row] = {"color": color, "marker": marker, "linestyle": dashes, **LINE}
+    for index, row in enumerate(others):
         marker = "sv^<>dp*hX"[index % 10]
-        styles[name] = {"color": GREY, "marker": marker, "linestyle": "-", "linewidth": 0.9, "markersize": 4}
+        styles[row] = {"color": GREY, "marker": marker, "linestyle": "-", "linewidth": 0.9, "markersize": 4}
     return styles
+
+
+def legend_of_rows(drawing: Figure, rows: Sequence[str], styles: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw a legend of rows right of the panels; matplotlib's own leaves out names that begin with `_`."""
+    from matplotlib.lines import Line2D
+
+    drawing.legend(
+        [Line2D([], [], **styles[row]) for row in rows],
+        [name(row) for row in rows],
+        loc="outside right upper",
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=3.2,
+    )
 
 
 def tiou_figure(study: ReportData) -> Figure | None:
@@ -57,21 +75,16 @@ def tiou_figure(study: ReportData) -> Figure | None:
     drawing = new_figure(WIDTH, 4.3)
     left, right = drawing.subplots(1, 2, width_ratios=(1, 1.15))
     styles, levels = line_styles(study.rows), study.record.tiou
-    for row in sorted(rows, key=lambda row: -(row.mean(study.metrics[-1]) or 0.0)):
-        left.plot(levels, [row.mean(m) for m in study.metrics], label=row.name, **styles[row.name])
+    ordered = sorted(rows, key=lambda row: -(row.mean(study.metrics[-1]) or 0.0))
+    for row in ordered:
+        left.plot(levels, [row.mean(m) for m in study.metrics], **styles[row.name])
     left.set(xlabel="tIoU", ylabel="mAP (%)", xticks=levels)
     left.set_title("mAP", loc="left", fontsize=9)
     _differences(right, compared, levels, styles)
     for axes in (left, right):
         plain(axes)
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
-    drawing.legend(
-        *left.get_legend_handles_labels(),
-        loc="outside right upper",
-        frameon=False,
-        fontsize=SMALL,
-        handlelength=3.2,
-    )
+    legend_of_rows(drawing, [row.name for row in ordered], styles)
     lines = ["Means over seeds; the legend is sorted by mAP at the highest threshold."]
     if compared:
         lines.append(
@@ -101,21 +114,22 @@ def classes_figure(study: ReportData) -> Figure | None:
     count = table.shape[1]
     best = max((r for r in study.students() if r.name in table.index), key=lambda row: row.mean() or 0.0)
     gains = table.loc[best.name].to_dict()
-    order = sorted(table.columns, key=lambda name: -float(gains[name]))
+    order = sorted(table.columns, key=lambda label: -float(gains[label]))
     if count > SHOWN_CLASSES:
         half = SHOWN_CLASSES // 2
         order = [*order[:half], *order[-half:]]
     shown = table[order].T
-    drawing = new_figure(max(2.6 + 0.95 * shown.shape[1], 7.0), 0.25 * len(shown) + 2.0)
+    heads = [column_name(row, COLUMN) for row in shown.columns]
+    height = 0.25 * len(shown) + 2.0 + 0.13 * max(head.count("\n") for head in heads)
+    drawing = new_figure(max(2.6 + COLUMN * shown.shape[1], 7.0), height)
     axes = drawing.subplots()
     _heat(axes, shown)
     base = {n: v for row in study.students() if row.name == "none" for n, v in _per_class(row).items()}
-    axes.set_yticks(
-        np.arange(len(shown)) + 0.5, [f"{notes.short(str(c), 34)}  {base[c]:.0f}" for c in shown.index]
-    )
+    axes.set_xticks(np.arange(len(heads)) + 0.5, heads)
+    axes.set_yticks(np.arange(len(shown)) + 0.5, [f"{name(c)}  {base[c]:.0f}" for c in shown.index])
     lines = [
         "Difference in average precision (points, mean over tIoU and seeds) to none; the number after each "
-        f"class is the average precision of none. Sorted by {best.name}. Classes have few ground truths, so "
+        f"class is the average precision of none. Sorted by {name(best.name)}. Classes have few ground truths, so "
         "no intervals are given."
     ]
     if count > SHOWN_CLASSES:
@@ -140,6 +154,8 @@ def _heat(axes: Axes, table: pd.DataFrame) -> None:
         annot_kws={"fontsize": SMALL},
         cbar=False,
         linewidths=0.6,
+        xticklabels=False,
+        yticklabels=False,
     )
     axes.set(xlabel="", ylabel="")
     axes.xaxis.tick_top()
@@ -173,7 +189,7 @@ def seeds_figure(study: ReportData) -> Figure | None:
     left, right = drawing.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     _seeds(left, rows)
     _effects(right, rows)
-    left.set_yticks(range(len(rows)), [row.name for row in rows])
+    left.set_yticks(range(len(rows)), [name(row.name) for row in rows])
     left.set_ylim(len(rows) - 0.4, -0.6)
     for axes in (left, right):
         plain(axes)

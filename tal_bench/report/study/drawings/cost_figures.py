@@ -15,6 +15,7 @@ from tal_bench.report.common.plot_style import (
     WIDTH,
     caption,
     legend_above,
+    name,
     new_figure,
     plain,
 )
@@ -71,9 +72,10 @@ def _architectures(study: ReportData) -> list[tuple[Row, str]]:
 
 def _label(rows: Sequence[Row]) -> str:
     if len(rows) == 1:
-        return rows[0].name
-    students = all(row.record.kind == "student" for row in rows)
-    return f"{len(rows)} students ({rows[0].record.model})" if students else ", ".join(r.name for r in rows)
+        return name(rows[0].name)
+    if all(row.record.kind == "student" for row in rows):
+        return f"{len(rows)} students ({name(rows[0].record.model)})"
+    return name(", ".join(row.name for row in rows))
 
 
 def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: str) -> None:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from tal_bench.report.common.label_placement import Box, Label, place_labels
-from tal_bench.report.common.plot_style import DPI, TINY
+from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 
@@ -24,6 +24,8 @@ STYLES = {
     "student": ("#000000", "o", "student"),
 }
 SIZE = (7.5, 4.8)
+SHORT_TITLE = 24
+"""Length up to which the title fits beside the legend."""
 WRAP = 145
 """Characters per line below the figure."""
 LOG_FROM = 5.0
@@ -186,7 +188,9 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
         }[kind]
     )
     axes.set_ylabel("Average mAP (%)")
-    axes.set_title(f"{study.record.spec.name}: {study.record.dataset}", loc="left", fontsize=11)
+    title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
+    # A long title is above the legend, not beside it.
+    axes.set_title(title if len(title) <= SHORT_TITLE else f"{title}\n", loc="left", fontsize=11)
     seeds = max((len(row.results) for row in study.rows), default=0)
     note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
     if not study.complete:
@@ -195,7 +199,7 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
         note += "Rows of equal cost are drawn side by side around a dotted line. "
         note += "Bold: no row of equal or lower cost is better. "
     if missing:
-        note += f"Not shown: {', '.join(missing)}."
+        note += f"Not shown: {', '.join(map(name, missing))}."
     lines = [*textwrap.wrap(note, WRAP), *textwrap.wrap(" · ".join(notes.source(study)), WRAP)]
     axes.figure.supxlabel("\n".join(lines), fontsize=TINY, color="0.35", x=0.01, ha="left")
     axes.grid(True, which="major", color="0.9", linewidth=0.8)
@@ -204,7 +208,7 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
 
 
 def _name(row: Row) -> str:
-    return row.name if row.complete else f"{row.name} ({len(row.results)}/{row.expected})"
+    return name(row.name) if row.complete else f"{name(row.name)} ({len(row.results)}/{row.expected})"
 
 
 def _measured(study: ReportData, step: str) -> bool:
@@ -280,11 +284,11 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
         if p.other is not None:  # the label is next to the point at `other`
             start, x, half_height = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
             lines.append(Box(start - 4 * unit, y - half_height, x, y + half_height))
-        name = _name(p.row)
+        label = _name(p.row)
         weight = "bold" if p.front else "normal"
-        text = Text(0, 0, name, fontsize=FONT, fontweight=weight, figure=axes.figure)
+        text = Text(0, 0, label, fontsize=FONT, fontweight=weight, figure=axes.figure)
         size = text.get_window_extent(renderer)
-        labels.append(Label(name, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
+        labels.append(Label(label, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
     positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)

@@ -17,12 +17,14 @@ from tal_bench.report.common.plot_style import (
     TINY,
     WIDTH,
     caption,
+    column_name,
+    name,
     new_figure,
     plain,
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.drawings.accuracy_figures import line_styles
+from tal_bench.report.study.drawings.accuracy_figures import legend_of_rows, line_styles
 from tal_bench.report.study.trials import MIN_TRIALS, importances, is_logarithmic, trial_table
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 LABEL_LOSS = "labels"
 """Loss on labels, the only loss that all rows have and that can be compared between them."""
 COLUMNS = 3
+COLUMN = 1.05
+"""Width in inches of a setting in the figure of importances."""
+PANEL_TITLE = 34
+"""Maximum length of the title of a panel."""
 
 
 def training_figure(study: ReportData) -> Figure | None:
@@ -47,37 +53,24 @@ def training_figure(study: ReportData) -> Figure | None:
         (left, losses, "Final runs: loss on labels", "loss on labels"),
         (right, scores, "Chosen trials: validation mAP", "validation mAP (%)"),
     ):
-        for name, part in table.groupby("row", sort=False):
+        for row, part in table.groupby("row", sort=False):
             mean = part.groupby("epoch")["value"].agg(["mean", "std"])
-            axes.plot(mean.index, mean["mean"], label=name, **styles[str(name)])
+            axes.plot(mean.index, mean["mean"], **styles[str(row)])
             low, high = mean["mean"] - mean["std"], mean["mean"] + mean["std"]
-            axes.fill_between(
-                mean.index, low, high, color=styles[str(name)]["color"], alpha=0.12, linewidth=0
-            )
+            axes.fill_between(mean.index, low, high, color=styles[str(row)]["color"], alpha=0.12, linewidth=0)
         axes.set(xlabel="epoch", ylabel=label)
         axes.set_title(title, loc="left", fontsize=9)
         plain(axes)
         if table.empty:
             axes.text(0.5, 0.5, "nothing recorded", ha="center", transform=axes.transAxes, fontsize=SMALL)
-    handles = {name: handle for axes in (right, left) for handle, name in _legend(axes)}
-    drawing.legend(
-        [handles[name] for name in styles if name in handles],
-        [name for name in styles if name in handles],
-        loc="outside right upper",
-        frameon=False,
-        fontsize=SMALL,
-        handlelength=3.2,
-    )
+    drawn = {*losses["row"], *scores["row"]}
+    legend_of_rows(drawing, [row for row in styles if row in drawn], styles)
     lines = [
         "Loss on labels: classification and regression loss, which all rows have; mean over seeds, band: "
         "± standard deviation. Validation: the trial whose settings were chosen."
     ]
     caption(drawing, f"{notes.title(study)}: training", lines, notes.source(study))
     return drawing
-
-
-def _legend(axes: Axes) -> list[tuple[Any, str]]:
-    return list(zip(*axes.get_legend_handles_labels(), strict=True))
 
 
 def _curves(study: ReportData, *, final: bool) -> pd.DataFrame:
@@ -104,9 +97,9 @@ def tuning_figure(study: ReportData) -> Figure | None:
         return None
     drawing = new_figure(WIDTH, 1.75 * -(-len(tables) // COLUMNS) + 1.3)
     panels = drawing.subplots(-(-len(tables) // COLUMNS), COLUMNS, sharex=True, sharey=True, squeeze=False)
-    for axes, (name, table) in zip(panels.flat, tables.items(), strict=False):
+    for axes, (row, table) in zip(panels.flat, tables.items(), strict=False):
         _history(axes, table)
-        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_title(name(row, PANEL_TITLE), loc="left", fontsize=9)
     for axes in panels.flat[len(tables) :]:
         axes.set_axis_off()
     drawing.supylabel("validation mAP (%)", fontsize=9)
@@ -147,7 +140,9 @@ def importances_figure(study: ReportData) -> Figure | None:
     if not shares:
         return None
     table = 100 * pd.DataFrame(shares).reindex(_varied(tables)).dropna(how="all").T
-    drawing = new_figure(max(1.05 * table.shape[1] + 2.6, 7.5), 0.32 * len(table) + 2.0)
+    heads = [column_name(setting, COLUMN) for setting in table.columns]
+    height = 0.32 * len(table) + 1.87 + 0.13 * max(head.count("\n") for head in heads)
+    drawing = new_figure(max(COLUMN * table.shape[1] + 2.6, 7.5), height)
     axes = drawing.subplots()
     seaborn.heatmap(
         table,
@@ -160,9 +155,12 @@ def importances_figure(study: ReportData) -> Figure | None:
         annot_kws={"fontsize": SMALL},
         cbar=False,
         linewidths=0.6,
+        xticklabels=False,
+        yticklabels=False,
     )
     axes.xaxis.tick_top()
-    axes.set_xticks(axes.get_xticks(), [str(name).replace("/", "\n") for name in table.columns], rotation=0)
+    axes.set_xticks(np.arange(table.shape[1]) + 0.5, heads, rotation=0)
+    axes.set_yticks(np.arange(len(table)) + 0.5, [name(row) for row in table.index])
     axes.set(xlabel="", ylabel="")
     axes.tick_params(labelsize=SMALL, length=0)
     axes.tick_params(axis="y", rotation=0)
@@ -184,21 +182,15 @@ def slices_figure(study: ReportData) -> Figure | None:
     if not names:
         return None
     styles, columns = line_styles(study.rows), min(4, len(names))
+    markers = {row: styles.get(row, {"color": GREY}) | {"linestyle": "none"} for row in tables}
     drawing = new_figure(WIDTH, 2.0 * -(-len(names) // columns) + 1.3)
     panels = drawing.subplots(-(-len(names) // columns), columns, sharey=True, squeeze=False)
-    for axes, name in zip(panels.flat, names, strict=False):
-        _slice(axes, tables, name, styles)
+    for axes, setting in zip(panels.flat, names, strict=False):
+        _slice(axes, tables, setting, markers)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     drawing.supylabel("validation mAP (%)", fontsize=9)
-    handles = {label: handle for axes in panels.flat for handle, label in _legend(axes)}
-    drawing.legend(
-        [handles[name] for name in tables if name in handles],
-        [name for name in tables if name in handles],
-        loc="outside right upper",
-        frameon=False,
-        fontsize=SMALL,
-    )
+    legend_of_rows(drawing, [row for row, table in tables.items() if set(table) & set(names)], markers)
     lines = ["Finished trials; other settings vary along with the one shown."]
     caption(drawing, f"{notes.title(study)}: validation mAP by setting", lines, notes.source(study))
     return drawing
@@ -208,24 +200,21 @@ def _varied(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return list(dict.fromkeys(name for table in tables.values() for name in table.columns[4:]))
 
 
-def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], name: str, styles: Mapping[str, Any]) -> None:
+def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], setting: str, styles: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     columns = []
     for row, table in tables.items():
-        if name not in table:
+        if setting not in table:
             continue
         part = table[table["status"] == "finished"]
-        columns.append(part[name])
-        style = {
-            k: v for k, v in styles.get(row, {"color": GREY}).items() if k not in ("linestyle", "linewidth")
-        }
-        axes.plot(part[name], part["map"], linestyle="none", label=row, **style)
+        columns.append(part[setting])
+        axes.plot(part[setting], part["map"], **styles[row])
     if is_logarithmic(pd.concat(columns)):
         _log_axis(axes, pd.concat(columns))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    axes.set_title(name, loc="left", fontsize=SMALL)
+    axes.set_title(name(setting, PANEL_TITLE), loc="left", fontsize=SMALL)
     plain(axes)
     axes.tick_params(axis="x", labelsize=TINY)
 

@@ -1,0 +1,57 @@
+"""Text from files and flags, made safe to show on a terminal, in a figure, in a table and on a page."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+import unicodedata
+
+REPLACEMENT = "\ufffd"
+JOINERS = "\u200c\u200d"
+"""Characters without width that Persian, Indic scripts and emoji need."""
+ALIKE = str.maketrans({"−": "-", "–": "-", "±": "+-", "≈": "~", "…": "...", "×": "x", "·": "-", "←": "<-"})
+"""Characters that reports use and what they become where the encoding of the output lacks them."""
+ERRORS = "tal_bench.alike"
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without characters that cannot be shown or that control the output.
+
+    Control characters (line breaks among them), marks of the writing direction, surrogates and unassigned
+    characters become U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else REPLACEMENT for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `printable` text of at most `length` characters; the middle of longer text becomes `…`.
+
+    Both ends of a name distinguish it from others: `conv-dw-hallu…ed-ta-small`.
+    """
+    text = printable(text)
+    if len(text) <= length:
+        return text
+    end = (length - 1) // 2
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+
+
+def replace_unencodable() -> None:
+    """Let standard output and standard error replace the characters that their encoding lacks."""
+    codecs.register_error(ERRORS, _alike)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
+
+
+def _alike(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end].translate(ALIKE)
+    return "".join(c if c.isascii() else "?" for c in found), error.end
