@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
-    from tal_bench.report.study.columns import COLUMNS, Column, of_cost
+    from tal_bench.report.study.columns import COLUMNS, Column
     from tal_bench.report.study.figures import FIGURES
     from tal_bench.report.study.write import write_report
+    from tal_bench.results.columns import COST_COLUMNS, CostColumn
     from tal_bench.results.folder import StudyFolder
     from tal_bench.results.records import (
         CostRecord,
@@ -81,7 +82,8 @@ _NAMES = {
     "report.loaded": "LoadedStudy load_study",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
-    "report.study.columns": "COLUMNS Column of_cost",
+    "report.study.columns": "COLUMNS Column",
+    "results.columns": "COST_COLUMNS CostColumn",
     "report.study.figures": "FIGURES",
     "report.common.figure_declaration": "FigureDeclaration",
     "report.diagnosis.summary": "DiagnosisReport",
@@ -111,11 +113,13 @@ _MODULES = {name: f"tal_bench.{module}" for module, names in _NAMES.items() for 
 
 __all__ = [
     "COLUMNS",
+    "COST_COLUMNS",
     "FIGURES",
     "Batch",
     "Budget",
     "Column",
     "Corruption",
+    "CostColumn",
     "CostRecord",
     "DataError",
     "Dataset",
@@ -176,7 +180,6 @@ __all__ = [
     "load_runs",
     "load_study",
     "masked_mean",
-    "of_cost",
     "open_dataset",
     "paired_difference",
     "read_dataset_file",

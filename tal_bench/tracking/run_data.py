@@ -12,17 +12,16 @@ from statistics import fmean, stdev
 from typing import Any
 
 from tal_bench.config import content_hash
-from tal_bench.results.dataframe import run_line, teacher_names
+from tal_bench.results.columns import CostColumn, cost_columns, logged_costs
+from tal_bench.results.dataframe import RUN_COLUMNS, run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRecord, StudyRecord
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
 VALUE_LIMIT = 500
-TAG_COLUMNS = (
-    *("study", "dataset", "row", "kind", "variant", "teacher"),
-    *("modalities", "split", "status", "commit", "hash"),
-)
+TAGS = "tal_bench."
+"""Start of the names of tags."""
 MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 ARTIFACTS = (".json", ".detections.json", ".safetensors")
 Metrics = Sequence[tuple[str, float, int]]
@@ -153,17 +152,19 @@ def metric_name(column: str) -> str:
     return "mAP/avg" if at == "avg" else f"mAP/tIoU_{at}" if "-" in at else f"mAP/tIoU_{float(at):g}"
 
 
-def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
-    """Return name, value and step of the costs."""
-    values = {
-        "params_M": cost.params / 1e6,
-        "gmacs": cost.gmacs,
-        "latency_ms": cost.latency_ms["median"],
-        "peak_memory_mb": cost.peak_memory_mb,
-        **({"minute_s": sum(cost.minute.values())} if cost.minute else {}),
-        **{f"minute_{step}_s": seconds for step, seconds in cost.minute.items()},
-    }
-    return [(f"cost/{plain(name)}", float(value), 0) for name, value in values.items()]
+def column_of_score(metric: str) -> str:
+    """Return the column with a name that `metric_name` returns; empty for other names."""
+    kind, _, at = metric.partition("/")
+    if kind != "mAP" and not kind.startswith("recall_"):
+        return ""
+    at = at.removeprefix("tIoU_")
+    return f"{'map' if kind == 'mAP' else kind}_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}"
+
+
+def cost_metrics(cost: CostRecord | None, columns: Sequence[CostColumn]) -> list[tuple[str, float, int]]:
+    """Return name, value and step of the costs in columns; empty if they have not been measured."""
+    values = logged_costs(cost, columns) if cost else {}
+    return [(plain(name), float(value), 0) for name, value in values.items()]
 
 
 def _reason(result: RunResult) -> str:
@@ -240,6 +241,7 @@ def row_states(
         reason: Why the study was stopped.
     """
     states = []
+    columns_of_costs = cost_columns([cost for cost in costs.values() if cost])
     for row in all_rows(record):
         finals = [results[hash_] for hash_ in row.finals if hash_ in results]
         status = _row_status(row, results, study_status)
@@ -254,8 +256,7 @@ def row_states(
         if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
             params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
             params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
-        cost = costs.get(row.name)
-        metrics = _mean_metrics(finals) + (cost_metrics(cost) if cost else [])
+        metrics = _mean_metrics(finals) + cost_metrics(costs.get(row.name), columns_of_costs)
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
     return states
 
@@ -298,10 +299,11 @@ def child_states(
     rows = all_rows(record)
     in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
     names, shown = {row.name for row in rows}, set[str]()
+    columns = cost_columns([cost for cost in costs.values() if cost])
     without_row = [h for h, result in results.items() if h not in in_rows and result.spec.distill is None]
     states = []
     for row in rows:
-        cost = costs.get(row.name)
+        cost_of_row = cost_metrics(costs.get(row.name), columns)
         others = [
             hash_
             for hash_ in without_row
@@ -323,7 +325,7 @@ def child_states(
                     status=MLFLOW_STATUS[result.status],
                     tags=_child_tags(result, record, row, has_row=hash_ in in_rows),
                     params=params(result, row),
-                    metrics=cost_metrics(cost) if cost and hash_ in in_rows else [],
+                    metrics=cost_of_row if hash_ in in_rows else [],
                     curves=partial(metrics, result),
                     artifacts=tuple(path for path in beside if path.is_file()),
                     start=None if end is None else end - int(1000 * sum(result.timings.values())),
@@ -345,7 +347,7 @@ def _is_shown_below(row: RowRecord, result: RunResult, names: Collection[str]) -
 def _child_tags(result: RunResult, record: StudyRecord, row: RowRecord, *, has_row: bool) -> dict[str, str]:
     """Return the tags of a run: its columns in `tal_bench.load_runs`, its phase and, if any, its failure."""
     columns = run_line(result, record, row if has_row else None)
-    tags = {f"tal_bench.{key}": str(columns[key]) for key in TAG_COLUMNS}
+    tags = {TAGS + column.key: str(columns[column.key]) for column in RUN_COLUMNS if not column.param}
     tags |= {"tal_bench.phase": result.spec.phase} | _source_tags(record, columns["commit"])
     reason = _reason(result)
     if reason:

@@ -77,17 +77,11 @@ class Row:
     @property
     def minute(self) -> float | None:
         """Seconds to process one minute of video, end to end; None if not measured."""
-        return sum(self.cost.minute.values()) if self.cost and self.cost.minute else None
+        return self.cost.minute_total if self.cost else None
 
     def minute_with(self, alternative: str) -> float | None:
         """Return `minute` with another extractor of a privileged modality, for example `flow_tvl1`."""
-        if self.cost is None or self.minute is None:
-            return None
-        step = alternative.partition("_")[0]
-        if step not in self.cost.minute:  # the model does not use the modality
-            return self.minute
-        seconds = self.cost.minute_alternatives.get(alternative)
-        return None if seconds is None else self.minute - self.cost.minute[step] + seconds
+        return self.cost.minute_with(alternative) if self.cost else None
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of every finished seed, in percent."""

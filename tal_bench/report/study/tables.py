@@ -20,8 +20,9 @@ from tal_bench.report.common.tables import (
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData, Row
-from tal_bench.report.study.columns import TableName, cells, line, shown
+from tal_bench.report.study.columns import cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
+from tal_bench.results.columns import TableName
 
 
 def table(study: ReportData, name: TableName) -> Table | None:

@@ -14,7 +14,8 @@ from rich.text import Text
 from tal_bench.report.common.tables import BEST
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData
-from tal_bench.report.study.columns import TABLES, Column, cells, shown
+from tal_bench.report.study.columns import Column, cells, shown
+from tal_bench.results.columns import TABLES
 
 
 def print_study(study: ReportData, console: Console | None = None) -> None:

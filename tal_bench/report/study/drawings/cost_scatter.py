@@ -12,6 +12,7 @@ from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.results.columns import extractor_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def figure(study: ReportData) -> Figure:
     from matplotlib.figure import Figure
 
     kind, points, missing = _points(study)
-    extractor = notes.extractor(_most_expensive(study)) if any(p.other for p in points) else ""
+    extractor = extractor_name(_most_expensive(study)) if any(p.other for p in points) else ""
     drawing = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawing)  # measures text without changing the backend of a notebook
     axes = drawing.add_subplot()
