@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,8 +33,22 @@ TEX = {
     "λ": r"$\lambda$",
     "τ": r"$\tau$",
     "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
+    "<": r"$<$",
+    ">": r"$>$",
+    '"': "''",
+    "|": r"$|$",
+    "\N{NO-BREAK SPACE}": "~",
 }
-RESIZE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Characters with a meaning or without a glyph in LaTeX's default encoding, and what stands for them."""
+LETTERS = frozenset("ßæÆœŒøØåÅłŁ")
+ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+"""Accents that LaTeX's default encoding puts on letters."""
+RESIZE = r"\noindent\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """LaTeX command that shrinks a table to the width of the text if it is wider."""
 
 
@@ -118,7 +133,7 @@ def latex_table(table: Table) -> str:
     lines.append(" & ".join(map(_latex_header, table.columns)) + r" \\")
     for group in table.groups:
         lines.append(r"\midrule")
-        lines += [" & ".join(_texts(line, escape, r"\textbf{{{}}}")) + r" \\" for line in group.lines]
+        lines += [_latex_line(_texts(line, escape, r"\textbf{{{}}}")) for line in group.lines]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
@@ -128,12 +143,25 @@ def csv_table(table: pd.DataFrame) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(TEX.get(character, character) for character in text)
+    """Escape text for LaTeX; a character that pdfLaTeX cannot print becomes its code, such as `[U+1F600]`."""
+    return "".join(TEX.get(c) or (c if _is_printed(c) else f"[U+{ord(c):04X}]") for c in text)
+
+
+def _is_printed(character: str) -> bool:
+    """Whether pdfLaTeX prints a character without further packages."""
+    base, *accents = unicodedata.normalize("NFD", character)
+    plain = base.isascii() and base.isprintable()
+    return character in LETTERS or (plain and len(accents) < 2 and ACCENTS.issuperset(accents))
 
 
 def _texts(line: Sequence[Cell], escaped: Callable[[str], str], bold: str) -> list[str]:
     return [(bold if cell.classes == BEST else "{}").format(escaped(cell.line)) for cell in line]
+
+
+def _latex_line(texts: Sequence[str]) -> str:
+    r"""Return a line; `{}` in front of what the `\\` of the line above would take for its argument."""
+    guard = "{}" if texts[0].startswith(("[", "*")) else ""
+    return guard + " & ".join(texts) + r" \\"
 
 
 def _latex_header(header: Header) -> str:

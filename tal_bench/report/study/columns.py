@@ -235,25 +235,23 @@ def _costs(study: ReportData) -> list[Column]:
     found: list[Column] = []
     for entry in COST_COLUMNS:
         if isinstance(entry, CostFamily):
-            found += [_cost(column, (column,)) for column in entry.columns(costs)]
+            found += map(as_column, entry.columns(costs))
             continue
         parts = entry.parts.columns(costs) if entry.parts else []
-        found += [_cost(part, ()) for part in parts]
-        found.append(_cost(entry, (entry, *parts)))
+        found += [replace(as_column(part), fields=lambda row: {}) for part in parts]
+        data = [as_column(column) for column in (entry, *parts)]
+        found.append(replace(data[0], fields=partial(_values, columns=data)))
     return found
 
 
-def _cost(column: CostColumn, in_data: Sequence[CostColumn]) -> Column:
-    """Return a column of costs as a column of rows; the CSV has the columns `in_data` in its place."""
-
-    def read(row: Row, which: CostColumn) -> float | None:
-        return which.value(row.cost) if row.cost else None
-
+def as_column(column: CostColumn) -> Column:
+    """Return a column of costs as a column of rows."""
     declared = {field.name: getattr(column, field.name) for field in fields(BaseColumn)}
-    return Column(
-        **declared | {"value": partial(read, which=column)},
-        fields=lambda row: {which.key: read(row, which) for which in in_data},
-    )
+    return Column(**declared | {"value": lambda row: column.value(row.cost) if row.cost else None})
+
+
+def _values(row: Row, columns: Sequence[Column]) -> dict[str, Value]:
+    return {column.key: column.value(row) for column in columns}
 
 
 COLUMNS: list[Column | ColumnFamily] = [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.tables import csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
@@ -269,3 +270,15 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> Non
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             arrowprops=LEADER | {"color": "0.4"},
         )
+
+
+FIGURES = (
+    FigureDeclaration(
+        "pareto",
+        "Accuracy",
+        "Fronts of the search on validation and test data.",
+        figure,
+        lambda study: bool(members(study)),
+        folder="",
+    ),
+)

@@ -85,7 +85,7 @@ def tuned_settings(rows: Sequence[Row]) -> list[str]:
 def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
-    lines += [f"% {line}" for line in [*notes.provenance(study), *notes.notes(study)]]
+    lines += [f"% {' '.join(line.split())}" for line in [*notes.provenance(study), *notes.notes(study)]]
     lines += [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.plot_style import (
     BLUE,
     GREEN,
@@ -109,3 +110,14 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
     axes.set_title(f"with {extractor_name(alternative)}" if alternative else "as run", loc="left", fontsize=9)
     plain(axes, grid="x")
     axes.tick_params(axis="y", length=0)
+
+
+def _has_minutes(study: ReportData) -> bool:
+    return any(row.minute for row in study.rows)
+
+
+FIGURES = (
+    FigureDeclaration(
+        "cost", "Cost", "Seconds per minute of video for each step.", cost_figure, _has_minutes
+    ),
+)

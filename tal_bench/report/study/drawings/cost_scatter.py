@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY
 from tal_bench.report.study import notes
@@ -304,3 +305,6 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             color="0.1",
             arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
         )
+
+
+FIGURES = (FigureDeclaration("figure", "Accuracy", "Average mAP against cost.", figure, folder=""),)
