@@ -6,7 +6,7 @@ imports neither torch nor pandas:
     ablate, dry_run, train_one, score_checkpoint   run a study, show its plan, train or test one model
     load_study, load_runs                          read what a study wrote
     evaluate, detect, load_model                   score files of detections, use a trained model
-    students, teachers, variants, terms, datasets, corruptions   registries that plugins add to
+    students, teachers, variants, terms, datasets, corruptions, executors   registries that plugins add to
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tal_bench.evaluation.evaluate import evaluate
     from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
     from tal_bench.evaluation.significance import Interval, contrast, paired_difference
+    from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors
     from tal_bench.inference.detect import detect
     from tal_bench.models.checkpoint import ModelCard, load_model
     from tal_bench.models.registry import Model, students, teachers
@@ -50,9 +51,10 @@ if TYPE_CHECKING:
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
-    from tal_bench.report.study.columns import COLUMNS, Column, of_cost
+    from tal_bench.report.study.columns import COLUMNS, Column
     from tal_bench.report.study.figures import FIGURES
     from tal_bench.report.study.write import write_report
+    from tal_bench.results.columns import COST_COLUMNS, CostColumn
     from tal_bench.results.folder import StudyFolder
     from tal_bench.results.records import (
         CostRecord,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from tal_bench.studies.ablate import ExecutionOptions, ablate
     from tal_bench.studies.dry_run import PlanSummary, RowSummary, dry_run
     from tal_bench.studies.single_run import score_checkpoint, train_one
+    from tal_bench.system.worker_pool import LocalWorkerPool, WorkerPool
     from tal_bench.tracking.dataframe import load_runs
     from tal_bench.types import Batch, DetectorOutput, Outputs, Segments, VideoMeta
 
@@ -73,6 +76,8 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _NAMES = {
     "studies.ablate": "ExecutionOptions ablate",
+    "execution.registry": "ExecutorEntry WorkerSetup executors",
+    "system.worker_pool": "LocalWorkerPool WorkerPool",
     "studies.dry_run": "PlanSummary RowSummary dry_run",
     "studies.single_run": "score_checkpoint train_one",
     "inference.detect": "detect",
@@ -81,7 +86,8 @@ _NAMES = {
     "report.loaded": "LoadedStudy load_study",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
-    "report.study.columns": "COLUMNS Column of_cost",
+    "report.study.columns": "COLUMNS Column",
+    "results.columns": "COST_COLUMNS CostColumn",
     "report.study.figures": "FIGURES",
     "report.common.figure_declaration": "FigureDeclaration",
     "report.diagnosis.summary": "DiagnosisReport",
@@ -111,11 +117,13 @@ _MODULES = {name: f"tal_bench.{module}" for module, names in _NAMES.items() for 
 
 __all__ = [
     "COLUMNS",
+    "COST_COLUMNS",
     "FIGURES",
     "Batch",
     "Budget",
     "Column",
     "Corruption",
+    "CostColumn",
     "CostRecord",
     "DataError",
     "Dataset",
@@ -129,10 +137,12 @@ __all__ = [
     "DistillSpec",
     "EpochRecord",
     "ExecutionOptions",
+    "ExecutorEntry",
     "FigureDeclaration",
     "InputError",
     "Interval",
     "LoadedStudy",
+    "LocalWorkerPool",
     "MeanAP",
     "ModalitySpec",
     "Model",
@@ -162,6 +172,8 @@ __all__ = [
     "TrainSpec",
     "Variant",
     "VideoMeta",
+    "WorkerPool",
+    "WorkerSetup",
     "ablate",
     "add_preset",
     "collect",
@@ -171,12 +183,12 @@ __all__ = [
     "detect",
     "dry_run",
     "evaluate",
+    "executors",
     "interpolated_ap",
     "load_model",
     "load_runs",
     "load_study",
     "masked_mean",
-    "of_cost",
     "open_dataset",
     "paired_difference",
     "read_dataset_file",

@@ -3,8 +3,10 @@
 A plugin adds entries to the registries on import: `tal_bench.data.registry.datasets`,
 `tal_bench.models.structures.structures`, `tal_bench.models.registry.teachers` and `students`,
 `tal_bench.distill.variants.variants`, `tal_bench.distill.terms.registry.terms`,
-`tal_bench.corruption.registry.corruptions`. An installed package declares its module as an entry point of
-the group `tal_bench.plugins`.
+`tal_bench.corruption.registry.corruptions`, `tal_bench.execution.registry.executors`; or to the lists
+`tal_bench.results.columns.COST_COLUMNS`, `tal_bench.report.study.columns.COLUMNS` and
+`tal_bench.report.study.figures.FIGURES`. An installed package declares its module as an entry point of the
+group `tal_bench.plugins`.
 """
 
 from __future__ import annotations

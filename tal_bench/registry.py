@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -19,7 +20,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Entries of one kind by name, in the order of declaration.
+    """Entries of one kind by name, in the order of declaration, those of `declared_in` first.
 
     Args:
         kind: Name of the kind ("variant", "student"), for messages.
@@ -29,6 +30,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, *declared_in: str) -> None:
         self.kind = kind
         self._declared_in = declared_in
+        self._ranks = {module: rank for rank, module in enumerate(declared_in)}
+        self._rank_of: dict[str, int] = {}
         self._entries: dict[str, T] = {}
         self._followers: list[Callable[[str], object]] = []
 
@@ -49,9 +52,19 @@ class Registry(Generic[T]):
         if name in entries:
             raise InputError(f"{self.kind} '{name}' is already registered", hint="choose another name")
         entries[name] = entry
+        self._rank_of[name] = self._rank_of_caller()
         for follower in self._followers:
             follower(name)
         return entry
+
+    def _rank_of_caller(self) -> int:
+        """Return the position of the module that declares, which does not depend on when it is imported."""
+        frame = sys._getframe(2)
+        while frame is not None:
+            if (module := frame.f_globals.get("__name__")) in self._ranks:
+                return self._ranks[module]
+            frame = frame.f_back  # type: ignore[assignment]
+        return len(self._ranks)
 
     def for_each(self, function: Callable[[str], object]) -> None:
         """Call ``function`` with every name, including those added later."""
@@ -74,10 +87,10 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Return all names in the order of declaration."""
-        return list(self._load_entries())
+        return sorted(self._load_entries(), key=lambda name: self._rank_of.get(name, len(self._ranks)))
 
     def __contains__(self, name: object) -> bool:
         return name in self._load_entries()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._load_entries())
+        return iter(self.names())

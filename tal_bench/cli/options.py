@@ -113,8 +113,9 @@ TrackingOption = Annotated[
 SchedulerOption = Annotated[
     str | None,
     typer.Option(
-        metavar="tcp://HOST:PORT|local",
-        help="Run in the workers of a Dask scheduler; local: start one with --jobs workers.",
+        metavar="tcp://HOST:PORT|NAME",
+        help="Run in the workers of a Dask scheduler (local: start one with --jobs workers), or of another "
+        "executor: tal-bench list executors.",
         show_default="worker processes",
     ),
 ]

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tal_bench.errors import InputError, TalBenchError
+from tal_bench.execution.registry import FLAG
 from tal_bench.execution.worker import prepare_worker
 from tal_bench.system.worker_pool import WorkerLostError, WorkerPool, interrupts_blocked
 
 LOCAL = "local"
-FLAG = "--scheduler"
 CONNECT_TIMEOUT = 10
 """Seconds within which the scheduler must answer."""
 GPU = {"GPU": 1}

@@ -1,17 +1,16 @@
-"""Worker pools for runs: this process, local worker processes, or the workers of a Dask scheduler.
+"""Executors of runs: this process, local worker processes, or the workers of a Dask scheduler.
 
-All are `concurrent.futures.Executor`s. The choice does not change results, because every CPU worker trains on
-one thread. The run of a worker that dies is repeated by another worker.
+All pools are `concurrent.futures.Executor`s. The choice does not change results, because every CPU worker
+trains on one thread. The run of a worker that dies is repeated by another worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
-from tal_bench.execution.worker import prepare_worker
+from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
 from tal_bench.system.worker_pool import LocalWorkerPool, WorkerPool
 
 
@@ -35,32 +34,36 @@ class InProcessPool(WorkerPool):
         return future
 
 
-def make_executor(
-    jobs: int,
-    device: str,
-    plugins: Sequence[Path],
-    *,
-    scheduler: str | None = None,
-    folder: Path | None = None,
-) -> WorkerPool:
-    """Create a worker pool.
-
-    Args:
-        jobs: Number of workers on this machine; 1 is this process.
-        device: Device of the workers, `cpu` or `cuda`.
-        plugins: Plugin files to load in every worker.
-        scheduler: Address of a Dask scheduler, `local` to start one with ``jobs`` workers, or None for no
-            scheduler.
-        folder: Folder of the study, which the workers of a scheduler must be able to read.
+def make_executor(setup: WorkerSetup) -> WorkerPool:
+    """Start the workers of a study.
 
     Raises:
-        InputError: The scheduler cannot be used.
+        InputError: The executor is unknown or cannot be used.
     """
-    if scheduler is not None and folder is not None:
-        from tal_bench.execution.dask_workers import DaskWorkerPool
+    return find_executor(setup.address or None, setup.jobs).make(setup)
 
-        return DaskWorkerPool(scheduler, jobs, device, plugins, folder)
-    if jobs == 1:
-        prepare_worker(device, ())
-        return InProcessPool()
-    return LocalWorkerPool(jobs, prepare_worker, (device, tuple(plugins)))
+
+def _in_process(setup: WorkerSetup) -> WorkerPool:
+    setup.prepare()
+    return InProcessPool()
+
+
+def _dask(setup: WorkerSetup) -> WorkerPool:
+    from tal_bench.execution.dask_workers import DaskWorkerPool
+
+    return DaskWorkerPool(setup.address, setup.jobs, setup.device, setup.plugins, setup.folder)
+
+
+executors.add("in-process", ExecutorEntry("in-process", "this process, one run at a time", _in_process))
+executors.add(
+    "processes",
+    ExecutorEntry(
+        "processes",
+        "--jobs processes on this machine",
+        lambda setup: LocalWorkerPool(setup.jobs, setup.prepare),
+    ),
+)
+executors.add("local", ExecutorEntry("local", "a Dask scheduler started here, with --jobs workers", _dask))
+for scheme in ("tcp", "tls"):
+    summary = f"the workers of a running Dask scheduler, {scheme}://HOST:PORT"
+    executors.add(scheme, ExecutorEntry(scheme, summary, _dask))

@@ -124,7 +124,7 @@ def save_model(model: nn.Module, path: Path, card: ModelCard) -> None:
     write_atomically(path, save(_tensors(model), {CARD: card.model_dump_json(exclude_defaults=True)}))
 
 
-def load_model(path: Path, otherwise: ModelCard | None = None) -> tuple[nn.Module, ModelCard]:
+def load_model(path: Path | str, otherwise: ModelCard | None = None) -> tuple[nn.Module, ModelCard]:
     """Load a network in eval mode and its card.
 
     Args:
@@ -135,7 +135,7 @@ def load_model(path: Path, otherwise: ModelCard | None = None) -> tuple[nn.Modul
     Raises:
         InputError: If there is no such file, or it does not contain a model of this package.
     """
-    file = weights_file(path)
+    file = weights_file(Path(path))
     card = read_card(file, otherwise)
     return build(card, file), card
 

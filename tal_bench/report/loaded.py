@@ -18,7 +18,8 @@ from tal_bench.report.study.collect import ReportData, Row, collect, collect_row
 from tal_bench.report.study.columns import line
 from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.trials import importances, trial_table
-from tal_bench.results.dataframe import COST_COLUMNS, load_folder
+from tal_bench.results.columns import cost_columns
+from tal_bench.results.dataframe import load_folder
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
 
@@ -75,18 +76,22 @@ class LoadedStudy:
         table = pd.DataFrame([line(plain, row) for row in self.rows], columns=None if self.rows else ["row"])
         table = table.set_index("row")
         maps = [name for name in table.columns if name.startswith("map_")]
-        numbers = [*maps, *(name for name in table.columns if _is_cost(name))]
+        numbers = [*maps, *(name for name in table.columns if name in self._cost_keys)]
         return table.reindex(columns=[*TEXT, *COUNTS, *numbers]).astype(dict.fromkeys(numbers, float))
 
     def costs(self) -> pd.DataFrame:
-        """Return the costs of each row's model; NaN until measured.
+        """Return the costs of each row's model, the columns of `COST_COLUMNS`; NaN until measured.
 
-        Columns: params, gmacs, latency_ms (median) with latency_ms_iqr, peak_memory_mb, and seconds per
+        Built in are params, gmacs, latency_ms (median) with latency_ms_iqr, peak_memory_mb, and seconds per
         minute of video: minute, its steps (`minute_decode`, …), and the total with other extractors of
         privileged modalities (`minute_with_flow_tvl1`).
         """
         table = self.table()
-        return table[[name for name in table.columns if _is_cost(name)]]
+        return table[[name for name in table.columns if name in self._cost_keys]]
+
+    @cached_property
+    def _cost_keys(self) -> set[str]:
+        return {column.key for column in cost_columns([row.cost for row in self.rows if row.cost])}
 
     def differences(self) -> pd.DataFrame:
         """Return the paired differences of average mAP in points, with 95 % intervals; see `data` for time.
@@ -166,10 +171,6 @@ def load_study(path: Path | str) -> LoadedStudy:
         InputError: The folder contains no study, or its record is malformed.
     """
     return LoadedStudy(Path(path), StudyFolder(Path(path)).read_study())
-
-
-def _is_cost(column: str) -> bool:
-    return column in (*COST_COLUMNS, "latency_ms_iqr") or column.startswith("minute_")
 
 
 def _interval(found: Interval) -> tuple[float, float, float, bool]:

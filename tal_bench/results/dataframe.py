@@ -1,8 +1,12 @@
-"""Runs as a pandas table with one row per run; `tal_bench.load_runs` reads it and describes its columns."""
+"""Runs as a pandas table with one row per run, as `tal_bench.load_runs` returns it.
+
+The columns are those of `RUN_COLUMNS`, the metrics of the runs, and those of `results.columns.COST_COLUMNS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +14,87 @@ import pandas as pd
 
 from tal_bench.config import RunSpec
 from tal_bench.errors import InputError
+from tal_bench.results.columns import cost_columns, ordered_keys
 from tal_bench.results.folder import StudyFolder
-from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
+from tal_bench.results.records import RowRecord, RunResult, StudyRecord
 
 SPLITS = {"tuning": "validation", "final": "test"}
-TEXT_COLUMNS = (
-    "study",
-    "dataset",
-    "row",
-    "kind",
-    "variant",
-    "student",
-    "teacher",
-    "modalities",
-    "seed",
-    "split",
-    "status",
+METRICS = {
+    "map_<tIoU>, map_avg": "mAP in percent; `map_0.50-0.95` over a second grid if the dataset has one",
+    "recall_<k>x_<tIoU>": "Recall@kx in percent, if the dataset declares it",
+}
+"""Columns of metrics and their meaning; NaN for runs that have none."""
+
+
+@dataclass(frozen=True)
+class RunColumn:
+    """A column of runs.
+
+    Attributes:
+        key: Name of the column.
+        meaning: What it holds.
+        value: Function of a run, its study and its row, if it belongs to one.
+        param: Param in MLflow that holds the value; empty for the tag `tal_bench.<key>`.
+        last: Whether the column follows the metrics and costs.
+    """
+
+    key: str
+    meaning: str
+    value: Callable[[RunResult, StudyRecord, RowRecord | None], str | int]
+    param: str = ""
+    last: bool = False
+
+
+def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
+    """Return the registered models of the teachers, joined by ` + `; empty without a teacher."""
+    if row is not None and row.teachers:
+        return " + ".join(row.teachers.values())
+    return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
+
+
+RUN_COLUMNS = (
+    RunColumn("study", "name of the study", lambda run, study, row: study.spec.name),
+    RunColumn("dataset", "name of the dataset", lambda run, study, row: study.dataset),
+    RunColumn("row", "row of the study", lambda run, study, row: row.name if row else run.spec.model),
+    RunColumn(
+        "kind",
+        "`teacher`, `reference` or `student`; empty without a row",
+        lambda run, study, row: row.kind if row else "",
+    ),
+    RunColumn(
+        "variant",
+        "name of a student's row, otherwise empty",
+        lambda run, study, row: row.name if row and row.kind == "student" else "",
+    ),
+    RunColumn(
+        "student", "registered model that was trained", lambda run, study, row: run.spec.model, param="model"
+    ),
+    RunColumn(
+        "teacher",
+        "registered models of the teachers, joined by ` + `; empty without a teacher",
+        lambda run, study, row: teacher_names(run.spec, row),
+    ),
+    RunColumn(
+        "modalities",
+        "modalities that the model reads at inference",
+        lambda run, study, row: row.modalities if row else " + ".join(run.spec.detector.reads),
+    ),
+    RunColumn("seed", "seed of the run", lambda run, study, row: run.spec.seed, param="seed"),
+    RunColumn(
+        "split",
+        "`validation` for tuning runs, `test` for final runs",
+        lambda run, study, row: SPLITS[run.spec.phase],
+    ),
+    RunColumn("status", "`finished`, `pruned` or `failed`", lambda run, study, row: run.status),
+    RunColumn(
+        "commit",
+        "commit of the code",
+        lambda run, study, row: run.environment.get("commit", ""),
+        last=True,
+    ),
+    RunColumn("hash", "hash of the run", lambda run, study, row: run.hash, last=True),
 )
-COST_COLUMNS = ("params", "gmacs", "latency_ms", "peak_memory_mb", "minute")
-STEPS = ("decode", "flow", "backbone", "detector")
-PROVENANCE_COLUMNS = ("commit", "hash")
+"""Columns of runs other than metrics and costs, in their order."""
 
 
 def load_folder(folder: Path) -> pd.DataFrame:
@@ -51,13 +116,17 @@ def load_folder(folder: Path) -> pd.DataFrame:
 def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
     record = files.read_study()
     results = {result.hash: result for result in files.runs()}
+    rows = (*record.rows, *record.searches)
+    costs = {row.cost: cost for row in rows if row.cost and (cost := files.read_cost(row.cost))}
+    columns = cost_columns(list(costs.values()))
     seen: set[str] = set()
-    for row in (*record.rows, *record.searches):
-        cost = files.read_cost(row.cost) if row.cost else None
+    for row in rows:
+        cost = costs.get(row.cost)
+        measured = {column.key: column.value(cost) for column in columns} if cost else {}
         for hash_ in (*row.trials, *row.finals):
             seen.add(hash_)
             if hash_ in results:
-                yield run_line(results[hash_], record, row) | cost_line(cost)
+                yield run_line(results[hash_], record, row) | measured
     for hash_, result in results.items():
         if hash_ not in seen:
             yield run_line(result, record, None)
@@ -65,45 +134,7 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
 
 def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> dict[str, Any]:
     """Return the columns of a run without costs."""
-    is_student = row is not None and row.kind == "student"
-    return {
-        "study": record.spec.name,
-        "dataset": record.dataset,
-        "row": row.name if row else result.spec.model,
-        "kind": row.kind if row else "",
-        "variant": row.name if row and is_student else "",
-        "student": result.spec.model,
-        "teacher": teacher_names(result.spec, row),
-        "modalities": row.modalities if row else " + ".join(result.spec.detector.reads),
-        "seed": result.spec.seed,
-        "split": SPLITS[result.spec.phase],
-        "status": result.status,
-        **result.metrics,
-        "commit": result.environment.get("commit", ""),
-        "hash": result.hash,
-    }
-
-
-def cost_line(cost: CostRecord | None) -> dict[str, float]:
-    """Return the cost columns; empty if the costs have not been measured."""
-    if cost is None:
-        return {}
-    minute = {f"minute_{step}": seconds for step, seconds in cost.minute.items()}
-    return {
-        "params": float(cost.params),
-        "gmacs": cost.gmacs,
-        "latency_ms": cost.latency_ms["median"],
-        "peak_memory_mb": cost.peak_memory_mb,
-        **({"minute": sum(cost.minute.values())} if cost.minute else {}),
-        **minute,
-    }
-
-
-def teacher_names(spec: RunSpec, row: RowRecord | None) -> str:
-    """Return the registered models of the teachers, joined by ` + `; empty without a teacher."""
-    if row is not None and row.teachers:
-        return " + ".join(row.teachers.values())
-    return " + ".join(use.model for use in spec.distill.teachers.values()) if spec.distill else ""
+    return {column.key: column.value(result, record, row) for column in RUN_COLUMNS} | result.metrics
 
 
 def make_table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -111,9 +142,6 @@ def make_table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(lines))
     maps = sorted(c for c in table.columns if c.startswith("map_") and c != "map_avg")
     recalls = sorted(c for c in table.columns if c.startswith("recall_"))
-    measured = [c.removeprefix("minute_") for c in table.columns if c.startswith("minute_")]
-    steps = [f"minute_{s}" for s in (*STEPS, *sorted(set(measured) - set(STEPS))) if s in measured]
-    columns = [*TEXT_COLUMNS, *maps, "map_avg", *recalls, *COST_COLUMNS, *steps, *PROVENANCE_COLUMNS]
-    table = table.reindex(columns=columns)
-    numbers = [c for c in columns if c not in TEXT_COLUMNS and c not in PROVENANCE_COLUMNS]
-    return table.astype(dict.fromkeys(numbers, float))
+    numbers = [*maps, "map_avg", *recalls, *ordered_keys(table.columns)]
+    names, last = ([c.key for c in RUN_COLUMNS if c.last == place] for place in (False, True))
+    return table.reindex(columns=[*names, *numbers, *last]).astype(dict.fromkeys(numbers, float))

@@ -93,6 +93,20 @@ class CostRecord(Spec):
     minute: dict[str, float] = {}
     minute_alternatives: dict[str, float] = {}
 
+    @property
+    def minute_total(self) -> float | None:
+        """Seconds to process one minute of video, end to end; None if not measured."""
+        return sum(self.minute.values()) if self.minute else None
+
+    def minute_with(self, alternative: str) -> float | None:
+        """Return `minute_total` with another extractor of a privileged modality, for example `flow_tvl1`."""
+        total = self.minute_total
+        step = alternative.partition("_")[0]
+        if total is None or step not in self.minute:  # the model does not use the modality
+            return total
+        seconds = self.minute_alternatives.get(alternative)
+        return None if seconds is None else total - self.minute[step] + seconds
+
 
 class RowRecord(Spec):
     """One row of a study's table.

@@ -17,6 +17,7 @@ from tal_bench.data.dataset import Dataset
 from tal_bench.errors import TalBenchError
 from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
+from tal_bench.execution.registry import WorkerSetup, find_executor
 from tal_bench.inference.detections import ground_truth_json
 from tal_bench.inference.scoring import describe_evaluation
 from tal_bench.plugins import load_plugins
@@ -29,7 +30,7 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
 from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.costs import measure_costs
-from tal_bench.studies.definition import check_names
+from tal_bench.studies.definition import check_names, study_spec
 from tal_bench.studies.earlier_study import (
     earlier_record,
     folder_id,
@@ -66,7 +67,7 @@ class ExecutionOptions:
         plugins: Files that declare variants, students or datasets.
         command: Command line as it was typed, for the record.
         data_root: Directory of the datasets that the package does not make itself.
-        scheduler: Address of a Dask scheduler, `local` for one started here; None for local processes.
+        scheduler: Name of a registered executor, or address of a Dask scheduler; None for local processes.
         storage: Optuna storage that shows the trials; None for a journal in the study's folder.
         checkpoint_every: Seconds between two checkpoints of a training.
         timeout: Seconds after which no new run begins; None = no limit.
@@ -176,7 +177,7 @@ def _is_complete(row: RowRecord) -> bool:
 
 
 def open_plan(
-    spec: StudySpec,
+    spec: StudySpec | str,
     options: ExecutionOptions,
     console: Console,
     places: Mapping[str, str] | None = None,
@@ -184,7 +185,7 @@ def open_plan(
     """Check every name of a study once, open its dataset and resolve its plan; nothing is trained.
 
     Args:
-        spec: Study as it was asked for.
+        spec: Study as it was asked for, or the name or YAML file of a definition.
         options: How it is carried out.
         console: Where preparation of the dataset and notes are shown.
         places: Field of the study to the flag, or file and key, that it comes from, for messages.
@@ -193,7 +194,10 @@ def open_plan(
         InputError: A name, a row or a file cannot be used.
     """
     load_plugins(options.plugins)
+    if isinstance(spec, str):
+        spec, places = study_spec(spec, {})
     check_names(spec, places)
+    find_executor(options.scheduler)
     if options.warm_start is not None:
         spec = warm_start(spec, options.warm_start)
     jobs = options.jobs_on(choose_device(spec.device))
@@ -210,7 +214,7 @@ def study_folder(plan: StudyPlan, options: ExecutionOptions) -> StudyFolder:
 
 
 def ablate(
-    spec: StudySpec,
+    spec: StudySpec | str,
     options: ExecutionOptions | None = None,
     places: Mapping[str, str] | None = None,
 ) -> Path:
@@ -219,7 +223,7 @@ def ablate(
     Runs that ended are on disk under the hash of their spec and are not repeated.
 
     Args:
-        spec: Study.
+        spec: Study, or the name or YAML file of its definition, as for `tal-bench ablate`.
         options: How it is carried out.
         places: Field of the study to the flag, or file and key, that it comes from, for messages.
 
@@ -387,7 +391,7 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
             execution.mirror()
 
         executor = make_executor(
-            jobs, execution.device, options.plugins, scheduler=options.scheduler, folder=folder.path
+            WorkerSetup(jobs, execution.device, folder.path, options.plugins, options.scheduler or "")
         )
         try:
             rows = run_rows(protocol.rows(), executor, executor.size, on_result, execution.timed_out)

@@ -73,7 +73,7 @@ class PlanSummary:
 
 
 def dry_run(
-    spec: StudySpec,
+    spec: StudySpec | str,
     options: ExecutionOptions | None = None,
     places: Mapping[str, str] | None = None,
 ) -> PlanSummary:
@@ -82,7 +82,7 @@ def dry_run(
     A dataset that the package makes itself is prepared, since the plan depends on it.
 
     Args:
-        spec: Study.
+        spec: As in `ablate`.
         options: How it would be carried out.
         places: As in `ablate`.
 

@@ -11,6 +11,7 @@ from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
+from tal_bench.execution.registry import WorkerSetup
 from tal_bench.models.registry import get_model, students
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
@@ -77,7 +78,7 @@ def train_one(
     jobs = JobFactory(reports / f"train-{spec.name}", device_name)
     steps = _steps(run_specs, jobs, model, chosen, teachers, seed)
     with run_progress(console, 1 + len(teachers)) as show:
-        executor = make_executor(1, device_name, ())
+        executor = make_executor(WorkerSetup(1, device_name, jobs.folder))
         rows = run_rows([(variant, steps)], executor, executor.size, show)
     result = StudyFolder(jobs.folder).read_run(rows[variant].finals[0])
     if result is None or result.status != "finished":

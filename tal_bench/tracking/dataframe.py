@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from tal_bench.errors import InputError
-from tal_bench.results.dataframe import PROVENANCE_COLUMNS, TEXT_COLUMNS, load_folder, make_table
+from tal_bench.results.columns import column_of_metric
+from tal_bench.results.dataframe import RUN_COLUMNS, load_folder, make_table
 from tal_bench.system.background_sync import first_line
 from tal_bench.tracking.mlflow_client import connect, search
+from tal_bench.tracking.run_data import TAGS, column_of_score
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -20,20 +22,9 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 def load_runs(source: Path | str, *, tracking_uri: str | None = None) -> pd.DataFrame:
     """Read every run of a study into one table, one row per run.
 
-    Columns, identical for study folders and MLflow experiments:
-
-        study, dataset        names
-        row, kind             row of the study; `teacher`, `reference` or `student`, empty without a row
-        variant               name of the row for students, else empty
-        student, teacher      registered models; several teachers are joined by ` + `, empty without a teacher
-        modalities            modalities that the row's model reads at inference
-        seed, split, status   split is `validation` for tuning runs and `test` for final runs
-        map_0.30 ... map_avg  percent, NaN if the run has none
-        map_0.50-0.95         percent, average over a second grid if the dataset declares one
-        recall_1x_0.30 ...    percent, if the dataset declares Recall@kx
-        params, gmacs, latency_ms, peak_memory_mb   cost of the row's architecture, NaN until measured
-        minute, minute_<step> seconds per minute of video, in total and by step
-        commit, hash          commit of the code, hash of the run
+    The columns are the same for study folders and MLflow experiments, and are listed in docs/report.md:
+    names, seed, split and status of the run, its metrics in percent, the costs of its row's architecture (NaN
+    until measured), commit and hash.
 
     A run shared by several rows (a reference that is also the baseline) appears once for each of them.
 
@@ -80,25 +71,16 @@ def _logged_runs(client: Any, experiment: str) -> Iterator[dict[str, Any]]:
     for run in search(client, [experiment], "tags.`tal_bench.hash` != ''"):
         tags, params = run.data.tags, run.data.params
         line: dict[str, Any] = {
-            key: tags.get(f"tal_bench.{key}", "") for key in (*TEXT_COLUMNS, *PROVENANCE_COLUMNS)
+            c.key: params.get(c.param, "") if c.param else tags.get(TAGS + c.key, "") for c in RUN_COLUMNS
         }
-        line["student"], line["seed"] = params.get("model", ""), int(params.get("seed", 0))
+        line["seed"] = int(line["seed"] or 0)
         yield line | dict(filter(None, map(_column, run.data.metrics.items())))
 
 
 def _column(metric: tuple[str, float]) -> tuple[str, float] | None:
-    """Convert a logged metric to a column and its value; the inverse of the names in `run_data`."""
+    """Convert a logged metric to a column and its value; None for metrics that are no columns."""
     name, value = metric
-    if name.startswith("mAP/"):
-        at = name.removeprefix("mAP/").removeprefix("tIoU_")
-        return f"map_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}", value
-    if name.startswith("recall_"):
-        kind, _, at = name.partition("/")
-        return (f"{kind}_avg" if at == "avg" else f"{kind}_{float(at.removeprefix('tIoU_')):.2f}"), value
-    if name == "cost/params_M":
-        return "params", value * 1e6
-    if name == "cost/minute_s":
-        return "minute", value
-    if name.startswith("cost/minute_"):
-        return name.removeprefix("cost/").removesuffix("_s"), value
-    return (name.removeprefix("cost/"), value) if name.startswith("cost/") else None
+    if cost := column_of_metric(name):
+        return cost.key, value * cost.unit_size
+    score = column_of_score(name)
+    return (score, value) if score else None

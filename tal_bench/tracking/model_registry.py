@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tal_bench.results.columns import METRICS as COSTS
+from tal_bench.results.columns import cost_columns, logged_costs
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 from tal_bench.tracking.run_data import plain
@@ -83,12 +85,6 @@ def _version_tags(
         "mAP_validation": f"{tuned.metrics['map_avg']:.2f}",
     }
     if cost is not None:
-        tags |= {
-            "params_M": f"{cost.params / 1e6:.3f}",
-            "gmacs": f"{cost.gmacs:.3f}",
-            "latency_ms": f"{cost.latency_ms['median']:.2f}",
-            "peak_memory_mb": f"{cost.peak_memory_mb:.0f}",
-        }
-        if cost.minute:
-            tags["minute_s"] = f"{sum(cost.minute.values()):.3f}"
+        logged = logged_costs(cost, cost_columns([cost]))
+        tags |= {plain(name.removeprefix(COSTS)): f"{value:.6g}" for name, value in logged.items()}
     return {key: value for key, value in tags.items() if value}

@@ -12,17 +12,16 @@ from statistics import fmean, stdev
 from typing import Any
 
 from tal_bench.errors import InputError
-from tal_bench.results.dataframe import run_line, teacher_names
+from tal_bench.results.columns import CostColumn, cost_columns, logged_costs
+from tal_bench.results.dataframe import RUN_COLUMNS, run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRecord, StudyRecord
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
 VALUE_LIMIT = 500
-TAG_COLUMNS = (
-    *("study", "dataset", "row", "kind", "variant", "teacher"),
-    *("modalities", "split", "status", "commit", "hash"),
-)
+TAGS = "tal_bench."
+"""Start of the names of tags."""
 MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 ARTIFACTS = (".json", ".detections.json", ".safetensors")
 Metrics = Sequence[tuple[str, float, int]]
@@ -136,17 +135,19 @@ def metric_name(column: str) -> str:
     return "mAP/avg" if at == "avg" else f"mAP/tIoU_{at}" if "-" in at else f"mAP/tIoU_{float(at):g}"
 
 
-def cost_metrics(cost: CostRecord) -> list[tuple[str, float, int]]:
-    """Return name, value and step of the costs."""
-    values = {
-        "params_M": cost.params / 1e6,
-        "gmacs": cost.gmacs,
-        "latency_ms": cost.latency_ms["median"],
-        "peak_memory_mb": cost.peak_memory_mb,
-        **({"minute_s": sum(cost.minute.values())} if cost.minute else {}),
-        **{f"minute_{step}_s": seconds for step, seconds in cost.minute.items()},
-    }
-    return [(f"cost/{plain(name)}", float(value), 0) for name, value in values.items()]
+def column_of_score(metric: str) -> str:
+    """Return the column with a name that `metric_name` returns; empty for other names."""
+    kind, _, at = metric.partition("/")
+    if kind != "mAP" and not kind.startswith("recall_"):
+        return ""
+    at = at.removeprefix("tIoU_")
+    return f"{'map' if kind == 'mAP' else kind}_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}"
+
+
+def cost_metrics(cost: CostRecord | None, columns: Sequence[CostColumn]) -> list[tuple[str, float, int]]:
+    """Return name, value and step of the costs in columns; empty if they have not been measured."""
+    values = logged_costs(cost, columns) if cost else {}
+    return [(plain(name), float(value), 0) for name, value in values.items()]
 
 
 def _reason(result: RunResult) -> str:
@@ -230,6 +231,7 @@ def _row_states(
 ) -> list[RunState]:
     """Return the state of every row's run: means over seeds, costs, the same metric names in every row."""
     states = []
+    columns_of_costs = cost_columns([cost for cost in costs.values() if cost])
     for row in all_rows(record):
         finals = [results[hash_] for hash_ in row.finals if hash_ in results]
         status = _row_status(row, results, study_status)
@@ -244,8 +246,7 @@ def _row_states(
         if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
             params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
             params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
-        cost = costs.get(row.name)
-        metrics = _mean_metrics(finals) + (cost_metrics(cost) if cost else [])
+        metrics = _mean_metrics(finals) + cost_metrics(costs.get(row.name), columns_of_costs)
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
     return states
 
@@ -288,19 +289,24 @@ def _child_states(
     in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
     names = {row.name for row in rows}
     without_row = {h for h, result in results.items() if h not in in_rows and result.spec.distill is None}
+    columns = cost_columns([cost for cost in costs.values() if cost])
     states = []
     for row in rows:
         others = {hash_ for hash_ in without_row if _is_shown_below(row, results[hash_], names)}
         without_row -= others
         for hash_ in (*row.trials, *row.finals, *sorted(others)):
             if hash_ in results:
-                cost = costs.get(row.name) if hash_ in in_rows else None
+                cost = cost_metrics(costs.get(row.name) if hash_ in in_rows else None, columns)
                 states.append(_child_state(record, row, files, results[hash_], cost))
     return states
 
 
 def _child_state(
-    record: StudyRecord, row: RowRecord, files: StudyFolder, result: RunResult, cost: CostRecord | None
+    record: StudyRecord,
+    row: RowRecord,
+    files: StudyFolder,
+    result: RunResult,
+    cost: list[tuple[str, float, int]],
 ) -> RunState:
     end = int(1000 * files.run_file(result.hash).stat().st_mtime)
     outputs = (files.run_file(result.hash, suffix) for suffix in ARTIFACTS)
@@ -311,7 +317,7 @@ def _child_state(
         status=MLFLOW_STATUS[result.status],
         tags=_child_tags(result, record, row, has_row=result.hash in (*row.trials, *row.finals)),
         params=params(result, row),
-        metrics=metrics(result) + (cost_metrics(cost) if cost else []),
+        metrics=metrics(result) + cost,
         artifacts=tuple(path for path in outputs if path.is_file()),
         start=end - int(1000 * sum(result.timings.values())),
         end=end,
@@ -330,7 +336,7 @@ def _is_shown_below(row: RowRecord, result: RunResult, names: Collection[str]) -
 def _child_tags(result: RunResult, record: StudyRecord, row: RowRecord, *, has_row: bool) -> dict[str, str]:
     """Return the tags of a run: its columns in `tal_bench.load_runs`, its phase and, if any, its failure."""
     columns = run_line(result, record, row if has_row else None)
-    tags = {f"tal_bench.{key}": str(columns[key]) for key in TAG_COLUMNS}
+    tags = {TAGS + column.key: str(columns[column.key]) for column in RUN_COLUMNS if not column.param}
     tags |= {"tal_bench.phase": result.spec.phase} | _source_tags(record, columns["commit"])
     reason = _reason(result)
     if reason:

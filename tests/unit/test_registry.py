@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 
+import tal_bench
 from tal_bench.errors import DataError, InputError, TalBenchError
 from tal_bench.registry import Registry, did_you_mean
 
@@ -23,6 +26,22 @@ def test_names_are_in_the_order_of_declaration() -> None:
     assert registry.get("apple") == 1
     assert "fig" in registry
     assert "plum" not in registry
+
+
+@pytest.mark.parametrize(
+    ("module", "registry"),
+    [
+        ("tal_bench.distill.terms.logits", "terms"),
+        ("tal_bench.distill.terms.offsets", "terms"),
+        ("tal_bench.data.datasets.presets.hapt", "datasets"),
+        ("tal_bench.models.students_and_teachers", "students"),
+    ],
+)
+def test_the_order_does_not_depend_on_the_first_import(module: str, registry: str) -> None:
+    code = f"import {module}, tal_bench; print(*tal_bench.{registry})"
+    command = [sys.executable, "-c", code]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert listed.split() == list(getattr(tal_bench, registry))
 
 
 def test_a_name_cannot_be_registered_twice() -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from tal_bench.models.registry import Model
     from tal_bench.registry import Registry
 
-Registered = Literal["datasets", "teachers", "students", "variants", "terms", "corruptions", "studies"]
-Kind = Literal[Registered, "settings"]
+Registered = Literal[
+    "datasets", "teachers", "students", "variants", "terms", "corruptions", "executors", "studies"
+]
+Kind = Literal[Registered, "columns", "figures", "settings"]
 
 SUFFIXES = "-ta: temporal attention; -small: small network, otherwise the dataset's size"
 
@@ -29,8 +31,8 @@ def list_names(
     from tal_bench.plugins import load_plugins
 
     load_plugins(plugin or ())
-    if kind == "settings":
-        print_settings()
+    if kind in ("settings", "columns", "figures"):
+        {"settings": print_settings, "columns": print_columns, "figures": print_figures}[kind]()
         return
     registered: tuple[Registered, ...] = (kind,) if kind else get_args(Registered)
     for position, one in enumerate(registered):
@@ -55,6 +57,23 @@ def print_settings() -> None:
         print_names(title, describe(spec))
 
 
+def print_columns() -> None:
+    """Print the keys of all columns, what they hold, and where else the values are."""
+    from tal_bench.report.study.column_list import column_list
+
+    for position, (title, lines) in enumerate(column_list().items()):
+        if position:
+            typer.echo()
+        print_names(f"columns of {title}", [(keys, text.replace("`", ""), at) for keys, text, at in lines])
+
+
+def print_figures() -> None:
+    """Print the name, section and caption of every figure of a report."""
+    from tal_bench.report.study.figures import FIGURES
+
+    print_names("figures", [(figure.name, figure.section, figure.caption) for figure in FIGURES])
+
+
 def summaries(kind: Registered) -> list[tuple[str, str]]:
     """Return the name and the summary of every registered entry of a kind other than models and terms."""
     if kind == "studies":
@@ -70,6 +89,10 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
         from tal_bench.distill.variants import variants
 
         return [(name, variants.get(name).summary) for name in variants]
+    if kind == "executors":
+        from tal_bench.execution.registry import executors
+
+        return [(name, executors.get(name).summary) for name in executors]
     from tal_bench.corruption.registry import corruptions
 
     return [(name, corruptions.get(name).summary) for name in corruptions]

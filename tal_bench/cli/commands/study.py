@@ -240,8 +240,10 @@ def report(
         Path,
         typer.Argument(metavar="STUDY_DIR", help="Folder of a study, such as reports/two-by-two-sprites."),
     ],
+    plugin: PluginOption = None,
 ) -> None:
     """Rewrite the page, tables and figures of a study from its results, and print the table."""
+    _plugins(plugin)
     from tal_bench.report.common.report_files import IncompleteReportError
     from tal_bench.report.study.collect import collect
     from tal_bench.report.study.terminal import print_study

@@ -10,9 +10,9 @@ from typing import TypeVar
 from tal_bench.errors import TalBenchError
 from tal_bench.report.common.figure_declaration import Data, FigureDeclaration
 from tal_bench.report.common.plot_style import rendered
+from tal_bench.system.background_sync import first_line
 from tal_bench.system.files import write_atomically
 from tal_bench.system.fonts import unavailable
-from tal_bench.system.retry import first_line
 from tal_bench.system.text import printable
 
 LOG = logging.getLogger(__name__)

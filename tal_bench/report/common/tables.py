@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,8 +36,22 @@ TEX = {
     "λ": r"$\lambda$",
     "τ": r"$\tau$",
     "–": "--",
+    "—": "---",
+    "…": r"\dots{}",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
+    "<": r"$<$",
+    ">": r"$>$",
+    '"': "''",
+    "|": r"$|$",
+    "\N{NO-BREAK SPACE}": "~",
 }
-RESIZE = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Characters with a meaning or without a glyph in LaTeX's default encoding, and what stands for them."""
+LETTERS = frozenset("ßæÆœŒøØåÅłŁ")
+ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+"""Accents that LaTeX's default encoding puts on letters."""
+RESIZE = r"\noindent\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """LaTeX command that shrinks a table to the width of the text if it is wider."""
 
 
@@ -132,7 +147,7 @@ def latex_table(table: Table) -> str:
     for group in table.groups:
         lines.append(r"\midrule")
         texts = [[_bold(c, escape(c.line), r"\textbf{", "}") for c in line] for line in group.lines]
-        lines += [" & ".join(line) + r" \\" for line in texts]
+        lines += [_latex_line(line) for line in texts]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", ""])
 
 
@@ -143,8 +158,16 @@ def csv_table(table: pd.DataFrame, digits: int | None = None) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text for LaTeX."""
-    return "".join(TEX.get(character, character) for character in printable(text))
+    """Escape text for LaTeX; a character that pdfLaTeX cannot print becomes its code, such as `[U+1F600]`."""
+    text = printable(text)
+    return "".join(TEX.get(c) or (c if _is_printed(c) else f"[U+{ord(c):04X}]") for c in text)
+
+
+def _is_printed(character: str) -> bool:
+    """Whether pdfLaTeX prints a character without further packages."""
+    base, *accents = unicodedata.normalize("NFD", character)
+    plain = base.isascii() and base.isprintable()
+    return character in LETTERS or (plain and len(accents) < 2 and ACCENTS.issuperset(accents))
 
 
 def _bold(cell: Cell, text: str, before: str, after: str = "") -> str:
@@ -154,6 +177,12 @@ def _bold(cell: Cell, text: str, before: str, after: str = "") -> str:
 def _markdown_cell(cell: Cell) -> str:
     main = code(cell.main).replace("|", r"\|") if cell.code else escape_markdown(cell.main)
     return f"{f'[{main}]({cell.link})' if cell.link else main} {escape_markdown(cell.below)}".rstrip()
+
+
+def _latex_line(texts: Sequence[str]) -> str:
+    r"""Return a line; `{}` in front of what the `\\` of the line above would take for its argument."""
+    guard = "{}" if texts[0].startswith(("[", "*")) else ""
+    return guard + " & ".join(texts) + r" \\"
 
 
 def _latex_header(header: Header) -> str:

@@ -77,17 +77,11 @@ class Row:
     @property
     def minute(self) -> float | None:
         """Seconds to process one minute of video, end to end; None if not measured."""
-        return sum(self.cost.minute.values()) if self.cost and self.cost.minute else None
+        return self.cost.minute_total if self.cost else None
 
     def minute_with(self, alternative: str) -> float | None:
         """Return `minute` with another extractor of a privileged modality, for example `flow_tvl1`."""
-        if self.cost is None or self.minute is None:
-            return None
-        step = alternative.partition("_")[0]
-        if step not in self.cost.minute:  # the model does not use the modality
-            return self.minute
-        seconds = self.cost.minute_alternatives.get(alternative)
-        return None if seconds is None else self.minute - self.cost.minute[step] + seconds
+        return self.cost.minute_with(alternative) if self.cost else None
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of every finished seed, in percent."""
@@ -184,7 +178,7 @@ def _compare(
 ) -> tuple[list[Row], Interval | None, list[str]]:
     """Return the rows with their differences to each baseline, the interaction, and warnings."""
     try:
-        truth, videos = read_ground_truth(files.path / "ground_truth.json")
+        truth, videos = read_segments(files.path / "ground_truth.json")
     except FileNotFoundError:
         return list(rows), None, ["no ground_truth.json: differences have no interval"]
     groups = read_groups(files.path / "ground_truth.json")
@@ -198,7 +192,7 @@ def _compare(
         for result in row.results:
             file = files.run_file(result.hash, ".detections.json")
             if file.is_file():
-                detections = read_detections(file)
+                detections = read_result_file(file)
                 matches[result.spec.seed] = match_detections(detections, truth, record.tiou, videos=videos)
             else:
                 warnings.append(f"{row.name}, seed {result.spec.seed}: detections are missing")
@@ -250,7 +244,7 @@ def _percent(interval: Interval) -> Interval:
     )
 
 
-def read_ground_truth(file: Path) -> tuple[pd.DataFrame, list[str]]:
+def read_segments(file: Path) -> tuple[pd.DataFrame, list[str]]:
     """Read the segments of an ActivityNet-style annotation file and the names of all its videos.
 
     Raises:
@@ -285,7 +279,7 @@ def read_groups(file: Path) -> dict[str, str] | None:
     return grouped or None
 
 
-def read_detections(file: Path) -> pd.DataFrame:
+def read_result_file(file: Path) -> pd.DataFrame:
     """Read an ActivityNet-style result file.
 
     Raises:

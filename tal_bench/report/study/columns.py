@@ -1,47 +1,42 @@
 """Columns of a study's tables, from which terminal, Markdown, LaTeX, CSV, page and `summary.json` derive.
 
-A column is one entry of `COLUMNS`, in the order of the tables. A plugin appends its own:
+A column of costs is one entry of `COST_COLUMNS` in `results/columns.py`, which also reaches `load_runs` and
+MLflow. Any other column is one entry of `COLUMNS`, in the order of the tables. A plugin appends its own:
 
-    COLUMNS.append(Column("energy_j", "Energy", of_cost(read_energy), "(J)", "min", tables=("costs",)))
+    COLUMNS.append(Column("seeds_missing", "Missing", lambda row: row.expected - len(row.results)))
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from tal_bench.report.common.tables import BEST, DASH, Cell, Header
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import BASELINES, ReportData, Row
-from tal_bench.results.dataframe import STEPS
-from tal_bench.results.records import CostRecord
+from tal_bench.results.columns import (
+    COST_COLUMNS,
+    STEPS,
+    WIDTH_ALL,
+    WIDTH_MODALITIES,
+    BaseColumn,
+    CostColumn,
+    CostFamily,
+    TableName,
+    Value,
+)
 
-TableName = Literal["accuracy", "costs"]
-TABLES: tuple[TableName, ...] = ("accuracy", "costs")
-Value = float | str | None
-WIDTH_ALL, WIDTH_MODALITIES, WIDTH_SIZES = 140, 112, 96
-"""Smallest terminal widths at which all tIoU and totals, the modalities, and the model sizes are shown."""
 ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(BaseColumn[Row]):
     """A column of the tables of a study.
 
     Attributes:
-        key: Name in `table.csv` and `summary.json`.
-        header: Header without unit and direction.
-        value: Function that returns the unrounded value of a row; None if it is missing.
-        unit: Unit in brackets, such as `(ms)`, on a line of its own in LaTeX.
-        better: Whether larger or smaller values are better; None if the column has no best.
-        short: Header in the terminal; `header` with its direction by default.
-        digits: Digits after the point; None for about three significant digits.
-        scale: Factor between the value and what the tables show.
-        tables: Tables of the column in Markdown, LaTeX and page; none for columns of the CSV alone.
-        terminal: Smallest width of a terminal that shows the column; None to leave it out.
         cell: Function that returns the cell of a row; by default the number, or the text.
         fields: Function that returns the values of a row in the CSV, if they are not `value` under `key`.
         text: Whether values are texts. On the page they stand below the name of the row.
@@ -49,16 +44,6 @@ class Column:
         one_best: Whether only the best value is marked, not those that look equal.
     """
 
-    key: str
-    header: str
-    value: Callable[[Row], Value]
-    unit: str = ""
-    better: Literal["max", "min"] | None = None
-    short: str = ""
-    digits: int | None = 1
-    scale: float = 1.0
-    tables: tuple[TableName, ...] = ()
-    terminal: int | None = None
     cell: Callable[[Row], Cell] | None = None
     fields: Callable[[Row], dict[str, Any]] | None = None
     text: bool = False
@@ -86,7 +71,7 @@ class Column:
             return Cell(value or DASH)
         if self.digits is None:
             return Cell(notes.seconds(value))
-        return Cell(notes.number(None if value is None else self.scale * value, self.digits))
+        return Cell(notes.number(None if value is None else value / self.unit_size, self.digits))
 
     def best(self, study: ReportData) -> set[str]:
         """Return the names of the student rows with the best displayed value; empty if all are equal."""
@@ -98,13 +83,24 @@ class Column:
         return {winner} if self.one_best else {name for name in texts if texts[name] == texts[winner]}
 
 
-Family = Callable[[ReportData], list[Column]]
-"""Columns that depend on the study: one per tIoU threshold, per baseline, per step."""
+@dataclass(frozen=True)
+class ColumnFamily:
+    """Columns that depend on the study, such as one per tIoU threshold.
+
+    Attributes:
+        keys: Keys in the list of columns, with what depends on the study in brackets: `map_<tIoU>_mean`.
+        meaning: What their values are.
+        columns: Function that returns the columns of a study.
+    """
+
+    keys: str
+    meaning: str
+    columns: Callable[[ReportData], list[Column]]
 
 
 def columns(study: ReportData) -> list[Column]:
     """Return all columns of a study."""
-    return [c for entry in COLUMNS for c in ([entry] if isinstance(entry, Column) else entry(study))]
+    return [c for entry in COLUMNS for c in ([entry] if isinstance(entry, Column) else entry.columns(study))]
 
 
 def shown(study: ReportData, table: TableName) -> list[Column]:
@@ -137,11 +133,6 @@ def cells(study: ReportData, shown_columns: list[Column]) -> dict[str, list[Cell
     }
 
 
-def of_cost(read: Callable[[CostRecord], float | None]) -> Callable[[Row], float | None]:
-    """Return the function that reads a value from the cost of a row, if it was measured."""
-    return lambda row: read(row.cost) if row.cost else None
-
-
 def level(metric: str) -> str:
     """Return the tIoU threshold of a metric for headers: `0.5` for `map_0.50`."""
     return metric.removeprefix("map_").removesuffix("0")
@@ -158,26 +149,19 @@ def alternatives(study: ReportData) -> list[str]:
     return sorted({a for row in study.rows if row.cost for a in row.cost.minute_alternatives})
 
 
-def _study_columns(study: ReportData) -> list[Column]:
-    record = study.record
-    return [
-        Column("study", "Study", lambda row: record.spec.name),
-        Column("dataset", "Dataset", lambda row: record.dataset),
-    ]
+def _of_study(key: str, header: str, meaning: str, read: Callable[[ReportData], Value]) -> ColumnFamily:
+    """Return the column of a value that all rows of a study share; it is in the CSV alone."""
+    return ColumnFamily(key, meaning, lambda study: [Column(key, header, lambda row: read(study))])
 
 
-def _provenance(study: ReportData) -> list[Column]:
-    record = study.record
-    return [
-        Column("command", "Command", lambda row: record.command),
-        Column("commit", "Commit", lambda row: " ".join(notes.commits(study))),
-        Column("fingerprint", "Fingerprint", lambda row: record.fingerprint),
-        Column("date", "Date", lambda row: record.finished),
-    ]
+def _shown_beside_the_average(study: ReportData) -> list[str]:
+    """Return the additional average or the baseline that the terminal shows."""
+    compared = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
+    return [*study.additional_averages, *compared][:1]
 
 
 def _accuracy(study: ReportData) -> list[Column]:
-    """Return columns of mAP at each threshold, of averages, and of differences to each baseline."""
+    """Return columns of mAP at each threshold and of averages."""
 
     def metric(name: str, header: str, terminal: int | None, *, mean: bool = False) -> Column:
         return Column(
@@ -196,8 +180,7 @@ def _accuracy(study: ReportData) -> list[Column]:
 
     count = len(study.metrics)
     few = (0, count // 2, count - 1) if count > 3 else range(count)
-    compared = [base for base in BASELINES if any(base in row.differences for row in study.rows)]
-    main = [*study.additional_averages, *compared][:1]  # what the terminal shows beside the average
+    main = _shown_beside_the_average(study)
     return [
         *(metric(m, f"@{level(m)}", 0 if k in few else WIDTH_ALL) for k, m in enumerate(study.metrics)),
         metric("map_avg", "Avg", 0, mean=True),
@@ -205,8 +188,13 @@ def _accuracy(study: ReportData) -> list[Column]:
             metric(m, f"Avg @{m.removeprefix('map_').replace('-', ':')}", 0 if m in main else None, mean=True)
             for m in study.additional_averages
         ),
-        *(_difference(base, 0 if base in main else None) for base in BASELINES),
     ]
+
+
+def _differences(study: ReportData) -> list[Column]:
+    """Return columns of the differences to each baseline."""
+    main = _shown_beside_the_average(study)
+    return [_difference(base, 0 if base in main else None) for base in BASELINES]
 
 
 def _difference(base: str, terminal: int | None) -> Column:
@@ -241,43 +229,44 @@ def _difference(base: str, terminal: int | None) -> Column:
     )
 
 
-def _minute(study: ReportData) -> list[Column]:
-    """Return columns of seconds per minute of video: steps, total, and total with other extractors."""
-    present = steps(study)
-
-    def step(name: str) -> Callable[[Row], float | None]:
-        return of_cost(lambda cost: cost.minute.get(name))
-
-    def seconds(key: str, header: str, value: Callable[[Row], float | None], **rest: Any) -> Column:
-        return Column(key, header, value, "(s/min)", digits=None, tables=("costs",), **rest)
-
-    def total(row: Row) -> dict[str, Any]:
-        return {"minute": row.minute} | {f"minute_{name}": step(name)(row) for name in present}
-
-    return [
-        *(seconds(f"minute_{s}", s.capitalize(), step(s), fields=lambda row: {}) for s in present),
-        seconds(
-            "minute", "Total", lambda row: row.minute, better="min", short="s/min", terminal=0, fields=total
-        ),
-        *(
-            seconds(
-                f"minute_with_{a}",
-                f"Total with {notes.extractor(a)}",
-                partial(Row.minute_with, alternative=a),
-                better="min",
-                short=f"with {notes.extractor(a)}",
-                terminal=WIDTH_ALL,
-            )
-            for a in alternatives(study)
-        ),
-    ]
+def _costs(study: ReportData) -> list[Column]:
+    """Return the columns of `COST_COLUMNS`; tables have the parts of a sum before it, the CSV after it."""
+    costs = [row.cost for row in study.rows if row.cost]
+    found: list[Column] = []
+    for entry in COST_COLUMNS:
+        if isinstance(entry, CostFamily):
+            found += map(as_column, entry.columns(costs))
+            continue
+        parts = entry.parts.columns(costs) if entry.parts else []
+        found += [replace(as_column(part), fields=lambda row: {}) for part in parts]
+        data = [as_column(column) for column in (entry, *parts)]
+        found.append(replace(data[0], fields=partial(_values, columns=data)))
+    return found
 
 
-COLUMNS: list[Column | Family] = [
-    _study_columns,
-    Column("row", "Row", lambda row: row.name),
-    Column("kind", "Kind", lambda row: row.record.kind),
-    Column("model", "Model", lambda row: row.record.model, tables=("costs",), text=True),
+def as_column(column: CostColumn) -> Column:
+    """Return a column of costs as a column of rows."""
+    declared = {field.name: getattr(column, field.name) for field in fields(BaseColumn)}
+    return Column(**declared | {"value": lambda row: column.value(row.cost) if row.cost else None})
+
+
+def _values(row: Row, columns: Sequence[Column]) -> dict[str, Value]:
+    return {column.key: column.value(row) for column in columns}
+
+
+COLUMNS: list[Column | ColumnFamily] = [
+    _of_study("study", "Study", "name of the study", lambda study: study.record.spec.name),
+    _of_study("dataset", "Dataset", "name of the dataset", lambda study: study.record.dataset),
+    Column("row", "Row", lambda row: row.name, meaning="name of the row"),
+    Column("kind", "Kind", lambda row: row.record.kind, meaning="`teacher`, `reference` or `student`"),
+    Column(
+        "model",
+        "Model",
+        lambda row: row.record.model,
+        tables=("costs",),
+        meaning="registered name of the row's model",
+        text=True,
+    ),
     Column(
         "modalities",
         "Modalities",
@@ -285,6 +274,7 @@ COLUMNS: list[Column | Family] = [
         short="Reads",
         tables=("accuracy", "costs"),
         terminal=WIDTH_MODALITIES,
+        meaning="modalities that the model reads at inference",
         text=True,
     ),
     Column(
@@ -292,56 +282,45 @@ COLUMNS: list[Column | Family] = [
         "Teachers",
         lambda row: " + ".join(row.record.teachers.values()),
         tables=("accuracy",),
+        meaning="registered models of the teachers",
         text=True,
     ),
-    Column("settings", "Settings", lambda row: json.dumps(row.record.settings)),
-    Column("seeds", "Seeds", lambda row: len(row.results)),
-    Column("seeds_expected", "Seeds of a complete row", lambda row: row.expected),
-    _provenance,
-    _accuracy,
     Column(
-        "params",
-        "Params",
-        of_cost(lambda cost: cost.params),
-        "(M)",
-        "min",
-        "M par.",
-        digits=2,
-        scale=1e-6,
-        tables=("costs",),
-        terminal=WIDTH_SIZES,
+        "settings",
+        "Settings",
+        lambda row: json.dumps(row.record.settings),
+        meaning="settings chosen on validation, as JSON",
     ),
+    Column("seeds", "Seeds", lambda row: len(row.results), meaning="number of finished final runs"),
     Column(
-        "gmacs",
-        "GMACs",
-        of_cost(lambda cost: cost.gmacs),
-        "",
-        "min",
-        "GMACs",
-        digits=2,
-        tables=("costs",),
-        terminal=WIDTH_SIZES,
+        "seeds_expected",
+        "Seeds of a complete row",
+        lambda row: row.expected,
+        meaning="number of final runs of a complete row",
     ),
-    Column(
-        "latency_ms",
-        "Latency, median",
-        of_cost(lambda cost: cost.latency_ms.get("median")),
-        "(ms)",
-        "min",
-        "ms",
-        tables=("costs",),
-        terminal=WIDTH_SIZES,
+    _of_study("command", "Command", "command that started the study", lambda study: study.record.command),
+    _of_study(
+        "commit",
+        "Commit",
+        "commits with which the runs were trained",
+        lambda study: " ".join(notes.commits(study)),
     ),
-    Column("latency_ms_iqr", "Latency, IQR", of_cost(lambda cost: cost.latency_ms.get("iqr"))),
-    Column(
-        "peak_memory_mb",
-        "Peak memory",
-        of_cost(lambda cost: cost.peak_memory_mb),
-        "(MB)",
-        "min",
-        digits=0,
-        tables=("costs",),
+    _of_study(
+        "fingerprint", "Fingerprint", "fingerprint of the data", lambda study: study.record.fingerprint
     ),
-    _minute,
+    _of_study("date", "Date", "date on which the study ended", lambda study: study.record.finished),
+    ColumnFamily(
+        "map_<tIoU>_mean, map_<tIoU>_sd, map_avg_mean, map_avg_sd",
+        "mAP in percent at a tIoU and on average, over a second grid (`map_0.50-0.95_mean`) if the dataset "
+        "has one: mean and standard deviation over seeds",
+        _accuracy,
+    ),
+    ColumnFamily(
+        "delta_<baseline>, …_low, …_high, …_clear, …_seeds",
+        "paired difference of average mAP to `none` or `self` in points, its 95 % interval, whether this "
+        "excludes 0, number of shared seeds",
+        _differences,
+    ),
+    ColumnFamily("", "", _costs),
 ]
 """Columns and families of columns, in the order of the tables and of the CSV."""

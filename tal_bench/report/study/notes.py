@@ -9,9 +9,9 @@ from tal_bench.evaluation.significance import Interval
 from tal_bench.report.common.markup import code
 from tal_bench.report.common.tables import DASH
 from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.results.columns import extractor_name
 
 UNCLEAR = "≈"
-EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
 MAX_LATENCY_IQR = 0.3
 """Interquartile range of a latency, as a share of its median, above which a note is added."""
 THUMOS_VIDEOS = 213
@@ -54,12 +54,6 @@ def ends(value: Interval) -> str:
 def spread(mean: float | None, sd: float | None) -> str:
     """Format mean and standard deviation as `45.3 ± 0.8`, or the mean alone for one seed."""
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
-
-
-def extractor(alternative: str) -> str:
-    """Return the display name of an extractor: `TV-L1` for `flow_tvl1`."""
-    name = alternative.partition("_")[2] or alternative
-    return EXTRACTORS.get(name, name)
 
 
 def findings(study: ReportData) -> list[str]:
@@ -188,7 +182,7 @@ def headline(study: ReportData) -> list[str]:
             f", at {100 * best.minute / top.minute:.0f} % of the teacher's seconds per minute of video"
         )
         others = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
-        shares = [f"{100 * x / y:.1f} % with {extractor(a)}" for a, (x, y) in others.items() if x and y]
+        shares = [f"{100 * x / y:.1f} % with {extractor_name(a)}" for a, (x, y) in others.items() if x and y]
         comparison += f" ({', '.join(shares)})" if shares else ""
     return [text, f"{comparison}."]
 
@@ -300,6 +294,6 @@ def _extraction_notes(rows: Sequence[Row]) -> list[str]:
                 other = row.cost.minute_alternatives[alternative]
                 lines.append(
                     f"Totals include {seconds(row.cost.minute[step])} s of {step} extraction per minute of "
-                    f"video; {extractor(alternative)} takes {seconds(other)} s."
+                    f"video; {extractor_name(alternative)} takes {seconds(other)} s."
                 )
     return list(dict.fromkeys(lines))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.markup import code, escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
@@ -279,3 +280,15 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> Non
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             arrowprops=LEADER | {"color": "0.4"},
         )
+
+
+FIGURES = (
+    FigureDeclaration(
+        "pareto",
+        "Accuracy",
+        "Fronts of the search on validation and test data.",
+        figure,
+        lambda study: bool(members(study)),
+        folder="",
+    ),
+)

@@ -22,8 +22,9 @@ from tal_bench.report.common.tables import (
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData, Row
-from tal_bench.report.study.columns import TableName, cells, line, shown
+from tal_bench.report.study.columns import cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
+from tal_bench.results.columns import TableName
 from tal_bench.system.text import printable
 
 

@@ -12,7 +12,8 @@ from tal_bench.report.common.tables import BEST
 from tal_bench.report.common.terminal_tables import INDENT, print_groups
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData
-from tal_bench.report.study.columns import TABLES, Column, cells, shown
+from tal_bench.report.study.columns import Column, cells, shown
+from tal_bench.results.columns import TABLES
 from tal_bench.system.console import output_console
 from tal_bench.system.text import printable
 

@@ -64,7 +64,9 @@ def test_every_page_is_in_the_contents() -> None:
     assert set(re.findall(r"\]\(([\w-]+\.md)", index)) == pages - {"index.md"}
 
 
-REGISTRIES = {"structures", "students", "teachers", "variants", "terms", "datasets", "corruptions"}
+REGISTRIES = {
+    *("structures", "students", "teachers", "variants", "terms", "datasets", "corruptions", "executors"),
+}
 
 
 def test_every_public_name_is_documented_once() -> None:
@@ -79,7 +81,7 @@ def test_every_public_name_is_documented_once() -> None:
     } == REGISTRIES
 
 
-LISTS = {"COLUMNS", "FIGURES"}
+LISTS = {"COLUMNS", "COST_COLUMNS", "FIGURES"}
 """Lists of declarations, described where they are defined."""
 
 

@@ -18,18 +18,19 @@ from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.plot_style import new_figure
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
 from tal_bench.report.study.collect import ReportData, collect
-from tal_bench.report.study.columns import COLUMNS, Column, columns, of_cost
+from tal_bench.report.study.columns import COLUMNS, Column, columns
 from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.page import page
 from tal_bench.report.study.tables import csv as csv_of
 from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import summary, write_report
+from tal_bench.results.columns import COST_COLUMNS, CostColumn
 
-ENERGY = Column(
+ENERGY = CostColumn(
     "energy_j",
     "Energy",
-    of_cost(lambda cost: 2.0 * cost.latency_ms["median"]),
+    lambda cost: 2.0 * cost.latency_ms["median"],
     "(J)",
     "min",
     "joule",
@@ -47,10 +48,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
 
 
 @pytest.fixture
-def energy() -> Iterator[Column]:
-    COLUMNS.append(ENERGY)
+def energy() -> Iterator[CostColumn]:
+    COST_COLUMNS.append(ENERGY)
     yield ENERGY
-    COLUMNS.remove(ENERGY)
+    COST_COLUMNS.remove(ENERGY)
 
 
 def outputs(study: ReportData) -> dict[str, str]:
@@ -66,7 +67,7 @@ def outputs(study: ReportData) -> dict[str, str]:
     }
 
 
-def test_a_column_from_outside_is_in_every_output(study: ReportData, energy: Column) -> None:
+def test_a_column_from_outside_is_in_every_output(study: ReportData, energy: CostColumn) -> None:
     found = outputs(study)
     header, *lines = found["terminal"].splitlines()[1:]
     assert header.split()[-1] == "joule"
@@ -90,7 +91,7 @@ def test_it_is_gone_after_its_removal(study: ReportData) -> None:
     assert not [name for name, text in outputs(study).items() if "nergy" in text or "joule" in text]
 
 
-def test_the_best_of_a_column_is_marked(study: ReportData, energy: Column) -> None:
+def test_the_best_of_a_column_is_marked(study: ReportData, energy: CostColumn) -> None:
     slow = study.rows[-1]
     assert slow.cost is not None
     cost = slow.cost.model_copy(update={"latency_ms": {"median": 200.0}})
@@ -101,7 +102,7 @@ def test_the_best_of_a_column_is_marked(study: ReportData, energy: Column) -> No
 
 
 def test_a_column_without_values_is_only_in_the_csv(study: ReportData) -> None:
-    missing = replace(ENERGY, value=lambda row: None)
+    missing = Column("energy_j", "Energy", lambda row: None, "(J)", tables=("costs",), terminal=0)
     COLUMNS.append(missing)
     try:
         found = outputs(study)

@@ -30,8 +30,9 @@ COLUMNS = [
         "status",
     ),
     *(f"map_{t:.2f}" for t in TIOU),
-    *("map_avg", "params", "gmacs", "latency_ms", "peak_memory_mb", "minute"),
-    *("minute_decode", "minute_flow", "minute_backbone", "minute_detector", "commit", "hash"),
+    *("map_avg", "params", "gmacs", "latency_ms", "latency_ms_iqr", "peak_memory_mb", "minute"),
+    *("minute_decode", "minute_flow", "minute_backbone", "minute_detector", "minute_with_flow_tvl1"),
+    *("commit", "hash"),
 ]
 
 

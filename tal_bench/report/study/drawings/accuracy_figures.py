@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.plot_style import (
     BLACK,
     GREY,
@@ -265,3 +266,24 @@ def _effects(axes: Axes, rows: Sequence[Row]) -> None:
             borderpad=0.1,
         )
     axes.tick_params(labelsize=TINY)
+
+
+def _has_results(study: ReportData) -> bool:
+    return any(row.results for row in study.rows)
+
+
+FIGURES = (
+    FigureDeclaration(
+        "seeds",
+        "Accuracy",
+        "Average mAP of every seed, and paired differences with 95 % intervals.",
+        seeds_figure,
+        _has_results,
+    ),
+    FigureDeclaration(
+        "tiou", "Where the gains are", "mAP and gain over none at each tIoU.", tiou_figure, _has_results
+    ),
+    FigureDeclaration(
+        "classes", "Where the gains are", "Gain over none per class.", classes_figure, _has_results
+    ),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.plot_style import (
     BLUE,
     GREEN,
@@ -22,6 +23,7 @@ from tal_bench.report.common.plot_style import (
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.columns import alternatives, steps
+from tal_bench.results.columns import extractor_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,8 +109,17 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
         axes.text(total, index, f" {notes.seconds(total)} s", va="center", fontsize=SMALL)
     axes.set_xlim(0, 1.22 * max(left))
     axes.set_xlabel("seconds per minute of video")
-    axes.set_title(
-        f"with {notes.extractor(alternative)}" if alternative else "as run", loc="left", fontsize=9
-    )
+    axes.set_title(f"with {extractor_name(alternative)}" if alternative else "as run", loc="left", fontsize=9)
     plain(axes, grid="x")
     axes.tick_params(axis="y", length=0)
+
+
+def _has_minutes(study: ReportData) -> bool:
+    return any(row.minute for row in study.rows)
+
+
+FIGURES = (
+    FigureDeclaration(
+        "cost", "Cost", "Seconds per minute of video for each step.", cost_figure, _has_minutes
+    ),
+)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.results.columns import extractor_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +84,7 @@ def figure(study: ReportData) -> Figure:
     from matplotlib.figure import Figure
 
     kind, points, missing = _points(study)
-    extractor = notes.extractor(_most_expensive(study)) if any(p.other for p in points) else ""
+    extractor = extractor_name(_most_expensive(study)) if any(p.other for p in points) else ""
     drawing = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawing)  # measures text without changing the backend of a notebook
     axes = drawing.add_subplot()
@@ -307,3 +309,6 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             color="0.1",
             arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
         )
+
+
+FIGURES = (FigureDeclaration("figure", "Accuracy", "Average mAP against cost.", figure, folder=""),)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.plot_style import (
     BLACK,
     BLUE,
@@ -233,3 +234,25 @@ def _log_axis(axes: Axes, values: pd.Series) -> None:
     )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _has_trials(study: ReportData) -> bool:
+    return any(row.trials for row in study.rows)
+
+
+FIGURES = (
+    FigureDeclaration(
+        "training", "Training", "Loss on labels and validation mAP over epochs.", training_figure
+    ),
+    FigureDeclaration("tuning", "Settings", "Validation mAP of all trials.", tuning_figure, _has_trials),
+    FigureDeclaration(
+        "slices", "Settings", "Validation mAP against each setting.", slices_figure, _has_trials
+    ),
+    FigureDeclaration(
+        "importances",
+        "Settings",
+        "Importances of settings for validation mAP.",
+        importances_figure,
+        _has_trials,
+    ),
+)

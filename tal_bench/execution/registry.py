@@ -1,0 +1,73 @@
+"""Registry of executors: the places where the runs of a study are made.
+
+A new executor is one `executors.add(...)`, in `execution/executors.py` or in a plugin. Its name is a value of
+`--scheduler`, and a scheme of addresses: `slurm` also makes the executor of `slurm://gpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tal_bench.registry import Registry
+from tal_bench.system.worker_pool import WorkerPool
+
+FLAG = "--scheduler"
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What an executor is made from.
+
+    Attributes:
+        jobs: Number of workers on this machine.
+        device: Device of the workers, `cpu` or `cuda`.
+        folder: Folder of the study, which every worker must be able to read.
+        plugins: Plugin files to load in every worker.
+        address: Value of `--scheduler`; empty if it was not given.
+    """
+
+    jobs: int
+    device: str
+    folder: Path
+    plugins: tuple[Path, ...] = ()
+    address: str = ""
+
+    def prepare(self) -> None:
+        """Prepare a worker; every worker has to call this before its first run."""
+        from tal_bench.execution.worker import prepare_worker
+
+        prepare_worker(self.device, self.plugins)
+
+
+@dataclass(frozen=True)
+class ExecutorEntry:
+    """A registered executor.
+
+    Attributes:
+        name: Name for `--scheduler`, and scheme of its addresses.
+        summary: One line for `tal-bench list executors`.
+        make: Function that starts the workers.
+    """
+
+    name: str
+    summary: str
+    make: Callable[[WorkerSetup], WorkerPool]
+
+
+executors: Registry[ExecutorEntry] = Registry("executor", "tal_bench.execution.executors")
+
+
+def find_executor(scheduler: str | None, jobs: int = 1) -> ExecutorEntry:
+    """Return the executor of a value of `--scheduler`; without one, this process or local processes.
+
+    Raises:
+        InputError: No executor has the name, or the scheme of the address.
+    """
+    if scheduler is None:
+        return executors.get("in-process" if jobs == 1 else "processes")
+    name = scheduler.partition("://")[0]
+    if name not in executors and ":" in name:  # HOST:PORT
+        name = "tcp"
+    return executors.get(name, where=FLAG)
