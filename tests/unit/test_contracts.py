@@ -154,7 +154,7 @@ def test_variants_train(variant: str) -> None:
             temperature=declared.temperature,
         )
         objective = DistillationObjective(
-            spec, narrow(student_name).width, {r: narrow(m).width for r, m in models.items()}
+            spec, narrow(student_name), {r: narrow(m) for r, m in models.items()}
         )
     step = TrainingStep(
         student, narrow(student_name), FAST, steps_per_epoch=2, device=Device("cpu"),

@@ -37,6 +37,7 @@ terms.add(
         "offsets",
         offsets,
         search=Range(low=0.02, high=0.5),
+        reads={"offsets": "any"},
         summary="distances to start and end",
         formula="mean over levels of the mean over valid positions of (offsets_student - offsets_teacher)^2",
         paper="C2MS-Net (2026)",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_terms import made
 
-from tal_bench.config import DistillSpec, TeacherUse, TermUse
+from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
@@ -26,8 +26,21 @@ def use(name: str, teacher: str, weight: float = 1.0, power: int = 0) -> TermUse
     return TermUse(name=name, teacher=teacher, weight=weight, temperature_power=power)
 
 
+def of_width(width: int) -> DetectorSpec:
+    """Return an architecture with the stem width and the two levels of the outputs that `made` returns."""
+    return DetectorSpec(
+        structure="conv", inputs="primary", primary={"rgb": 6}, classes=3, max_length=8, width=width,
+        attention_heads=1, branch_blocks=1, regression_ranges=((0, 4), (4, 10000)),
+    )  # fmt: skip
+
+
+def objective_of(value: DistillSpec, *, modal: int = D, structure: int = D) -> DistillationObjective:
+    teachers = {"modal": of_width(modal), "structure": of_width(structure)}
+    return DistillationObjective(value, of_width(D), teachers)
+
+
 def same_width(value: DistillSpec) -> DistillationObjective:
-    return DistillationObjective(value, D, dict.fromkeys(WEIGHTS, D))
+    return objective_of(value)
 
 
 TEACHERS = {"modal": made(1), "structure": made(2)}
@@ -62,14 +75,15 @@ def wide(output: DetectorOutput, width: int) -> DetectorOutput:
 
 @pytest.mark.parametrize("role", ["structure", "mix"])
 def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
-    torch.manual_seed(0)
-    objective = DistillationObjective(spec(use("stem", role)), D, {"modal": D, "structure": 7})
-    assert {r: tuple(p.weight.shape) for r, p in objective.projections.items()} == {"structure": (7, D)}
+    objective = objective_of(spec(use("stem", role)), structure=7)
+    assert {n: tuple(p.shape) for n, p in objective.named_parameters()} == {
+        "projections.stem/stem/structure.0.weight": (7, D)
+    }
     student = made(0, grad=True)
     teachers = {"modal": TEACHERS["modal"], "structure": wide(TEACHERS["structure"], 7)}
     soft = objective(student, teachers)
     soft.total.backward()
-    weight = objective.projections["structure"].weight
+    (weight,) = objective.parameters()
     assert weight.grad is not None
     assert bool(weight.grad.any())
     assert student.stem.grad is not None
@@ -83,9 +97,7 @@ def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
 
 def test_equal_widths_need_no_projection() -> None:
     assert not list(same_width(spec(use("stem", "modal"))).parameters())
-    assert not list(
-        DistillationObjective(spec(use("offsets", "modal")), D, {"modal": 9, "structure": 9}).parameters()
-    )
+    assert not list(objective_of(spec(use("offsets", "modal")), modal=9, structure=9).parameters())
 
 
 def test_padding_counts_only_with_count_padding() -> None:
