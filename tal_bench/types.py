@@ -83,7 +83,8 @@ class PointLabels:
     @property
     def count(self) -> Tensor:
         """Scalar, number of positive points of the batch over all levels, at least 1."""
-        return sum(level.sum() for level in self.positive).clamp(min=1)
+        first, *others = (level.sum() for level in self.positive)
+        return sum(others, start=first).clamp(min=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,12 +111,11 @@ class DistillationObjective(nn.Module):
             if key not in self.projections:
                 continue
             layers = self.projections[key]
-            if name in OUTPUTS:
-                changed = {name: _project(layers, [getattr(student, name)])[0]}
+            if name == "stem":
+                student = replace(student, stem=_project(layers, [student.stem])[0])
             else:
                 levels = _project(layers, student.features[name])
-                changed = {"features": {**student.features, name: levels}}
-            student = replace(student, **changed)
+                student = replace(student, features={**student.features, name: levels})
         return student
 
 
@@ -126,7 +125,7 @@ def _projections(term: Term, role: str, student: DetectorSpec, teacher: Detector
     for name in term.projected:
         own, other = student.feature_widths[name], teacher.feature_widths[name]
         if own != other:
-            levels = 1 if name in OUTPUTS else student.levels
+            levels = 1 if name == "stem" else student.levels
             layers = [nn.Linear(own, other, bias=False) for _ in range(levels)]
             found[f"{term.name}/{name}/{role}"] = nn.ModuleList(layers)
     return found
@@ -135,7 +134,7 @@ def _projections(term: Term, role: str, student: DetectorSpec, teacher: Detector
 def _project(layers: nn.Module, features: list[Tensor]) -> list[Tensor]:
     """Project [B, C, T_l] per level to another number of channels, in the precision of the layers."""
     assert isinstance(layers, nn.ModuleList)
+    # outside of autocast, so that features of half precision are converted here
     return [
-        layer(x.transpose(1, 2).to(layer.weight.dtype)).transpose(1, 2)
-        for layer, x in zip(layers, features, strict=True)
+        layer(x.transpose(1, 2).float()).transpose(1, 2) for layer, x in zip(layers, features, strict=True)
     ]

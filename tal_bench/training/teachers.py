@@ -97,7 +97,8 @@ class LazyOutputs:
 
     @cached_property
     def _heads(self) -> HeadOutputs:
-        return self._compute(self._detector.heads, *self._levels_and_masks, self._keep)
+        outputs: HeadOutputs = self._compute(self._detector.heads, *self._levels_and_masks, self._keep)
+        return outputs
 
     @property
     def inputs(self) -> Tensor:

@@ -29,5 +29,7 @@ terms.add(
         summary="student's input against the teacher's",
         formula="mean over valid positions and channels of (input_student - input_teacher)^2",
         paper="C2MS-Net (2026); Hoffman et al., CVPR 2016",
+        normalizer="valid positions x channels",
+        weight=2.0,
     ),
 )

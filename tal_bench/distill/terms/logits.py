@@ -42,5 +42,7 @@ terms.add(
         formula="mean over levels of (1 / B) * sum over valid positions of "
         "KL(softmax(logits_teacher / tau) || softmax(logits_student / tau))",
         paper="Hinton et al. (2015); C2MS-Net (2026)",
+        normalizer="B, and levels",
+        weight=0.1,
     ),
 )

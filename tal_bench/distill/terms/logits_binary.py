@@ -42,5 +42,7 @@ terms.add(
         formula="mean over levels of the mean over valid positions and classes of "
         "KL(sigmoid(logits_teacher / tau) || sigmoid(logits_student / tau))",
         paper="Hinton et al. (2015), applied to each class separately",
+        normalizer="valid positions x classes, and levels",
+        weight=8.0,
     ),
 )

@@ -34,7 +34,8 @@ what the widths of student and teacher must be:
 
     "equal"     refused before training unless they are equal
     "project"   where they differ, the term is given the student's feature in the teacher's width, through a
-                learned 1x1 projection without bias (one per level, teacher and term)
+                learned 1x1 projection without bias (one per level, teacher and term); for `stem` and entries of
+                `features` with channels in the second place
     "any"       the term accepts any widths
     "teacher"   only the teacher's is read, so only the teacher must offer it
 
@@ -93,6 +94,7 @@ OUTPUTS = ("inputs", "stem", "logits", "offsets")
 LABELS = "labels"
 """What a term reads that needs the labels of the batch."""
 TRIDENT_SCORES = ("bins", "starts", "ends")
+NEVER_PROJECTED = ("inputs", "logits", "offsets", LABELS, *TRIDENT_SCORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Term:
         differences: How the term differs from the published one.
 
     Raises:
-        InputError: Neither or both of ``fn`` and ``module`` are given.
+        InputError: Neither or both of ``fn`` and ``module`` are given, or what is not [B, C, T] is projected.
     """
 
     name: str
@@ -133,6 +135,9 @@ class Term:
     def __post_init__(self) -> None:
         if (self.fn is None) == (self.module is None):
             raise InputError(f"term '{self.name}' needs a function or a module, and not both")
+        for name in self.projected:
+            if name in NEVER_PROJECTED:
+                raise InputError(f"term '{self.name}': '{name}' cannot be projected", hint="say equal or any")
 
     @property
     def projected(self) -> tuple[str, ...]:

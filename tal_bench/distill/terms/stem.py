@@ -25,5 +25,7 @@ terms.add(
         summary="features before the first stride",
         formula="mean over valid positions and channels of (stem_student - stem_teacher)^2",
         paper="C2MS-Net (2026)",
+        normalizer="valid positions x channels",
+        weight=1.0,
     ),
 )

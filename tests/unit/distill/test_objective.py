@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_terms import made
+from test_terms import architecture, made
 
-from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse, TermUse
+from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.types import DetectorOutput
@@ -26,17 +26,9 @@ def use(name: str, teacher: str, weight: float = 1.0, power: int = 0) -> TermUse
     return TermUse(name=name, teacher=teacher, weight=weight, temperature_power=power)
 
 
-def of_width(width: int) -> DetectorSpec:
-    """Return an architecture with the stem width and the two levels of the outputs that `made` returns."""
-    return DetectorSpec(
-        structure="conv", inputs="primary", primary={"rgb": 6}, classes=3, max_length=8, width=width,
-        attention_heads=1, branch_blocks=1, regression_ranges=((0, 4), (4, 10000)),
-    )  # fmt: skip
-
-
 def objective_of(value: DistillSpec, *, modal: int = D, structure: int = D) -> DistillationObjective:
-    teachers = {"modal": of_width(modal), "structure": of_width(structure)}
-    return DistillationObjective(value, of_width(D), teachers)
+    teachers = {"modal": architecture(modal), "structure": architecture(structure)}
+    return DistillationObjective(value, architecture(D), teachers)
 
 
 def same_width(value: DistillSpec) -> DistillationObjective:
