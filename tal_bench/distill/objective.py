@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec, DistillSpec, TermUse
 from tal_bench.distill.terms.registry import LABELS, OUTPUTS, Term, terms
@@ -132,9 +133,9 @@ def _projections(term: Term, role: str, student: DetectorSpec, teacher: Detector
 
 
 def _project(layers: nn.Module, features: list[Tensor]) -> list[Tensor]:
-    """Project [B, C, T_l] per level to another number of channels, in the precision of the layers."""
-    assert isinstance(layers, nn.ModuleList)
-    # outside of autocast, so that features of half precision are converted here
+    """Project [B, C, T_l] per level to another number of channels, in the precision of the weights."""
+    # autocast has ended here, so features of half precision are converted
     return [
-        layer(x.transpose(1, 2).float()).transpose(1, 2) for layer, x in zip(layers, features, strict=True)
+        F.linear(x.transpose(1, 2).to(weight.dtype), weight).transpose(1, 2)
+        for weight, x in zip(layers.parameters(), features, strict=True)
     ]

@@ -34,8 +34,7 @@ what the widths of student and teacher must be:
 
     "equal"     refused before training unless they are equal
     "project"   where they differ, the term is given the student's feature in the teacher's width, through a
-                learned 1x1 projection without bias (one per level, teacher and term); for `stem` and entries of
-                `features` with channels in the second place
+                learned 1x1 projection without bias, one per level, teacher and term (for [B, C, T] only)
     "any"       the term accepts any widths
     "teacher"   only the teacher's is read, so only the teacher must offer it
 
