@@ -231,5 +231,6 @@ class RunSpecs:
 
     def _offers(self, model: str) -> dict[str, int]:
         """Return the features that distillation can read of a model, with their channels."""
-        spec = self.architecture(model)
-        return spec.feature_widths if self.model(model).build is Detector else spec.output_widths
+        spec, build = self.architecture(model), self.model(model).build
+        whole = isinstance(build, type) and issubclass(build, Detector)
+        return spec.feature_widths if whole else spec.output_widths

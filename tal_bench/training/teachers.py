@@ -37,6 +37,11 @@ class Teachers:
             for network in networks.values()
         }
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Frozen networks, each once."""
+        return list(self._networks.values())
+
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
         shared: SharedInputs = {}

@@ -143,6 +143,12 @@ class Term:
         """Features of the student that are projected to the teacher's width where it differs."""
         return tuple(name for name, width in self.reads.items() if width == "project")
 
+    @property
+    def reads_text(self) -> str:
+        """What the term reads, for tables: `neck (projected), labels`."""
+        notes = {"project": " (projected)", "teacher": " (teacher only)"}
+        return ", ".join(f"{name}{notes.get(width, '')}" for name, width in self.reads.items())
+
     def build(self, student: DetectorSpec, teacher: DetectorSpec) -> TermFunction:
         """Return the term as a function for two architectures, with new parameters if it has any."""
         if self.module is not None:

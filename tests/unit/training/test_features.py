@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import FAST, random_batch, tiny_spec
@@ -22,6 +24,7 @@ from tal_bench.models.targets import assign, point_labels, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teachers import Teachers
+from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 STUDENT, TEACHERS = "conv-dw-hallucinated", ("actionformer", "tridet")
 
@@ -249,3 +252,18 @@ def test_teachers_features_carry_no_gradient_and_padding_does_not_matter() -> No
     value.backward()
     other = replace(output, features={"neck": disturbed})
     torch.testing.assert_close(distill(other, answer).total, value)
+
+
+def test_a_resumed_training_restores_the_parameters_and_random_numbers_of_terms(tmp_path: Path) -> None:
+    def checkpointer() -> TrainingCheckpointer:
+        return TrainingCheckpointer(tmp_path / "x.resume", "key", 0.0, dict, lambda _: None)
+
+    order = np.random.default_rng(0)
+    first = step_of(objective("generated", "squared"))
+    first(random_batch(seed=0))
+    checkpointer().save(1, first, order)
+    expected = first(random_batch(seed=1))
+    second = step_of(objective("generated", "squared"))
+    assert checkpointer().restore(second, order) == 1
+    found = second(random_batch(seed=1))
+    assert {name: float(x) for name, x in found.items()} == {name: float(x) for name, x in expected.items()}
