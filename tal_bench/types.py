@@ -93,6 +93,8 @@ class _Undeclared:
     """Labels that no term has asked for."""
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # copying looks for methods
+            raise AttributeError(name)
         raise InputError("a term reads 'labels' and does not declare it", hint="add 'labels' to its reads")
 
 
