@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +89,15 @@ class PointLabels:
         return sum(others, start=first).clamp(min=1)
 
 
+class _Undeclared:
+    """Labels that no term has asked for."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # copying looks for methods
+            raise AttributeError(name)
+        raise InputError("a term reads 'labels' and does not declare it", hint="add 'labels' to its reads")
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorOutput:
     """Output of a detector for a batch, in training and inference.
@@ -108,7 +119,7 @@ class DetectorOutput:
     inputs: Tensor
     stem: Tensor
     features: Mapping[str, list[Tensor]] = field(default_factory=dict)
-    labels: PointLabels = field(default_factory=lambda: PointLabels((), (), (), (), (), ()))
+    labels: PointLabels = field(default_factory=lambda: cast("PointLabels", _Undeclared()))
 
     def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
         """Detectors other than `models.detector.Detector` have no head layers that could be continued."""

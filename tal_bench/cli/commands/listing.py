@@ -69,7 +69,8 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
     if kind == "variants":
         from tal_bench.distill.variants import variants
 
-        return [(name, variants.get(name).summary) for name in variants]
+        declared = [variants.get(name) for name in variants]
+        return [(v.name, f"{v.summary}; {v.reference}" if v.reference else v.summary) for v in declared]
     from tal_bench.corruption.registry import corruptions
 
     return [(name, corruptions.get(name).summary) for name in corruptions]

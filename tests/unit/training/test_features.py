@@ -67,6 +67,8 @@ def test_a_detector_offers_what_its_architecture_says(name: str) -> None:
 def test_a_feature_that_is_not_declared_is_refused() -> None:
     with pytest.raises(InputError, match="reads 'neck' and does not declare it"):
         _ = net(STUDENT)(random_batch()).features["neck"]
+    with pytest.raises(InputError, match="reads 'labels' and does not declare it"):
+        _ = net(STUDENT)(random_batch()).labels.positive
 
 
 def test_reading_the_neck_runs_no_head() -> None:
