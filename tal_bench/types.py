@@ -6,8 +6,11 @@ of level l, K classes, D width of the detector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +62,43 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class PointLabels:
+    """Labels of a batch at the points of the pyramid, as the detection loss uses them, and its segments.
+
+    Attributes:
+        classes: [B, T_l, K] for each level, 1 where the class is assigned to the point, else 0.
+        offsets: [B, T_l, 2] for each level, distances to start and end of the assigned segment in units of
+            the level's stride; defined where a class is assigned.
+        positive: [B, T_l] bool for each level, whether any class is assigned; false where padded.
+        segments: [N, 2] for each video, starts and ends in steps of the input.
+        segment_labels: [N] int64 class indices for each video.
+        strides: Stride of each level, in steps of the input.
+    """
+
+    classes: Sequence[Tensor]
+    offsets: Sequence[Tensor]
+    positive: Sequence[Tensor]
+    segments: Sequence[Tensor]
+    segment_labels: Sequence[Tensor]
+    strides: Sequence[int]
+
+    @property
+    def count(self) -> Tensor:
+        """Scalar, number of positive points of the batch over all levels, at least 1."""
+        first, *others = (level.sum() for level in self.positive)
+        return sum(others, start=first).clamp(min=1)
+
+
+class _Undeclared:
+    """Labels that no term has asked for."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # copying looks for methods
+            raise AttributeError(name)
+        raise InputError("a term reads 'labels' and does not declare it", hint="add 'labels' to its reads")
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorOutput:
     """Output of a detector for a batch, in training and inference.
 
@@ -69,6 +109,8 @@ class DetectorOutput:
         mask: [B, T_l] bool for each level.
         inputs: [B, C, T], input after modality selection, hallucination and fusion.
         stem: [B, D, T], stem features before the first stride.
+        features: Further features of each level by name (`models.features`), if they were asked for.
+        labels: Labels of the batch at the points, if they were asked for.
     """
 
     logits: list[Tensor]
@@ -76,6 +118,12 @@ class DetectorOutput:
     mask: list[Tensor]
     inputs: Tensor
     stem: Tensor
+    features: Mapping[str, list[Tensor]] = field(default_factory=dict)
+    labels: PointLabels = field(default_factory=lambda: cast("PointLabels", _Undeclared()))
+
+    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
+        """Detectors other than `models.detector.Detector` have no head layers that could be continued."""
+        raise NotImplementedError(f"no network to continue '{name}' with")
 
 
 class Outputs(Protocol):
@@ -100,6 +148,31 @@ class Outputs(Protocol):
     @property
     def stem(self) -> Tensor:
         """[B, D, T]."""
+
+    @property
+    def features(self) -> Mapping[str, list[Tensor]]:
+        """Further features of each level by name (`models.features`), if they were asked for."""
+
+    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
+        """Run the remaining layers of a teacher's head on other features.
+
+        Args:
+            name: `classifier/<layer>` or `regressor/<layer>`, which the term declares to read.
+            features: [B, D, T_l] for each level, in the place of the teacher's own features of this name.
+                Padded positions are ignored.
+
+        Returns:
+            What the head gives for each level: logits of the classifier; of the regressor bins where the
+            teacher has trident heads, else offsets. Gradients flow to ``features`` only.
+        """
+
+
+class StudentOutputs(Outputs, Protocol):
+    """Outputs of the student, with the labels of the batch."""
+
+    @property
+    def labels(self) -> PointLabels:
+        """Labels of the batch at the points, if they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,23 @@ class DetectorSpec(Spec):
         return (1, *self.per_level(self.sgp_window)[1:])
 
     @property
+    def output_widths(self) -> dict[str, int]:
+        """Channels of the outputs that distillation reads of any network (`types.DetectorOutput`)."""
+        return {"inputs": self.input_channels, "stem": self.width, "logits": self.classes, "offsets": 2}
+
+    @property
+    def feature_widths(self) -> dict[str, int]:
+        """Channels of everything that distillation can read of a `Detector` (`models.features`)."""
+        neck = self.neck_width or self.width
+        widths = {**self.output_widths, "neck": neck}
+        for head in ("classifier", "regressor"):
+            widths[f"{head}/0"] = neck
+            widths |= {f"{head}/{layer}": self.head_width for layer in range(1, self.head_layers + 1)}
+        if self.trident:
+            widths |= {"bins": 2 * (self.bins + 1), "starts": self.classes, "ends": self.classes}
+        return widths
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Names of the modalities that a batch must contain."""
         names = {"all": (*self.primary, *self.privileged), "privileged": tuple(self.privileged)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
+from tal_bench.models.features import kept_features
 from tal_bench.models.heads import Heads
 from tal_bench.models.input_fusion import InputFusion
 from tal_bench.models.neck import FpnNeck, Neck
@@ -27,21 +30,33 @@ class Detector(nn.Module):
         self.inputs = InputFusion(spec)
         self.backbone = Backbone(spec)
         self.neck: nn.Module = FpnNeck(spec) if spec.neck == "fpn" else Neck(spec)
-        self.heads: nn.Module = TridentHeads(spec) if spec.trident else Heads(spec)
+        self.heads: Heads | TridentHeads = TridentHeads(spec) if spec.trident else Heads(spec)
 
-    def forward(self, batch: Batch) -> DetectorOutput:
+    def forward(self, batch: Batch, keep: Collection[str] = ()) -> DetectorOutput:
         """Detect in a batch whose T is a multiple of 2^(L-1).
 
         The outputs of a level are zero where its mask is false.
-        """
-        return self.detect(batch.features, batch.mask)
 
-    def detect(self, features: dict[str, Tensor], mask: Tensor) -> DetectorOutput:
+        Args:
+            batch: Batch with the modalities that the detector reads.
+            keep: Names of the features of `models.features` that the output contains.
+        """
+        return self.detect(batch.features, batch.mask, keep)
+
+    def detect(self, features: dict[str, Tensor], mask: Tensor, keep: Collection[str] = ()) -> DetectorOutput:
         """Compute `forward` on plain tensors: features [B, C_m, T] by modality, and mask [B, T] bool."""
         x, m = self.read_inputs(features, mask)
         stem, m = self.compute_stem(x, m)
-        logits, offsets, masks = self.compute_outputs(stem, m)
-        return DetectorOutput(logits, offsets, masks, inputs=x.transpose(1, 2), stem=stem.transpose(1, 2))
+        levels, masks = self.compute_neck(stem, m)
+        heads = self.heads(levels, masks, keep)
+        return DetectorOutput(
+            heads.logits,
+            heads.offsets,
+            [level[:, :, 0] > 0 for level in masks],
+            inputs=x.transpose(1, 2),
+            stem=stem.transpose(1, 2),
+            features=kept_features(keep, levels, heads),
+        )
 
     def read_inputs(self, features: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, C_m, T] by modality and mask [B, T] bool -> inputs [B, T, C] and mask [B, T, 1]."""
@@ -53,9 +68,8 @@ class Detector(nn.Module):
         fused = x if self.inputs.fusion is None else self.inputs.fusion(x)
         return self.backbone.compute_stem(fused, mask)
 
-    def compute_outputs(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Stem [B, T, D] and mask [B, T, 1] -> logits, offsets and bool masks [B, T_l] per level."""
+    def compute_neck(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Stem [B, T, D] and mask [B, T, 1] -> heads' input [B, T_l, D] and mask [B, T_l, 1] per level."""
         pyramid, masks = self.backbone.compute_pyramid(stem, mask)
         masks = masks[self.spec.first_level :]
-        logits, offsets = self.heads(self.neck(pyramid, masks), masks)
-        return logits, offsets, [level[:, :, 0] > 0 for level in masks]
+        return self.neck(pyramid, masks), masks

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,23 @@ PRIOR = 0.01
 EMPTY_PRIOR = 1e-6
 """Initial probability of classes without training data."""
 OFFSET_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
+
+
+Watch = Callable[[int, Tensor], None]
+
+
+class HeadOutputs(NamedTuple):
+    """Outputs of the heads, and what distillation reads of them.
+
+    Attributes:
+        logits: Class logits [B, T_l, K] per level.
+        offsets: Offsets [B, T_l, 2] per level, or [B, T_l, K, 2].
+        features: Further tensors per level by their name in `models.features`, channels last.
+    """
+
+    logits: list[Tensor]
+    offsets: list[Tensor]
+    features: dict[str, list[Tensor]]
 
 
 class PackedPyramid:
@@ -73,14 +91,51 @@ class Tower(nn.Module):
         """Modules that compute in full precision."""
         return (self.out,)
 
-    def forward(self, packed: PackedPyramid) -> Tensor:
-        """Packed pyramid -> [B, sum(T_l + gap), outputs], zero where padded."""
+    def forward(self, packed: PackedPyramid, first: int = 0, watch: Watch | None = None) -> Tensor:
+        """Packed pyramid -> [B, sum(T_l + gap), outputs], zero where padded.
+
+        Args:
+            packed: Input of the layer ``first``, before the activation if it is not layer 0.
+            first: Layer to begin with; the last one is the output layer.
+            watch: Function that is called with each layer's number and its input before the activation.
+        """
+        activate = relu if watch is None else F.relu  # what is watched must not be overwritten
         x = packed.features
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = relu(packed.clear(norm(masked(conv(x), packed.mask))))
+        for layer in range(first, len(self.convs)):
+            if watch is not None:
+                watch(layer, x)
+            x = self.convs[layer](activate(x) if layer else x)
+            x = packed.clear(self.norms[layer](masked(x, packed.mask)))
+        if watch is not None:
+            watch(len(self.convs), x)
+        x = activate(x)
         with torch.autocast(x.device.type, enabled=False):
             full = x if x.dtype == torch.float64 else x.float()
             return masked(self.out(full), packed.mask)
+
+
+class LayerInputs(dict[str, list[Tensor]]):
+    """Inputs of the layers of several heads per level, by names like `classifier/1`, before the activation.
+
+    Args:
+        packed: Pyramid that the heads read.
+        names: Names of the inputs that are kept.
+    """
+
+    def __init__(self, packed: PackedPyramid, names: Collection[str]) -> None:
+        super().__init__()
+        self._packed, self._names = packed, names
+
+    def of(self, head: str) -> Watch | None:
+        """Return the function by which a head hands over the inputs of its layers, None if none is kept."""
+        if not any(name.startswith(f"{head}/") for name in self._names):
+            return None
+
+        def watch(layer: int, x: Tensor) -> None:
+            if (name := f"{head}/{layer}") in self._names:
+                self[name] = self._packed.split(x)
+
+        return watch
 
 
 def init_prior_bias(classifier: Tower, empty_classes: Iterable[int] = ()) -> None:
@@ -113,10 +168,34 @@ class Heads(nn.Module):
             assert self.regressor.out.bias is not None
             nn.init.constant_(self.regressor.out.bias, 1.0)
 
-    def forward(self, features: list[Tensor], masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, 2]."""
+    def forward(self, features: list[Tensor], masks: list[Tensor], keep: Collection[str] = ()) -> HeadOutputs:
+        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, 2].
+
+        The features of the outputs are the inputs of the layers that are named in ``keep``.
+        """
         packed = PackedPyramid(features, masks, self.gap)
-        logits = packed.split(self.classifier(packed))
-        raw = packed.split(self.regressor(packed))
+        inputs = LayerInputs(packed, keep)
+        logits = packed.split(self.classifier(packed, watch=inputs.of("classifier")))
+        raw = packed.split(self.regressor(packed, watch=inputs.of("regressor")))
+        return HeadOutputs(logits, self._offsets(raw, masks), inputs)
+
+    def resume(self, head: str, layer: int, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Run a head from a layer on.
+
+        Args:
+            head: `classifier` or `regressor`.
+            layer: First layer.
+            features: Its input [B, T_l, D] per level, before the activation if it is not layer 0.
+            masks: Masks [B, T_l, 1] per level.
+
+        Returns:
+            Logits [B, T_l, K] or offsets [B, T_l, 2] per level.
+        """
+        packed = PackedPyramid(features, masks, self.gap)
+        if head == "classifier":
+            return packed.split(self.classifier(packed, layer))
+        return self._offsets(packed.split(self.regressor(packed, layer)), masks)
+
+    def _offsets(self, raw: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         scaled = zip(raw, self.scales, masks, strict=True)
-        return logits, [self.activate(x * scale) * mask for x, scale, mask in scaled]
+        return [self.activate(x * scale) * mask for x, scale, mask in scaled]

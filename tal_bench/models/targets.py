@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.config import DetectorSpec
+from tal_bench.types import Batch, PointLabels
 
 TIE = 1e-3
 """Segments whose lengths differ by less than this all label their point."""
@@ -98,3 +99,17 @@ def assign(
     pick = winner[:, :, None]
     offsets = torch.cat([left.gather(2, pick), right.gather(2, pick)], dim=2) / points.stride[None, :, None]
     return Targets(target, offsets)
+
+
+def point_labels(targets: Targets, masks: Sequence[Tensor], batch: Batch) -> PointLabels:
+    """Return the targets level by level, with masks [B, T_l] of the levels and the segments of the batch."""
+    lengths = [mask.shape[1] for mask in masks]
+    classes = targets.classes.split_with_sizes(lengths, dim=1)
+    return PointLabels(
+        classes=classes,
+        offsets=targets.offsets.split_with_sizes(lengths, dim=1),
+        positive=[(x.sum(dim=2) > 0) & mask for x, mask in zip(classes, masks, strict=True)],
+        segments=batch.segments,
+        segment_labels=batch.labels,
+        strides=[batch.mask.shape[1] // length for length in lengths],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.heads import OFFSET_ACTIVATIONS, PackedPyramid, Tower, init_prior_bias
+from tal_bench.models.heads import (
+    OFFSET_ACTIVATIONS,
+    HeadOutputs,
+    LayerInputs,
+    PackedPyramid,
+    Tower,
+    init_prior_bias,
+)
 from tal_bench.models.ops.kernels import use_custom_kernels
 
 
@@ -52,27 +60,47 @@ class TridentHeads(nn.Module):
         for tower in (self.classifier, self.start, self.end):
             init_prior_bias(tower, spec.empty_classes)
 
-    def raw(self, features: list[Tensor], masks: list[Tensor]) -> RawTrident:
-        """Run the four towers over the pyramid: features [B, T_l, D] and masks [B, T_l, 1] per level."""
+    def raw(
+        self, features: list[Tensor], masks: list[Tensor], keep: Collection[str] = ()
+    ) -> tuple[RawTrident, LayerInputs]:
+        """Run the four towers over the pyramid: features [B, T_l, D] and masks [B, T_l, 1] per level.
+
+        Returns:
+            Their outputs, and the inputs of the layers that are named in ``keep``.
+        """
         packed = PackedPyramid(features, masks, self.gap)
         detached = PackedPyramid([x.detach() for x in features], masks, self.gap)
-        votes = packed.split(self.regressor(packed))
+        inputs = LayerInputs(packed, keep)
+        votes = packed.split(self.regressor(packed, watch=inputs.of("regressor")))
         return RawTrident(
-            logits=packed.split(self.classifier(packed)),
-            bins=[
-                self.activate(x * scale).unflatten(2, (2, self.bins + 1))
-                for x, scale in zip(votes, self.scales, strict=True)
-            ],
+            logits=packed.split(self.classifier(packed, watch=inputs.of("classifier"))),
+            bins=self._bins(votes),
             start=packed.split(self.start(detached)),
             end=packed.split(self.end(detached)),
-        )
+        ), inputs
 
-    def forward(self, features: list[Tensor], masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, K, 2]."""
-        raw = self.raw(features, masks)
-        return raw.logits, [
-            expected_offsets(bins, start, end)
-            for bins, start, end in zip(raw.bins, raw.start, raw.end, strict=True)
+    def forward(self, features: list[Tensor], masks: list[Tensor], keep: Collection[str] = ()) -> HeadOutputs:
+        """Per level [B, T_l, D] and [B, T_l, 1] -> logits [B, T_l, K] and offsets [B, T_l, K, 2].
+
+        The features of the outputs are the scores, and the inputs of the layers that are named in ``keep``.
+        """
+        raw, inputs = self.raw(features, masks, keep)
+        scores = {"bins": raw.bins, "starts": raw.start, "ends": raw.end}
+        levels = zip(raw.bins, raw.start, raw.end, strict=True)
+        offsets = [expected_offsets(bins, start, end) for bins, start, end in levels]
+        return HeadOutputs(raw.logits, offsets, {**inputs, **scores})
+
+    def resume(self, head: str, layer: int, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Run a head from a layer on like `Heads.resume`; the regressor gives bins [B, T_l, 2, bins + 1]."""
+        packed = PackedPyramid(features, masks, self.gap)
+        if head == "classifier":
+            return packed.split(self.classifier(packed, layer))
+        return self._bins(packed.split(self.regressor(packed, layer)))
+
+    def _bins(self, votes: list[Tensor]) -> list[Tensor]:
+        return [
+            self.activate(x * scale).unflatten(2, (2, self.bins + 1))
+            for x, scale in zip(votes, self.scales, strict=True)
         ]
 
 

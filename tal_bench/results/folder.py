@@ -8,7 +8,7 @@ Layout of `reports/<study>/`:
     runs/<hash>.safetensors    weights (EMA)
     runs/<hash>.detections.json  detections on test, ActivityNet-style (final runs)
     runs/<hash>.resume         training checkpoint of a run in progress or interrupted
-    costs/<key>.json           CostRecord, one per architecture
+    costs/<key>.json           CostRecord, one per architecture; TrainingCost, one per objective
 
 A RunResult holds the SHA-256 of its weights and detections.
 """
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from tal_bench.config import Spec
 from tal_bench.errors import InputError
 from tal_bench.results.checksums import file_checksum, verify_file
-from tal_bench.results.records import CostRecord, RunResult, StudyRecord
+from tal_bench.results.records import CostRecord, RunResult, StudyRecord, TrainingCost
 from tal_bench.system.files import write_atomically
 
 R = TypeVar("R", bound=Spec)
@@ -92,8 +92,12 @@ class StudyFolder:
         """Read the cost of an architecture, or return None if it has not been measured."""
         return _read(CostRecord, self.path / "costs" / f"{key}.json")
 
-    def write_cost(self, cost: CostRecord) -> None:
-        """Write the cost of an architecture."""
+    def read_training_cost(self, key: str) -> TrainingCost | None:
+        """Read the cost of a training step, or return None if it has not been measured."""
+        return _read(TrainingCost, self.path / "costs" / f"{key}.json")
+
+    def write_cost(self, cost: CostRecord | TrainingCost) -> None:
+        """Write the cost of an architecture or of a training step."""
         _write(self.path / "costs" / f"{cost.key}.json", cost)
 
     def read_study(self) -> StudyRecord:

@@ -108,6 +108,33 @@ class CostRecord(Spec):
         return None if seconds is None else total - self.minute[step] + seconds
 
 
+class TrainingCost(Spec):
+    """Cost of a training step under an objective, measured while no training is running.
+
+    Attributes:
+        key: Hash of networks, terms and the measurement conditions.
+        step_ms: `median` and `iqr` of the time of a step in milliseconds.
+        peak_memory_mb: Peak memory of a step in MB: weights, their average, teachers, moments of the
+            optimizer, batch and activations.
+        dropped_params: Number of parameters of the objective, which are dropped after the training.
+        batch_size: Number of videos of a step.
+        frames: Number of time steps T of each video.
+        threads: Number of CPU threads.
+        device: Name of the hardware.
+        precision: Precision of the matrix products.
+    """
+
+    key: str
+    step_ms: dict[str, float]
+    peak_memory_mb: float
+    dropped_params: int
+    batch_size: int
+    frames: int
+    threads: int
+    device: str
+    precision: str
+
+
 class RowRecord(Spec):
     """One row of a study's table.
 
@@ -123,6 +150,7 @@ class RowRecord(Spec):
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
         cost: Key of the row's CostRecord.
+        training: Key of the row's TrainingCost; empty for teacher and reference rows.
     """
 
     name: str
@@ -136,6 +164,7 @@ class RowRecord(Spec):
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
+    training: str = ""
 
 
 class SearchRecord(RowRecord):

@@ -158,7 +158,7 @@ class _Execution:
         if known is not None and _is_complete(known) and not _is_complete(row):
             return
         if known is not None and known.finals == row.finals:
-            row = row.model_copy(update={"cost": known.cost})
+            row = row.model_copy(update={"cost": known.cost, "training": known.training})
         self.rows[row.name] = row
         self.write_record()
         self.mirror()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from tal_bench.errors import InputError
 from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import decoding_recipe
 from tal_bench.profiling.model import cost_key, profile_model
+from tal_bench.profiling.training import profile_training, training_key
 from tal_bench.profiling.video_minute import (
     detector_seconds_per_minute,
     extraction_seconds,
@@ -28,6 +30,7 @@ from tal_bench.system.files import write_atomically
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import decode
 
+R = TypeVar("R")
 THREADS = 1
 """CPU threads, as in training and in the measurement of the extraction."""
 
@@ -42,11 +45,13 @@ def measure_costs(
         results = (folder.read_run(hash_) for hash_ in row.finals)
         return tuple(r.hash for r in results if r is not None and r.status == "finished")
 
+    def measured(row: RowRecord, run: str) -> RowRecord:
+        training = _training_cost(run_specs, jobs, row, run, console) if row.kind == "student" else ""
+        cost = _cost(run_specs, jobs, row, run, console).key
+        return row.model_copy(update={"cost": cost, "training": training})
+
     runs = [finished(row) for row in rows]
-    return [
-        row.model_copy(update={"cost": _cost(run_specs, jobs, row, ended[0], console).key}) if ended else row
-        for row, ended in zip(rows, runs, strict=True)
-    ]
+    return [measured(row, ended[0]) if ended else row for row, ended in zip(rows, runs, strict=True)]
 
 
 def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> CostRecord:
@@ -58,11 +63,7 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
     architecture = ended.spec.detector if ended else run_specs.architecture(row.model)  # sizes may be tuned
     frames = run_specs.dataset.max_length
     key = cost_key(model, architecture, frames=frames, device=device, threads=THREADS)
-    try:
-        known = folder.read_cost(key)
-    except InputError as error:
-        known = None
-        print_line(console, f"{error.where}: {error.what}; measured again")
+    known = _known(partial(folder.read_cost, key), console)
     if known is not None:
         return known
     print_line(console, f"measuring the cost of {row.name}")
@@ -82,6 +83,35 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
         cost = cost.model_copy(update={"minute": minute, "minute_alternatives": others})
     folder.write_cost(cost)
     return cost
+
+
+def _training_cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> str:
+    """Return the key of the cost of a row's training step, measured unless it is on disk."""
+    folder = StudyFolder(jobs.folder)
+    ended = folder.read_run(run)
+    assert ended is not None
+    spec, teachers = ended.spec, {}
+    for role, use in spec.distill.teachers.items() if spec.distill else ():
+        teacher = folder.read_run(use.run)
+        if teacher is None:
+            return ""
+        teachers[role] = (run_specs.model(use.model), teacher.spec.detector)
+    device = Device(jobs.device, run_specs.precision)
+    key = training_key(spec, teachers, device=device, threads=THREADS)
+    if _known(partial(folder.read_training_cost, key), console) is None:
+        print_line(console, f"measuring the training step of {row.name}")
+        model = run_specs.model(row.model)
+        folder.write_cost(profile_training(spec, model, teachers, device=device, threads=THREADS))
+    return key
+
+
+def _known(read: Callable[[], R | None], console: Console) -> R | None:
+    """Return a record that was measured before; a damaged one is measured again."""
+    try:
+        return read()
+    except InputError as error:
+        print_line(console, f"{error.where}: {error.what}; measured again")
+        return None
 
 
 def _extraction(run_specs: RunSpecs, folder: Path, console: Console) -> dict[str, float]:

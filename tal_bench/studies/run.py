@@ -44,8 +44,6 @@ PARTS: dict[str, tuple[Part, Part]] = {
     "final": ("train+validation", "test"),
 }
 """Phase to the parts of the dataset that a run trains on and is evaluated on."""
-PROJECTION_STREAM = 7919
-"""Offset of the seed of the projection, so that it does not share the student's random numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +325,8 @@ def _networks(
             raise TalBenchError(f"its teacher {use.model} failed: {known.error}")
     loaded = {role: load_trained(use.run, folder) for role, use in spec.distill.teachers.items()}
     teachers = {role: net for role, (net, _) in loaded.items()}
-    torch.manual_seed(spec.seed + PROJECTION_STREAM)
-    widths = {role: run.detector.width for role, (_, run) in loaded.items()}
-    objective = DistillationObjective(spec.distill, spec.detector.width, widths)
+    architectures = {role: run.detector for role, (_, run) in loaded.items()}
+    objective = DistillationObjective(spec.distill, spec.detector, architectures, spec.seed)
     if spec.distill.student_init != "random":
         initialise_from(student, teachers[spec.distill.student_init])
     return student, teachers, objective

@@ -17,8 +17,11 @@ from tal_bench.config import (
     TeacherUse,
     TrainSpec,
 )
+from tal_bench.distill.objective import MIX
+from tal_bench.distill.terms.registry import LABELS, TRIDENT_SCORES, Term, terms
 from tal_bench.distill.variants import TeacherRef, Variant
 from tal_bench.errors import InputError
+from tal_bench.models.detector import Detector
 from tal_bench.models.registry import (
     Model,
     decoding_recipe,
@@ -178,8 +181,7 @@ class RunSpecs:
             teachers: Role to model.
 
         Raises:
-            InputError: they have different pyramid levels, or a term compares inputs that the student does
-                not have.
+            InputError: they have different pyramid levels, or a term reads what one of them does not offer.
         """
         own = self.architecture(student)
         for role, name in teachers.items():
@@ -190,12 +192,45 @@ class RunSpecs:
                     f"its teacher '{name}' in '{variant.name}' has {other.levels}",
                     hint="choose networks of one size",
                 )
-            compared = any(
-                use.name == "hallucination" and use.teacher in (role, "mix") for use in variant.terms
-            )
-            if compared and other.input_channels != own.input_channels:
+            for use in variant.terms:
+                if use.teacher in (role, MIX):
+                    self._check_reads(variant.name, terms.get(use.name), student, name)
+
+    def _check_reads(self, variant: str, term: Term, student: str, teacher: str) -> None:
+        """Check that a term finds what it reads in the outputs of both networks.
+
+        Raises:
+            InputError: One of them does not offer it, or their widths differ and the term needs equal ones.
+        """
+        own, other = self._offers(student), self._offers(teacher)
+        for name, width in term.reads.items():
+            if name == LABELS:
+                continue
+            for kind, model, offers in (("student", student, own), ("its teacher", teacher, other)):
+                if name not in offers and not (kind == "student" and width == "teacher"):
+                    raise InputError(
+                        f"term '{term.name}' of variant '{variant}' reads '{name}', which {kind} '{model}' "
+                        "does not offer",
+                        hint="choose networks with trident heads, such as tridet"
+                        if name in TRIDENT_SCORES
+                        else f"it offers {', '.join(offers)}",
+                    )
+            if width != "equal" or own[name] == other[name]:
+                continue
+            if name == "inputs":
                 raise InputError(
-                    f"variant '{variant.name}' compares inputs, and '{student}' does not hallucinate the "
-                    f"inputs of its teacher '{name}'",
+                    f"variant '{variant}' compares inputs, and '{student}' does not hallucinate the "
+                    f"inputs of its teacher '{teacher}'",
                     hint="choose a student with -hallucinated in its name, or another variant",
                 )
+            raise InputError(
+                f"term '{term.name}' of variant '{variant}' compares '{name}' of equal widths, and student "
+                f"'{student}' has {own[name]} channels, its teacher '{teacher}' {other[name]}",
+                hint="choose networks of one width",
+            )
+
+    def _offers(self, model: str) -> dict[str, int]:
+        """Return the features that distillation can read of a model, with their channels."""
+        spec, build = self.architecture(model), self.model(model).build
+        whole = isinstance(build, type) and issubclass(build, Detector)
+        return spec.feature_widths if whole else spec.output_widths

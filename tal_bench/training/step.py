@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec, TrainSpec
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.losses import detection_loss
-from tal_bench.models.targets import Points, assign, pyramid_points
+from tal_bench.models.targets import Points, assign, point_labels, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
 from tal_bench.training.schedule import build_optimizer, learning_rate
@@ -55,7 +55,7 @@ class TrainingStep:
         self.objective = objective
         precision = "student" if objective is None else objective.spec.precision
         teacher_device = device if precision == "student" else device.with_precision(precision)
-        self.teachers = Teachers(teachers or {}, teacher_device)
+        self.teachers = Teachers(teachers or {}, teacher_device, objective.keep if objective else ())
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
         self.average = Ema(student, spec.ema)
@@ -101,14 +101,17 @@ def _losses(
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return the losses of a batch by name, including `total`, and the updated normalizer."""
+    kept = (objective.keep,) if objective is not None and objective.keep else ()
     with device.autocast():
-        output = student(_with_noise(batch, spec.input_noise) if spec.input_noise else batch)
+        output = student(_with_noise(batch, spec.input_noise) if spec.input_noise else batch, *kept)
     classes = output.logits[0].shape[2]
     targets = assign(points, batch.segments, batch.labels, classes, spec.radius)
     hard = detection_loss(output, targets, normalizer, spec)
     parts = {"classification": hard.classification, "regression": hard.regression, "labels": hard.total}
     if objective is None:
         return {"total": hard.total, **parts}, hard.normalizer
+    if objective.reads_labels:
+        output = replace(output, labels=point_labels(targets, output.mask, batch))
     soft = objective(output, teachers(batch))
     weight = objective.spec.soft_weight
     total = (1 - weight) * hard.total + weight * soft.total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TypeVar
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.models.detector import Detector
+from tal_bench.models.features import kept_features
+from tal_bench.models.heads import HeadOutputs
 from tal_bench.training.device import Device
 from tal_bench.types import Batch, Outputs
 
@@ -24,15 +26,21 @@ class Teachers:
     Args:
         networks: Trained networks by role.
         device: Device and precision of the teachers.
+        keep: Features of `models.features` that the objective reads.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], device: Device) -> None:
-        self._device = device
+    def __init__(self, networks: Mapping[str, nn.Module], device: Device, keep: Collection[str] = ()) -> None:
+        self._device, self._keep = device, keep
         self._roles = {role: id(network) for role, network in networks.items()}
         self._networks = {
             id(network): device.prepare_for_inference(network).requires_grad_(False)
             for network in networks.values()
         }
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Frozen networks, each once."""
+        return list(self._networks.values())
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
@@ -42,24 +50,33 @@ class Teachers:
 
     def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs) -> Outputs:
         if isinstance(network, Detector):
-            return LazyOutputs(network, batch, self._device, shared)
+            return LazyOutputs(network, batch, self._device, shared, self._keep)
         with torch.no_grad(), self._device.autocast():
             outputs: Outputs = network(batch)
         return outputs
 
 
 class LazyOutputs:
-    """Outputs of a detector for a batch, each computed at its first use: inputs, stem, or all others.
+    """Outputs of a detector for a batch, each computed at its first use: inputs, stem, neck, or all others.
 
     Args:
         detector: Frozen detector.
         batch: Batch on the device.
         device: Device and precision of the detector.
         shared: Inputs of this batch that teachers of the same modalities share.
+        keep: Features of `models.features` that are read.
     """
 
-    def __init__(self, detector: Detector, batch: Batch, device: Device, shared: SharedInputs) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        batch: Batch,
+        device: Device,
+        shared: SharedInputs,
+        keep: Collection[str] = (),
+    ) -> None:
         self._detector, self._batch, self._device, self._shared = detector, batch, device, shared
+        self._keep = keep
 
     def _compute(self, step: Callable[..., T], *arguments: object) -> T:
         # not inference mode, because losses may save these tensors for their gradients
@@ -80,8 +97,13 @@ class LazyOutputs:
         return self._compute(self._detector.compute_stem, *self._inputs_and_mask)
 
     @cached_property
-    def _pyramid_outputs(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        return self._compute(self._detector.compute_outputs, *self._stem_and_mask)
+    def _levels_and_masks(self) -> tuple[list[Tensor], list[Tensor]]:
+        return self._compute(self._detector.compute_neck, *self._stem_and_mask)
+
+    @cached_property
+    def _heads(self) -> HeadOutputs:
+        outputs: HeadOutputs = self._compute(self._detector.heads, *self._levels_and_masks, self._keep)
+        return outputs
 
     @property
     def inputs(self) -> Tensor:
@@ -96,14 +118,33 @@ class LazyOutputs:
     @property
     def logits(self) -> list[Tensor]:
         """Logits [B, T_l, K] per level."""
-        return self._pyramid_outputs[0]
+        return self._heads.logits
 
     @property
     def offsets(self) -> list[Tensor]:
         """Offsets [B, T_l, 2], or [B, T_l, K, 2], per level."""
-        return self._pyramid_outputs[1]
+        return self._heads.offsets
 
     @property
     def mask(self) -> list[Tensor]:
         """Masks [B, T_l] bool per level."""
-        return self._pyramid_outputs[2]
+        return [mask[:, :, 0] > 0 for mask in self._levels_and_masks[1]]
+
+    @cached_property
+    def features(self) -> Mapping[str, list[Tensor]]:
+        """Features that are read, per level; the heads run only if one of them is theirs."""
+        levels = self._levels_and_masks[0]
+        heads = HeadOutputs([], [], {}) if set(self._keep) <= {"neck"} else self._heads
+        return kept_features(self._keep, levels, heads)
+
+    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
+        """Run the remaining layers of a head on other features; see `types.Outputs`."""
+        head, _, layer = name.partition("/")
+        masks = self._levels_and_masks[1]
+        own = self.features[name]
+        given = [
+            torch.where(mask > 0, x.transpose(1, 2), y.transpose(1, 2))
+            for x, y, mask in zip(features, own, masks, strict=True)
+        ]
+        with self._device.autocast():
+            return self._detector.heads.resume(head, int(layer), given, masks)

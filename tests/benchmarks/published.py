@@ -131,9 +131,7 @@ def training_step(
     if teachers == "none":
         return TrainingStep(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
     networks = {"modal": network("actionformer"), "structure": network("conv")}
-    objective = DistillationObjective(
-        both(teachers), spec.width, {role: s.width for role, (s, _) in networks.items()}
-    )
+    objective = DistillationObjective(both(teachers), spec, {role: s for role, (s, _) in networks.items()})
     frozen = {role: net for role, (_, net) in networks.items()}
     return TrainingStep(
         student, spec, TrainSpec(), steps_per_epoch=100, device=device, teachers=frozen, objective=objective

@@ -12,7 +12,7 @@ from .fixtures import Fixture, discover
 
 HERE = Path(__file__).parent
 EXCERPT = HERE / "excerpt"
-SIBLING = HERE.parents[2] / "shared" / "parity"
+SIBLINGS = [HERE.parents[2] / "shared" / name for name in ("parity", "kd")]
 WORST = pytest.StashKey[dict[str, dict[str, list[Compared]]]]()
 
 
@@ -21,7 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--parity-dir",
         action="append",
         metavar="DIR",
-        help="folder of NAME.json + NAME.safetensors; repeatable (default: excerpt, ../shared/parity)",
+        help="folder of NAME.json + NAME.safetensors; repeatable "
+        "(default: excerpt, ../shared/parity, ../shared/kd)",
     )
 
 
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def selected_fixtures(config: pytest.Config) -> list[Fixture]:
     """Return the fixtures of the folders given by --parity-dir, or of the default folders that exist."""
     given = config.getoption("parity_dir", default=None)
-    folders = [Path(folder) for folder in given or [EXCERPT, *([SIBLING] if SIBLING.is_dir() else [])]]
+    folders = [Path(folder) for folder in given or [EXCERPT, *filter(Path.is_dir, SIBLINGS)]]
     return [fixture for folder in folders for fixture in discover(folder)]
 
 

@@ -1,8 +1,8 @@
 """Cut a folder of fixtures down to the committed excerpt: python tests/parity/make_excerpt.py FOLDER.
 
 Fixtures of average precision are cut to a few classes, those of suppression to small inputs, and networks to
-one video and the training batch. Fixtures of distillation and training are left out, because their weights
-are too large.
+one video and the training batch, and those of published distillation losses to small cases in float64.
+Fixtures of distillation and training are left out, because their weights are too large.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ NETWORKS = ("af_win19_T144_thresh", "tridet_T160")
 NETWORK_CASES = ("short",)
 LARGE_GRADIENT = 200
 LOSS_CASES = ("auto_weight/empty_one",)
+LARGEST_KD_CASE = 17_000
+"""Bytes of a case of a distillation loss; cases with padding may be larger."""
+KD_KEYS = ("name", "set", "method", "source", "formula", "tolerances", "cases")
 PER_CLASS = {
     "ap_per_class_unknown_labels_dropped": 1,
     "recall_per_class": 2,
@@ -104,6 +107,24 @@ def cut_losses(source: Path, name: str) -> None:
     write(name, meta, kept)
 
 
+def cut_kd(source: Path, name: str) -> None:
+    """Keep the small cases and those with padding, without what the original gave in float32."""
+    meta = json.loads((source / f"{name}.json").read_text())
+    tensors = load_file(source / f"{name}.safetensors")
+    kept: dict[str, np.ndarray[Any, Any]] = {}
+    for case in list(meta["cases"]):
+        ours = {
+            key: array
+            for key, array in tensors.items()
+            if key.startswith(f"{case}/") and key.split("/")[1] not in ("out", "grad")
+        }
+        if case.startswith("masked") or sum(array.nbytes for array in ours.values()) <= LARGEST_KD_CASE:
+            kept |= ours
+        else:
+            del meta["cases"][case]
+    write(name, {key: meta[key] for key in KD_KEYS}, kept)
+
+
 def write(name: str, meta: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     """Write a fixture in the format of the source."""
     meta.pop("tensors", None)
@@ -125,7 +146,9 @@ def main() -> None:
         meta = json.loads(path.read_text())
         if path.stem.endswith("_INFORMATIONAL"):
             continue
-        if "gt_json" in meta:
+        if "formula" in meta:
+            cut_kd(source, path.stem)
+        elif "gt_json" in meta:
             cut_map(source, path.stem)
         elif path.stem in NETWORKS:
             cut_network(source, path.stem)

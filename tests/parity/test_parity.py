@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .checks import Compared, kind_of
+from .checks import Compared, kd, kind_of
+from .conftest import EXCERPT
 from .fixtures import Fixture, discover
 
 
@@ -48,3 +49,38 @@ def test_nan_does_not_pass() -> None:
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         discover(tmp_path / "nowhere")
+
+
+def kd_fixture(tmp_path: Path, name: str, renamed: str) -> Fixture:
+    """Return a distillation fixture of the excerpt under another name."""
+    meta = json.loads((EXCERPT / f"kd_{name}.json").read_text()) | {"name": renamed}
+    (tmp_path / f"{renamed}.json").write_text(json.dumps(meta))
+    (tmp_path / f"{renamed}.safetensors").write_bytes((EXCERPT / f"kd_{name}.safetensors").read_bytes())
+    return Fixture(tmp_path, renamed)
+
+
+def test_a_distillation_method_that_is_not_implemented_fails(tmp_path: Path) -> None:
+    fixture = kd_fixture(tmp_path, "mars", "kd_venus")
+    (compared,) = kind_of(fixture).check(fixture)  # type: ignore[misc]
+    assert not compared.ok
+    assert "kd_venus" in compared.what
+    assert "not implemented" in compared.what
+
+
+def test_a_distillation_fixture_may_have_a_longer_name(tmp_path: Path) -> None:
+    assert all(compared.ok for compared in kd.check(kd_fixture(tmp_path, "mars", "kd_mars_other_seeds")))
+
+
+def test_a_slightly_wrong_distillation_loss_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = kd.METHODS["mars"]
+    monkeypatch.setattr(
+        kd, "METHODS", {"mars": lambda case: {k: x * (1 + 1e-8) for k, x in right(case).items()}}
+    )
+    failed = {one.what for one in kd.check(kd_fixture(tmp_path, "mars", "kd_mars")) if not one.ok}
+    assert {"case1 in float64: loss", "case1 in float64: gradient of student"} <= failed
+
+
+def test_every_distillation_method_is_in_the_excerpt() -> None:
+    assert {f.name.removeprefix("kd_") for f in discover(EXCERPT) if f.name.startswith("kd_")} == set(
+        kd.METHODS
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from study_parts import run_specs
-from test_terms import made
+from test_terms import built, made
 from tiny import FAST, tiny_spec
 from torch import Tensor, nn
 
@@ -154,7 +154,7 @@ def test_variants_train(variant: str) -> None:
             temperature=declared.temperature,
         )
         objective = DistillationObjective(
-            spec, narrow(student_name).width, {r: narrow(m).width for r, m in models.items()}
+            spec, narrow(student_name), {r: narrow(m) for r, m in models.items()}
         )
     step = TrainingStep(
         student, narrow(student_name), FAST, steps_per_epoch=2, device=Device("cpu"),
@@ -173,7 +173,7 @@ def test_variants_train(variant: str) -> None:
 @pytest.mark.parametrize("term", terms)
 def test_terms_are_differentiable_scalars(term: str) -> None:
     student = made(0, grad=True)
-    value = terms.get(term).fn(student, made(1), 2.0)
+    value = built(term)(student, made(1), 2.0)
     assert value.shape == ()
     assert bool(value.isfinite())
     value.backward()

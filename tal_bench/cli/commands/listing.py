@@ -88,7 +88,8 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
     if kind == "variants":
         from tal_bench.distill.variants import variants
 
-        return [(name, variants.get(name).summary) for name in variants]
+        declared = [variants.get(name) for name in variants]
+        return [(v.name, f"{v.summary}; {v.reference}" if v.reference else v.summary) for v in declared]
     if kind == "executors":
         from tal_bench.execution.registry import executors
 
@@ -99,16 +100,17 @@ def summaries(kind: Registered) -> list[tuple[str, str]]:
 
 
 def print_terms() -> None:
-    """Print the name, formula and paper of every term; the summary of a term that states no formula."""
+    """Print formula, features and paper of every term; the summary of a term that states no formula."""
     from rich.text import Text
 
     from tal_bench.distill.terms.registry import terms
 
     rows = [
-        (Text(term.name, style="bold"), term.formula or term.summary, term.paper)
+        (Text(term.name, style="bold"), term.formula or term.summary, term.reads_text, term.paper)
         for term in map(terms.get, terms)
     ]
-    print_table(output_console(), ("term", "formula", "paper"), rows, title="terms", text_columns=range(3))
+    headings = ("term", "formula", "reads", "paper")
+    print_table(output_console(), headings, rows, title="terms", text_columns=range(4))
 
 
 def print_models(kind: Literal["teachers", "students"]) -> None:

@@ -25,8 +25,11 @@ terms.add(
         "hallucination",
         hallucination,
         search=Range(low=0.3, high=10.0),
+        reads={"inputs": "equal"},
         summary="student's input against the teacher's",
         formula="mean over valid positions and channels of (input_student - input_teacher)^2",
         paper="C2MS-Net (2026); Hoffman et al., CVPR 2016",
+        normalizer="valid positions x channels",
+        weight=2.0,
     ),
 )

@@ -37,9 +37,12 @@ terms.add(
         "logits",
         logits_softmax,
         search=Range(low=0.003, high=0.3),
+        reads={"logits": "equal"},
         summary="KL of the softmax over classes",
         formula="mean over levels of (1 / B) * sum over valid positions of "
         "KL(softmax(logits_teacher / tau) || softmax(logits_student / tau))",
         paper="Hinton et al. (2015); C2MS-Net (2026)",
+        normalizer="B, and levels",
+        weight=0.1,
     ),
 )

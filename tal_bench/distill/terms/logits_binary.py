@@ -37,9 +37,12 @@ terms.add(
         "logits-binary",
         logits_binary,
         search=Range(low=1.0, high=40.0),
+        reads={"logits": "equal"},
         summary="Bernoulli KL per class",
         formula="mean over levels of the mean over valid positions and classes of "
         "KL(sigmoid(logits_teacher / tau) || sigmoid(logits_student / tau))",
         paper="Hinton et al. (2015), applied to each class separately",
+        normalizer="valid positions x classes, and levels",
+        weight=8.0,
     ),
 )

@@ -37,8 +37,11 @@ terms.add(
         "offsets",
         offsets,
         search=Range(low=0.02, high=0.5),
+        reads={"offsets": "any"},
         summary="distances to start and end",
         formula="mean over levels of the mean over valid positions of (offsets_student - offsets_teacher)^2",
         paper="C2MS-Net (2026)",
+        normalizer="valid positions x 2, and levels",
+        weight=0.05,
     ),
 )

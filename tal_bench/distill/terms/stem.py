@@ -21,8 +21,11 @@ terms.add(
         "stem",
         stem,
         search=Range(low=0.1, high=5.0),
+        reads={"stem": "project"},
         summary="features before the first stride",
         formula="mean over valid positions and channels of (stem_student - stem_teacher)^2",
         paper="C2MS-Net (2026)",
+        normalizer="valid positions x channels",
+        weight=1.0,
     ),
 )

@@ -16,7 +16,7 @@ from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
 from tal_bench.results.folder import StudyFolder
-from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
+from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord, TrainingCost
 
 FACTORIAL = ("both-single", "cross-modal", "cross-structure", "self")
 """Rows of the interaction, in the order of the coefficients in `INTERACTION`."""
@@ -36,6 +36,7 @@ class Row:
         results: Finished final runs, in the order of their seeds.
         failures: Error messages of failed final runs by seed.
         cost: Cost of the architecture, or None if it was not measured.
+        training: Cost of a training step, or None if it was not measured.
         trials: Finished, pruned and failed tuning runs, in the order in which they were proposed.
         differences: Paired difference to each baseline (`none`, `self`), in mAP points of 0 … 100.
         at_tiou: Paired differences to `none` at each tIoU threshold; empty if there are none.
@@ -48,6 +49,7 @@ class Row:
     trials: tuple[RunResult, ...] = ()
     differences: Mapping[str, Interval] = field(default_factory=dict)
     at_tiou: tuple[Interval, ...] = ()
+    training: TrainingCost | None = None
 
     @property
     def name(self) -> str:
@@ -170,6 +172,7 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
         failures={s: r.error or "failed" for s, r in runs.items() if r is not None and r.status == "failed"},
         cost=files.read_cost(record.cost) if record.cost else None,
         trials=tuple(r for r in map(files.read_run, record.trials) if r is not None),
+        training=files.read_training_cost(record.training) if record.training else None,
     )
 
 

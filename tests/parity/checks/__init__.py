@@ -42,11 +42,12 @@ def has(*keys: str) -> Callable[[dict[str, Any]], bool]:
     return lambda meta: all(key in meta for key in keys)
 
 
-from . import distill, initialisation, losses, maps, networks, nms, trajectory  # noqa: E402  (these modules import the definitions above)
+from . import distill, initialisation, kd, losses, maps, networks, nms, trajectory  # noqa: E402  (these modules import the definitions above)
 
 CHECKS: list[Kind] = [
     distill.KIND,
     initialisation.KIND,
+    kd.KIND,
     losses.KIND,
     maps.KIND,
     networks.KIND,

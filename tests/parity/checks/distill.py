@@ -110,7 +110,7 @@ def _distilled(
         temperature=variant.temperature,
         count_padding=True,
     )
-    objective = DistillationObjective(spec, net.spec.width, dict.fromkeys(teachers, net.spec.width))
+    objective = DistillationObjective(spec, net.spec, dict.fromkeys(teachers, net.spec))
     soft = objective(student, teachers)
     theirs = meta["terms"]
     weights = {use.name: use.weight for use in variant.terms}

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from . import Compared
 from .arrays import Array
 
 SCORE_TOLERANCE = 1e-4  # relative
 SEGMENT_TOLERANCE = 1e-5  # of the longest time
+FAR = 1e6  # largest squared error of a segment, in tolerances
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,10 @@ Excuse = Callable[[Array, float], bool]
 
 
 def matched(what: str, ours: Detections, theirs: Detections, excused: Excuse) -> Iterator[Compared]:
-    """Match each of theirs with the nearest of ours that has the same label and a near-equal score."""
+    """Compare detections that `pairs` matches; the others must be excused."""
+    pair = pairs(ours, theirs)
     free = np.ones(len(ours.scores), dtype=bool)
-    pair = np.full(len(theirs.scores), -1)
-    for label in np.unique(theirs.labels):
-        rows = np.flatnonzero(ours.labels == label)
-        rows = rows[np.argsort(ours.scores[rows], kind="stable")]
-        scores = ours.scores[rows].astype(np.float64)
-        for i in np.flatnonzero(theirs.labels == label):
-            slack = 2 * SCORE_TOLERANCE * float(theirs.scores[i]) + 1e-12
-            low, high = np.searchsorted(scores, [theirs.scores[i] - slack, theirs.scores[i] + slack])
-            pool = rows[low:high]
-            pool = pool[free[pool]]
-            if len(pool):
-                apart = np.abs(ours.segments[pool] - theirs.segments[i]).sum(axis=1)
-                pair[i] = pool[int(np.argmin(apart))]
-                free[pair[i]] = False
+    free[pair[pair >= 0]] = False
     missing = [i for i in np.flatnonzero(pair < 0) if not excused(theirs.segments[i], theirs.scores[i])]
     extra = [i for i in np.flatnonzero(free) if not excused(ours.segments[i], ours.scores[i])]
     yield Compared(
@@ -57,3 +47,46 @@ def matched(what: str, ours: Detections, theirs: Detections, excused: Excuse) ->
     a, b = ours.segments[pair[kept]].astype(np.float64), theirs.segments[kept].astype(np.float64)
     scale = max(1.0, float(np.abs(b).max()))
     yield Compared(f"{what}: segments", float(np.abs(a - b).max()) / scale, SEGMENT_TOLERANCE)
+
+
+def pairs(ours: Detections, theirs: Detections) -> Array:
+    """Return the index of ours for each of theirs, -1 for none: same label and a near-equal score.
+
+    Among near-equal scores, all pairs of a label are chosen together, so that the sum of squared errors is
+    smallest (one after the other, equal segments with slightly different scores would be exchanged). Times
+    that are not finite are not compared.
+    """
+    pair = np.full(len(theirs.scores), -1)
+    for label in np.unique(theirs.labels):
+        mine, his = np.flatnonzero(ours.labels == label), np.flatnonzero(theirs.labels == label)
+        for i, j in _near_groups(ours.scores[mine], theirs.scores[his]):
+            _assign(ours, theirs, mine[i], his[j], pair)
+    return pair
+
+
+def _near_groups(x: Array, y: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield indices of x and of y, split where sorted scores are too far apart for any pair."""
+    both = np.concatenate([x, y]).astype(np.float64)
+    order = np.argsort(both)
+    split = np.flatnonzero(np.diff(both[order]) > _slack(both[order][1:])) + 1
+    for group in np.split(order, split):
+        i, j = group[group < len(x)], group[group >= len(x)] - len(x)
+        if len(i) and len(j):
+            yield i, j
+
+
+def _assign(ours: Detections, theirs: Detections, i: Array, j: Array, pair: Array) -> None:
+    """Pair theirs j with ours i at the smallest cost, in place."""
+    score = np.abs(ours.scores[i, None].astype(np.float64) - theirs.scores[None, j])
+    scale = SEGMENT_TOLERANCE * max(1.0, float(np.nan_to_num(np.abs(theirs.segments)).max()))
+    apart = np.nan_to_num(np.abs(ours.segments[i, None].astype(np.float64) - theirs.segments[None, j]))
+    near = score <= _slack(theirs.scores[None, j].astype(np.float64))
+    cost = (score / _slack(theirs.scores[None, j].astype(np.float64))) ** 2
+    cost = cost + np.minimum((apart.max(axis=2) / scale) ** 2, FAR)
+    for row, column in zip(*linear_sum_assignment(np.where(near, cost, FAR * len(i) * len(j))), strict=True):
+        if near[row, column]:
+            pair[j[column]] = i[row]
+
+
+def _slack(scores: Array) -> Array:
+    return 2 * SCORE_TOLERANCE * np.abs(scores) + 1e-12

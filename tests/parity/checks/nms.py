@@ -12,9 +12,8 @@ from tal_bench.training.nms import NmsSettings, batched_nms, suppress, vote
 
 from ..fixtures import Fixture
 from . import Compared, Kind
+from .matching import SCORE_TOLERANCE, SEGMENT_TOLERANCE, Detections, pairs
 
-SCORE_TOLERANCE = 1e-4  # relative
-SEGMENT_TOLERANCE = 1e-5  # of the longest time in the case
 RAW = {"soft_vanilla": "vanilla", "soft_linear": "linear", "soft_gaussian": "gaussian", "hard": "hard"}
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -126,29 +125,11 @@ def _compare(name: str, ours: Arrays, theirs: Arrays) -> Iterator[Compared]:
     scale = np.maximum(np.abs(theirs["scores"]), 1e-12)
     difference = np.abs(np.sort(ours["scores"]) - np.sort(theirs["scores"])) / np.sort(scale)
     yield Compared(f"{name}: scores", float(difference.max()), SCORE_TOLERANCE)
-    order = _pair(ours, theirs)
-    same = np.array_equal(ours["labels"][order], theirs["labels"])
-    yield Compared(f"{name}: labels", 0.0 if same else np.inf, 0.0)
-    yield Compared(
-        f"{name}: segments", _segment_error(ours["segments"][order], theirs["segments"]), SEGMENT_TOLERANCE
-    )
-
-
-def _pair(ours: Arrays, theirs: Arrays) -> np.ndarray[Any, Any]:
-    """Return for each of theirs the nearest unmatched one of ours with a near-equal score."""
-    free = np.ones(len(ours["scores"]), dtype=bool)
-    order = np.arange(len(free))
-    for rank in range(len(free)):
-        score = theirs["scores"][rank]
-        near = np.abs(ours["scores"] - score) <= 2 * SCORE_TOLERANCE * max(abs(float(score)), 1e-12)
-        pool = np.flatnonzero(free & near)
-        if len(pool) == 0:
-            pool = np.flatnonzero(free)
-        apart = np.abs(ours["segments"][pool] - np.nan_to_num(theirs["segments"][rank])).sum(axis=1)
-        apart = apart + 1e6 * (ours["labels"][pool] != theirs["labels"][rank]) + 1e-9 * np.abs(pool - rank)
-        order[rank] = pool[int(np.argmin(apart))]
-        free[order[rank]] = False
-    return order
+    order = pairs(Detections(**ours), Detections(**theirs))
+    unpaired = int((order < 0).sum())
+    yield Compared(f"{name}: {unpaired} without one of the same label and score", float(unpaired), 0.0)
+    paired, known = ours["segments"][order[order >= 0]], theirs["segments"][order >= 0]
+    yield Compared(f"{name}: segments", _segment_error(paired, known), SEGMENT_TOLERANCE)
 
 
 def _segment_error(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> float:

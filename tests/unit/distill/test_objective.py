@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_terms import made
+from test_terms import architecture, made
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
@@ -26,8 +26,13 @@ def use(name: str, teacher: str, weight: float = 1.0, power: int = 0) -> TermUse
     return TermUse(name=name, teacher=teacher, weight=weight, temperature_power=power)
 
 
+def objective_of(value: DistillSpec, *, modal: int = D, structure: int = D) -> DistillationObjective:
+    teachers = {"modal": architecture(modal), "structure": architecture(structure)}
+    return DistillationObjective(value, architecture(D), teachers)
+
+
 def same_width(value: DistillSpec) -> DistillationObjective:
-    return DistillationObjective(value, D, dict.fromkeys(WEIGHTS, D))
+    return objective_of(value)
 
 
 TEACHERS = {"modal": made(1), "structure": made(2)}
@@ -62,14 +67,15 @@ def wide(output: DetectorOutput, width: int) -> DetectorOutput:
 
 @pytest.mark.parametrize("role", ["structure", "mix"])
 def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
-    torch.manual_seed(0)
-    objective = DistillationObjective(spec(use("stem", role)), D, {"modal": D, "structure": 7})
-    assert {r: tuple(p.weight.shape) for r, p in objective.projections.items()} == {"structure": (7, D)}
+    objective = objective_of(spec(use("stem", role)), structure=7)
+    assert {n: tuple(p.shape) for n, p in objective.named_parameters()} == {
+        "projections.stem/stem/structure.0.weight": (7, D)
+    }
     student = made(0, grad=True)
     teachers = {"modal": TEACHERS["modal"], "structure": wide(TEACHERS["structure"], 7)}
     soft = objective(student, teachers)
     soft.total.backward()
-    weight = objective.projections["structure"].weight
+    (weight,) = objective.parameters()
     assert weight.grad is not None
     assert bool(weight.grad.any())
     assert student.stem.grad is not None
@@ -83,9 +89,7 @@ def test_stems_of_another_width_go_through_a_projection(role: str) -> None:
 
 def test_equal_widths_need_no_projection() -> None:
     assert not list(same_width(spec(use("stem", "modal"))).parameters())
-    assert not list(
-        DistillationObjective(spec(use("offsets", "modal")), D, {"modal": 9, "structure": 9}).parameters()
-    )
+    assert not list(objective_of(spec(use("offsets", "modal")), modal=9, structure=9).parameters())
 
 
 def test_padding_counts_only_with_count_padding() -> None:

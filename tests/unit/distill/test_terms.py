@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from tal_bench.config import DetectorSpec, Range
 from tal_bench.distill.terms import registry
 from tal_bench.distill.terms.logits_binary import bernoulli_kl
 from tal_bench.distill.terms.reductions import masked_mean
-from tal_bench.distill.terms.registry import terms
-from tal_bench.types import DetectorOutput
+from tal_bench.distill.terms.registry import Term, TermFunction, terms
+from tal_bench.errors import InputError
+from tal_bench.types import DetectorOutput, PointLabels
 
-LENGTHS, REAL, K = (8, 4), (8, 5), 3
+LENGTHS, REAL, K, D, BINS = (8, 4), (8, 5), 3, 5, 4
 FIELDS = {
     "hallucination": ("inputs",),
     "stem": ("stem",),
@@ -36,17 +38,74 @@ def made(seed: int, *, trident: bool = False, grad: bool = False) -> DetectorOut
         return torch.randn(*shape, generator=g).requires_grad_(grad)
 
     mask = [torch.arange(T) * (8 // T) < torch.tensor(REAL)[:, None] for T in LENGTHS]
-    return DetectorOutput(
+    return Made(
         logits=[noise(2, T, K) for T in LENGTHS],
         offsets=[noise(2, T, K, 2) if trident else noise(2, T, 2) for T in LENGTHS],
         mask=mask,
         inputs=noise(2, 6, 8),
-        stem=noise(2, 5, 8),
+        stem=noise(2, D, 8),
+        features={
+            name: [noise(*shape_of(name, width, T)) for T in LENGTHS]
+            for name, width in architecture(D).feature_widths.items()
+            if name not in registry.OUTPUTS
+        },
+        labels=made_labels(mask),
     )
 
 
+class Made(DetectorOutput):
+    """Output whose heads are one fixed linear layer."""
+
+    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
+        width = K if name.startswith("classifier") else 2 * BINS
+        weight = torch.linspace(-1, 1, width * D).reshape(width, D)
+        given = [
+            torch.where(mask[:, None], x, own)
+            for x, own, mask in zip(features, self.features[name], self.mask, strict=True)
+        ]
+        out = [torch.einsum("bdt,kd->btk", x, weight) for x in given]
+        return out if width == K else [x.unflatten(2, (2, BINS)) for x in out]
+
+
+def architecture(width: int) -> DetectorSpec:
+    """Return an architecture that fits the outputs of `made` with this width of stem, neck and heads."""
+    return DetectorSpec(
+        structure="conv", inputs="primary", primary={"rgb": 6}, classes=K, max_length=8, width=width,
+        head_width=width, attention_heads=1, branch_blocks=1, regression_ranges=((0, 4), (4, 10000)),
+        trident=True, bins=BINS - 1,
+    )  # fmt: skip
+
+
+def shape_of(feature: str, width: int, steps: int) -> tuple[int, ...]:
+    if feature == "bins":
+        return (2, steps, 2, BINS)
+    return (2, steps, width) if feature in ("starts", "ends") else (2, width, steps)
+
+
+def made_labels(mask: list[Tensor]) -> PointLabels:
+    """Return labels of two segments of the first video, one on each level, and one of the second."""
+    classes = [torch.zeros(2, T, K) for T in LENGTHS]
+    classes[0][0, 1:3, 2] = classes[0][1, 2, 0] = classes[1][0, 2, 1] = 1.0
+    return PointLabels(
+        classes=classes,
+        offsets=[torch.full((2, T, 2), 1.5) for T in LENGTHS],
+        positive=[(x.sum(dim=2) > 0) & m for x, m in zip(classes, mask, strict=True)],
+        segments=[torch.tensor([[0.5, 3.5], [1.0, 7.0]]), torch.tensor([[0.5, 3.5]])],
+        segment_labels=[torch.tensor([2, 1]), torch.tensor([0])],
+        strides=(1, 2),
+    )
+
+
+def built(name: str) -> TermFunction:
+    """Return a term, with fixed parameters if it has any."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return terms.get(name).build(architecture(D), architecture(D))
+
+
 def leaves(output: DetectorOutput) -> list[Tensor]:
-    return [*output.logits, *output.offsets, output.inputs, output.stem]
+    further = [x for levels in output.features.values() for x in levels]
+    return [*output.logits, *output.offsets, output.inputs, output.stem, *further]
 
 
 def with_other_padding(output: DetectorOutput) -> DetectorOutput:
@@ -56,6 +115,9 @@ def with_other_padding(output: DetectorOutput) -> DetectorOutput:
             for x, m in zip(values, output.mask, strict=True)
         ]
 
+    def over_time(values: list[Tensor]) -> list[Tensor]:
+        return [torch.where(m[:, None], x, 7.0) for x, m in zip(values, output.mask, strict=True)]
+
     first = output.mask[0][:, None]
     return replace(
         output,
@@ -63,12 +125,16 @@ def with_other_padding(output: DetectorOutput) -> DetectorOutput:
         offsets=levels(output.offsets),
         inputs=torch.where(first, output.inputs, 7.0),
         stem=torch.where(first, output.stem, 7.0),
+        features={
+            name: levels(values) if name in registry.TRIDENT_SCORES else over_time(values)
+            for name, values in output.features.items()
+        },
     )
 
 
 @pytest.mark.parametrize("name", terms)
 def test_is_a_scalar_that_is_zero_for_equal_outputs_only(name: str) -> None:
-    fn = terms.get(name).fn
+    fn = built(name)
     same, other = fn(made(0), made(0), 2.0), fn(made(0), made(1), 2.0)
     assert same.shape == other.shape == ()
     assert float(same) == pytest.approx(0.0, abs=1e-6)
@@ -77,7 +143,7 @@ def test_is_a_scalar_that_is_zero_for_equal_outputs_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", terms)
 def test_padding_does_not_count(name: str) -> None:
-    fn = terms.get(name).fn
+    fn = built(name)
     student, teacher = made(0), made(1)
     before = fn(student, teacher, 2.0)
     torch.testing.assert_close(fn(with_other_padding(student), teacher, 2.0), before)
@@ -86,7 +152,7 @@ def test_padding_does_not_count(name: str) -> None:
 
 @pytest.mark.parametrize("name", terms)
 def test_valid_steps_count(name: str) -> None:
-    fn = terms.get(name).fn
+    fn = built(name)
     student, teacher = made(0), made(1)
     before = fn(student, teacher, 2.0)
     changed = replace(
@@ -95,6 +161,7 @@ def test_valid_steps_count(name: str) -> None:
         offsets=[x * 2 for x in student.offsets],
         inputs=student.inputs * 2,
         stem=student.stem * 2,
+        features={name: [x * 2 for x in levels] for name, levels in student.features.items()},
     )
     assert float(fn(changed, teacher, 2.0)) != pytest.approx(float(before))
 
@@ -103,21 +170,23 @@ def test_valid_steps_count(name: str) -> None:
 @pytest.mark.parametrize("trident", [False, True])
 def test_gradients_flow_to_valid_steps_of_the_student_only(name: str, trident: bool) -> None:
     student, teacher = made(0, grad=True), made(1, trident=trident)
-    terms.get(name).fn(student, teacher, 2.0).backward()
+    built(name)(student, teacher, 2.0).backward()
     touched = [x for x in leaves(student) if x.grad is not None and bool(x.grad.any())]
     assert touched
     assert all(bool(x.grad.isfinite().all()) for x in touched if x.grad is not None)
     assert all(not x.requires_grad for x in leaves(teacher))
-    padded = ~student.mask[0]
-    for x in (student.inputs, student.stem):
-        if x.grad is not None:
-            assert not x.grad.transpose(1, 2)[padded].any()
+    padded = [~mask for mask in student.mask]
+    by_channel = [levels for name, levels in student.features.items() if name not in registry.TRIDENT_SCORES]
+    for levels in ([student.inputs], [student.stem], *by_channel):
+        for x, beyond in zip(levels, padded, strict=False):
+            if x.grad is not None:
+                assert not x.grad.transpose(1, 2)[beyond].any()
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_depends_on_its_own_outputs_only(name: str) -> None:
     student, teacher = made(0), made(1)
-    fn = terms.get(name).fn
+    fn = built(name)
     others = {
         f: getattr(made(5), f) for f in ("logits", "offsets", "inputs", "stem") if f not in FIELDS[name]
     }
@@ -127,7 +196,7 @@ def test_depends_on_its_own_outputs_only(name: str) -> None:
 @pytest.mark.parametrize("name", ["hallucination", "stem", "offsets", "logits-binary"])
 def test_a_repeated_video_does_not_change_the_value(name: str) -> None:
     """The terms are means over valid positions, so weights do not depend on the number of videos."""
-    fn = terms.get(name).fn
+    fn = built(name)
 
     def twice(x: DetectorOutput) -> DetectorOutput:
         level = [[torch.cat([t, t]) for t in values] for values in (x.logits, x.offsets, x.mask)]
@@ -182,12 +251,22 @@ def test_masked_mean_without_valid_positions_is_zero() -> None:
 def test_every_module_of_the_package_declares_a_term() -> None:
     modules = {file.stem for file in Path(registry.__file__).parent.glob("*.py")}
     modules -= {"__init__", "registry", "reductions"}
-    assert modules == {name.replace("-", "_") for name in terms}
+    declared = (terms.get(name) for name in terms)
+    assert modules == {(term.fn or term.module).__module__.rpartition(".")[2] for term in declared}
 
 
 @pytest.mark.parametrize("name", terms)
 def test_declaration(name: str) -> None:
     term = terms.get(name)
     assert term.name == name
-    assert term.summary and term.formula and term.paper
+    assert term.summary and term.formula and term.paper and term.normalizer
+    assert term.reads
+    assert set(term.reads) <= architecture(D).feature_widths.keys() | {registry.LABELS}
+    assert term.search.low <= term.weight <= term.search.high
     assert 0 < term.search.low < term.search.high
+
+
+def test_a_term_is_either_a_function_or_a_module() -> None:
+    for fn, module in ((None, None), (built("stem"), lambda *_: torch.nn.Identity())):
+        with pytest.raises(InputError, match="term 'x' needs a function or a module, and not both"):
+            Term("x", fn, Range(low=0.1, high=1.0), "nothing", module=module)

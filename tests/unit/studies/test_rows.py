@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from study_parts import FakeExecutor, RecordingCallback, protocol, result_of, run_specs
 from tiny import tiny_spec
 
-from tal_bench.config import Budget, RunSpec, StudySpec
-from tal_bench.distill.variants import TeacherRef, variants
+from tal_bench.config import Budget, Range, RunSpec, StudySpec
+from tal_bench.distill.terms.registry import Term, terms
+from tal_bench.distill.variants import TeacherRef, Variant, variants
 from tal_bench.errors import InputError
+from tal_bench.models import registry as models
+from tal_bench.models.detector import Detector
 from tal_bench.models.registry import get_model
 from tal_bench.results.records import RowRecord
 from tal_bench.studies.definition import check_names
@@ -222,6 +229,55 @@ def test_students_that_cannot_learn_from_a_teacher_are_refused_at_once(
     dataset = tiny_spec().model_copy(update={"size": "full"})
     with pytest.raises(InputError, match=said):
         names_of(study(variant, student=student), dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    ("reads", "students", "said"),
+    [
+        (
+            {"bins": "equal"},
+            "conv",
+            "reads 'bins', which student 'conv-hallucinated' does not offer (choose networks",
+        ),
+        ({"bins": "teacher"}, "conv", "reads 'bins', which its teacher 'actionformer' does not offer"),
+        (
+            {"classifier/7": "any"},
+            "conv",
+            "reads 'classifier/7', which student 'conv-hallucinated' does not offer (it",
+        ),
+        (
+            {"neck": "equal"},
+            "conv",
+            "student 'conv-hallucinated' has 512 channels, its teacher 'actionformer' 256",
+        ),
+        (
+            {"neck": "any"},
+            "built",
+            "reads 'neck', which student 'built-hallucinated' does not offer (it offers inputs",
+        ),
+        ({"neck": "project", "classifier/1": "any", "labels": "any"}, "conv", ""),
+    ],
+)
+def test_terms_that_read_what_a_network_does_not_offer_are_refused_at_once(
+    reads: Any, students: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks of structure `built` are modules of their own."""
+    for registry in (terms, variants, models.students, models.teachers):
+        monkeypatch.setattr(registry, "_entries", dict(registry._load_entries()))
+    term = Term("mine", lambda *_: torch.zeros(()), Range(low=0.1, high=1.0), "", reads=reads)
+    uses = (terms.add("mine", term).use("both"),)
+    variants.add("mine", Variant("mine", "", {"both": TeacherRef("teacher", "all")}, uses))
+    narrow = replace(get_model("actionformer"), overrides={"width": 256})
+    models.teachers._entries["actionformer"] = narrow
+    built = replace(get_model("conv-hallucinated"), name="built-hallucinated", build=partial(Detector))
+    models.students.add("built-hallucinated", built)
+    spec = study("mine", student=f"{students}-hallucinated")
+    dataset = tiny_spec().model_copy(update={"size": "full"})
+    if not said:
+        assert names_of(spec, dataset=dataset)[-1] == "mine"
+        return
+    with pytest.raises(InputError, match=re.escape(said)):
+        names_of(spec, dataset=dataset)
 
 
 @pytest.mark.parametrize("variant", ["self", "cross-structure"])

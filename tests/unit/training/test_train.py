@@ -62,7 +62,7 @@ def trained(
 ) -> nn.Module:
     torch.manual_seed(99)
     spec = distillation().model_copy(update={"precision": precision})
-    objective = DistillationObjective(spec, 16, {"modal": 16}) if distilled else None
+    objective = DistillationObjective(spec, arch(STUDENT), {"modal": arch(TEACHER)}) if distilled else None
     return train(
         student or net(STUDENT),
         arch(STUDENT),
@@ -102,7 +102,7 @@ def test_teachers_are_frozen_in_evaluation_mode_and_unchanged(videos: list[Video
     teacher, student = net(TEACHER, 5), net(STUDENT)
     modes: list[bool] = []
     teacher.heads.register_forward_hook(lambda module, given, out: modes.append(module.training))
-    objective = DistillationObjective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), arch(STUDENT), {"modal": arch(TEACHER)})
     train(
         student, arch(STUDENT), videos, FAST, seed=0, device=Device("cpu"),
         teachers={"modal": teacher}, objective=objective,
@@ -125,7 +125,7 @@ def test_losses_are_named_and_reported_after_every_epoch(videos: list[Video]) ->
         return epoch == 2
 
     spec = FAST.model_copy(update={"epochs": 5})
-    objective = DistillationObjective(distillation(), 16, {"modal": 16})
+    objective = DistillationObjective(distillation(), arch(STUDENT), {"modal": arch(TEACHER)})
     train(
         net(STUDENT), arch(STUDENT), videos, spec, seed=0, device=Device("cpu"),
         teachers={"modal": net(TEACHER)}, objective=objective, after_epoch=after,

@@ -1,0 +1,1 @@
+"""Published distillation losses as functions of tensors; `distill/terms` says what they are applied to."""

@@ -1,0 +1,1 @@
+"""Losses between features of student and teacher, [B, C, T]."""

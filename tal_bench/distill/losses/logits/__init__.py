@@ -1,0 +1,1 @@
+"""Losses between class logits of student and teacher, [B, T, K]."""

@@ -1,0 +1,1 @@
+"""Losses between relations: similarities of time steps, samples or channels."""

@@ -1,0 +1,79 @@
+"""A case of a fixture of distillation losses: settings, inputs and parameters in one precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...fixtures import Fixture
+
+
+@dataclass
+class Case:
+    """Settings, inputs and parameters of a case; floating-point tensors are leaves that take gradients.
+
+    Attributes:
+        settings: Settings by name.
+        inputs: Tensors below `in/`.
+        params: Tensors below `param/`.
+    """
+
+    settings: dict[str, Any]
+    inputs: dict[str, Tensor]
+    params: dict[str, Tensor]
+    _loaded: dict[str, nn.Parameter] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, fixture: Fixture, name: str, precision: torch.dtype) -> Case:
+        """Read a case of a fixture in a precision."""
+
+        def tensor(array: Any) -> Tensor:
+            x = torch.from_numpy(array.copy())
+            return x.to(precision).requires_grad_() if x.is_floating_point() else x
+
+        inputs, params = (
+            {key: tensor(array) for key, array in fixture.tree(f"{name}/{group}").items()}
+            for group in ("in", "param")
+        )
+        return cls(fixture.meta["cases"][name]["settings"], inputs, params)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.inputs[name]
+
+    def mask(self, like: str, time: int) -> Tensor:
+        """Return the valid positions [B, T] of an input; all of them where the case has no mask."""
+        x = self.inputs[like]
+        if "mask" in self.inputs:
+            return self.inputs["mask"]
+        return torch.ones(x.shape[0], x.shape[time], dtype=torch.bool)
+
+    def cut(self, x: Tensor, time: int) -> Tensor:
+        """Return only the valid steps of an output, as the fixtures do where there is a mask."""
+        if "mask" not in self.inputs:
+            return x
+        steps = self.inputs["mask"].any(dim=0)
+        return x.index_select(time, steps.nonzero()[:, 0])
+
+    def levels(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return student, teacher and mask of each level of a pyramid."""
+        names = ["student"] if "student" in self.inputs else []
+        while f"student_{len(names)}" in self.inputs:
+            names.append(f"student_{len(names)}")
+        assert len(names) == self.settings.get("levels", 1), f"levels {names} for {self.settings}"
+        return [(self[n], self[n.replace("student", "teacher")], self.mask(n, 2)) for n in names]
+
+    def load(self, module: nn.Module, names: dict[str, str]) -> None:
+        """Give a module the parameters of the case, from its own names for them to those of the fixture."""
+        own = dict(module.named_parameters())
+        assert own.keys() == names.keys(), f"{sorted(own)} for {sorted(names)}"
+        for ours, theirs in names.items():
+            own[ours].data = self.params[theirs].detach().reshape(own[ours].shape).clone()
+            self._loaded[theirs] = own[ours]
+
+    def gradient(self, name: str) -> Tensor:
+        """Return the gradient of an input or a parameter; zeros where nothing flowed."""
+        leaf: Tensor = self._loaded[name] if name in self._loaded else self.inputs[name]
+        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
