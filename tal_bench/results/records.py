@@ -109,6 +109,8 @@ class RowRecord(Spec):
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
         cost: Key of the row's CostRecord.
+        training_gmacs: Multiply-accumulates (10^9) of a final training per training video, with the forward
+            passes of its teachers; None if not known.
     """
 
     name: str
@@ -122,6 +124,7 @@ class RowRecord(Spec):
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
+    training_gmacs: float | None = None
 
 
 class SearchRecord(RowRecord):

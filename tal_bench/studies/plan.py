@@ -22,6 +22,7 @@ from tal_bench.registry import did_you_mean
 from tal_bench.results.records import RowRecord, SearchRecord
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows, without_branch
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
+from tal_bench.studies.training_cost import step_macs
 from tal_bench.tuning.search import Tuning
 
 LARGEST_GRID = 64
@@ -88,6 +89,7 @@ class StudentRow:
         seeds: Final seeds; none for a search for a front.
         teacher_seeds: Seed of the teachers for each final seed.
         rates: Multiples of the default learning rate that are tried for every teacher on validation.
+        epochs_factor: Factor on the number of epochs of the student's recipe.
     """
 
     name: str
@@ -102,6 +104,7 @@ class StudentRow:
     seeds: tuple[int, ...]
     teacher_seeds: tuple[int, ...]
     rates: tuple[float, ...]
+    epochs_factor: float = 1.0
 
     @property
     def defaults(self) -> Settings:
@@ -217,6 +220,7 @@ def make_plan(spec: StudySpec, run_specs: RunSpecs, folder: str = "") -> StudyPl
     """
     tuning = Tuning(spec.objective, spec.sampler, spec.pruner, spec.search, spec.patience, spec.start)
     students = tuple(_student_row(row, spec, run_specs, tuning) for row in chosen_rows(spec))
+    students = _with_matched_epochs(students, run_specs)
     _check_search(spec, run_specs, students)
     return StudyPlan(spec, run_specs, _labels_rows(spec, run_specs, students), students, tuning, folder)
 
@@ -246,6 +250,17 @@ def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tun
         seeds=seeds,
         teacher_seeds=_teacher_seeds(run_specs, seeds),
         rates=run_specs.budget.teacher_lr,
+    )
+
+
+def _with_matched_epochs(rows: tuple[StudentRow, ...], run_specs: RunSpecs) -> tuple[StudentRow, ...]:
+    """Lengthen the rows of matched variants to the MACs of the row whose training is most expensive."""
+    if not any(row.variant.matched for row in rows):
+        return rows
+    most = max(step_macs(run_specs, row.student, row.teachers.values()) for row in rows)
+    return tuple(
+        replace(row, epochs_factor=most / step_macs(run_specs, row.student)) if row.variant.matched else row
+        for row in rows
     )
 
 

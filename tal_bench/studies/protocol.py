@@ -7,17 +7,15 @@ the rows over an executor.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from tal_bench.config import DetectorSpec, Phase, RunSpec, Search, Settings
-from tal_bench.models.registry import get_model
-from tal_bench.profiling.model import count
+from tal_bench.config import Phase, RunSpec, Search, Settings
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
 from tal_bench.studies.run import Job, JobFactory
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
+from tal_bench.studies.training_cost import counted, step_macs
 from tal_bench.tuning.search import Trial, best, converged, front, propose
 
 RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
@@ -79,7 +77,11 @@ class Protocol:
         settings = yield from self._teacher_settings(row.model, row.rates)
         specs = [self.run_specs.on_labels(row.model, "final", seed, settings) for seed in row.seeds]
         record = planned_record(row, self.run_specs).model_copy(
-            update={"settings": settings, "finals": tuple(spec.hash for spec in specs)}
+            update={
+                "settings": settings,
+                "finals": tuple(spec.hash for spec in specs),
+                "training_gmacs": self._training_gmacs(row.model, (), specs),
+            }
         )
         self.on_row(record)
         yield self._jobs(specs)
@@ -172,7 +174,9 @@ class Protocol:
             )
             settings = [row.held | row.defaults | values for values in proposed]
             specs = [
-                self.run_specs.distilled(row.student, row.variant, "tuning", TUNING_SEED, values, teachers)
+                self.run_specs.distilled(
+                    row.student, row.variant, "tuning", TUNING_SEED, values, teachers, row.epochs_factor
+                )
                 for values in settings
             ]
             costs = [_architecture_costs(spec, tuning.objective) for spec in specs]
@@ -199,7 +203,9 @@ class Protocol:
         if row.teachers:
             yield self._jobs([spec for runs in teachers for spec in runs.values()])
         specs = [
-            self.run_specs.distilled(row.student, row.variant, "final", seed, settings, runs)
+            self.run_specs.distilled(
+                row.student, row.variant, "final", seed, settings, runs, row.epochs_factor
+            )
             for seed, runs in zip(row.seeds, teachers, strict=True)
         ]
         record = planned_record(row, self.run_specs).model_copy(
@@ -208,11 +214,20 @@ class Protocol:
                 "trials": trials,
                 "chosen": chosen,
                 "finals": tuple(spec.hash for spec in specs),
+                "training_gmacs": self._training_gmacs(row.student, row.teachers.values(), specs),
             }
         )
         self.on_row(record)
         yield self._jobs(specs)
         return record
+
+    def _training_gmacs(
+        self, student: str, teachers: Iterable[str], specs: Sequence[RunSpec]
+    ) -> float | None:
+        """Count the GMACs of a final training per training video; None for a model from a file."""
+        if not specs or self.run_specs.is_imported(student):
+            return None
+        return specs[0].train.total_epochs * step_macs(self.run_specs, student, teachers) / 1e9
 
     def _teacher_runs(
         self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
@@ -245,11 +260,6 @@ def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, fl
     names = [name for name in objective if name != "map"]
     if not names:
         return {}
-    params, macs = _counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
+    params, macs = counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
     known = {"params": float(params), "gmacs": macs / 1e9}
     return {name: known[name] for name in names}
-
-
-@lru_cache(maxsize=256)
-def _counted(model: str, detector: str, frames: int) -> tuple[int, int]:
-    return count(get_model(model), DetectorSpec.model_validate_json(detector), frames)

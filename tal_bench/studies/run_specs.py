@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal, cast
 
 from tal_bench.config import (
@@ -112,6 +113,7 @@ class RunSpecs:
         seed: int,
         settings: Settings,
         teachers: dict[str, RunSpec],
+        epochs_factor: float = 1.0,
     ) -> RunSpec:
         """Return a student's run under a variant.
 
@@ -122,8 +124,11 @@ class RunSpecs:
             seed: Seed of the run.
             settings: Tuned values; the variant's constants are used for the others.
             teachers: Role to the run that trained the teacher.
+            epochs_factor: Factor on the number of epochs of the recipe.
         """
         base = self.on_labels(student, phase, seed, settings)
+        if epochs_factor != 1.0:
+            base = base.model_copy(update={"train": _lengthened(base.train, epochs_factor)})
         if not variant.terms:
             return base
         distill = DistillSpec(
@@ -199,3 +204,13 @@ class RunSpecs:
                     f"inputs of its teacher '{name}'",
                     hint="choose a student with -hallucinated in its name, or another variant",
                 )
+
+
+def _lengthened(schedule: TrainSpec, factor: float) -> TrainSpec:
+    """Return a schedule with a multiple of its epochs, rounded up, evaluated as often as before."""
+    total = ceil(schedule.total_epochs * factor)
+    warmup = round(schedule.warmup_epochs * factor)
+    every = max(1, round(schedule.validate_every * factor))
+    return schedule.model_copy(
+        update={"warmup_epochs": warmup, "epochs": total - warmup, "validate_every": every}
+    )

@@ -69,7 +69,7 @@ class LazyOutputs:
     @cached_property
     def _inputs_and_mask(self) -> tuple[Tensor, Tensor]:
         inputs = self._detector.inputs
-        shared = self._shared if inputs.hallucination is None else {}  # not shared
+        shared = self._shared if inputs.hallucination is None and inputs.standardisation is None else {}
         if inputs.reads not in shared:
             value = self._compute(self._detector.read_inputs, self._batch.features, self._batch.mask)
             shared[inputs.reads] = value

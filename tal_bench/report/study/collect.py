@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tal_bench.errors import InputError
+from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
@@ -114,12 +115,14 @@ class ReportData:
         interaction: both-single − cross-modal − cross-structure + self in mAP points; None unless all four
             rows exist.
         warnings: Messages on numbers that could not be computed.
+        comparison: All pairs of student rows, in mAP of 0 … 1; None if there are no intervals.
     """
 
     record: StudyRecord
     rows: tuple[Row, ...]
     interaction: Interval | None
     warnings: tuple[str, ...]
+    comparison: Comparison | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -157,8 +160,7 @@ def collect(folder: Path) -> ReportData:
     files = StudyFolder(folder)
     record = files.read_study()
     rows = collect_rows(folder)
-    rows, interaction, warnings = _compare(files, record, rows)
-    return ReportData(record, tuple(rows), interaction, tuple(warnings))
+    return _compare(files, record, rows)
 
 
 def collect_rows(folder: Path) -> list[Row]:
@@ -179,14 +181,12 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
     )
 
 
-def _compare(
-    files: StudyFolder, record: StudyRecord, rows: Sequence[Row]
-) -> tuple[list[Row], Interval | None, list[str]]:
-    """Return the rows with their differences to each baseline, the interaction, and warnings."""
+def _compare(files: StudyFolder, record: StudyRecord, rows: Sequence[Row]) -> ReportData:
+    """Return the rows with their differences to each baseline, all pairs, the interaction, and warnings."""
     try:
         truth, videos = read_ground_truth(files.path / "ground_truth.json")
     except FileNotFoundError:
-        return list(rows), None, ["no ground_truth.json: differences have no interval"]
+        return ReportData(record, tuple(rows), None, ("no ground_truth.json: differences have no interval",))
     groups = read_groups(files.path / "ground_truth.json")
     match_detections = thumos_match if record.ap_method == "thumos" else match
     can_bootstrap = len(set(groups.values()) if groups else videos) > 1
@@ -234,7 +234,14 @@ def _compare(
 
     factorial = paired(FACTORIAL)
     interaction = _percent(contrast(factorial, INTERACTION)) if factorial else None
-    return [with_differences(row) for row in rows], interaction, warnings
+    students = {row.name: samples[row.name] for row in rows if _is_compared(row, samples)}
+    comparison = compare_all_pairs(students) if len(students) > 1 else None
+    compared = tuple(with_differences(row) for row in rows)
+    return ReportData(record, compared, interaction, tuple(warnings), comparison)
+
+
+def _is_compared(row: Row, samples: Mapping[str, RowSample]) -> bool:
+    return row.record.kind == "student" and row.name in samples
 
 
 def _percent(interval: Interval) -> Interval:
@@ -247,6 +254,7 @@ def _percent(interval: Interval) -> Interval:
         high=100 * interval.high,
         video_variance=1e4 * interval.video_variance,
         seed_variance=1e4 * interval.seed_variance,
+        interaction_variance=1e4 * interval.interaction_variance,
     )
 
 

@@ -14,6 +14,7 @@ from tal_bench.report.study.drawings import accuracy_figures, cost_figures, cost
 
 SECTIONS = (
     "Accuracy",
+    "All pairs",
     "Where the gains are",
     "Cost",
     "Reported in the literature",
