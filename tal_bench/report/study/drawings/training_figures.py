@@ -93,8 +93,7 @@ def _curves(study: ReportData, *, final: bool) -> pd.DataFrame:
 
 
 def _chosen(row: Row) -> list[Any]:
-    finished = [trial for trial in row.trials if trial.status == "finished" and "map_avg" in trial.metrics]
-    return [max(finished, key=lambda trial: trial.metrics["map_avg"])] if finished else []
+    return [trial for trial in row.trials if trial.hash == row.record.chosen]
 
 
 def tuning_figure(study: ReportData) -> Figure | None:
