@@ -22,7 +22,6 @@ from tal_bench.registry import did_you_mean
 from tal_bench.results.records import RowRecord, SearchRecord
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows, without_branch
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.studies.training_cost import step_macs
 from tal_bench.tuning.search import Tuning
 
 LARGEST_GRID = 64
@@ -271,9 +270,9 @@ def _with_matched_epochs(rows: tuple[StudentRow, ...], run_specs: RunSpecs) -> t
     """Lengthen the rows of matched variants to the MACs of the row whose training is most expensive."""
     if not any(row.variant.matched for row in rows):
         return rows
-    most = max(step_macs(run_specs, row.student, row.teachers.values()) for row in rows)
+    most = max(run_specs.step_macs(row.student, row.teachers.values()) for row in rows)
     return tuple(
-        replace(row, epochs_factor=most / step_macs(run_specs, row.student)) if row.variant.matched else row
+        replace(row, epochs_factor=most / run_specs.step_macs(row.student)) if row.variant.matched else row
         for row in rows
     )
 

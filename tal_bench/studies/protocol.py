@@ -11,11 +11,11 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tal_bench.config import Phase, RunSpec, Search, Settings
+from tal_bench.profiling.model import count_registered
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
 from tal_bench.studies.run import Job, JobFactory
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.studies.training_cost import counted, step_macs
 from tal_bench.tuning.search import Trial, best, converged, front, mean_map, propose, ranked
 
 RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
@@ -259,7 +259,7 @@ class Protocol:
         """Count the GMACs of a final training per training video; None for a model from a file."""
         if not specs or self.run_specs.is_imported(student):
             return None
-        return specs[0].train.total_epochs * step_macs(self.run_specs, student, teachers) / 1e9
+        return specs[0].train.total_epochs * self.run_specs.step_macs(student, teachers) / 1e9
 
     def _teacher_runs(
         self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
@@ -292,6 +292,6 @@ def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, fl
     names = [name for name in objective if name != "map"]
     if not names:
         return {}
-    params, macs = counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
+    params, macs = count_registered(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
     known = {"params": float(params), "gmacs": macs / 1e9}
     return {name: known[name] for name in names}

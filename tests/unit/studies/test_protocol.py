@@ -10,9 +10,8 @@ from study_parts import FakeExecutor, RecordingCallback, protocol, result_of
 from tal_bench.config import Budget, StudySpec
 from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.run import Job
-from tal_bench.studies.run_specs import TUNING_SEED
+from tal_bench.studies.run_specs import STEP, TUNING_SEED
 from tal_bench.studies.scheduler import run_rows
-from tal_bench.studies.training_cost import STEP, forward_macs, step_macs
 
 
 def play(folder: Path, score: dict[int, dict[int, float]], **budget: int) -> tuple[RowRecord, list[Job]]:
@@ -61,9 +60,9 @@ def test_the_matched_baseline_costs_as_much_as_the_most_expensive_row() -> None:
     plan = protocol(StudySpec(name="x", variants=("none-matched", "self", "both")), Path()).plan
     rows = {row.name: row for row in plan.student_rows}
     specs = plan.run_specs
-    macs = {name: step_macs(specs, row.student, row.teachers.values()) for name, row in rows.items()}
-    assert macs["none"] == STEP * forward_macs(specs, "conv-dw-hallucinated")
-    assert macs["both"] == macs["none"] + forward_macs(specs, "actionformer") + forward_macs(specs, "conv")
+    macs = {name: specs.step_macs(row.student, row.teachers.values()) for name, row in rows.items()}
+    assert macs["none"] == STEP * specs.forward_macs("conv-dw-hallucinated")
+    assert macs["both"] == macs["none"] + specs.forward_macs("actionformer") + specs.forward_macs("conv")
     assert macs["self"] == macs["none"] * (STEP + 1) / STEP
     assert rows["none-matched"].epochs_factor == macs["both"] / macs["none"] > 1
     assert {row.epochs_factor for name, row in rows.items() if name != "none-matched"} == {1.0}
