@@ -17,6 +17,7 @@ from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
+from tal_bench.report.study.collapse import is_collapsed
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
@@ -81,9 +82,16 @@ class Row:
         return "" if self.complete else f"{len(self.results)} of {self.expected} seeds"
 
     @property
+    def collapsed(self) -> list[int]:
+        """Seeds whose final training learned nothing."""
+        return [run.spec.seed for run in self.results if is_collapsed(run)]
+
+    @property
     def label(self) -> str:
-        """Name with the number of finished seeds if runs are missing."""
-        return f"{self.name} ({self.seeds_text})" if self.seeds_text else self.name
+        """Name with the number of finished seeds if runs are missing, and of trainings that collapsed."""
+        collapsed = f"{len(self.collapsed)} learned nothing" if self.collapsed else ""
+        remarks = ", ".join(filter(None, (self.seeds_text, collapsed)))
+        return f"{self.name} ({remarks})" if remarks else self.name
 
     @property
     def minute(self) -> float | None:
