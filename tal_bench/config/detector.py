@@ -50,6 +50,8 @@ class DetectorSpec(Spec):
             time, for a fixed length).
         offset_activation: Activation of the offsets: `relu` as published; `softplus` avoids dead units in
             small networks.
+        standardise: Whether every channel of the features is standardised with its mean and standard
+            deviation on the training videos; both are stored with the weights.
         hallucination_activation: Activation of the hallucinated features: `relu` for non-negative features,
             `linear` for signed ones.
         hallucination_width: Channels between the two convolutions of the hallucination branch; null =
@@ -99,6 +101,7 @@ class DetectorSpec(Spec):
     position_embedding: bool = False
     temporal_attention: bool = False
     offset_activation: Literal["relu", "softplus"] = "relu"
+    standardise: bool = False
     hallucination_activation: Literal["relu", "linear"] = "relu"
     hallucination_width: Count | None = None
     masked_hallucination: bool = True

@@ -128,6 +128,14 @@ Phase = Literal["tuning", "final"]
 """Phase of a run: tuning runs are evaluated on validation, final runs on test."""
 
 
+LATER_FIELDS: tuple[tuple[str, str, object], ...] = (
+    ("detector", "standardise", False),
+    ("train", "lr_width", None),
+)
+"""Part, name and default of fields that were added after the first release. The hash leaves them out where
+they have their default, so that earlier results stay valid."""
+
+
 class RunSpec(Spec):
     """Specification of one training with its evaluation: the unit of work, of resuming and of reporting.
 
@@ -169,4 +177,7 @@ class RunSpec(Spec):
         for modality in value["dataset"]["modalities"].values():
             modality.pop("folder")
             modality.pop("also")
+        for part, name, default in LATER_FIELDS:
+            if value[part][name] == default:
+                value[part].pop(name)
         return content_hash({"version": 1, **value})

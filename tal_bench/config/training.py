@@ -17,6 +17,10 @@ class TrainSpec(Spec):
         warmup_epochs: Number of epochs with linear warm-up of the learning rate.
         batch_size: Videos per step; the last incomplete batch of an epoch is dropped.
         lr: Peak learning rate of AdamW.
+        lr_width: Number of input channels above which a layer's learning rate is `lr` x lr_width / channels;
+            null = every layer has the same rate. One step of AdamW changes the output of a layer in
+            proportion to rate x channels, so wide features need a lower rate (Yang et al., Tensor Programs V,
+            arXiv 2203.03466).
         weight_decay: Weight decay of AdamW; not applied to biases, norms and learned scales.
         clip: Maximum gradient norm; null = no clipping.
         ema: Decay of the exponential moving average of the weights, which is evaluated.
@@ -36,6 +40,7 @@ class TrainSpec(Spec):
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
     batch_size: Count = 2
     lr: Positive = 1e-4
+    lr_width: Count | None = None
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     clip: Positive | None = 1.0
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999

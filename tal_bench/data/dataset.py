@@ -65,15 +65,15 @@ class Video:
         """Class indices that a detector learns, [N] int64: the labels, or zeros for a single class."""
         return np.zeros_like(self.labels) if self.one_class else self.labels
 
-    def crop(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Return the steps start to stop of a stream, [stop - start, C].
+    def crop(self, name: str, start: int, stop: int, every: int = 1) -> NDArray[Any]:
+        """Return every n-th of the steps start to stop of a stream, [ceil((stop - start) / n), C].
 
         Of a memory-mapped file, only these steps are read.
 
         Raises:
             DataError: The file is memory-mapped and has NaN at these steps, or has changed.
         """
-        values = self.features[name][start:stop]
+        values = self.features[name][start:stop:every]
         if isinstance(self.features, MappedFeatures):
             return to_float32(values, self.features.path(name))
         return values

@@ -48,6 +48,8 @@ class Variant:
         student_init: `random`, or the role of a teacher from which matching weights are copied.
         reference: Publication of the variant.
         fixed: Whether to keep the published constants and tune only the learning rate.
+        matched: Whether to train for as many multiply-accumulates as the most expensive row of the study,
+            the forward passes of its teachers included.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Variant:
     student_init: str = "random"
     reference: str = ""
     fixed: bool = False
+    matched: bool = False
 
     def search_space(self) -> dict[str, Range]:
         """Return the tuned settings: `lr` (a multiple), `soft_weight`, `temperature`, `weight/<term>`."""
@@ -111,6 +114,11 @@ C2MS = "C2MS-Net, J. Vis. Commun. Image R. 116:104734 (2026)"
 
 for _variant in (
     Variant("none", "labels only; the baseline, outside the factorial"),
+    Variant(
+        "none-matched",
+        "labels only, for as many operations as the most expensive row with its teachers",
+        matched=True,
+    ),
     Variant(
         "self",
         "a teacher like the student: what distillation gives by itself",

@@ -58,6 +58,7 @@ class Interval:
         high: Upper end of the interval.
         level: Confidence level.
         video_variance: Contribution of the sample of videos to the variance of the estimate (V + E / S).
+        interaction_variance: Part of it that more seeds reduce (E / S).
         seed_variance: Contribution of training to the variance of the estimate; NaN with one seed, where the
             interval includes only the variance of the videos.
         seeds: Number of seeds.
@@ -76,6 +77,7 @@ class Interval:
     seeds: int
     videos: int
     groups: int = 0
+    interaction_variance: float = 0.0
 
     @property
     def excludes_zero(self) -> bool:
@@ -259,6 +261,7 @@ def interval(
     # The variance of a bootstrap of V videos is (V − 1) / V of the variance of a sample of V videos.
     covariance = np.atleast_2d(np.cov(bootstrap)) * units / (units - 1)
     video_variance, seed_variance, seed_part = float(covariance.mean()), float("nan"), 0.0
+    interaction = 0.0
     if n_seeds > 1:
         variance = float(np.trace(covariance)) / n_seeds
         shared = max(float(covariance.sum() - np.trace(covariance)) / (n_seeds * (n_seeds - 1)), 0.0)
@@ -286,6 +289,7 @@ def interval(
         seeds=n_seeds,
         videos=n_videos,
         groups=n_groups,
+        interaction_variance=interaction / n_seeds,
     )
 
 

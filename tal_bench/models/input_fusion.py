@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,6 +53,27 @@ class GatedFusion(nn.Module):
         return torch.cat([z * h1, (1 - z) * h2], dim=2)
 
 
+class Standardisation(nn.Module):
+    """Subtraction of the mean of every channel and division by its standard deviation.
+
+    Both are buffers, stored with the weights. Before `fit_standardisation` they change nothing.
+
+    Args:
+        channels: Number of channels of all modalities that are read.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Features [B, T, C] and mask [B, T, 1] -> standardised features [B, T, C], 0 where padded."""
+        return (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype) * mask
+
+
 class InputFusion(nn.Module):
     """Concatenation of the modalities that the detector reads, primary modalities first.
 
@@ -61,6 +84,8 @@ class InputFusion(nn.Module):
         super().__init__()
         self.reads = spec.reads
         self.masked = spec.masked_hallucination
+        read = sum((spec.primary | spec.privileged)[name] for name in spec.reads)
+        self.standardisation = Standardisation(read) if spec.standardise else None
         nonnegative = spec.hallucination_activation == "relu"
         self.hallucination = (
             Hallucination(
@@ -74,7 +99,33 @@ class InputFusion(nn.Module):
     def forward(self, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Features [B, C_m, T] by modality and mask [B, T, 1] -> inputs [B, T, C] before gated fusion."""
         x = torch.cat([features[name].transpose(1, 2).to(mask.dtype) for name in self.reads], dim=2)
+        if self.standardisation is not None:
+            x = self.standardisation(x, mask)
         if self.hallucination is None:
             return x
         h = self.hallucination(x)
         return torch.cat([x, masked(h, mask) if self.masked else h], dim=2)
+
+
+MIN_DEVIATION = 0.01
+"""Smallest standard deviation of a channel, as a share of the root mean square over the channels."""
+
+
+def fit_standardisation(model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Set mean and deviation of a model that standardises its features; others are left unchanged.
+
+    Channels that (almost) do not vary, such as dead channels after a ReLU, are not amplified: their deviation
+    is raised to `MIN_DEVIATION` times the root mean square deviation of the modality.
+
+    Args:
+        model: Network, changed in place.
+        statistics: Mean [C_m] and standard deviation [C_m] of the channels of each modality.
+    """
+    for module in model.modules():
+        if isinstance(module, InputFusion) and module.standardisation is not None:
+            means, deviations = zip(*(statistics[name] for name in module.reads), strict=True)
+            floors = [d.square().mean().sqrt() * MIN_DEVIATION for d in deviations]
+            raised = [torch.maximum(d, f) for d, f in zip(deviations, floors, strict=True)]
+            deviation = torch.cat(raised)
+            module.standardisation.mean.copy_(torch.cat(means))
+            module.standardisation.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))

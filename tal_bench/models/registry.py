@@ -36,6 +36,8 @@ SIZES: dict[Size, dict[str, Any]] = {
         "head_layers": 1,
         "regression_ranges": ((0, 4), (4, 8), (8, 16), (16, 32), (32, 10000)),
         "offset_activation": "softplus",
+        "standardise": True,
+        "hallucination_width": 48,
     },
 }
 """Differences from the published THUMOS14 architecture by size.
@@ -47,7 +49,14 @@ students trained on labels only.
 TRAINING: dict[Size, TrainSpec] = {
     "full": TrainSpec(),
     "small": TrainSpec(
-        epochs=8, warmup_epochs=2, batch_size=2, lr=4e-3, ema=0.99, loss_normalizer=40.0, validate_every=4
+        epochs=16,
+        warmup_epochs=4,
+        batch_size=2,
+        lr=4e-3,
+        lr_width=192,
+        ema=0.99,
+        loss_normalizer=40.0,
+        validate_every=5,
     ),
 }
 """Training recipes by size."""
@@ -171,7 +180,7 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
     if size == dataset.size:
         common = dataset.detector
         own = dataset.models[model.structure].detector if model.structure in dataset.models else {}
-    value = {
+    value: dict[str, Any] = {
         "structure": model.structure,
         "inputs": model.inputs,
         "primary": dataset.channels("primary"),
@@ -179,11 +188,13 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
         "classes": classes,
         "max_length": dataset.max_length,
         "temporal_attention": model.temporal_attention,
-        "hallucination_activation": "relu" if nonnegative else "linear",
         **SIZES[size],
         **common,
         **structures.get(model.structure, where=where).detector,
         **own,
         **model.overrides,
     }
+    # standardised features are signed
+    linear = value.get("standardise") or not nonnegative
+    value.setdefault("hallucination_activation", "linear" if linear else "relu")
     return parse_detector(value, where=where)

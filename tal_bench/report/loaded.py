@@ -17,6 +17,7 @@ from tal_bench.report.diagnosis.summary import DiagnosisReport, diagnose_source
 from tal_bench.report.study.collect import ReportData, Row, collect, collect_rows
 from tal_bench.report.study.columns import line
 from tal_bench.report.study.figures import FIGURES
+from tal_bench.report.study.pairs import pairs_frame
 from tal_bench.report.study.trials import importances, trial_table
 from tal_bench.results.columns import cost_columns
 from tal_bench.results.dataframe import load_folder
@@ -104,6 +105,16 @@ class LoadedStudy:
             for base, found in row.differences.items()
         ]
         return pd.DataFrame(lines, columns=["row", "against", *INTERVAL])
+
+    def pairs(self) -> pd.DataFrame:
+        """Return the differences of average mAP between all pairs of student rows, in points.
+
+        Columns: row, against, difference, low and high of the single 95 % interval, simultaneous_low and
+        simultaneous_high (adjusted for the number of pairs), p_value (adjusted), clear. Empty without
+        intervals.
+        """
+        comparison = self.data.comparison
+        return pairs_frame(comparison) if comparison else pd.DataFrame()
 
     def differences_by_tiou(self) -> pd.DataFrame:
         """Return the differences to `none` at each tIoU threshold.

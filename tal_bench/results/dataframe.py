@@ -123,7 +123,7 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
     for row in rows:
         cost = costs.get(row.cost)
         measured = {column.key: column.value(cost) for column in columns} if cost else {}
-        for hash_ in (*row.trials, *row.finals):
+        for hash_ in row.runs:
             seen.add(hash_)
             if hash_ in results:
                 yield run_line(results[hash_], record, row) | measured

@@ -146,11 +146,14 @@ class RowRecord(Spec):
         teachers: Registered model of each teacher role.
         settings: Value of each tuned setting; empty for untuned rows.
         trials: Hashes of the tuning runs.
+        confirmations: Hashes of the runs of the best trials with further seeds on validation.
         chosen: Hash of the tuning run whose settings were selected.
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
         cost: Key of the row's CostRecord.
         training: Key of the row's TrainingCost; empty for teacher and reference rows.
+        training_gmacs: Multiply-accumulates (10^9) of a final training per training video, with the forward
+            passes of its teachers; None if not known.
     """
 
     name: str
@@ -160,11 +163,18 @@ class RowRecord(Spec):
     teachers: dict[str, str] = {}
     settings: dict[str, float] = {}
     trials: tuple[str, ...] = ()
+    confirmations: tuple[str, ...] = ()
     chosen: str = ""
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     cost: str = ""
     training: str = ""
+    training_gmacs: float | None = None
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Hashes of all runs of the row, in the order in which they are made."""
+        return (*self.trials, *self.confirmations, *self.finals)
 
 
 class SearchRecord(RowRecord):

@@ -7,18 +7,16 @@ the rows over an executor.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from tal_bench.config import DetectorSpec, Phase, RunSpec, Search, Settings
-from tal_bench.models.registry import get_model
-from tal_bench.profiling.model import count
+from tal_bench.config import Phase, RunSpec, Search, Settings
+from tal_bench.profiling.model import count_registered
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
 from tal_bench.studies.run import Job, JobFactory
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.tuning.search import Trial, best, converged, front, propose
+from tal_bench.tuning.search import Trial, best, converged, front, mean_map, propose, ranked
 
 RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
 """Yields jobs, receives their results, returns the finished row."""
@@ -79,7 +77,11 @@ class Protocol:
         settings = yield from self._teacher_settings(row.model, row.rates)
         specs = [self.run_specs.on_labels(row.model, "final", seed, settings) for seed in row.seeds]
         record = planned_record(row, self.run_specs).model_copy(
-            update={"settings": settings, "finals": tuple(spec.hash for spec in specs)}
+            update={
+                "settings": settings,
+                "finals": tuple(spec.hash for spec in specs),
+                "training_gmacs": self._training_gmacs(row.model, (), specs),
+            }
         )
         self.on_row(record)
         yield self._jobs(specs)
@@ -89,13 +91,14 @@ class Protocol:
         """Tune on validation, then train and test with all final seeds."""
         rates = yield from self._teacher_rates(row)
         trials = yield from self._search(row, rates)
-        found = best(trials)
+        found, confirmations = yield from self._confirm(row, rates, trials)
         return (
             yield from self._final(
                 row,
                 rates,
                 found.settings if found else row.held | row.defaults,
                 trials=tuple(dict.fromkeys(trial.result.hash for trial in trials)),
+                confirmations=confirmations,
                 chosen=found.result.hash if found else "",
             )
         )
@@ -172,7 +175,9 @@ class Protocol:
             )
             settings = [row.held | row.defaults | values for values in proposed]
             specs = [
-                self.run_specs.distilled(row.student, row.variant, "tuning", TUNING_SEED, values, teachers)
+                self.run_specs.distilled(
+                    row.student, row.variant, "tuning", TUNING_SEED, values, teachers, row.epochs_factor
+                )
                 for values in settings
             ]
             costs = [_architecture_costs(spec, tuning.objective) for spec in specs]
@@ -186,12 +191,42 @@ class Protocol:
             trials += [Trial(*values) for values in zip(settings, results, costs, strict=True)]
         return trials
 
+    def _confirm(
+        self, row: StudentRow, rates: Mapping[str, Settings], trials: Sequence[Trial]
+    ) -> Generator[Sequence[Job], list[RunResult], tuple[Trial | None, tuple[str, ...]]]:
+        """Train the best trials with further seeds, and choose the one with the best mean on validation.
+
+        The score of one seed is noisy, and the best of several noisy scores is too high.
+
+        Returns:
+            The chosen trial, None if none finished, and the hashes of the further runs.
+        """
+        candidates = ranked(trials)[: row.confirmed]
+        if len(candidates) < 2 or not row.confirm_seeds:
+            return best(trials), ()
+        teachers = self._teacher_runs(row, rates, "tuning", TUNING_SEED)
+        specs = [
+            self.run_specs.distilled(
+                row.student, row.variant, "tuning", seed, trial.settings, teachers, row.epochs_factor
+            )
+            for trial in candidates
+            for seed in row.confirm_seeds
+        ]
+        results = yield self._jobs(specs)
+        count = len(row.confirm_seeds)
+        scores = [
+            mean_map([trial.result, *results[k * count : (k + 1) * count]])
+            for k, trial in enumerate(candidates)
+        ]
+        return candidates[scores.index(max(scores))], tuple(spec.hash for spec in specs)
+
     def _final(
         self,
         row: StudentRow,
         rates: Mapping[str, Settings],
         settings: Settings,
         trials: tuple[str, ...] = (),
+        confirmations: tuple[str, ...] = (),
         chosen: str = "",
     ) -> RowSteps:
         """Train and test with all final seeds, after the final runs of the teachers."""
@@ -199,20 +234,32 @@ class Protocol:
         if row.teachers:
             yield self._jobs([spec for runs in teachers for spec in runs.values()])
         specs = [
-            self.run_specs.distilled(row.student, row.variant, "final", seed, settings, runs)
+            self.run_specs.distilled(
+                row.student, row.variant, "final", seed, settings, runs, row.epochs_factor
+            )
             for seed, runs in zip(row.seeds, teachers, strict=True)
         ]
         record = planned_record(row, self.run_specs).model_copy(
             update={
                 "settings": settings,
                 "trials": trials,
+                "confirmations": confirmations,
                 "chosen": chosen,
                 "finals": tuple(spec.hash for spec in specs),
+                "training_gmacs": self._training_gmacs(row.student, row.teachers.values(), specs),
             }
         )
         self.on_row(record)
         yield self._jobs(specs)
         return record
+
+    def _training_gmacs(
+        self, student: str, teachers: Iterable[str], specs: Sequence[RunSpec]
+    ) -> float | None:
+        """Count the GMACs of a final training per training video; None for a model from a file."""
+        if not specs or self.run_specs.is_imported(student):
+            return None
+        return specs[0].train.total_epochs * self.run_specs.step_macs(student, teachers) / 1e9
 
     def _teacher_runs(
         self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
@@ -245,11 +292,6 @@ def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, fl
     names = [name for name in objective if name != "map"]
     if not names:
         return {}
-    params, macs = _counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
+    params, macs = count_registered(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
     known = {"params": float(params), "gmacs": macs / 1e9}
     return {name: known[name] for name in names}
-
-
-@lru_cache(maxsize=256)
-def _counted(model: str, detector: str, frames: int) -> tuple[int, int]:
-    return count(get_model(model), DetectorSpec.model_validate_json(detector), frames)

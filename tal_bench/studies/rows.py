@@ -13,7 +13,7 @@ BASELINE = "none"
 MAIN = "both"
 """The row of a study that names none."""
 ALL = "all"
-FACTORIAL = ("none", "self", "cross-modal", "cross-structure", "both-single", "both")
+FACTORIAL = ("none", "none-matched", "self", "cross-modal", "cross-structure", "both-single", "both")
 """The rows that `all` stands for."""
 INPUTS_ORDER = ("all", "privileged", "primary", "hallucinated")
 """Order of teacher and reference rows in a table, by the inputs of the model."""

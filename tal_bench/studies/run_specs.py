@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal, cast
 
 from tal_bench.config import (
@@ -31,10 +33,14 @@ from tal_bench.models.registry import (
     training_recipe,
 )
 from tal_bench.models.size_space import sized
+from tal_bench.profiling.model import count, count_registered
 from tal_bench.studies.imported_teacher import ImportedTeacher
 
 TUNING_SEED = 1000
 """Seed of every tuning run; the final seeds are 0, 1, 2 and so on."""
+STEP = 3
+"""Multiply-accumulates of a training step, in forward passes: the gradients of inputs and weights cost one
+each."""
 MIN_STEPS = 6
 """Steps per epoch that a budget of few videos leaves at least, by smaller batches."""
 
@@ -90,6 +96,23 @@ class RunSpecs:
             update={"warmup_epochs": warmup, "epochs": self.budget.epochs - warmup, "validate_every": 1}
         )
 
+    def forward_macs(self, model: str) -> int:
+        """Count the multiply-accumulates of a forward pass per video."""
+        architecture, frames = self.architecture(model), self.dataset.max_length
+        if self.is_imported(model):
+            return count(self.model(model), architecture, frames)[1]
+        return count_registered(model, architecture.model_dump_json(), frames)[1]
+
+    def step_macs(self, student: str, teachers: Iterable[str] = ()) -> int:
+        """Count the multiply-accumulates of a training step per video of the batch.
+
+        Args:
+            student: Registered name.
+            teachers: Models that teach it; each computes its forward pass once.
+        """
+        own = STEP * self.forward_macs(student)
+        return own + sum(self.forward_macs(teacher) for teacher in dict.fromkeys(teachers))
+
     def on_labels(self, model: str, phase: Phase, seed: int, settings: Settings) -> RunSpec:
         """Return a run on labels alone; for the imported teacher always the same run, which only tests it."""
         common = RunSpec(
@@ -115,6 +138,7 @@ class RunSpecs:
         seed: int,
         settings: Settings,
         teachers: dict[str, RunSpec],
+        epochs_factor: float = 1.0,
     ) -> RunSpec:
         """Return a student's run under a variant.
 
@@ -125,8 +149,11 @@ class RunSpecs:
             seed: Seed of the run.
             settings: Tuned values; the variant's constants are used for the others.
             teachers: Role to the run that trained the teacher.
+            epochs_factor: Factor on the number of epochs of the recipe.
         """
         base = self.on_labels(student, phase, seed, settings)
+        if epochs_factor != 1.0:
+            base = base.model_copy(update={"train": _lengthened(base.train, epochs_factor)})
         if not variant.terms:
             return base
         distill = DistillSpec(
@@ -234,3 +261,13 @@ class RunSpecs:
         spec, build = self.architecture(model), self.model(model).build
         whole = isinstance(build, type) and issubclass(build, Detector)
         return spec.feature_widths if whole else spec.output_widths
+
+
+def _lengthened(schedule: TrainSpec, factor: float) -> TrainSpec:
+    """Return a schedule with a multiple of its epochs, rounded up, evaluated as often as before."""
+    total = ceil(schedule.total_epochs * factor)
+    warmup = round(schedule.warmup_epochs * factor)
+    every = max(1, round(schedule.validate_every * factor))
+    return schedule.model_copy(
+        update={"warmup_epochs": warmup, "epochs": total - warmup, "validate_every": every}
+    )

@@ -286,7 +286,7 @@ def _child_states(
 ) -> list[RunState]:
     """Return the states of the ended trials and final runs of every row."""
     rows = all_rows(record)
-    in_rows = {hash_ for row in rows for hash_ in (*row.trials, *row.finals)}
+    in_rows = {hash_ for row in rows for hash_ in row.runs}
     names = {row.name for row in rows}
     without_row = {h for h, result in results.items() if h not in in_rows and result.spec.distill is None}
     columns = cost_columns([cost for cost in costs.values() if cost])
@@ -294,7 +294,7 @@ def _child_states(
     for row in rows:
         others = {hash_ for hash_ in without_row if _is_shown_below(row, results[hash_], names)}
         without_row -= others
-        for hash_ in (*row.trials, *row.finals, *sorted(others)):
+        for hash_ in (*row.runs, *sorted(others)):
             if hash_ in results:
                 cost = cost_metrics(costs.get(row.name) if hash_ in in_rows else None, columns)
                 states.append(_child_state(record, row, files, results[hash_], cost))
@@ -315,7 +315,7 @@ def _child_state(
         run_hash=result.hash,
         name=run_name(result, row.name),
         status=MLFLOW_STATUS[result.status],
-        tags=_child_tags(result, record, row, has_row=result.hash in (*row.trials, *row.finals)),
+        tags=_child_tags(result, record, row, has_row=result.hash in row.runs),
         params=params(result, row),
         metrics=metrics(result) + cost,
         artifacts=tuple(path for path in outputs if path.is_file()),

@@ -15,13 +15,28 @@ FLOOR = 1e-8
 
 
 def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.optim.AdamW:
-    """Return AdamW without weight decay for biases, norms and scales (all one-dimensional parameters)."""
-    parameters = [p for module in modules for p in module.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=spec.lr, fused=True)
+    """Return AdamW without weight decay for biases, norms and scales (all one-dimensional parameters).
+
+    Every group of parameters has the entry `lr_scale`, the factor on the learning rate (see
+    `TrainSpec.lr_width`).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(spec.weight_decay, 1.0): [], (0.0, 1.0): []}
+    for module in modules:
+        for p in module.parameters():
+            decay = spec.weight_decay if p.ndim > 1 else 0.0
+            groups.setdefault((decay, lr_scale(p, spec.lr_width)), []).append(p)
+    return torch.optim.AdamW(
+        [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()],
+        lr=spec.lr,
+        fused=True,
+    )
+
+
+def lr_scale(parameter: nn.Parameter, lr_width: int | None) -> float:
+    """Return the factor on the learning rate of a parameter [C_out, C_in, …]: at most lr_width / C_in."""
+    if lr_width is None or parameter.ndim < 2:
+        return 1.0
+    return min(1.0, lr_width / parameter.shape[1])
 
 
 def learning_rate(step: int, *, steps_per_epoch: int, spec: TrainSpec) -> float:

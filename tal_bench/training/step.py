@@ -68,8 +68,9 @@ class TrainingStep:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Train on a batch and return its losses by name, detached, including `total`."""
+        rate = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
+            group["lr"] = rate * group["lr_scale"]
         losses, self.normalizer = _losses(
             self.student,
             self._device.move(batch),

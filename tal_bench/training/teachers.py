@@ -16,8 +16,10 @@ from tal_bench.training.device import Device
 from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
-SharedInputs = dict[tuple[str, ...], tuple[Tensor, Tensor]]
-"""Inputs [B, T, C] and mask [B, T, 1] by the modalities they consist of."""
+InputKey = tuple[object, ...]
+"""What the inputs of a detector depend on beside the batch: modalities, and their standardisation."""
+SharedInputs = dict[InputKey, tuple[Tensor, Tensor]]
+"""Inputs [B, T, C] and mask [B, T, 1] of a batch."""
 
 
 class Teachers:
@@ -36,6 +38,11 @@ class Teachers:
             id(network): device.prepare_for_inference(network).requires_grad_(False)
             for network in networks.values()
         }
+        self._keys = {
+            key: _input_key(network)
+            for key, network in self._networks.items()
+            if isinstance(network, Detector)
+        }
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -45,15 +52,28 @@ class Teachers:
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
         shared: SharedInputs = {}
-        outputs = {key: self._outputs(network, batch, shared) for key, network in self._networks.items()}
+        outputs = {key: self._outputs(key, batch, shared) for key in self._networks}
         return {role: outputs[key] for role, key in self._roles.items()}
 
-    def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs) -> Outputs:
+    def _outputs(self, key: int, batch: Batch, shared: SharedInputs) -> Outputs:
+        network = self._networks[key]
         if isinstance(network, Detector):
-            return LazyOutputs(network, batch, self._device, shared, self._keep)
+            return LazyOutputs(network, batch, self._device, shared, self._keys[key], self._keep)
         with torch.no_grad(), self._device.autocast():
             outputs: Outputs = network(batch)
         return outputs
+
+
+def _input_key(detector: Detector) -> InputKey:
+    """Return a key that detectors share if they have equal inputs; one of its own for hallucinated inputs."""
+    inputs = detector.inputs
+    if inputs.hallucination is not None:
+        return (id(detector),)
+    standardisation = inputs.standardisation
+    if standardisation is None:
+        return inputs.reads
+    values = torch.cat([standardisation.mean, standardisation.deviation]).tolist()
+    return (*inputs.reads, *values)
 
 
 class LazyOutputs:
@@ -63,7 +83,8 @@ class LazyOutputs:
         detector: Frozen detector.
         batch: Batch on the device.
         device: Device and precision of the detector.
-        shared: Inputs of this batch that teachers of the same modalities share.
+        shared: Inputs of this batch that teachers share.
+        key: Key of the detector's inputs among them.
         keep: Features of `models.features` that are read.
     """
 
@@ -73,10 +94,11 @@ class LazyOutputs:
         batch: Batch,
         device: Device,
         shared: SharedInputs,
+        key: InputKey,
         keep: Collection[str] = (),
     ) -> None:
         self._detector, self._batch, self._device, self._shared = detector, batch, device, shared
-        self._keep = keep
+        self._key, self._keep = key, keep
 
     def _compute(self, step: Callable[..., T], *arguments: object) -> T:
         # not inference mode, because losses may save these tensors for their gradients
@@ -85,12 +107,10 @@ class LazyOutputs:
 
     @cached_property
     def _inputs_and_mask(self) -> tuple[Tensor, Tensor]:
-        inputs = self._detector.inputs
-        shared = self._shared if inputs.hallucination is None else {}  # not shared
-        if inputs.reads not in shared:
+        if self._key not in self._shared:
             value = self._compute(self._detector.read_inputs, self._batch.features, self._batch.mask)
-            shared[inputs.reads] = value
-        return shared[inputs.reads]
+            self._shared[self._key] = value
+        return self._shared[self._key]
 
     @cached_property
     def _stem_and_mask(self) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from tal_bench.config import RunSpec
 from tal_bench.errors import InputError
+from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
+from tal_bench.report.study.collapse import is_collapsed
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord, TrainingCost
 
@@ -38,6 +41,7 @@ class Row:
         cost: Cost of the architecture, or None if it was not measured.
         training: Cost of a training step, or None if it was not measured.
         trials: Finished, pruned and failed tuning runs, in the order in which they were proposed.
+        confirmations: Runs of the best trials with further seeds on validation.
         differences: Paired difference to each baseline (`none`, `self`), in mAP points of 0 … 100.
         at_tiou: Paired differences to `none` at each tIoU threshold; empty if there are none.
     """
@@ -47,6 +51,7 @@ class Row:
     failures: Mapping[int, str]
     cost: CostRecord | None
     trials: tuple[RunResult, ...] = ()
+    confirmations: tuple[RunResult, ...] = ()
     differences: Mapping[str, Interval] = field(default_factory=dict)
     at_tiou: tuple[Interval, ...] = ()
     training: TrainingCost | None = None
@@ -55,6 +60,13 @@ class Row:
     def name(self) -> str:
         """Name of the row."""
         return self.record.name
+
+    @property
+    def chosen(self) -> list[RunResult]:
+        """Tuning runs with the chosen settings, one per seed; empty if the row was not tuned."""
+        found = [trial for trial in self.trials if trial.hash == self.record.chosen]
+        settings = [_settings(run) for run in found]
+        return [*found, *(run for run in self.confirmations if _settings(run) in settings)]
 
     @property
     def expected(self) -> int:
@@ -72,9 +84,16 @@ class Row:
         return "" if self.complete else f"{len(self.results)} of {self.expected} seeds"
 
     @property
+    def collapsed(self) -> list[int]:
+        """Seeds whose final training learned nothing."""
+        return [run.spec.seed for run in self.results if is_collapsed(run)]
+
+    @property
     def label(self) -> str:
-        """Name with the number of finished seeds if runs are missing."""
-        return f"{self.name} ({self.seeds_text})" if self.seeds_text else self.name
+        """Name with the number of finished seeds if runs are missing, and of trainings that collapsed."""
+        collapsed = f"{len(self.collapsed)} learned nothing" if self.collapsed else ""
+        remarks = ", ".join(filter(None, (self.seeds_text, collapsed)))
+        return f"{self.name} ({remarks})" if remarks else self.name
 
     @property
     def minute(self) -> float | None:
@@ -110,12 +129,14 @@ class ReportData:
         interaction: both-single − cross-modal − cross-structure + self in mAP points; None unless all four
             rows exist.
         warnings: Messages on numbers that could not be computed.
+        comparison: All pairs of student rows, in mAP of 0 … 1; None if there are no intervals.
     """
 
     record: StudyRecord
     rows: tuple[Row, ...]
     interaction: Interval | None
     warnings: tuple[str, ...]
+    comparison: Comparison | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -153,8 +174,7 @@ def collect(folder: Path) -> ReportData:
     files = StudyFolder(folder)
     record = files.read_study()
     rows = collect_rows(folder)
-    rows, interaction, warnings = _compare(files, record, rows)
-    return ReportData(record, tuple(rows), interaction, tuple(warnings))
+    return _compare(files, record, rows)
 
 
 def collect_rows(folder: Path) -> list[Row]:
@@ -173,17 +193,21 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
         cost=files.read_cost(record.cost) if record.cost else None,
         trials=tuple(r for r in map(files.read_run, record.trials) if r is not None),
         training=files.read_training_cost(record.training) if record.training else None,
+        confirmations=tuple(r for r in map(files.read_run, record.confirmations) if r is not None),
     )
 
 
-def _compare(
-    files: StudyFolder, record: StudyRecord, rows: Sequence[Row]
-) -> tuple[list[Row], Interval | None, list[str]]:
-    """Return the rows with their differences to each baseline, the interaction, and warnings."""
+def _settings(run: RunResult) -> RunSpec:
+    """Return the spec of a run without what differs between a trial and its confirmations."""
+    return run.spec.model_copy(update={"seed": 0, "pruner": "none"})
+
+
+def _compare(files: StudyFolder, record: StudyRecord, rows: Sequence[Row]) -> ReportData:
+    """Return the rows with their differences to each baseline, all pairs, the interaction, and warnings."""
     try:
         truth, videos = read_segments(files.path / "ground_truth.json")
     except FileNotFoundError:
-        return list(rows), None, ["no ground_truth.json: differences have no interval"]
+        return ReportData(record, tuple(rows), None, ("no ground_truth.json: differences have no interval",))
     groups = read_groups(files.path / "ground_truth.json")
     match_detections = thumos_match if record.ap_method == "thumos" else match
     can_bootstrap = len(set(groups.values()) if groups else videos) > 1
@@ -231,7 +255,14 @@ def _compare(
 
     factorial = paired(FACTORIAL)
     interaction = _percent(contrast(factorial, INTERACTION)) if factorial else None
-    return [with_differences(row) for row in rows], interaction, warnings
+    students = {row.name: samples[row.name] for row in rows if _is_compared(row, samples)}
+    comparison = compare_all_pairs(students) if len(students) > 1 else None
+    compared = tuple(with_differences(row) for row in rows)
+    return ReportData(record, compared, interaction, tuple(warnings), comparison)
+
+
+def _is_compared(row: Row, samples: Mapping[str, RowSample]) -> bool:
+    return row.record.kind == "student" and row.name in samples
 
 
 def _percent(interval: Interval) -> Interval:
@@ -244,6 +275,7 @@ def _percent(interval: Interval) -> Interval:
         high=100 * interval.high,
         video_variance=1e4 * interval.video_variance,
         seed_variance=1e4 * interval.seed_variance,
+        interaction_variance=1e4 * interval.interaction_variance,
     )
 
 

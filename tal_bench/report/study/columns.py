@@ -351,5 +351,15 @@ COLUMNS: list[Column | ColumnFamily] = [
         unit_size=1e6,
         tables=("costs",),
     ),
+    Column(
+        "training_gmacs",
+        "Training",
+        lambda row: row.record.training_gmacs,
+        "(GMACs/video)",
+        "min",
+        digits=0,
+        meaning="multiply-accumulates of a final training per training video, teachers included, in 10^9",
+        tables=("costs",),
+    ),
 ]
 """Columns and families of columns, in the order of the tables and of the CSV."""

@@ -18,6 +18,7 @@ from tal_bench.report.study.collect import ReportData
 
 SECTIONS = (
     "Accuracy",
+    "All pairs",
     "Where the gains are",
     "Cost",
     "Reported in the literature",

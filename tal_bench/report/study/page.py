@@ -19,6 +19,7 @@ from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.literature import CAUTION, Reported, reported_table
+from tal_bench.report.study.pairs import pairs_table, sentences
 from tal_bench.report.study.tables import merged, table, tuned_settings
 from tal_bench.system.text import printable
 
@@ -39,6 +40,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
     text = resources.files("tal_bench.report.study").joinpath("page.html").read_text(encoding="utf-8")
     contents = [
         _accuracy(study),
+        _pairs(study),
         _cost(study),
         _reported(study),
         _robustness(folder),
@@ -89,6 +91,14 @@ def _accuracy(study: ReportData) -> Section:
     text = ["mAP in percent at each tIoU, and their average as mean ± standard deviation over seeds."]
     found = table(study, "accuracy")
     return Section("Accuracy", text, [merged(found, " ← ")] if found else [], notes.findings(study))
+
+
+def _pairs(study: ReportData) -> Section:
+    text = [
+        "Differences of average mAP in points, row minus column; bold where simultaneous intervals exclude 0."
+    ]
+    found = pairs_table(study)
+    return Section("All pairs", text, [found] if found else [], sentences(study))
 
 
 def _cost(study: ReportData) -> Section:

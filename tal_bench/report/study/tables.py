@@ -24,6 +24,7 @@ from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData, Row
 from tal_bench.report.study.columns import cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
+from tal_bench.report.study.pairs import pairs_frame, pairs_table, sentences
 from tal_bench.results.columns import TableName
 from tal_bench.system.text import printable
 
@@ -64,7 +65,10 @@ def markdown(study: ReportData) -> str:
     if accuracy := table(study, "accuracy"):
         parts.append("## Accuracy: mAP in percent at each tIoU, and their average")
         parts.append(markdown_table(accuracy))
-    parts.append("\n".join(f"- {as_markdown(line)}" for line in notes.findings(study)))
+    lines = [*notes.findings(study), *sentences(study)]
+    parts.append("\n".join(f"- {as_markdown(line)}" for line in lines))
+    if matrix := pairs_table(study):
+        parts += ["## All pairs: differences of average mAP in points", markdown_table(matrix)]
     if costs := table(study, "costs"):
         parts += ["## Cost of the model and of one minute of video", markdown_table(costs)]
     if literature := reported_table(study, lambda row: Cell(row.source, row.setting, link=row.url)):
@@ -95,6 +99,11 @@ def latex(study: ReportData) -> str:
         lines += [f"% {r.method}, {r.modalities}: {r.source}, {r.url}" for r in reported(study)]
         lines.append(latex_table(literature))
     return "\n".join(lines)
+
+
+def pairs_csv(study: ReportData) -> dict[str, str]:
+    """Return `pairs.csv`, with one line per pair of student rows; empty if there are no intervals."""
+    return {} if study.comparison is None else {"pairs.csv": csv_table(pairs_frame(study.comparison))}
 
 
 def csv(study: ReportData) -> str:

@@ -15,7 +15,7 @@ __all__ = ["summary", "write_report"]
 
 
 def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
-    """Write `page.html`, `table.md`, `.csv` and `.tex`, `summary.json`, `figure.png` and `.svg`, `figures/`.
+    """Write page, tables, `pairs.csv`, `summary.json`, `figure.png` and `.svg`, and `figures/`.
 
     For studies with several objectives, `pareto.md`, `.csv`, `.png` and `.svg` are written, too. The study
     may be unfinished. Equal results give equal files.
@@ -47,6 +47,7 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
             "table.csv": tables.csv(found),
             "table.tex": tables.latex(found),
             "summary.json": json.dumps(summary(found), indent=1) + "\n",
+            **tables.pairs_csv(found),
             **pareto.tables(found),
         }
     )
@@ -59,7 +60,7 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
 
 def summary(study: ReportData) -> dict[str, Any]:
     """Return the content of `summary.json`, with mAP in percent."""
-    from tal_bench.report.study import columns, notes
+    from tal_bench.report.study import columns, notes, pairs
 
     return {
         "study": study.record.spec.name,
@@ -67,7 +68,7 @@ def summary(study: ReportData) -> dict[str, Any]:
         "rows": [columns.line(study, row) | {"failures": dict(row.failures)} for row in study.rows],
         "interaction": asdict(study.interaction) if study.interaction else None,
         "headline": notes.headline(study),
-        "findings": notes.findings(study),
+        "findings": [*notes.findings(study), *pairs.sentences(study)],
         "provenance": notes.provenance(study),
         "notes": notes.notes(study),
     }

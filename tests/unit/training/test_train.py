@@ -16,6 +16,7 @@ from tal_bench.data.registry import read_dataset_file
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_weights, save_weights
+from tal_bench.models.input_fusion import fit_standardisation
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.training.device import Device
@@ -220,6 +221,15 @@ def test_teachers_of_the_same_modalities_share_their_inputs() -> None:
         expected = teacher(batch)
         assert torch.equal(answers[role].logits[0], expected.logits[0])
         assert torch.equal(answers[role].inputs, expected.inputs)
+
+
+def test_teachers_with_another_standardisation_do_not_share_their_inputs() -> None:
+    modal, structure = net(TEACHER, 5), net("conv", 6)
+    fit_standardisation(structure, {"rgb": (torch.ones(8), torch.ones(8)), "flow": (torch.ones(6),) * 2})
+    batch = random_batch(arch(TEACHER), 32)
+    answers = Teachers({"modal": modal, "structure": structure}, Device("cpu"))(batch)
+    for role, teacher in (("modal", modal), ("structure", structure)):
+        assert torch.equal(answers[role].inputs, teacher(batch).inputs)
 
 
 def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
