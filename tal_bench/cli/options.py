@@ -83,6 +83,14 @@ SystemMetricsOption = Annotated[
 DatasetOption = Annotated[
     str | None, typer.Option(metavar="NAME|FILE.yaml", help="Dataset to train and test on.")
 ]
+FoldsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|N",
+        help="Fold to test on of a dataset with folds; all: every fold in turn, merged into one table.",
+        show_default="the dataset's",
+    ),
+]
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Number of worker processes.", show_default="from cores and memory")
 ]
@@ -160,6 +168,19 @@ def same_options(
         return function
 
     return decorate
+
+
+def fold_choice(text: str | None) -> int | Literal["all"] | None:
+    """Parse the value of `--folds`: a number from 0, or `all`.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if text is None or text == "all":
+        return text  # type: ignore[return-value]
+    if not text.isdecimal():
+        raise InputError(f"got '{text}'", where="--folds", hint="give all, or the number of a fold from 0")
+    return int(text)
 
 
 def duration(seconds: float) -> str:

@@ -128,6 +128,8 @@ class StudySpec(Spec):
         name: Name of the study, and of the folder of its results in the reports directory.
         description: Question that the study answers.
         dataset: Registered dataset, or YAML file.
+        folds: Fold of the dataset to test on, from 0, in place of the dataset's own; `all` = every fold in
+            turn, merged into one table in which every video is tested once; null = that of the dataset.
         student: Registered student, the same in every row.
         teacher: Registered model, or file of weights, that replaces the transformer teacher of the variants.
         variants: Registered variants, or names of `rows`; all rows if empty.
@@ -154,6 +156,7 @@ class StudySpec(Spec):
     name: FolderName
     description: str = ""
     dataset: str = "sprites"
+    folds: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
     student: str = "conv-dw-hallucinated"
     teacher: str = "actionformer"
     variants: tuple[str, ...] = ()

@@ -34,6 +34,24 @@ def tables(
     return detections_table(named, data.classes), ground_truth_table(videos, data.classes)
 
 
+def metrics(
+    spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Compute all metrics of a dataset in percent.
+
+    Returns:
+        Metrics by name (`map_0.50`, …, `map_avg`, recalls, averages over a second tIoU grid), and the mean AP
+        over thresholds by class.
+    """
+    arguments = (spec, detections, truth, videos)
+    accuracy = average_precision(*arguments)
+    at_tiou = zip(accuracy.thresholds, accuracy.map, strict=True)
+    found = {f"map_{t:.2f}": 100.0 * float(value) for t, value in at_tiou}
+    found |= {"map_avg": 100.0 * accuracy.average, **recalls(*arguments), **additional_averages(*arguments)}
+    means = accuracy.ap.mean(axis=0)
+    return found, {str(c): 100.0 * float(x) for c, x in zip(accuracy.classes, means, strict=True)}
+
+
 def average_precision(
     spec: DatasetSpec, detections: pd.DataFrame, truth: pd.DataFrame, videos: Sequence[str]
 ) -> MeanAP:
@@ -78,7 +96,7 @@ def describe_run_evaluation(data: Dataset, phase: Phase, videos: Sequence[Video]
     spec = data.spec
     if phase == "final":
         return describe_evaluation(spec)
-    parts = [_metric(spec), "on the validation part of the training videos"]
+    parts = [metric(spec), "on the validation part of the training videos"]
     if data.scores is not None and not _covers(data.scores, videos):
         parts.append("without classes")
     return ", ".join(parts)
@@ -87,7 +105,7 @@ def describe_run_evaluation(data: Dataset, phase: Phase, videos: Sequence[Video]
 def describe_evaluation(spec: DatasetSpec) -> str:
     """Describe in words the AP method, the tIoU thresholds and the test videos of a dataset."""
     videos = " + ".join(spec.test) if spec.folds is None else f"fold {spec.fold + 1} of {spec.folds}"
-    parts = [_metric(spec), f"on {videos}"]
+    parts = [metric(spec), f"on {videos}"]
     if spec.exclude:
         parts.append(f"without {', '.join(spec.exclude)}")
     if spec.scores is not None:
@@ -95,7 +113,8 @@ def describe_evaluation(spec: DatasetSpec) -> str:
     return ", ".join(parts)
 
 
-def _metric(spec: DatasetSpec) -> str:
+def metric(spec: DatasetSpec) -> str:
+    """Describe the AP method and the tIoU thresholds of a dataset."""
     method = "original THUMOS'14 AP" if spec.ap_method == "thumos" else "ActivityNet-style AP"
     return f"{method}, tIoU {tiou_grid(spec.tiou)}"
 

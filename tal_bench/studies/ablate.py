@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
 from tal_bench.execution.registry import WorkerSetup, find_executor
 from tal_bench.inference.detections import ground_truth_json
+from tal_bench.inference.fold_merging import merge_folds
 from tal_bench.inference.scoring import describe_evaluation
 from tal_bench.plugins import load_plugins
 from tal_bench.report.common.report_files import IncompleteReportError
@@ -42,7 +43,7 @@ from tal_bench.studies.plan import StudyPlan
 from tal_bench.studies.protocol import Protocol, planned_record
 from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
 from tal_bench.studies.scheduler import run_rows
-from tal_bench.studies.setup import planned, prepare, read_through
+from tal_bench.studies.setup import planned, prepare, read_through, study_name, with_fold
 from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
 from tal_bench.system.console import message_console, print_line
 from tal_bench.system.cpu_count import default_jobs
@@ -202,7 +203,7 @@ def open_plan(
         spec = warm_start(spec, options.warm_start)
     jobs = options.jobs_on(choose_device(spec.device))
     dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
-    plan, data, notes = planned(spec, dataset)
+    plan, data, notes = planned(spec, with_fold(spec, dataset))
     for line in notes:
         print_line(console, line)
     return plan, data
@@ -235,6 +236,11 @@ def ablate(
         TalBenchError: Rows failed, or a figure or the page could not be made; the rest has been written.
     """
     options = options or ExecutionOptions()
+    if isinstance(spec, str):
+        load_plugins(options.plugins)
+        spec, places = study_spec(spec, {})
+    if spec.folds == "all":
+        return _ablate_folds(spec, options, places)
     console, timed_out = message_console(), _time_limit(options.timeout)
     tracker = MlflowMirror(
         options.tracking_uri, register=options.register, system_metrics=options.system_metrics
@@ -265,6 +271,34 @@ def ablate(
             status: StudyStatus = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             execution.end_mirrors(status, str(error) or "interrupted", wait=INTERRUPT_WAIT)
             raise
+
+
+def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[str, str] | None) -> Path:
+    """Carry out the studies of all folds in the folder of the whole study, and merge them.
+
+    A study that ended is not repeated, so an interrupted command goes on with the fold in progress.
+
+    Raises:
+        InputError: As in `ablate`, or the dataset has no folds.
+        TalBenchError: Rows of a fold failed.
+    """
+    console = message_console()
+    load_plugins(options.plugins)
+    check_names(spec, places)
+    jobs = options.jobs_on(choose_device(spec.device))
+    dataset = with_fold(spec, prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd()))
+    folder = options.reports / study_name(spec, dataset)
+    inside = replace(options, reports=folder / "folds")
+    parts = []
+    for fold in range(dataset.folds or 0):
+        print_line(console, f"fold {fold + 1} of {dataset.folds}")
+        parts.append(ablate(spec.model_copy(update={"folds": fold}), inside, places))
+    merge_folds(parts, folder, dataset, options.command)
+    table = collect(folder)
+    write_report(folder, table)
+    print_study(table)
+    print_line(console, f"report: {folder}")
+    return folder
 
 
 def study_record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:

@@ -19,7 +19,6 @@ from tal_bench.data.channel_statistics import channel_statistics
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
-from tal_bench.evaluation.mean_ap import MeanAP
 from tal_bench.execution.failure import reason
 from tal_bench.inference import scoring
 from tal_bench.inference.detections import detections_json
@@ -159,8 +158,8 @@ class _Attempt:
         self.timings: dict[str, float] = {}
         self.data: Dataset | None = None
         self.evaluated: list[Video] = []
-        self.accuracy: MeanAP | None = None
-        self.other_metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self.per_class: dict[str, float] = {}
         self.evaluation = ""
         self.started = self.before = 0.0
         self.stop = None
@@ -188,7 +187,7 @@ class _Attempt:
             average = load_model(file)[0]
         else:
             average = self._train(*networks, self.data.videos(train_part))
-        if self.accuracy is None:
+        if not self.metrics:
             self._evaluate(average)
         if networks is not None and (spec.phase == "final" or spec.distill is None):
             save_model(
@@ -272,30 +271,22 @@ class _Attempt:
         found = list(predict(model, spec.detector, self.evaluated, spec.decode, self.device))
         self.detections, truth = scoring.tables(found, self.evaluated, self.data)
         predicted = time.perf_counter()
-        arguments = (spec.dataset, self.detections, truth, [v.meta.id for v in self.evaluated])
-        self.accuracy = scoring.average_precision(*arguments)
-        self.other_metrics = scoring.recalls(*arguments) | scoring.additional_averages(*arguments)
+        videos = [v.meta.id for v in self.evaluated]
+        self.metrics, self.per_class = scoring.metrics(spec.dataset, self.detections, truth, videos)
         self.evaluation = scoring.describe_run_evaluation(self.data, spec.phase, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started
-        return 100.0 * self.accuracy.average
+        return self.metrics["map_avg"]
 
     def result(self, status: Any, error: str | None = None) -> RunResult:
         """Return the result as far as it is known."""
-        metrics, per_class = {}, {}
-        if self.accuracy is not None and status != "failed":
-            pairs = zip(self.accuracy.thresholds, self.accuracy.map, strict=True)
-            metrics = {f"map_{t:.2f}": 100.0 * float(value) for t, value in pairs}
-            metrics |= {"map_avg": 100.0 * self.accuracy.average, **self.other_metrics}
-            means = self.accuracy.ap.mean(axis=0)
-            per_class = {str(c): 100.0 * float(x) for c, x in zip(self.accuracy.classes, means, strict=True)}
         return RunResult(
             hash=self.spec.hash,
             spec=self.spec,
             status=status,
-            metrics=metrics,
-            per_class=per_class,
+            metrics={} if status == "failed" else self.metrics,
+            per_class={} if status == "failed" else self.per_class,
             evaluation=self.evaluation,
             videos=len(self.evaluated),
             skipped=tuple(self.data.selection.skipped) if self.data else (),

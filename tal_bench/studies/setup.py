@@ -30,7 +30,28 @@ def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
         parts.append("-".join(spec.objective))
     if spec.budget != "quick":
         parts.append(spec.budget)
+    if spec.folds is not None:
+        parts.append("folds" if spec.folds == "all" else f"fold{spec.folds}")
     return "-".join(parts)
+
+
+def with_fold(spec: StudySpec, dataset: DatasetSpec) -> DatasetSpec:
+    """Return the dataset with the fold of a study.
+
+    Raises:
+        InputError: The dataset has no folds, or fewer.
+    """
+    if spec.folds is None:
+        return dataset
+    if dataset.folds is None:
+        hint = "set 'folds: 5' in the dataset file"
+        raise InputError(f"dataset '{dataset.name}' has no folds", where="folds", hint=hint)
+    if spec.folds == "all":
+        return dataset
+    if spec.folds >= dataset.folds:
+        what = f"{spec.folds}, dataset '{dataset.name}' has folds 0 to {dataset.folds - 1}"
+        raise InputError(what, where="folds")
+    return dataset.model_copy(update={"fold": spec.folds})
 
 
 def read_through(data: Dataset) -> None:

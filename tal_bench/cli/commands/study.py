@@ -23,6 +23,7 @@ from tal_bench.cli.options import (
     DatasetOption,
     Device,
     DeviceOption,
+    FoldsOption,
     JobsOption,
     ObjectiveOption,
     PatienceOption,
@@ -42,6 +43,7 @@ from tal_bench.cli.options import (
     TrackingOption,
     WarmStartOption,
     duration,
+    fold_choice,
     same_options,
     search_space,
     seconds,
@@ -71,6 +73,7 @@ def ablate(
         ),
     ] = None,
     dataset: DatasetOption = None,
+    folds: FoldsOption = None,
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="Registered student, the same in every row.")
     ] = None,
@@ -160,6 +163,7 @@ def _run_study(
             "variants": tuple(flags["variant"] or ()),
             "objective": tuple(filter(None, objective)),
             "search": search_space(flags["search"]),
+            "folds": fold_choice(flags["folds"]),
             **{name: flags[name] for name in SPEC_FLAGS},
         }
     )

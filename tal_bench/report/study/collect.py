@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-
-import pandas as pd
 
 from tal_bench.config import RunSpec
-from tal_bench.errors import InputError
 from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
@@ -20,6 +16,7 @@ from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, 
 from tal_bench.report.study.collapse import is_collapsed
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord, TrainingCost
+from tal_bench.results.segment_files import read_groups, read_result_file, read_segments
 
 FACTORIAL = ("both-single", "cross-modal", "cross-structure", "self")
 """Rows of the interaction, in the order of the coefficients in `INTERACTION`."""
@@ -277,59 +274,3 @@ def _percent(interval: Interval) -> Interval:
         seed_variance=1e4 * interval.seed_variance,
         interaction_variance=1e4 * interval.interaction_variance,
     )
-
-
-def read_segments(file: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read the segments of an ActivityNet-style annotation file and the names of all its videos.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        InputError: The file is malformed.
-    """
-    try:
-        database = _json(file)["database"]
-        lines = [
-            (video, *map(float, a["segment"]), a["label"])
-            for video, entry in database.items()
-            for a in entry["annotations"]
-        ]
-        return pd.DataFrame(lines, columns=["video", "start", "end", "label"]), sorted(database)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"not ActivityNet-style annotations: {error!r}", where=file) from None
-
-
-def read_groups(file: Path) -> dict[str, str] | None:
-    """Read the group of every test video (a person, a camera); None if the videos are not grouped.
-
-    Raises:
-        InputError: The file is malformed, or only some videos have a group.
-    """
-    try:
-        groups = {video: entry.get("group") for video, entry in _json(file)["database"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"not ActivityNet-style annotations: {error!r}", where=file) from None
-    grouped = {video: str(group) for video, group in groups.items() if group is not None}
-    if grouped and len(grouped) < len(groups):
-        raise InputError(f"{len(groups) - len(grouped)} videos without a group", where=file)
-    return grouped or None
-
-
-def read_result_file(file: Path) -> pd.DataFrame:
-    """Read an ActivityNet-style result file.
-
-    Raises:
-        InputError: The file is malformed.
-    """
-    try:
-        lines = [
-            (video, *map(float, d["segment"]), d["label"], float(d["score"]))
-            for video, detections in _json(file)["results"].items()
-            for d in detections
-        ]
-        return pd.DataFrame(lines, columns=["video", "start", "end", "label", "score"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"not ActivityNet-style detections: {error!r}", where=file) from None
-
-
-def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))

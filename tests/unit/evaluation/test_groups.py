@@ -17,11 +17,12 @@ from tal_bench.errors import DataError, InputError
 from tal_bench.evaluation.mean_ap import interpolated_ap, match
 from tal_bench.evaluation.significance import contrast, interval, paired_difference, sample_row, video_draws
 from tal_bench.inference import scoring
-from tal_bench.report.study.collect import collect, read_groups
+from tal_bench.report.study.collect import collect
 from tal_bench.report.study.notes import notes
 from tal_bench.report.study.tables import csv, markdown
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
+from tal_bench.results.segment_files import read_groups
 from tal_bench.tracking import run_data as tracked
 from tal_bench.tracking.dataframe import _column
 

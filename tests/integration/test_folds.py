@@ -1,0 +1,90 @@
+"""Cross-validation over all folds: every video is tested once, in one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from processes import run
+from tiny import write_dataset
+
+import tal_bench
+
+FOLDS = 2
+
+
+def words(dataset: Path, *more: str) -> list[str | Path]:
+    flags = ["--variant", "self", "--student", "conv-dw-primary", "--budget", "smoke", "--device", "cpu"]
+    return ["ablate", "--dataset", dataset, *flags, "--tracking-uri", "off", "--jobs", "1", *more]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = write_dataset(tmp_path_factory.mktemp("folds") / "tiny", train=6, test=4)
+    value = yaml.safe_load(file.read_text()) | {"folds": FOLDS}
+    file.write_text(yaml.safe_dump(value, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module")
+def study(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    reports = tmp_path_factory.mktemp("reports")
+    result = run(words(dataset, "--folds", "all", "--reports", str(reports)), reports)
+    assert result.returncode == 0, result.stderr
+    (folder,) = reports.glob("*-folds")
+    return folder
+
+
+def test_every_video_is_tested_once(study: Path, dataset: Path) -> None:
+    annotated = json.loads((dataset.parent / "annotations.json").read_text())["database"]
+    parts = sorted((study / "folds").glob("*/ground_truth.json"))
+    tested = [video for part in parts for video in json.loads(part.read_text())["database"]]
+    assert len(parts) == FOLDS
+    assert sorted(tested) == sorted(annotated)
+    loaded = tal_bench.load_study(study)
+    assert loaded.record.test_videos == len(annotated)
+    assert f"on all {FOLDS} folds" in loaded.record.evaluation
+
+
+def test_map_is_that_of_the_detections_of_all_folds(study: Path) -> None:
+    loaded = tal_bench.load_study(study)
+    for row in loaded.record.rows:
+        parts = [tal_bench.load_study(folder) for folder in sorted((study / "folds").iterdir())]
+        for seed, hash_ in enumerate(row.finals):
+            file = study / "runs" / f"{hash_}.detections.json"
+            merged = json.loads(file.read_text())["results"]
+            single = {}
+            for part in parts:
+                (same,) = [r for r in part.record.rows if r.name == row.name]
+                name = f"{same.finals[seed]}.detections.json"
+                single |= json.loads((part.folder / "runs" / name).read_text())["results"]
+            assert merged == single
+            found = tal_bench.evaluate(
+                study / "ground_truth.json", file, tiou=loaded.record.tiou, subset=None, labels="names"
+            )
+            assert loaded.table().loc[row.name, "map_avg_mean"] == pytest.approx(100 * found.average)
+    assert not loaded.differences().empty
+
+
+def test_the_same_command_goes_on_with_what_is_there(study: Path, dataset: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in study.rglob("runs/*.safetensors")}
+    again = run(words(dataset, "--folds", "all", "--reports", str(study.parent)), study.parent)
+    assert again.returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in study.rglob("runs/*.safetensors")} == before
+
+
+@pytest.mark.parametrize(
+    ("folds", "text"), [("7", "has folds 0 to 1"), ("some", "--folds"), ("-1", "--folds")]
+)
+def test_impossible_folds_are_refused(dataset: Path, tmp_path: Path, folds: str, text: str) -> None:
+    result = run(words(dataset, f"--folds={folds}"), tmp_path)
+    assert result.returncode == 2
+    assert text in result.stderr
+
+
+def test_a_dataset_without_folds_is_refused(dataset_file: Path, tmp_path: Path) -> None:
+    result = run(words(dataset_file, "--folds", "all"), tmp_path)
+    assert result.returncode == 2
+    assert "has no folds" in result.stderr and "folds: 5" in result.stderr
