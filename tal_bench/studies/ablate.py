@@ -148,10 +148,13 @@ class _Execution:
         files: Sequence[Path] = (),
         wait: float = LAST_WAIT,
     ) -> None:
-        """Bring the mirrors up to date a last time, see `MlflowMirror.sync`; takes at most twice the wait."""
-        last = partial(self.tracker.sync, self.folder.path, status, reason, table, files)
-        self.tracker_sync.close(last, wait)
-        self.trials_sync.close(self.trials.sync, wait)
+        """Bring the mirrors up to date a last time, see `MlflowMirror.sync`; takes about the wait at most."""
+        deadline = time.monotonic() + wait
+        self.trials_sync.request(self.trials.sync)
+        self.tracker_sync.close(
+            partial(self.tracker.sync, self.folder.path, status, reason, table, files), wait
+        )
+        self.trials_sync.close(self.trials.sync, max(wait / 4, deadline - time.monotonic()))
 
     def update_row(self, row: RowRecord) -> None:
         """Record what is known of a row; what an earlier command finished is kept."""
