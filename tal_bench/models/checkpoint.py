@@ -209,11 +209,6 @@ def check_name(name: str) -> None:
         raise InputError(f"got {name!r}", where="--name", hint="use letters, digits, '-', '_' and '.'")
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights of a module without a card."""
-    write_atomically(path, save(_tensors(model)))
-
-
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load weights into a module of the same architecture.
 

@@ -19,7 +19,7 @@ from tal_bench.data.registry import datasets
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import variants
-from tal_bench.models.checkpoint import load_weights, save_weights
+from tal_bench.models.checkpoint import ModelCard, load_weights, save_model
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
@@ -110,7 +110,8 @@ def test_model(name: str, tmp_path: Path) -> None:
     idle += [n for n, p in net.named_parameters() if p.grad is not None and not p.grad.any()]
     assert [n for n in idle if not re.search(IDLE, n)] == []
 
-    save_weights(net.eval(), tmp_path / "x.safetensors")
+    card = ModelCard(name="x", model=name, detector=narrow(name))
+    save_model(net.eval(), tmp_path / "x.safetensors", card)
     other = build(name, seed=1)
     load_weights(other, tmp_path / "x.safetensors")
     with torch.no_grad():

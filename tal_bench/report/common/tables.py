@@ -165,7 +165,7 @@ def escape(text: str) -> str:
 
 def _is_printed(character: str) -> bool:
     """Whether pdfLaTeX prints a character without further packages."""
-    base, *accents = unicodedata.normalize("NFD", character)
+    base, *accents = list(unicodedata.normalize("NFD", character))
     plain = base.isascii() and base.isprintable()
     return character in LETTERS or (plain and len(accents) < 2 and ACCENTS.issuperset(accents))
 

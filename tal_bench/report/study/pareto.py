@@ -21,8 +21,9 @@ from tal_bench.report.common.plot_style import CAPTION_DENSITY, TINY, TITLE_DENS
 from tal_bench.report.common.tables import Cell, csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
-from tal_bench.report.study.columns import columns
+from tal_bench.report.study.columns import as_column
 from tal_bench.report.study.drawings.cost_scatter import FONT, LEADER, MARKER
+from tal_bench.results.columns import cost_columns
 from tal_bench.results.records import SearchRecord
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ LOG_FROM = 3.0
 """Ratio of the largest to the smallest cost on the fronts from which the axis is logarithmic."""
 MAX_LABELS = 14
 """Maximum number of members for which the figure has labels."""
+COSTS = {column.key: as_column(column) for column in cost_columns(())}
+"""Columns of costs by key."""
 AXES = {"gmacs": "GMACs of the student", "params": "Parameters of the student (M)"}
 
 
@@ -57,7 +60,6 @@ class Member:
 
     def line(self) -> dict[str, Any]:
         """Return the unrounded numbers of the member by column."""
-        cost = self.row.cost
         settings = {f"setting/{k}": v for k, v in self.row.record.settings.items()}
         return {
             "search": self.search.name,
@@ -67,9 +69,7 @@ class Member:
             "test_map_mean": self.row.mean(),
             "test_map_sd": self.row.sd(),
             "seeds": len(self.row.results),
-            "params": cost.params if cost else None,
-            "latency_ms": cost.latency_ms["median"] if cost else None,
-            "minute": self.row.minute,
+            **{key: COSTS[key].value(self.row) for key in ("params", "latency_ms", "minute")},
             **settings,
         }
 
@@ -94,16 +94,21 @@ def members(study: ReportData) -> list[Member]:
 def markdown(study: ReportData) -> str:
     """Return the fronts as Markdown."""
     objective = study.record.spec.objective
-    headings = {"map": "Validation mAP ↑"} | {c.key: c.heading.line for c in columns(study)}
-    headers = ["Size", *(headings[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
+    headings = {"map": "Validation mAP ↑"} | {key: column.heading.line for key, column in COSTS.items()}
+    shown = ("latency_ms", "minute")
+    headers = [
+        "Size",
+        *(headings[name] for name in objective),
+        "Test mAP ↑",
+        *(headings[key] for key in shown),
+    ]
     lines = [
         [
             m.search.name,
             Cell(m.size, code=True),
             *(notes.number(m.values[name], 1 if name == "map" else 3) for name in objective),
             notes.spread(m.row.mean(), m.row.sd()),
-            notes.number(m.row.cost.latency_ms["median"] if m.row.cost else None),
-            notes.seconds(m.row.minute),
+            *(COSTS[key].show(m.row).main for key in shown),
         ]
         for m in members(study)
     ]

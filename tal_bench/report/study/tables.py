@@ -93,7 +93,8 @@ def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
     lines += [f"% {printable(line)}" for line in [*notes.provenance(study), *notes.notes(study)]]
-    lines += [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
+    found = [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
+    lines.append("\n\\bigskip\n\n".join(found))
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")
         lines += [f"% {r.method}, {r.modalities}: {r.source}, {r.url}" for r in reported(study)]

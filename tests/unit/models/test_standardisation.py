@@ -13,7 +13,7 @@ from tal_bench.config import DetectorSpec, TrainSpec
 from tal_bench.data.channel_statistics import STEPS, channel_statistics
 from tal_bench.data.dataset import open_dataset
 from tal_bench.data.registry import load_spec
-from tal_bench.models.checkpoint import load_weights, save_weights
+from tal_bench.models.checkpoint import ModelCard, load_weights, save_model
 from tal_bench.models.detector import Detector
 from tal_bench.models.input_fusion import MIN_DEVIATION, Standardisation, fit_standardisation
 from tal_bench.models.registry import detector_spec, get_model
@@ -69,7 +69,7 @@ def test_is_stored_with_the_weights(tmp_path: Path) -> None:
     spec = architecture("conv-dw-primary")
     fitted, loaded = Detector(spec), Detector(spec)
     fit_standardisation(fitted, STATISTICS)
-    save_weights(fitted, tmp_path / "weights.safetensors")
+    save_model(fitted, tmp_path / "weights.safetensors", ModelCard(name="x", detector=spec))
     load_weights(loaded, tmp_path / "weights.safetensors")
     assert loaded.inputs.standardisation is not None
     assert torch.equal(loaded.inputs.standardisation.mean, STATISTICS["rgb"][0])

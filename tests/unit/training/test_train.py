@@ -15,7 +15,7 @@ from tal_bench.data.dataset import Video, open_dataset
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
-from tal_bench.models.checkpoint import load_weights, save_weights
+from tal_bench.models.checkpoint import ModelCard, load_weights, save_model
 from tal_bench.models.input_fusion import fit_standardisation
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
@@ -35,6 +35,10 @@ def arch(name: str) -> Any:
 def net(name: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return get_model(name).build(arch(name))
+
+
+def card(name: str) -> ModelCard:
+    return ModelCard(name="x", model=name, detector=arch(name))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +173,7 @@ def test_matching_weights_are_copied_from_a_teacher() -> None:
 def test_weights_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
     first, second = net(STUDENT), net(STUDENT, 1)
     assert not same(first, second)
-    save_weights(first, tmp_path / "runs" / "x.safetensors")
+    save_model(first, tmp_path / "runs" / "x.safetensors", card(STUDENT))
     load_weights(second, tmp_path / "runs" / "x.safetensors")
     assert same(first, second)
     assert [f.name for f in (tmp_path / "runs").iterdir()] == ["x.safetensors"]
@@ -183,7 +187,7 @@ def test_invalid_weights_files_are_refused(tmp_path: Path, content: bytes) -> No
         load_weights(net(STUDENT), file)
     with pytest.raises(InputError, match="no such weights"):
         load_weights(net(STUDENT), tmp_path / "missing.safetensors")
-    save_weights(net("conv"), file)
+    save_model(net("conv"), file, card("conv"))
     with pytest.raises(InputError, match="the weights do not fit this architecture"):
         load_weights(net(STUDENT), file)
 

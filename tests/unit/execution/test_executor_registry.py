@@ -1,0 +1,50 @@
+"""Executors by name and by address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tal_bench.errors import InputError
+from tal_bench.execution.executors import InProcessPool, make_executor
+from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "jobs", "name"),
+    [
+        (None, 1, "in-process"),
+        (None, 2, "processes"),
+        ("in-process", 2, "in-process"),
+        ("local", 2, "local"),
+        ("tcp://10.0.0.1:8786", 1, "tcp"),
+        ("tls://host:8786", 1, "tls"),
+        ("host:8786", 1, "tcp"),
+    ],
+)
+def test_the_executor_of_an_option(scheduler: str | None, jobs: int, name: str) -> None:
+    assert find_executor(scheduler, jobs).name == name
+
+
+@pytest.mark.parametrize("scheduler", ["tpc://10.0.0.1:8786", "proceses"])
+def test_an_unknown_executor(scheduler: str) -> None:
+    with pytest.raises(InputError, match=r"^--scheduler: unknown executor '.*' \(did you mean"):
+        find_executor(scheduler)
+
+
+def test_an_executor_from_outside_gets_the_setup(tmp_path: Path) -> None:
+    setups: list[WorkerSetup] = []
+
+    def make(setup: WorkerSetup) -> InProcessPool:
+        setups.append(setup)
+        return InProcessPool()
+
+    executors.add("mine", ExecutorEntry("mine", "for this test", make))
+    try:
+        setup = WorkerSetup(3, "cpu", tmp_path, address="mine://somewhere")
+        pool = make_executor(setup)
+    finally:
+        executors._entries.pop("mine")
+    assert setups == [setup]
+    assert pool.submit(int, "7").result() == 7
