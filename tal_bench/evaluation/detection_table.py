@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -65,7 +66,7 @@ def parse_detections(text: str, path: Path) -> pd.DataFrame:
 def _rows(text: str, path: Path) -> Iterator[Row]:
     """Yield the fields of every line that is not empty, with its number; the header is the first."""
     try:
-        reader = _reader(text)
+        reader = csv.reader(io.StringIO(text, newline=""), **_layout(text))
         for row in reader:
             if row:
                 yield reader.line_num, row
@@ -73,17 +74,16 @@ def _rows(text: str, path: Path) -> Iterator[Row]:
         raise DataError(f"not a readable table: {error}", where=path, hint="check its quotes") from None
 
 
-def _reader(text: str, quoting: int = csv.QUOTE_MINIMAL, lines: Iterator[str] | None = None) -> csv._reader:
+def _layout(text: str) -> dict[str, Any]:
+    """Return the arguments of `csv.reader` that the header shows."""
     header = text.lstrip().partition("\n")[0].rstrip("\r")
     separator = max(SEPARATORS, key=header.count)
     names = header.split(separator)
-    return csv.reader(
-        lines or io.StringIO(text, newline=""),
-        delimiter=separator,
-        skipinitialspace=len(names) > 1 and all(name.startswith(" ") for name in names[1:]),
-        quoting=quoting,  # type: ignore[arg-type]
-        strict=True,
-    )
+    return {
+        "delimiter": separator,
+        "skipinitialspace": len(names) > 1 and all(name.startswith(" ") for name in names[1:]),
+        "strict": True,
+    }
 
 
 def _columns(header: Sequence[str], path: Path) -> dict[str, int]:
@@ -106,12 +106,10 @@ def _columns(header: Sequence[str], path: Path) -> dict[str, int]:
 
 def _is_quoted(text: str, column: int) -> bool:
     """Whether quotes tell text from numbers in the whole table, as in those of `tal-bench detect`."""
-    lines = io.StringIO(text, newline="")
-    for row in _reader(text, lines=lines):
-        if row:
-            break
+    lines, layout = io.StringIO(text, newline=""), _layout(text)
+    next(filter(None, csv.reader(lines, **layout)))  # the header
     try:
-        rows = _reader(text, csv.QUOTE_NONNUMERIC, lines)
+        rows = csv.reader(lines, quoting=csv.QUOTE_NONNUMERIC, **layout)
         return all(isinstance(row[column], str) for row in rows if len(row) > column)
     except (ValueError, csv.Error):  # text without quotes
         return False
