@@ -21,7 +21,18 @@ needs_ffmpeg = pytest.mark.skipif(
 BLOCK, COLUMNS, ROWS = 16, 4, 3
 WIDTH, HEIGHT = BLOCK * COLUMNS, BLOCK * ROWS
 GOP = 50
-X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", str(GOP), "-keyint_min", str(GOP), "-sc_threshold", "0")
+X264 = (
+    "-c:v",
+    "libx264",
+    "-pix_fmt",
+    "yuv420p",
+    "-g",
+    str(GOP),
+    "-keyint_min",
+    str(GOP),
+    "-sc_threshold",
+    "0",
+)
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "3", "-g", "12", "-bf", "2")
 SOUND = ("-c:a", "aac", "-b:a", "64k")
 GAP = "setpts=PTS+gte(N\\,40)*150/TB"
@@ -72,7 +83,8 @@ def encode(
         ffmpeg(*raw, *options, path, stdin=numbered(count))
         return path
     picture, tone = path.with_name("picture.mkv"), path.with_name("tone.mkv")
-    codec = options[: options.index("-output_ts_offset")] if "-output_ts_offset" in options else options
+    muxing = [k for k, word in enumerate(options) if word in ("-output_ts_offset", "-movflags")]
+    codec = options[: min(muxing, default=len(options))]
     ffmpeg(*raw, *codec, picture, stdin=numbered(count))
     ffmpeg("-f", "lavfi", "-i", f"sine=440:r=16000:d={sound}", *SOUND, tone)
     inputs = ("-itsoffset", str(delay), "-i", picture, "-itsoffset", str(late_sound), "-i", tone)
@@ -115,9 +127,30 @@ def reference(path: Path, stream: int = 0, *, by_timestamp: bool = False) -> Ref
         stream: Which of the video streams.
         by_timestamp: Whether times are the timestamps that ffprobe shows, less the start of the file.
     """
-    command = ["ffmpeg", "-v", "info", "-nostdin", "-i", str(path), "-map", f"0:v:{stream}", "-vf", "showinfo"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "info",
+        "-nostdin",
+        "-i",
+        str(path),
+        "-map",
+        f"0:v:{stream}",
+        "-vf",
+        "showinfo",
+    ]
     command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
-    command += ["-map", "0:v", "-map", "0:a?", "-c", "copy", "-f", "null", "-"]  # the timeline is that of all streams
+    command += [
+        "-map",
+        "0:v",
+        "-map",
+        "0:a?",
+        "-c",
+        "copy",
+        "-f",
+        "null",
+        "-",
+    ]  # the timeline is that of all streams
     result = subprocess.run(command, capture_output=True, check=True, timeout=60)
     times = [float(t) for t in re.findall(rb"n: *\d+ pts: *\S+ pts_time:(\S+)", result.stderr)]
     frames = np.frombuffer(result.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH)
@@ -163,8 +196,8 @@ def _cover(folder: Path, name: str) -> Path:
     film = encode(folder / "film.mp4", *X264, sound=8)
     cover = encode(folder / "cover.png", "-frames:v", "1", count=1)
     path = folder / name
-    ffmpeg("-i", cover, "-i", film, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic",
-           path)  # fmt: skip
+    ffmpeg("-i", cover, "-i", film, "-map", "0", "-map", "1", "-c", "copy",
+           "-disposition:v:0", "attached_pic", path)  # fmt: skip
     return path
 
 
@@ -175,12 +208,14 @@ def _live(path: Path, *options: str, **given: Any) -> Path:
     return path
 
 
-def _joined(folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)) -> Path:
+def _joined(
+    folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)
+) -> Path:
     parts = []
     for k, offset in enumerate(offsets):
-        part = encode(folder / f"part{k}.ts", *options, "-output_ts_offset", str(offset), sound=sound)
+        part = encode(folder / f"part{k}.ts", *X264, "-output_ts_offset", str(offset), sound=sound)
         parts.append(part)
-    return joined(folder / name, *parts)
+    return joined(folder / "a.ts", *parts)
 
 
 Maker = Callable[[Path], Path]
@@ -205,7 +240,9 @@ CLIPS: dict[str, Maker] = {
     "picture 2 s after the sound, MKV": lambda d: encode(d / "a.mkv", *X264, sound=8, delay=2, fps=25),
     "picture 2 s after the sound, MP4": lambda d: encode(d / "a.mp4", *X264, sound=8, delay=2, fps=25),
     "picture 2 s after the sound, MPEG-TS": lambda d: encode(d / "a.ts", *X264, sound=8, delay=2, fps=25),
-    "picture 2 s after the sound, FLV": lambda d: encode(d / "a.flv", "-c:v", "flv1", sound=8, delay=2, fps=25),
+    "picture 2 s after the sound, FLV": lambda d: encode(
+        d / "a.flv", "-c:v", "flv1", sound=8, delay=2, fps=25
+    ),
     "picture 2 s after 0, no sound, MP4": lambda d: copied(
         d / "a.mp4", encode(d / "whole.mp4", *X264), "-itsoffset", "2"
     ),
@@ -223,10 +260,10 @@ CLIPS: dict[str, Maker] = {
     "33 bit wrap after 80 s, MPEG-TS": lambda d: encode(
         d / "a.ts", *X264, "-output_ts_offset", "95360", count=1000
     ),
-    "concatenated, MPEG-TS": lambda d: _joined(d, "a.ts", *X264),
-    "concatenated with sound, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, sound=8.2, offsets=(0, 0, 0)),
-    "concatenated, 500 s and 20 s, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, offsets=(500, 20)),
-    "concatenated, 20 s and 500 s, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, sound=8, offsets=(20, 500)),
+    "concatenated, MPEG-TS": _joined,
+    "concatenated with sound, MPEG-TS": lambda d: _joined(d, sound=8.2, offsets=(0, 0, 0)),
+    "concatenated, 500 s and 20 s, MPEG-TS": lambda d: _joined(d, offsets=(500, 20)),
+    "concatenated, 20 s and 500 s, MPEG-TS": lambda d: _joined(d, sound=8, offsets=(20, 500)),
     "second of two streams is the default, MKV": _two,
     "cover art, MP4": lambda d: _cover(d, "a.mp4"),
     "fragmented, MP4": lambda d: encode(d / "a.mp4", *X264, "-movflags", "frag_keyframe+empty_moov"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tal_bench.errors import DataError
 from tal_bench.extraction.picture import Frame, pixel_aspect, to_pixels
-from tal_bench.extraction.timeline import Timeline, rate_of
+from tal_bench.extraction.timeline import Timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -54,7 +54,7 @@ class VideoReader:
         self._stream.thread_type = "NONE"
         self._timeline = Timeline(self._container, self._stream)
         self._aspect = pixel_aspect(self._stream)
-        self.fps = fps or rate_of(self._stream)
+        self.fps = fps or self._timeline.rate
         self.frames = self.decoded = self.broken = 0
         self.truncated = False
 

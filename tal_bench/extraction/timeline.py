@@ -25,8 +25,8 @@ MAX_RATE = 1000.0
 
 LONG_GAP = 120.0
 """Seconds between two frames above which the file has to confirm the second timestamp."""
-MAX_GAP = {"declared": 36_000.0, "undeclared": 3_600.0}
-"""Longest gap in seconds that is believed, of a file that does or does not declare its duration."""
+MAX_GAP = {"confirmed": 36_000.0, "unconfirmed": 600.0}
+"""Longest gap in seconds that is believed, if the duration of the file allows for it, or is not known."""
 MAX_BACKWARD = 1.0
 """Seconds by which a frame may precede the one before it; it then replaces it, and time does not jump."""
 
@@ -40,12 +40,6 @@ SLACK_FRAMES, SLACK_SECONDS, SLACK_SHARE = 3, 0.1, 0.01
 of frames, of seconds, and a share of its length."""
 
 
-def rate_of(stream: VideoStream) -> float:
-    """Return the average number of frames per second that a stream declares, or `DEFAULT_RATE`."""
-    rate = float(stream.average_rate or stream.guessed_rate or 0)
-    return rate if 0 < rate <= MAX_RATE else DEFAULT_RATE
-
-
 @dataclass
 class Timeline:
     """Places the packets of a file, then the decoded frames of one of its streams, on one timeline.
@@ -53,9 +47,10 @@ class Timeline:
     Attributes:
         container: Open file.
         stream: Video stream.
+        rate: Average number of frames per second, or `DEFAULT_RATE`.
         jumps: (seconds on the timeline, seconds skipped) of every jump in the timestamps that was removed.
         counted: Number of frames without a timestamp, placed by the frame rate.
-        misplaced: Number of frames whose timestamp lies more than `MAX_BACKWARD` before that of an earlier one.
+        misplaced: Number of frames with a time more than `MAX_BACKWARD` before that of the frame before.
     """
 
     container: InputContainer
@@ -63,6 +58,7 @@ class Timeline:
     jumps: list[tuple[float, float]] = field(default_factory=list)
     counted: int = 0
     misplaced: int = 0
+    rate: float = field(default=DEFAULT_RATE, init=False)
 
     def __post_init__(self) -> None:
         from av.format import Flags
@@ -70,10 +66,12 @@ class Timeline:
         flags = Flags(self.container.format.flags)
         self._jumping = bool(flags & Flags.ts_discont) and not flags & Flags.no_timestamps
         self._start = (self.container.start_time or 0) / 1e6
-        self._frame_length = 1.0 / float(self.stream.guessed_rate or rate_of(self.stream))
-        if not 1 / MAX_RATE <= self._frame_length <= LONG_GAP:
-            self._frame_length = 1.0 / rate_of(self.stream)
-        self._declared = None if self._jumping or flags & Flags.no_timestamps else self._declared_end()
+        raw = bool(flags & Flags.no_timestamps)  # the average rate of such a file is made up
+        average, usual = (float(rate or 0) for rate in (self.stream.average_rate, self.stream.guessed_rate))
+        self.rate = _first_possible(usual if raw else average, usual, DEFAULT_RATE)
+        self._frame_length = 1.0 / _first_possible(usual, self.rate)
+        self._length = None if raw else self._file_length()
+        self._declared = self._declared_end()
         self._offset = 0.0  # of packets
         self._packets: dict[int, tuple[float, float]] = {}  # begin and end of the last packet by stream
         self._lossy = -math.inf  # time of the last packet after which some are missing
@@ -83,7 +81,7 @@ class Timeline:
         self._time = self._end = 0.0  # begin and end of the last frame
 
     def place(self, packet: Packet) -> None:
-        """Note how far the file reaches; remove a jump from the packet's timestamps in formats that have them.
+        """Note how far the file reaches, and remove jumps from the timestamps in formats that allow them.
 
         `ffmpeg` compares every packet with the end of the packet before it in the same stream, and a jump
         moves all streams that follow, so that sound and picture stay together.
@@ -151,7 +149,7 @@ class Timeline:
         if self._declared is None:
             return False
         missing = self._declared - max(self._reached, self._end)
-        slack = max(SLACK_FRAMES / rate_of(self.stream), SLACK_SECONDS, SLACK_SHARE * self._declared)
+        slack = max(SLACK_FRAMES / self.rate, SLACK_SECONDS, SLACK_SHARE * self._declared)
         return missing > slack
 
     def end(self) -> float:
@@ -160,7 +158,11 @@ class Timeline:
             return self._end
         declared = self._declared - self._start
         gap = declared - self._time
-        return declared if self._frame_length / 2 < gap <= MAX_GAP["declared"] and not self._shift else self._end
+        return (
+            declared
+            if self._frame_length / 2 < gap <= MAX_GAP["confirmed"] and not self._shift
+            else self._end
+        )
 
     def remarks(self) -> list[str]:
         """Return what cannot be known about the times, for the record of the video."""
@@ -173,21 +175,34 @@ class Timeline:
             rate = 1 / self._frame_length
             parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
         if self.misplaced:
-            parts.append(f"{self.misplaced} frames have a timestamp before that of the frame before; not shown")
+            parts.append(
+                f"{self.misplaced} frames have a timestamp before that of the frame before; not shown"
+            )
         return parts
 
     def _declared_end(self) -> float | None:
         """Return the time, as in the file, at which the stream, or else the file, ends by its own account."""
-        rates = [stream.codec_context.bit_rate or 0 for stream in self.container.streams if stream.codec_context]
-        if self.container.bit_rate and self.container.bit_rate == sum(rates):
-            return None  # estimated from the bit rate because nothing is declared
+        if self._jumping or self._length is None:
+            return None
         if self.stream.duration and self.stream.time_base:
             return float((self.stream.duration + (self.stream.start_time or 0)) * self.stream.time_base)
-        return self.container.duration / 1e6 if self.container.duration else None
+        return self._length
+
+    def _file_length(self) -> float | None:
+        """Return the duration of the file in seconds, unless it is a guess from the bit rate."""
+        container = self.container
+        rates = [stream.codec_context.bit_rate or 0 for stream in container.streams if stream.codec_context]
+        if not container.duration or (container.bit_rate and container.bit_rate == sum(rates)):
+            return None
+        return float(container.duration / 1e6)
 
     def _believed(self, gap: float, end: float) -> bool:
-        """Whether a gap can be a picture at rest: the file declares to be that long, or nothing at all."""
-        if self._declared is None:
-            return gap <= MAX_GAP["undeclared"]
-        slack = max(SLACK_SECONDS, SLACK_SHARE * self._declared)
-        return gap <= MAX_GAP["declared"] and min(end, end + self._start) <= self._declared + slack
+        """Whether a gap can be a picture at rest; the file would then last until ``end`` at least."""
+        if self._length is None or self.jumps:
+            return gap <= MAX_GAP["unconfirmed"]
+        length = self._length + max(SLACK_SECONDS, SLACK_SHARE * self._length)
+        return gap <= MAX_GAP["confirmed"] and min(end, end + self._start) <= length
+
+
+def _first_possible(*rates: float) -> float:
+    return next(rate for rate in rates if 1 / LONG_GAP <= rate <= MAX_RATE)

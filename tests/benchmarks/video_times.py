@@ -66,7 +66,8 @@ def main() -> None:
             result = compare(path, expected)
         ours, theirs = result.frames
         count = f"{ours}" if ours == theirs else f"{ours} ({theirs})"
-        print(f"| {name} | {count} | {result.ends[0]:.3f} | {result.ends[1]:.3f} | {result.times:.4f} | {result.warning}")
+        ends = " | ".join(f"{end:.2f}" for end in result.ends)
+        print(f"| {name} | {count} | {ends} | {result.times:.4f} |")
 
 
 if __name__ == "__main__":

@@ -50,9 +50,7 @@ def test_times_are_those_of_ffmpeg(name: str, tmp_path: Path) -> None:
     assert len(shown) == pytest.approx(10 * ours, abs=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "seconds"), [("gap150.mp4", 158), ("late.mkv", 6.02), ("cut.mp4", 6)]
-)
+@pytest.mark.parametrize(("name", "seconds"), [("gap150.mp4", 158), ("late.mkv", 6.02), ("cut.mp4", 6)])
 def test_shared_faults(name: str, seconds: float) -> None:
     if not (FAULTS / name).is_file():
         pytest.skip(f"{name} is not in {FAULTS}")
@@ -130,7 +128,10 @@ def test_a_wrap_of_33_bits_is_no_jump(tmp_path: Path, start: float) -> None:
 def test_concatenated_recordings_follow_each_other(tmp_path: Path, starts: tuple[float, float]) -> None:
     parts = [
         write_clip(
-            tmp_path / f"{k}.ts", grey_frames([level] * 40), stamps=start + np.arange(40) / 10, codec="libx264"
+            tmp_path / f"{k}.ts",
+            grey_frames([level] * 40),
+            stamps=start + np.arange(40) / 10,
+            codec="libx264",
         )
         for k, (start, level) in enumerate(zip(starts, (60, 180), strict=True))
     ]
