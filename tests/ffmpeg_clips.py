@@ -227,6 +227,12 @@ CLIPS: dict[str, Maker] = {
     "rest of 150 s, MKV": lambda d: encode(d / "a.mkv", *X264, "-vf", GAP, *EXACT),
     "rest of 150 s, MKV without duration": lambda d: _live(d / "a.mkv", *X264, "-vf", GAP, *EXACT),
     "rest of 150 s, MPEG-TS": lambda d: encode(d / "a.ts", *X264, "-vf", GAP, *EXACT),
+    "rest of 150 s, fragmented MP4": lambda d: encode(
+        d / "a.mp4", *X264, "-vf", GAP, *EXACT, "-movflags", "frag_keyframe+empty_moov"
+    ),
+    "rest of 150 s with sound, MPEG-TS": lambda d: encode(
+        d / "a.ts", *X264, "-vf", GAP, *EXACT, sound=158
+    ),
     "rest of 4000 s, MP4": lambda d: encode(
         d / "a.mp4", *X264, "-vf", GAP.replace("150", "4000"), *EXACT, count=60
     ),
@@ -278,5 +284,5 @@ CLIPS: dict[str, Maker] = {
 
 STREAMS = {"second of two streams is the default, MKV": 1}
 """Number, among the video streams, of the one that is shown, where it is not the first."""
-BY_TIMESTAMP = ("rest of 150 s, MPEG-TS",)
+BY_TIMESTAMP = ("rest of 150 s, MPEG-TS", "rest of 150 s with sound, MPEG-TS")
 """Clips of which `ffprobe` is the reference: `ffmpeg` leaves out a rest of more than 10 s in MPEG-TS."""

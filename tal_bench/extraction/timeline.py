@@ -72,12 +72,14 @@ class Timeline:
         self._frame_length = 1.0 / _first_possible(usual, self.rate)
         self._length = None if raw else self._file_length()
         self._declared = self._declared_end()
+        # of a time base in seconds, by stream
+        self._units = {stream.index: float(stream.time_base or 0) for stream in self.container.streams}
         self._offset = 0.0  # of packets
         self._packets: dict[int, tuple[float, float]] = {}  # begin and end of the last packet by stream
         self._lossy = -math.inf  # time of the last packet after which some are missing
         self._reached = 0.0  # end of the packets that count for `ends_early`
         self._shift = 0.0  # of frames
-        self._leap = math.inf  # time before the last step forwards of more than `MAX_BACKWARD`
+        self._leap = (math.inf, math.inf)  # times around the last step of more than `MAX_BACKWARD`
         self._time = self._end = 0.0  # begin and end of the last frame
 
     def place(self, packet: Packet) -> None:
@@ -87,9 +89,9 @@ class Timeline:
         moves all streams that follow, so that sound and picture stay together.
         """
         stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is None or not packet.time_base:
+        unit = self._units[packet.stream_index]
+        if stamp is None or not unit:
             return
-        unit = float(packet.time_base)
         length = (packet.duration or 0) * unit
         if self._jumping:
             self._remove_jump(packet, stamp * unit, length or self._frame_length)
@@ -101,7 +103,7 @@ class Timeline:
         if packet.stream.type not in ("video", "audio"):
             return
         time = stamp + self._offset
-        last, expected = self._packets.get(packet.stream.index, (time, time))
+        last, expected = self._packets.get(packet.stream_index, (time, time))
         # without a loss just before it, a jump forwards is a picture that rests
         lossy = expected - self._lossy < LOSS_SECONDS
         if time + JUMP_BACKWARD < last or (time - expected > JUMP_FORWARD and lossy):
@@ -110,8 +112,8 @@ class Timeline:
             time = expected
         if packet.is_corrupt:
             self._lossy = time
-        self._packets[packet.stream.index] = (time, time + length)
-        ticks = round(self._offset / float(packet.time_base))
+        self._packets[packet.stream_index] = (time, time + length)
+        ticks = round(self._offset / self._units[packet.stream_index])
         if ticks and packet.dts is not None:
             packet.dts += ticks
         if ticks and packet.pts is not None:
@@ -119,22 +121,23 @@ class Timeline:
 
     def show(self, frame: VideoFrame) -> float:
         """Return the time in seconds at which a frame is shown; frames are given in order."""
-        unit = float(frame.time_base or self.stream.time_base or 0)
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        if stamp is None or not unit:
+        unit, stamp = self._units[self.stream.index], frame.pts
+        stamp = frame.dts if stamp is None else stamp
+        if stamp is None:
             self.counted += 1
             begin = self._end
         else:
             begin = stamp * unit - self._start + self._shift
         step = begin - self._time
-        if step < -MAX_BACKWARD and begin >= self._leap:
-            self.misplaced += 1  # the frames before it had a wrong time, which ends here
+        before, after = self._leap
+        if step < -MAX_BACKWARD and begin >= before and self._time - after < MAX_BACKWARD:
+            self.misplaced += 1  # the last step forwards was wrong, not this one backwards
         elif step < -MAX_BACKWARD or (step > LONG_GAP and not self._believed(step, begin)):
             self.jumps.append((self._end, begin - self._end))
             self._shift -= begin - self._end
             begin = self._end
         elif step > MAX_BACKWARD:
-            self._leap = self._time
+            self._leap = (self._time, begin)
         elif step <= 0 and self._offset:
             begin = self._end  # decoded before a jump of the packets, shown after it
         self._time = begin = max(begin, self._time)
@@ -157,12 +160,8 @@ class Timeline:
         if self._declared is None or not self.stream.duration or self.ends_early():
             return self._end
         declared = self._declared - self._start
-        gap = declared - self._time
-        return (
-            declared
-            if self._frame_length / 2 < gap <= MAX_GAP["confirmed"] and not self._shift
-            else self._end
-        )
+        rests = self._frame_length / 2 < declared - self._time <= MAX_GAP["confirmed"]
+        return declared if rests and not self._shift else self._end
 
     def remarks(self) -> list[str]:
         """Return what cannot be known about the times, for the record of the video."""
@@ -175,9 +174,7 @@ class Timeline:
             rate = 1 / self._frame_length
             parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
         if self.misplaced:
-            parts.append(
-                f"{self.misplaced} frames have a timestamp before that of the frame before; not shown"
-            )
+            parts.append(f"{self.misplaced} frames have a time before that of the frame before; left out")
         return parts
 
     def _declared_end(self) -> float | None:
