@@ -208,9 +208,7 @@ def _live(path: Path, *options: str, **given: Any) -> Path:
     return path
 
 
-def _joined(
-    folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)
-) -> Path:
+def _joined(folder: Path, *, sound: float = 0, offsets: Sequence[float] = (0, 0)) -> Path:
     parts = []
     for k, offset in enumerate(offsets):
         part = encode(folder / f"part{k}.ts", *X264, "-output_ts_offset", str(offset), sound=sound)

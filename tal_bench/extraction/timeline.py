@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Timeline:
         flags = Flags(self.container.format.flags)
         self._jumping = bool(flags & Flags.ts_discont) and not flags & Flags.no_timestamps
         self._start = (self.container.start_time or 0) / 1e6
-        raw = bool(flags & Flags.no_timestamps)  # the average rate of such a file is made up
+        self._raw = raw = bool(flags & Flags.no_timestamps)  # the average rate of such a file is made up
         average, usual = (float(rate or 0) for rate in (self.stream.average_rate, self.stream.guessed_rate))
         self.rate = _first_possible(usual if raw else average, usual, DEFAULT_RATE)
         self._frame_length = 1.0 / _first_possible(usual, self.rate)
@@ -123,11 +124,8 @@ class Timeline:
         """Return the time in seconds at which a frame is shown; frames are given in order."""
         unit, stamp = self._units[self.stream.index], frame.pts
         stamp = frame.dts if stamp is None else stamp
-        if stamp is None:
-            self.counted += 1
-            begin = self._end
-        else:
-            begin = stamp * unit - self._start + self._shift
+        self.counted += stamp is None or self._raw
+        begin = self._end if stamp is None else stamp * unit - self._start + self._shift
         step = begin - self._time
         before, after = self._leap
         if step < -MAX_BACKWARD and begin >= before and self._time - after < MAX_BACKWARD:
@@ -172,7 +170,7 @@ class Timeline:
             parts.append(f"timestamps jump by {seconds:+.1f} s at {time:.1f} s{more}; read as continuous")
         if self.counted:
             rate = 1 / self._frame_length
-            parts.append(f"{self.counted} frames have no timestamp; read as {rate:g} frames per second")
+            parts.append(f"{self.counted} frames have no timestamp; read at {rate:g} frames per second")
         if self.misplaced:
             parts.append(f"{self.misplaced} frames have a time before that of the frame before; left out")
         return parts
@@ -188,6 +186,8 @@ class Timeline:
     def _file_length(self) -> float | None:
         """Return the duration of the file in seconds, unless it is a guess from the bit rate."""
         container = self.container
+        if container.format.name == "avi" and _riff_size(Path(container.name)) in (0, 2**32 - 1):
+            return None  # written to a pipe, with a number of frames that is made up
         rates = [stream.codec_context.bit_rate or 0 for stream in container.streams if stream.codec_context]
         if not container.duration or (container.bit_rate and container.bit_rate == sum(rates)):
             return None
@@ -203,3 +203,8 @@ class Timeline:
 
 def _first_possible(*rates: float) -> float:
     return next(rate for rate in rates if 1 / LONG_GAP <= rate <= MAX_RATE)
+
+
+def _riff_size(file: Path) -> int:
+    with file.open("rb") as content:
+        return int.from_bytes(content.read(8)[4:], "little")
