@@ -79,9 +79,12 @@ def write_sound(path: Path) -> Path:
 
 
 def _add_sound(container: OutputContainer, seconds: float) -> None:
-    stream = container.add_stream("aac", rate=16000)
+    """Write silence; uncompressed in MKV, where the encoder of AAC would delay the picture as well."""
+    plain = container.format.name == "matroska"
+    kind, dtype = ("s16", np.int16) if plain else ("fltp", np.float32)
+    stream = container.add_stream("pcm_s16le" if plain else "aac", rate=16000, layout="mono")
     for k in range(round(seconds * 16000 / 1024)):
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype), format=kind, layout="mono")
         frame.rate, frame.pts = 16000, 1024 * k
         container.mux(stream.encode(frame))
     container.mux(stream.encode())

@@ -83,7 +83,8 @@ def encode(
         ffmpeg(*raw, *options, path, stdin=numbered(count))
         return path
     picture, tone = path.with_name("picture.mkv"), path.with_name("tone.mkv")
-    codec = options[: options.index("-output_ts_offset")] if "-output_ts_offset" in options else options
+    muxing = [k for k, word in enumerate(options) if word in ("-output_ts_offset", "-movflags")]
+    codec = options[: min(muxing, default=len(options))]
     ffmpeg(*raw, *codec, picture, stdin=numbered(count))
     ffmpeg("-f", "lavfi", "-i", f"sine=440:r=16000:d={sound}", *SOUND, tone)
     inputs = ("-itsoffset", str(delay), "-i", picture, "-itsoffset", str(late_sound), "-i", tone)
@@ -195,8 +196,8 @@ def _cover(folder: Path, name: str) -> Path:
     film = encode(folder / "film.mp4", *X264, sound=8)
     cover = encode(folder / "cover.png", "-frames:v", "1", count=1)
     path = folder / name
-    ffmpeg("-i", cover, "-i", film, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic",
-           path)  # fmt: skip
+    ffmpeg("-i", cover, "-i", film, "-map", "0", "-map", "1", "-c", "copy",
+           "-disposition:v:0", "attached_pic", path)  # fmt: skip
     return path
 
 
@@ -207,14 +208,12 @@ def _live(path: Path, *options: str, **given: Any) -> Path:
     return path
 
 
-def _joined(
-    folder: Path, name: str, *options: str, sound: float = 0, offsets: Sequence[float] = (0, 0)
-) -> Path:
+def _joined(folder: Path, *, sound: float = 0, offsets: Sequence[float] = (0, 0)) -> Path:
     parts = []
     for k, offset in enumerate(offsets):
-        part = encode(folder / f"part{k}.ts", *options, "-output_ts_offset", str(offset), sound=sound)
+        part = encode(folder / f"part{k}.ts", *X264, "-output_ts_offset", str(offset), sound=sound)
         parts.append(part)
-    return joined(folder / name, *parts)
+    return joined(folder / "a.ts", *parts)
 
 
 Maker = Callable[[Path], Path]
@@ -226,6 +225,12 @@ CLIPS: dict[str, Maker] = {
     "rest of 150 s, MKV": lambda d: encode(d / "a.mkv", *X264, "-vf", GAP, *EXACT),
     "rest of 150 s, MKV without duration": lambda d: _live(d / "a.mkv", *X264, "-vf", GAP, *EXACT),
     "rest of 150 s, MPEG-TS": lambda d: encode(d / "a.ts", *X264, "-vf", GAP, *EXACT),
+    "rest of 150 s, fragmented MP4": lambda d: encode(
+        d / "a.mp4", *X264, "-vf", GAP, *EXACT, "-movflags", "frag_keyframe+empty_moov"
+    ),
+    "rest of 150 s with sound, MPEG-TS": lambda d: encode(
+        d / "a.ts", *X264, "-vf", GAP, *EXACT, sound=158
+    ),
     "rest of 4000 s, MP4": lambda d: encode(
         d / "a.mp4", *X264, "-vf", GAP.replace("150", "4000"), *EXACT, count=60
     ),
@@ -239,7 +244,9 @@ CLIPS: dict[str, Maker] = {
     "picture 2 s after the sound, MKV": lambda d: encode(d / "a.mkv", *X264, sound=8, delay=2, fps=25),
     "picture 2 s after the sound, MP4": lambda d: encode(d / "a.mp4", *X264, sound=8, delay=2, fps=25),
     "picture 2 s after the sound, MPEG-TS": lambda d: encode(d / "a.ts", *X264, sound=8, delay=2, fps=25),
-    "picture 2 s after the sound, FLV": lambda d: encode(d / "a.flv", "-c:v", "flv1", sound=8, delay=2, fps=25),
+    "picture 2 s after the sound, FLV": lambda d: encode(
+        d / "a.flv", "-c:v", "flv1", sound=8, delay=2, fps=25
+    ),
     "picture 2 s after 0, no sound, MP4": lambda d: copied(
         d / "a.mp4", encode(d / "whole.mp4", *X264), "-itsoffset", "2"
     ),
@@ -257,10 +264,10 @@ CLIPS: dict[str, Maker] = {
     "33 bit wrap after 80 s, MPEG-TS": lambda d: encode(
         d / "a.ts", *X264, "-output_ts_offset", "95360", count=1000
     ),
-    "concatenated, MPEG-TS": lambda d: _joined(d, "a.ts", *X264),
-    "concatenated with sound, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, sound=8.2, offsets=(0, 0, 0)),
-    "concatenated, 500 s and 20 s, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, offsets=(500, 20)),
-    "concatenated, 20 s and 500 s, MPEG-TS": lambda d: _joined(d, "a.ts", *X264, sound=8, offsets=(20, 500)),
+    "concatenated, MPEG-TS": _joined,
+    "concatenated with sound, MPEG-TS": lambda d: _joined(d, sound=8.2, offsets=(0, 0, 0)),
+    "concatenated, 500 s and 20 s, MPEG-TS": lambda d: _joined(d, offsets=(500, 20)),
+    "concatenated, 20 s and 500 s, MPEG-TS": lambda d: _joined(d, sound=8, offsets=(20, 500)),
     "second of two streams is the default, MKV": _two,
     "cover art, MP4": lambda d: _cover(d, "a.mp4"),
     "fragmented, MP4": lambda d: encode(d / "a.mp4", *X264, "-movflags", "frag_keyframe+empty_moov"),
@@ -275,5 +282,5 @@ CLIPS: dict[str, Maker] = {
 
 STREAMS = {"second of two streams is the default, MKV": 1}
 """Number, among the video streams, of the one that is shown, where it is not the first."""
-BY_TIMESTAMP = ("rest of 150 s, MPEG-TS",)
+BY_TIMESTAMP = ("rest of 150 s, MPEG-TS", "rest of 150 s with sound, MPEG-TS")
 """Clips of which `ffprobe` is the reference: `ffmpeg` leaves out a rest of more than 10 s in MPEG-TS."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tal_bench.errors import DataError
-from tal_bench.extraction.picture import Frame, pixel_aspect, to_pixels
-from tal_bench.extraction.timeline import Timeline, rate_of
+from tal_bench.extraction.picture import Frame, Orientation, orientation, pixel_aspect, to_pixels
+from tal_bench.extraction.timeline import Timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -54,7 +54,9 @@ class VideoReader:
         self._stream.thread_type = "NONE"
         self._timeline = Timeline(self._container, self._stream)
         self._aspect = pixel_aspect(self._stream)
-        self.fps = fps or rate_of(self._stream)
+        self._upright: Orientation | None = None
+        self._rotation = 0
+        self.fps = fps or self._timeline.rate
         self.frames = self.decoded = self.broken = 0
         self.truncated = False
 
@@ -131,7 +133,9 @@ class VideoReader:
                 self.broken += 1
 
     def _pixels(self, frame: VideoFrame) -> Frame:
-        pixels = to_pixels(frame, self._size, self._aspect)
+        if self._upright is None or frame.rotation != self._rotation:  # the matrix is slow to look up
+            self._upright, self._rotation = orientation(frame), frame.rotation
+        pixels = to_pixels(frame, self._size, self._aspect, self._upright)
         self._size = self._size or (pixels.shape[0], pixels.shape[1])  # the resolution may change
         return pixels
 
@@ -154,7 +158,9 @@ def _open(path: Path) -> InputContainer:
             raise DataError("no such file" if not path.exists() else "not a file", where=path)
         if path.stat().st_size == 0:
             raise DataError("empty file, 0 bytes", where=path, hint="copy the file again")
-        container: InputContainer = av.open(str(path.absolute()), metadata_errors="replace")
+        container: InputContainer = av.open(
+            str(path.absolute()), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
         return container
     except FFmpegError as error:
         raise DataError(
@@ -169,10 +175,11 @@ def _open(path: Path) -> InputContainer:
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     from av.stream import Disposition
 
-    ignored = Disposition.attached_pic | Disposition.timed_thumbnails  # cover art, pictures of chapters
-    streams = [stream for stream in container.streams.video if not stream.disposition & ignored]
+    ignored = Disposition.attached_pic | Disposition.timed_thumbnails  # of the file, or of its chapters
+    covers = [stream for stream in container.streams.video if stream.disposition & ignored]
+    streams = [stream for stream in container.streams.video if stream not in covers]
     for stream in sorted(streams, key=lambda stream: not stream.disposition & Disposition.default):
         return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    kinds = {"cover art" if stream in covers else stream.type for stream in container.streams}
     container.close()
-    raise DataError(f"no video stream, only {kinds}", where=path)
+    raise DataError(f"no video stream, only {', '.join(sorted(kinds)) or 'a header'}", where=path)

@@ -54,7 +54,7 @@ def pixel_aspect(stream: VideoStream) -> float:
     return aspect if 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else 1.0
 
 
-def to_pixels(frame: VideoFrame, size: tuple[int, int] | None, aspect: float) -> Frame:
+def to_pixels(frame: VideoFrame, size: tuple[int, int] | None, aspect: float, upright: Orientation) -> Frame:
     """Convert a frame to RGB [H, W, 3].
 
     Args:
@@ -62,8 +62,8 @@ def to_pixels(frame: VideoFrame, size: tuple[int, int] | None, aspect: float) ->
         size: (height, width) of the result; the picture is scaled to cover it and cropped at the centre. None
             keeps the height of the frame, and its width if pixels are square.
         aspect: Width / height of a stored pixel.
+        upright: Orientation of the frame.
     """
-    upright = orientation(frame)
     height, width = frame.height, frame.width * aspect  # as shown, before it is turned
     if size is None and aspect == 1:
         return upright.apply(frame.to_ndarray(format="rgb24"))

@@ -194,7 +194,7 @@ def extract_file(video: tuple[str, Path], *, out: Path, extraction: Extraction, 
         status="truncated" if reader.truncated else "ok",
         message=reader.warning,
         frames=reader.frames,
-        fps=round(reader.fps, 4),
+        fps=round(reader.fps, 8),  # times of an hour of video depend on it
         duration=round(reader.duration, 3),
         steps=len(next(iter(features.values()))),
         seconds=round(time.perf_counter() - start, 3),

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ffmpeg_clips import BY_TIMESTAMP, CLIPS, STREAMS, Reference, numbers, reference
+from clips import grey_frames, set_matrix, write_clip
+from ffmpeg_clips import BY_TIMESTAMP, CLIPS, STREAMS, Reference, numbers, probe, reference
 
 from tal_bench.extraction.decoding import VideoReader
 
@@ -53,6 +56,24 @@ def compare(path: Path, expected: Reference) -> Comparison:
     return Comparison((len(found), len(wanted)), worst, (times[-1], expected.end), reader.warning)
 
 
+def sizes(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield a description, our size, and that of ffprobe, of clips that are turned or have oblong pixels."""
+    for matrix, turned in (((1, 0, 0, 1), "upright"), ((0, 1, -1, 0), "turned by 90°"),
+                           ((-1, 0, 0, -1), "turned by 180°"), ((0, -1, 1, 0), "turned by 270°"),
+                           ((-1, 0, 0, 1), "flipped"), ((0, 1, 1, 0), "turned and flipped")):  # fmt: skip
+        for aspect in (Fraction(1), Fraction(16, 11)):
+            path = write_clip(folder / "a.mp4", grey_frames([90] * 3, 48, 64), codec="libx264", aspect=aspect)
+            height, width = next(iter(VideoReader(set_matrix(path, matrix)))).shape[:2]
+            entries = "stream=width,height,sample_aspect_ratio:stream_side_data=rotation"
+            stream = probe(path, entries)["streams"][0]
+            pixel = Fraction(stream["sample_aspect_ratio"].replace(":", "/"))
+            wanted = [round(stream["width"] * pixel), stream["height"]]
+            turns = round(abs(int(stream.get("side_data_list", [{}])[0].get("rotation", 0))) / 90)
+            wanted = wanted[::-1] if turns % 2 else wanted
+            pixels = f", pixels {aspect.numerator}:{aspect.denominator}" * (aspect != 1)
+            yield turned + pixels, f"{width} × {height}", " × ".join(map(str, wanted))
+
+
 def main() -> None:
     """Print one row per clip."""
     print("| clip | frames | duration, s | ffmpeg | largest difference of a frame's time, s |")
@@ -66,10 +87,18 @@ def main() -> None:
             result = compare(path, expected)
         ours, theirs = result.frames
         count = f"{ours}" if ours == theirs else f"{ours} ({theirs})"
-        print(
-            f"| {name} | {count} | {result.ends[0]:.3f} | {result.ends[1]:.3f} | {result.times:.4f} | {result.warning}"
-        )
+        ends = " | ".join(f"{end:.2f}" for end in result.ends)
+        print(f"| {name} | {count} | {ends} | {result.times:.4f} |")
+
+
+def print_sizes() -> None:
+    """Print the sizes of clips that are turned or have oblong pixels."""
+    print("\n| clip of 64 × 48 | size | ffprobe |\n|---|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in sizes(Path(folder)):
+            print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
     main()
+    print_sizes()

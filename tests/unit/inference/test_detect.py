@@ -77,6 +77,19 @@ def test_python_interface(model: Path, clips: Path) -> None:
     assert nothing.json() == {"results": {"clip_1": []}}
 
 
+def test_seconds_are_those_of_a_player(model: Path, tmp_path: Path) -> None:
+    """A picture that begins 2 s after the sound is one whose first frame stands still for 2 s."""
+    frames = noise_frames(60)
+    write_clip(tmp_path / "late.mkv", frames, fps=25, stamps=2 + np.arange(60) / 25, sound=5)
+    write_clip(tmp_path / "still.mkv", [*[frames[0]] * 50, *frames], fps=25)
+    result = detect([tmp_path], model)
+    late, still = (result.table[result.table["video"] == name] for name in ("late", "still"))
+    assert result.videos["late"].message == ""
+    assert result.videos["late"].duration == pytest.approx(4.4)
+    columns = ["start", "end", "label", "score"]
+    pd.testing.assert_frame_equal(late[columns].reset_index(drop=True), still[columns].reset_index(drop=True))
+
+
 def test_the_command(model: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.mp4").touch()
     truth = {"segment": [0.5, 1.5], "label": "run"}
