@@ -18,7 +18,8 @@ from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRe
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
-VALUE_LIMIT = 500
+VALUE_LIMIT, KEY_LIMIT = 500, 250
+"""Maximum length of a param and of a key; MLflow refuses longer ones."""
 TAG_COLUMNS = (
     *("study", "dataset", "row", "kind", "variant", "teacher"),
     *("modalities", "split", "status", "commit", "hash"),
@@ -80,8 +81,12 @@ class RunState:
 
 
 def plain(name: str) -> str:
-    """Replace the characters that MLflow does not accept in keys."""
-    return re.sub(r"[^\w./ -]", "_", name)
+    """Return a name that MLflow accepts as a key: known characters, no part `.` or none, not too long."""
+    parts = [re.sub(r"[^\w. -]", "_", part) for part in name.split("/")]
+    kept = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if len(kept) <= KEY_LIMIT:
+        return kept
+    return f"{kept[: KEY_LIMIT - 9]}_{content_hash(name)[:8]}"
 
 
 def run_name(result: RunResult, row: str) -> str:
