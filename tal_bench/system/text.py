@@ -10,7 +10,12 @@ import unicodedata
 REPLACEMENT = "\ufffd"
 JOINERS = "\u200c\u200d"
 """Characters without width that Persian, Indic scripts and emoji need."""
-ALIKE = str.maketrans({"−": "-", "–": "-", "±": "+-", "≈": "~", "…": "...", "×": "x", "·": "-", "←": "<-"})
+ALIKE = str.maketrans(
+    {
+        **{"−": "-", "–": "-", "±": "+-", "≈": "~", "…": "...", "×": "x", "·": "-"},
+        **{"←": "<-", "→": "->", "↑": "^", "↓": "v", "Δ": "d"},
+    }
+)
 """Characters that reports use and what they become where the encoding of the output lacks them."""
 ERRORS = "tal_bench.alike"
 

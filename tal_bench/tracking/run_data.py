@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from tal_bench.config import content_hash
 from tal_bench.errors import InputError
 from tal_bench.results.columns import CostColumn, cost_columns, logged_costs
 from tal_bench.results.dataframe import RUN_COLUMNS, run_line, teacher_names
@@ -19,7 +20,8 @@ from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRe
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
-VALUE_LIMIT = 500
+VALUE_LIMIT, KEY_LIMIT = 500, 250
+"""Maximum length of a param and of a key; MLflow refuses longer ones."""
 TAGS = "tal_bench."
 """Start of the names of tags."""
 MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -62,8 +64,12 @@ class RunState:
 
 
 def plain(name: str) -> str:
-    """Replace the characters that MLflow does not accept in keys."""
-    return re.sub(r"[^\w./ -]", "_", name)
+    """Return a name that MLflow accepts as a key: known characters, no part `.` or none, not too long."""
+    parts = [re.sub(r"[^\w. -]", "_", part) for part in name.split("/")]
+    kept = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if len(kept) <= KEY_LIMIT:
+        return kept
+    return f"{kept[: KEY_LIMIT - 9]}_{content_hash(name)[:8]}"
 
 
 def run_name(result: RunResult, row: str) -> str:

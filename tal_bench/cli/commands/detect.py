@@ -10,6 +10,7 @@ import typer
 
 from tal_bench.cli.options import Device, JsonOption, PluginOption
 from tal_bench.cli.tables import output_console, print_table
+from tal_bench.cli.text import printable
 from tal_bench.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _print(result: DetectionResult, threshold: float) -> None:
         rows: Any = result.table[result.table["video"] == name]
         title = f"{name}  {record.duration:.1f} s"
         if rows.empty:
-            typer.echo(f"{title}: no detection with a score of {threshold:g} or more")
+            typer.echo(f"{printable(title)}: no detection with a score of {threshold:g} or more")
             continue
         lines = [
             (f"{row.start:.2f}", f"{row.end:.2f}", f"{row.score:.3f}", row.label)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tal_bench.report.common.markup import code, escape_markdown
@@ -153,8 +155,15 @@ def latex_table(table: Table) -> str:
 
 def csv_table(table: pd.DataFrame, digits: int | None = None) -> str:
     """Return a table as CSV, with all digits by default; missing values are empty."""
-    form = None if digits is None else f"%.{digits}f"
-    return str(table.to_csv(index=False, lineterminator="\n", float_format=form))
+    write = partial(
+        table.to_csv,
+        index=False,
+        lineterminator="\n",
+        float_format=None if digits is None else f"%.{digits}f",
+    )
+    text = str(write())
+    # A carriage return is not quoted by default, and readers take it for the end of a line.
+    return str(write(quoting=QUOTE_NONNUMERIC)) if "\r" in text else text
 
 
 def escape(text: str) -> str:

@@ -35,9 +35,8 @@ def findings(result: Robustness) -> list[str]:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
         text = f"{notes.signed(difference.estimate)} {notes.ends(difference)}"
         label = code(row) if kind == "student" else row
-        lines.append(
-            f"{label} against {code(result.against or '')}, relative drop: {text} points, {verdict}."
-        )
+        base = code(result.against or "")
+        lines.append(f"{label} against {base}, relative drop: {text} points, {verdict}.")
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tal_bench.cli import main
-from tal_bench.cli.tables import print_table
+from tal_bench.cli.commands.study import _print_plan
+from tal_bench.cli.tables import output_console, print_table
+from tal_bench.studies.dry_run import PlanSummary, RowSummary
 
 WIDTH = 80
 
@@ -175,3 +178,24 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setattr("tal_bench.system.doctor.report", lambda: rows)
     assert main(["doctor"]) == 0
     assert_whole(capsys.readouterr().out, " ".join(word for row in rows for word in row))
+
+
+def test_output_to_a_file_has_whole_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    output_console().print("word " * 200)
+    print_table(output_console(), ["row", "value"], [["name " * 60, "1.5"]])
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [200, 2, 61]
+
+
+def test_plan_of_a_study(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    names = ["both without hallucination", "n" * 60]
+    row = RowSummary(names[0], "student", "conv", ("conv-dw-hallucinated-ta-small", "[b]"), 8, 3, 22, 11)
+    plan = PlanSummary("s", "[/]", "reports/s", (row, replace(row, name=names[1])), 44, 22, 1, None)
+    _print_plan(plan)
+    output = capsys.readouterr().out
+    assert set(" ".join(names).split()) <= set(output.split())
+    assert {"conv-dw-hallucinated-ta-small,", "[b]", "[/]", "8", "3", "22", "11"} <= set(output.split())
+    assert max(map(len, output.splitlines()[:-2])) <= 60

@@ -130,8 +130,8 @@ def classes_figure(study: ReportData) -> Figure | None:
     axes.set_yticks(np.arange(len(shown)) + 0.5, [f"{name(c)}  {base[c]:.0f}" for c in shown.index])
     lines = [
         "Difference in average precision (points, mean over tIoU and seeds) to none; the number after each "
-        f"class is the average precision of none. Sorted by {name(best.name)}. Classes have few ground truths, so "
-        "no intervals are given."
+        f"class is the average precision of none. Sorted by {name(best.name)}. Classes have few ground "
+        "truths, so no intervals are given."
     ]
     if count > SHOWN_CLASSES:
         lines.append(f"{len(shown)} of {count} classes are shown, those with the largest and smallest gains.")
