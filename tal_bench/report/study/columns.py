@@ -367,9 +367,8 @@ COLUMNS: list[Column | Family] = [
         "dropped_params",
         "Dropped params",
         lambda row: row.training.dropped_params if row.training else None,
-        "(M)",
-        digits=3,
-        scale=1e-6,
+        "(k)",
+        scale=1e-3,
         tables=("costs",),
     ),
 ]
