@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tal_bench.corruption.registry import Corruption, corruptions
     from tal_bench.data.dataset import Dataset, open_dataset
     from tal_bench.data.registry import DatasetEntry, add_preset, datasets, read_dataset_file
+    from tal_bench.distill.randomness import StepRandom
     from tal_bench.distill.terms.reductions import masked_mean
     from tal_bench.distill.terms.registry import Term, terms
     from tal_bench.distill.variants import TeacherRef, Variant, variants
@@ -63,13 +64,22 @@ if TYPE_CHECKING:
         RunResult,
         SearchRecord,
         StudyRecord,
+        TrainingCost,
     )
     from tal_bench.studies.ablate import ExecutionOptions, ablate
     from tal_bench.studies.dry_run import PlanSummary, RowSummary, dry_run
     from tal_bench.studies.single_run import score_checkpoint, train_one
     from tal_bench.system.worker_pool import LocalWorkerPool, WorkerPool
     from tal_bench.tracking.dataframe import load_runs
-    from tal_bench.types import Batch, DetectorOutput, Outputs, Segments, VideoMeta
+    from tal_bench.types import (
+        Batch,
+        DetectorOutput,
+        Outputs,
+        PointLabels,
+        Segments,
+        StudentOutputs,
+        VideoMeta,
+    )
 
 # read once by torch: large pages for tensors of 2 MB or more, which saves a tenth of a bf16 training step
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -92,7 +102,7 @@ _NAMES = {
     "report.common.figure_declaration": "FigureDeclaration",
     "report.diagnosis.summary": "DiagnosisReport",
     "results.folder": "StudyFolder",
-    "results.records": "CostRecord EpochRecord RowRecord RunResult SearchRecord StudyRecord",
+    "results.records": ("CostRecord EpochRecord RowRecord RunResult SearchRecord StudyRecord TrainingCost"),
     "evaluation.evaluate": "evaluate",
     "evaluation.mean_ap": "MeanAP interpolated_ap thumos_ap",
     "evaluation.significance": "Interval contrast paired_difference",
@@ -100,6 +110,7 @@ _NAMES = {
     "distill.variants": "TeacherRef Variant variants",
     "distill.terms.registry": "Term terms",
     "distill.terms.reductions": "masked_mean",
+    "distill.randomness": "StepRandom",
     "models.registry": "Model students teachers",
     "models.structures": "Structure structures",
     "data.registry": "DatasetEntry add_preset datasets read_dataset_file",
@@ -109,7 +120,7 @@ _NAMES = {
         "Budget DatasetSpec DecodeSpec DetectorSpec DistillSpec ModalitySpec Range "
         "RowSpec RunSpec StudySpec TeacherUse TermUse TrainSpec"
     ),
-    "types": "Batch DetectorOutput Outputs Segments VideoMeta",
+    "types": "Batch DetectorOutput Outputs PointLabels Segments StudentOutputs VideoMeta",
     "errors": "DataError DiskFullError InputError TalBenchError",
 }
 """Public names by the module that defines them."""
@@ -149,6 +160,7 @@ __all__ = [
     "ModelCard",
     "Outputs",
     "PlanSummary",
+    "PointLabels",
     "Range",
     "Registry",
     "ReportData",
@@ -160,7 +172,9 @@ __all__ = [
     "RunSpec",
     "SearchRecord",
     "Segments",
+    "StepRandom",
     "Structure",
+    "StudentOutputs",
     "StudyFolder",
     "StudyRecord",
     "StudySpec",
@@ -170,6 +184,7 @@ __all__ = [
     "Term",
     "TermUse",
     "TrainSpec",
+    "TrainingCost",
     "Variant",
     "VideoMeta",
     "WorkerPool",

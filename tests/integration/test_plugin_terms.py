@@ -27,7 +27,8 @@ def test_a_term_with_parameters_is_trained_and_not_saved(
     assert len(EXAMPLE.strip().splitlines()) < 20
     plugin = tmp_path / "term.py"
     plugin.write_text(EXAMPLE, encoding="utf-8")
-    words = study_words(dataset_file, "--plugin", str(plugin), "--jobs", "1", "--tracking-uri", "off")
+    options = ("--jobs", "1", "--tracking-uri", "off", "--precision", "bf16")
+    words = study_words(dataset_file, "--plugin", str(plugin), *options)
     words[words.index("both")] = "regress"
     result = run(words, tmp_path)
     assert result.returncode == 0, result.stderr

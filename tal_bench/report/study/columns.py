@@ -346,9 +346,8 @@ COLUMNS: list[Column | ColumnFamily] = [
         "dropped_params",
         "Dropped params",
         lambda row: row.training.dropped_params if row.training else None,
-        "(M)",
-        digits=3,
-        unit_size=1e6,
+        "(k)",
+        unit_size=1e3,
         tables=("costs",),
     ),
     Column(

@@ -40,7 +40,9 @@ def teachers(*terms: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("terms", "dropped"), [((), 0), (("offsets",), 0), (("stem", "offsets"), 16 * 32)])
-def test_the_parameters_of_the_terms_are_counted(terms: tuple[str, ...], dropped: int) -> None:
+def test_the_parameters_of_the_terms_are_counted(
+    terms: tuple[str, ...], dropped: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     state = torch.get_rng_state()
     cost = profile_training(
         run_spec(*terms), get_model(STUDENT), teachers(*terms), device=Device("cpu"), threads=1
@@ -54,6 +56,7 @@ def test_the_parameters_of_the_terms_are_counted(terms: tuple[str, ...], dropped
     if terms:
         held += 4 * sum(p.numel() for p in get_model(TEACHER).build(architecture(TEACHER, 32)).parameters())
     assert held < 1e6 * cost.peak_memory_mb < 40 * held
+    assert not capfd.readouterr().err
 
 
 def test_rows_with_the_same_work_share_a_measurement() -> None:

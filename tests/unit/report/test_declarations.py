@@ -26,6 +26,7 @@ from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import summary, write_report
 from tal_bench.results.columns import COST_COLUMNS, CostColumn
+from tal_bench.results.records import TrainingCost
 
 ENERGY = CostColumn(
     "energy_j",
@@ -65,6 +66,21 @@ def outputs(study: ReportData) -> dict[str, str]:
         "page": page(study, {}),
         "summary": json.dumps(summary(study)),
     }
+
+
+def test_the_cost_of_training_is_shown_for_the_rows_that_have_one(study: ReportData) -> None:
+    assert "Training step" not in markdown(study)
+    cost = TrainingCost(
+        key="t", step_ms={"median": 812.4, "iqr": 3.0}, peak_memory_mb=1530.0, dropped_params=262_144,
+        batch_size=2, frames=2304, threads=1, device="Fake CPU", precision="fp32",
+    )  # fmt: skip
+    rows = tuple(replace(row, training=cost if row.name == "none" else None) for row in study.rows)
+    found = markdown(replace(study, rows=rows))
+    assert "| Training step (ms) ↓ | Training memory (MB) ↓ | Dropped params (k) |\n" in found
+    assert found.count(" 812 | 1530 | 262.1 |\n") == 1
+    lines = {line["row"]: line for line in csv.DictReader(io.StringIO(csv_of(replace(study, rows=rows))))}
+    assert lines["none"]["train_step_ms"] == "812.4"
+    assert {name for name, line in lines.items() if line["dropped_params"]} == {"none"}
 
 
 def test_a_column_from_outside_is_in_every_output(study: ReportData, energy: CostColumn) -> None:
