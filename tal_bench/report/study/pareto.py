@@ -95,7 +95,7 @@ def markdown(study: ReportData) -> str:
     objective = study.record.spec.objective
     headings = {"map": "Validation mAP ↑"} | {c.key: c.heading.line for c in columns(study)}
     headers = ["Size", *(headings[name] for name in objective), "Test mAP ↑", "Latency (ms) ↓", "s/min ↓"]
-    lines = [
+    lines: list[list[str | Cell]] = [
         [
             m.search.name,
             Cell(m.size, code=True),
@@ -149,7 +149,7 @@ def figure(study: ReportData) -> Figure:
     FigureCanvasAgg(drawing)
     validation, test = drawing.subplots(1, 2, sharex=True)
     students = members(study)
-    styles = [
+    styles: list[dict[str, Any]] = [
         {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         for index in range(len(study.record.searches))
     ]
