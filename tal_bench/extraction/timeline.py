@@ -179,8 +179,11 @@ class Timeline:
         """Return the time, as in the file, at which the stream, or else the file, ends by its own account."""
         if self._jumping or self._length is None:
             return None
-        if self.stream.duration and self.stream.time_base:
-            return float((self.stream.duration + (self.stream.start_time or 0)) * self.stream.time_base)
+        ticks = self.stream.duration or 0
+        if self.container.format.name == "avi":  # libavformat reduces the duration to what is there
+            ticks = max(ticks, self.stream.frames)
+        if ticks and self.stream.time_base:
+            return float((ticks + (self.stream.start_time or 0)) * self.stream.time_base)
         return self._length
 
     def _file_length(self) -> float | None:
