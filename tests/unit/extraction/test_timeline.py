@@ -169,7 +169,7 @@ def test_frames_without_timestamps_are_counted(tmp_path: Path) -> None:
     assert reader.warning == "50 frames have no timestamp; read at 25 frames per second"
 
 
-def test_a_single_wrong_time_moves_no_other_frame(tmp_path: Path) -> None:
+def test_a_single_wrong_time_delays_no_frame_after_it(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", grey_frames(range(100, 160)), fps=10)
     timeline = VideoReader(path)._timeline
 
