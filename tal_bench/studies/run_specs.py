@@ -203,6 +203,12 @@ class RunSpecs:
             InputError: One of them does not offer it, or their widths differ and the term needs equal ones.
         """
         own, other = self._offers(student), self._offers(teacher)
+        if own["logits"] < term.least_classes:
+            raise InputError(
+                f"term '{term.name}' of variant '{variant}' needs {term.least_classes} classes, and the "
+                f"dataset has {own['logits']}",
+                hint="choose a form per class, such as logits-binary",
+            )
         for name, width in term.reads.items():
             if name == LABELS:
                 continue

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse
 from tal_bench.data.registry import datasets
 from tal_bench.distill.objective import DistillationObjective
-from tal_bench.distill.terms.registry import terms
+from tal_bench.distill.terms.registry import TRIDENT_SCORES, terms
 from tal_bench.distill.variants import variants
 from tal_bench.models.checkpoint import load_weights, save_weights
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
@@ -133,7 +133,8 @@ def test_students_never_read_privileged_modalities(student: str) -> None:
 def test_variants_train(variant: str) -> None:
     """Two steps with real networks: losses are finite, the student moves, its teachers do not."""
     declared = variants.get(variant)
-    student_name = "conv-dw-hallucinated"
+    trident = any(set(terms.get(use.name).reads) & {*TRIDENT_SCORES} for use in declared.terms)
+    student_name = "tridet-hallucinated" if trident else "conv-dw-hallucinated"
     models = {
         role: run_specs().teacher_of(ref, student_name, "actionformer")
         for role, ref in declared.teachers.items()

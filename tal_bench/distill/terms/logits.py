@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tal_bench.config import Range
+from tal_bench.distill.losses.masking import full
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.types import Outputs
 
@@ -21,7 +22,9 @@ def logits_softmax(student: Outputs, teacher: Outputs, temperature: float) -> Te
     per_level = [
         (
             F.kl_div(
-                (s / temperature).log_softmax(dim=2), (t / temperature).softmax(dim=2), reduction="none"
+                (full(s) / temperature).log_softmax(dim=2),
+                (full(t.detach()) / temperature).softmax(dim=2),
+                reduction="none",
             ).sum(dim=2)
             * m
         ).sum()

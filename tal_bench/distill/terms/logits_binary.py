@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tal_bench.config import Range
+from tal_bench.distill.losses.masking import full
 from tal_bench.distill.terms.reductions import masked_mean
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.types import Outputs
@@ -19,7 +20,10 @@ def logits_binary(student: Outputs, teacher: Outputs, temperature: float) -> Ten
     """
     levels = zip(student.logits, teacher.logits, student.mask, strict=True)
     return torch.stack(
-        [masked_mean(bernoulli_kl(t / temperature, s / temperature), m) for s, t, m in levels]
+        [
+            masked_mean(bernoulli_kl(full(t.detach()) / temperature, full(s) / temperature), m)
+            for s, t, m in levels
+        ]
     ).mean()
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.config import Range
+from tal_bench.distill.losses.masking import full
 from tal_bench.distill.terms.reductions import masked_mean
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.types import Outputs
@@ -18,12 +19,14 @@ def offsets(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     its offsets are first averaged over the classes, weighted by the class probabilities.
     """
     same_form = student.offsets[0].ndim == teacher.offsets[0].ndim
-    ours, theirs = (x.offsets if same_form else _class_average(x) for x in (student, teacher))
+    ours, theirs = (x.offsets if same_form else class_average(x) for x in (student, teacher))
     levels = zip(ours, theirs, student.mask, strict=True)
-    return torch.stack([masked_mean((s - t).square().flatten(2), m) for s, t, m in levels]).mean()
+    return torch.stack(
+        [masked_mean((full(s) - full(t.detach())).square().flatten(2), m) for s, t, m in levels]
+    ).mean()
 
 
-def _class_average(output: Outputs) -> list[Tensor]:
+def class_average(output: Outputs) -> list[Tensor]:
     """Return the offsets [B, T_l, 2] per level, averaged over classes where each class has its own."""
     if output.offsets[0].ndim == 3:
         return output.offsets

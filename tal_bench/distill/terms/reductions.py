@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -47,3 +48,8 @@ class _MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         difference, weight = ctx.saved_tensors
         return (difference * (2 * grad * weight).unsqueeze(2)).to(ctx.dtype), None, None
+
+
+def level_mean(values: Iterable[Tensor]) -> Tensor:
+    """Return the mean of the values of the levels."""
+    return torch.stack(list(values)).mean()

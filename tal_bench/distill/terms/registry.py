@@ -2,7 +2,7 @@
 
 A term compares the outputs of student and teacher for the same batch and returns a scalar. It is declared
 once, by `terms.add`; objective, planner, `tal-bench list terms` and docs/methods.md know it from this
-declaration alone. Every module of this package but `reductions` is imported and may declare several terms.
+declaration alone. Every module of this package and its folders is imported and may declare several terms.
 
 **A term without parameters** is a function `(student, teacher, temperature) -> scalar`:
 
@@ -71,7 +71,6 @@ of `distill.randomness`, which does not disturb the random numbers of the traini
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +110,7 @@ class Term:
         module: Function that makes the module of a term with parameters.
         normalizer: What the sum is divided by.
         weight: Published weight.
+        least_classes: Smallest number of classes; 2 or more for a softmax over the classes.
         source: Program whose formula and constants were taken: repository, commit, file, licence.
         differences: How the term differs from the published one.
 
@@ -128,6 +128,7 @@ class Term:
     module: ModuleFactory | None = None
     normalizer: str = ""
     weight: float = 1.0
+    least_classes: int = 1
     source: str = ""
     differences: str = ""
 
@@ -165,7 +166,8 @@ class Term:
 
 LISTED_FIRST = ("hallucination", "stem", "offsets", "logits_binary", "logits")
 """Modules whose terms are listed first, in this order; those of further modules follow by name."""
-_modules = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
+_folder = Path(__file__).parent
+_modules = {".".join(p.relative_to(_folder).with_suffix("").parts) for p in _folder.rglob("[!_]*.py")}
 _modules -= {"registry", "reductions", *LISTED_FIRST}
 terms: Registry[Term] = Registry(
     "term", *(f"tal_bench.distill.terms.{name}" for name in (*LISTED_FIRST, *sorted(_modules)))

@@ -28,6 +28,9 @@ FIELDS = {
     "logits-binary": ("logits",),
     "logits": ("logits",),
 }
+NOT_ZERO = ("fitnet", "mgd", "vid", "ofa", "ofa-binary", "crosskd-classification")
+"""Terms that are not 0 for equal outputs: modules with initial weights, cross entropies, and logits of `made`
+that its heads did not compute from its features."""
 
 
 def made(seed: int, *, trident: bool = False, grad: bool = False) -> DetectorOutput:
@@ -63,7 +66,7 @@ class Made(DetectorOutput):
             torch.where(mask[:, None], x, own)
             for x, own, mask in zip(features, self.features[name], self.mask, strict=True)
         ]
-        out = [torch.einsum("bdt,kd->btk", x, weight) for x in given]
+        out = [torch.einsum("bdt,kd->btk", x, weight.to(x.dtype)) for x in given]
         return out if width == K else [x.unflatten(2, (2, BINS)) for x in out]
 
 
@@ -134,36 +137,26 @@ def with_other_padding(output: DetectorOutput) -> DetectorOutput:
 
 @pytest.mark.parametrize("name", terms)
 def test_is_a_scalar_that_is_zero_for_equal_outputs_only(name: str) -> None:
-    fn = built(name)
-    same, other = fn(made(0), made(0), 2.0), fn(made(0), made(1), 2.0)
+    same, other = (built(name)(made(0), made(seed), 2.0).detach() for seed in (0, 1))
     assert same.shape == other.shape == ()
-    assert float(same) == pytest.approx(0.0, abs=1e-6)
+    if name not in NOT_ZERO:
+        assert float(same) == pytest.approx(0.0, abs=1e-6 * max(1.0, float(other)))
     assert float(other) > 1e-3
 
 
 @pytest.mark.parametrize("name", terms)
 def test_padding_does_not_count(name: str) -> None:
-    fn = built(name)
     student, teacher = made(0), made(1)
-    before = fn(student, teacher, 2.0)
-    torch.testing.assert_close(fn(with_other_padding(student), teacher, 2.0), before)
-    torch.testing.assert_close(fn(student, with_other_padding(teacher), 2.0), before)
+    before = built(name)(student, teacher, 2.0)
+    torch.testing.assert_close(built(name)(with_other_padding(student), teacher, 2.0), before)
+    torch.testing.assert_close(built(name)(student, with_other_padding(teacher), 2.0), before)
 
 
 @pytest.mark.parametrize("name", terms)
 def test_valid_steps_count(name: str) -> None:
-    fn = built(name)
-    student, teacher = made(0), made(1)
-    before = fn(student, teacher, 2.0)
-    changed = replace(
-        student,
-        logits=[x * 2 for x in student.logits],
-        offsets=[x * 2 for x in student.offsets],
-        inputs=student.inputs * 2,
-        stem=student.stem * 2,
-        features={name: [x * 2 for x in levels] for name, levels in student.features.items()},
-    )
-    assert float(fn(changed, teacher, 2.0)) != pytest.approx(float(before))
+    teacher = made(1)
+    before, after = (built(name)(made(seed), teacher, 2.0).detach() for seed in (0, 7))
+    assert float(after) != pytest.approx(float(before))
 
 
 @pytest.mark.parametrize("name", terms)
@@ -249,8 +242,8 @@ def test_masked_mean_without_valid_positions_is_zero() -> None:
 
 
 def test_every_module_of_the_package_declares_a_term() -> None:
-    modules = {file.stem for file in Path(registry.__file__).parent.glob("*.py")}
-    modules -= {"__init__", "registry", "reductions"}
+    modules = {file.stem for file in Path(registry.__file__).parent.rglob("*.py")}
+    modules -= {"__init__", "registry", "reductions", "weights", "rows", "labels"}
     declared = (terms.get(name) for name in terms)
     assert modules == {(term.fn or term.module).__module__.rpartition(".")[2] for term in declared}
 

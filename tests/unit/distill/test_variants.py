@@ -114,3 +114,31 @@ def test_presets_keep_the_published_constants(name: str, constants: dict[str, fl
     assert {use.name for use in variant.terms} == constants.keys()
     for term, value in constants.items():
         assert coefficient(name, term) == pytest.approx(value), term
+
+
+METHODS = [name for name in variants if name.startswith("kd-")]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_differ_from_both_single_in_their_terms_only(name: str) -> None:
+    variant, model = variants.get(name), variants.get("both-single")
+    (teacher,) = variant.teachers.values()
+    if name != "kd-ld":  # needs trident heads
+        assert variant.teachers == model.teachers
+    assert (teacher.inputs, teacher.weight) == ("all", 1.0)
+    constants = (variant.soft_weight, variant.temperature, variant.student_init, variant.fixed)
+    assert constants == (model.soft_weight, model.temperature, model.student_init, model.fixed)
+    assert variant.reference
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_take_the_weights_of_their_terms(name: str) -> None:
+    predictions = {use for use in variants.get("both-single").terms if use.name == "logits-binary"}
+    others = [use for use in variants.get(name).terms if use not in predictions]
+    assert all(use.weight == terms.get(use.name).weight and use.temperature_power == 0 for use in others)
+    assert (name == "kd-logits") == (not others)
+
+
+def test_every_published_term_is_in_a_method() -> None:
+    used = {use.name for name in METHODS for use in variants.get(name).terms}
+    assert used == set(terms) - {"hallucination", "stem", "offsets", "logits"}

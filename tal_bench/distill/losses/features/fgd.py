@@ -5,6 +5,7 @@ Yang et al., Focal and Global Knowledge Distillation for Detectors, CVPR 2022, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ class FocalParts(NamedTuple):
 
     foreground: Tensor
     background: Tensor
-    attention: Tensor
+    time_attention: Tensor
+    channel_attention: Tensor
 
 
 def focal(
@@ -31,10 +33,10 @@ def focal(
     *,
     temperature: float = 0.5,
 ) -> FocalParts:
-    """Return the errors inside and outside the ground truth, and the error of the attentions.
+    """Return the errors inside and outside the ground truth, and those of the attentions.
 
-    The squared difference is weighted by the teacher's time and channel attention and by a mask; the third
-    part is the sum of absolute differences of both attentions.
+    The squared difference is weighted by the teacher's time and channel attention and by a mask; the error
+    of an attention is the absolute difference.
 
     Args:
         student: [B, C, T].
@@ -48,9 +50,13 @@ def focal(
     time_s, time_t = (time_attention(x, mask, temperature) for x in (s, t))
     channel_s, channel_t = (channel_attention(x, mask, temperature) for x in (s, t))
     error = torch.einsum("bct,bc->bt", (s - t).square(), channel_t) * time_t
-    attention = (channel_s - channel_t).abs().sum() + (time_s - time_t).abs().sum()
     size = len(mask)
-    return FocalParts((foreground * error).sum() / size, (background * error).sum() / size, attention / size)
+    return FocalParts(
+        (foreground * error).sum() / size,
+        (background * error).sum() / size,
+        (time_s - time_t).abs().sum() / size,
+        (channel_s - channel_t).abs().sum() / size,
+    )
 
 
 def time_attention(x: Tensor, mask: Tensor, temperature: float) -> Tensor:
@@ -66,7 +72,7 @@ def channel_attention(x: Tensor, mask: Tensor, temperature: float) -> Tensor:
     return x.shape[1] * (strength / temperature).softmax(dim=1)
 
 
-def region_masks(segments: list[Tensor], lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def region_masks(segments: Sequence[Tensor], lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weights [B, T] of steps inside and outside the ground truth.
 
     A segment covers the steps floor(start) to ceil(end) of the feature, both included, with the weight
@@ -79,9 +85,10 @@ def region_masks(segments: list[Tensor], lengths: Tensor, mask: Tensor) -> tuple
         mask: [B, T] bool.
     """
     counts = torch.tensor([len(s) for s in segments], device=mask.device)
-    sample = torch.arange(len(segments), device=mask.device).repeat_interleave(counts)
+    sample = torch.arange(len(segments), device=mask.device)
+    sample = sample.repeat_interleave(counts, output_size=sum(len(s) for s in segments))
     steps = mask.sum(dim=1)
-    edges = full(torch.cat(segments)).to(mask.device)
+    edges = full(torch.cat(list(segments))).to(mask.device)
     edges = edges / lengths.to(edges)[sample, None] * steps[sample, None]
     first, last = edges[:, :1].floor(), edges[:, 1:].ceil()
     position = mask.cumsum(dim=1) - 1
@@ -105,7 +112,7 @@ def global_relation(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 
 class GcBlock(nn.Module):
-    """Features plus a transform of their attention-pooled context.
+    """Features plus a transform of their attention-pooled context; the transform starts at 0.
 
     Args:
         channels: Channels C of the features.
@@ -117,6 +124,8 @@ class GcBlock(nn.Module):
         self.reduce = nn.Linear(channels, channels // 2)
         self.norm = nn.LayerNorm(channels // 2)
         self.expand = nn.Linear(channels // 2, channels)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return [B, C, T] for [B, C, T]; the context is pooled over valid steps."""

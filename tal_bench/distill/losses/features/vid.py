@@ -53,12 +53,6 @@ class Regressor(nn.Module):
         self.log_scale = nn.Parameter(torch.full((teacher,), math.log(math.expm1(initial_variance - eps))))
         self.eps = eps
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean [B, C, T] for student features [B, C_s, T]."""
-        mean: Tensor = self.layers(valid_features(x, mask))
-        return mean
-
-    @property
-    def variance(self) -> Tensor:
-        """[C], positive."""
-        return F.softplus(self.log_scale) + self.eps
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean [B, C, T] for student features [B, C_s, T], and the variance [C]."""
+        return self.layers(valid_features(x, mask)), F.softplus(self.log_scale) + self.eps

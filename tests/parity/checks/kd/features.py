@@ -99,8 +99,8 @@ def _vid(case: Case) -> dict[str, Tensor]:
         torch.testing.assert_close(start, case.params["log_scale"].detach(), rtol=1e-6, atol=0.0)
     weights = {f"layers.{i}.weight": f"regressor.{i}.weight" for i in (0, 2, 4)}
     case.load(regressor, weights | {"log_scale": "log_scale"})
-    mean = regressor(student, mask)
-    return {"loss": vid(mean, regressor.variance, teacher, mask), "mean": case.cut(mean, 2)}
+    mean, variance = regressor(student, mask)
+    return {"loss": vid(mean, variance, teacher, mask), "mean": case.cut(mean, 2)}
 
 
 def _reviewkd(case: Case) -> dict[str, Tensor]:
@@ -145,17 +145,18 @@ def _fgd(case: Case) -> dict[str, Tensor]:
         _context(case, "t", teacher.shape[1])(teacher.detach(), mask),
         mask,
     )
+    attention = parts.time_attention + parts.channel_attention
     loss = (
         settings["alpha"] * parts.foreground
         + settings["beta"] * parts.background
-        + settings["gamma"] * parts.attention
+        + settings["gamma"] * attention
         + settings["lambda"] * context
     )
     outputs = {
         "loss": loss,
         "fg": parts.foreground,
         "bg": parts.background,
-        "attention": parts.attention,
+        "attention": attention,
         "global": context,
         "mask_fg": case.cut(foreground, 1),
         "mask_bg": case.cut(background, 1),

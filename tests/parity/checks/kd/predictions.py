@@ -13,14 +13,15 @@ from tal_bench.distill.losses.logits.dist import dist_inter, dist_intra
 from tal_bench.distill.losses.logits.dkd import dkd_others, dkd_target
 from tal_bench.distill.losses.logits.ofa import ofa
 from tal_bench.distill.losses.logits.standardisation import standardised_kl, z_scores
+from tal_bench.distill.losses.masking import valid_rows
 
 from .case import Case
 
 
 def _dist(case: Case) -> dict[str, Tensor]:
-    settings = case.settings
-    given = case["student"], case["teacher"], case.mask("student", 1)
-    inter, intra = (loss(*given, temperature=settings["tau"]) for loss in (dist_inter, dist_intra))
+    settings, mask, tau = case.settings, case.mask("student", 1), case.settings["tau"]
+    scores = [(valid_rows(case[name], mask) / tau).softmax(dim=2) for name in ("student", "teacher")]
+    inter, intra = (tau**2 * loss(*scores, mask) for loss in (dist_inter, dist_intra))
     loss = settings["beta"] * inter + settings["gamma"] * intra
     return {"loss": loss, "inter": inter, "intra": intra}
 
@@ -96,7 +97,12 @@ def _crosskd(case: Case) -> dict[str, Tensor]:
         x = F.relu(x) if first else x
         for layer in (f"{branch}_conv", f"{branch}_out"):
             x = F.relu(x) if layer.endswith("_out") else x
-            x = F.conv1d(x * mask[:, None], params[f"{layer}.weight"], params.get(f"{layer}.bias"), padding=1)
+            x = F.conv1d(
+                x.masked_fill(~mask[:, None], 0.0),
+                params[f"{layer}.weight"],
+                params.get(f"{layer}.bias"),
+                padding=1,
+            )
         if branch == "cls":
             return x.transpose(1, 2)
         return (params["scale"] * x).unflatten(1, (2, settings["n_bins"])).permute(0, 3, 1, 2)

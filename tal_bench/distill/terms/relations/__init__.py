@@ -1,0 +1,1 @@
+"""Terms of published methods that compare relations between time steps or channels."""
