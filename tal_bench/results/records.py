@@ -136,7 +136,7 @@ class RowRecord(Spec):
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
         cost: Key of the row's CostRecord.
-        training: Key of the row's TrainingCost; empty for teacher and reference rows.
+        training: Key of the row's TrainingCost; empty for imported teachers.
     """
 
     name: str

@@ -19,8 +19,8 @@ from tal_bench.report.study.collect import BASELINES, ReportData, Row
 from tal_bench.results.dataframe import STEPS
 from tal_bench.results.records import CostRecord
 
-TableName = Literal["accuracy", "costs"]
-TABLES: tuple[TableName, ...] = ("accuracy", "costs")
+TableName = Literal["accuracy", "costs", "training"]
+TABLES: tuple[TableName, ...] = ("accuracy", "costs", "training")
 Value = float | str | None
 WIDTH_ALL, WIDTH_MODALITIES, WIDTH_SIZES = 140, 112, 96
 """Smallest terminal widths at which all tIoU and totals, the modalities, and the model sizes are shown."""
@@ -291,7 +291,7 @@ COLUMNS: list[Column | Family] = [
         "teachers",
         "Teachers",
         lambda row: " + ".join(row.record.teachers.values()),
-        tables=("accuracy",),
+        tables=("accuracy", "training"),
         text=True,
     ),
     Column("settings", "Settings", lambda row: json.dumps(row.record.settings)),
@@ -345,31 +345,29 @@ COLUMNS: list[Column | Family] = [
     _minute,
     Column(
         "train_step_ms",
-        "Training step",
+        "Step, median",
         lambda row: row.training.step_ms["median"] if row.training else None,
         "(ms)",
-        "min",
-        "ms/step",
+        short="ms/step",
         digits=0,
-        tables=("costs",),
+        tables=("training",),
         terminal=WIDTH_ALL,
     ),
     Column(
         "train_memory_mb",
-        "Training memory",
+        "Peak memory",
         lambda row: row.training.peak_memory_mb if row.training else None,
         "(MB)",
-        "min",
         digits=0,
-        tables=("costs",),
+        tables=("training",),
     ),
     Column(
         "dropped_params",
-        "Dropped params",
+        "Dropped parameters",
         lambda row: row.training.dropped_params if row.training else None,
         "(k)",
         scale=1e-3,
-        tables=("costs",),
+        tables=("training",),
     ),
 ]
 """Columns and families of columns, in the order of the tables and of the CSV."""

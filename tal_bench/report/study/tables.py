@@ -20,12 +20,15 @@ from tal_bench.report.common.tables import (
 )
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS, ReportData, Row
-from tal_bench.report.study.columns import TableName, cells, line, shown
+from tal_bench.report.study.columns import TABLES, TableName, cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
+
+TRAINING = "Cost of a training step, teachers included, and parameters that are dropped afterwards"
+"""Heading of the table `training`."""
 
 
 def table(study: ReportData, name: TableName) -> Table | None:
-    """Return the table of accuracy or costs, with a group of lines per kind of row; None without columns."""
+    """Return a table of the study, with a group of lines per kind of row; None without columns."""
     if not (columns := shown(study, name)):
         return None
     rest = cells(study, columns)
@@ -63,6 +66,8 @@ def markdown(study: ReportData) -> str:
     parts.append("\n".join(f"- {line}" for line in notes.findings(study)))
     if costs := table(study, "costs"):
         parts += ["## Cost of the model and of one minute of video", markdown_table(costs)]
+    if training := table(study, "training"):
+        parts += [f"## {TRAINING}", markdown_table(training)]
     if literature := reported_table(study, lambda row: Cell(f"[{row.source}]({row.url}){row.comma_setting}")):
         parts += ["## Reported in the literature", CAUTION, markdown_table(literature)]
     tuned = tuned_settings(study.rows)
@@ -85,7 +90,7 @@ def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
     lines += [f"% {line}" for line in [*notes.provenance(study), *notes.notes(study)]]
-    lines += [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
+    lines += [latex_table(t) for t in (table(study, name) for name in TABLES) if t]
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")
         lines += [f"% {r.method}, {r.modalities}: {r.source}, {r.url}" for r in reported(study)]
