@@ -71,9 +71,8 @@ def dataset_files(folder: Path) -> Iterator[Odd]:
     yield from of_yaml(
         yaml.safe_load(text),
         (
-            *("name", "annotations", "modalities", "stride", "window", "fps", "train", "test", "classes"),
-            *("ignore_labels", "max_length", "folds", "groups", "group_field", "validation", "scores"),
-            *("exclude", "validation_fraction", "training", "offset", "resize", "downsample", "tiou"),
+            *("name", "annotations", "modalities", "stride", "fps", "train", "test", "classes", "scores"),
+            *("ignore_labels", "max_length", "folds", "validation"),
         ),
     )
 
