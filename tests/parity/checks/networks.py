@@ -168,7 +168,7 @@ def _raw(net: Network, output: DetectorOutput) -> dict[str, list[Tensor]]:
     if not isinstance(heads, TridentHeads):
         return {"offsets": output.offsets}
     dtype = output.logits[0].dtype
-    raw = heads.raw(net.recorded["neck"], [m[:, :, None].to(dtype) for m in output.mask])
+    raw, _ = heads.raw(net.recorded["neck"], [m[:, :, None].to(dtype) for m in output.mask])
     return {
         "offsets": [x.flatten(2) for x in raw.bins],
         "start": [x.transpose(1, 2) for x in raw.start],
