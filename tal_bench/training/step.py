@@ -26,7 +26,7 @@ class TrainingStep:
 
     Args:
         student: Student, whose weights are trained in place.
-        architecture: Architecture of the student; batches have its maximal length.
+        architecture: Architecture of the student.
         spec: Training settings.
         steps_per_epoch: Number of steps per epoch.
         device: Device and precision of the training.
@@ -63,8 +63,8 @@ class TrainingStep:
         self.count = 0
         self._spec, self._device, self._per_epoch = spec, device, steps_per_epoch
         self._parameters = [p for learner in learners for p in learner.parameters()]
-        lengths = [architecture.max_length // stride for stride in architecture.level_strides]
-        self._points = pyramid_points(architecture, lengths, device.torch)
+        self._architecture = architecture
+        self._points: dict[int, Points] = {}
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Train on a batch and return its losses by name, detached, including `total`."""
@@ -74,7 +74,7 @@ class TrainingStep:
         losses, self.normalizer = _losses(
             self.student,
             self._device.move(batch),
-            self._points,
+            self._points_of(batch.mask.shape[1]),
             self.normalizer,
             self._spec,
             self.teachers,
@@ -89,6 +89,13 @@ class TrainingStep:
         self.average.update()
         self.count += 1
         return {name: value.detach() for name, value in losses.items()}
+
+    def _points_of(self, length: int) -> Points:
+        """Return the points of the pyramid of inputs of a length T."""
+        if length not in self._points:
+            lengths = [length // stride for stride in self._architecture.level_strides]
+            self._points[length] = pyramid_points(self._architecture, lengths, self._device.torch)
+        return self._points[length]
 
 
 def _losses(

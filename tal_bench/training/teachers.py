@@ -18,20 +18,35 @@ SharedInputs = dict[tuple[str, ...], tuple[Tensor, Tensor]]
 """Inputs [B, T, C] and mask [B, T, 1] by the modalities they consist of."""
 
 
+AHEAD = 8
+"""Largest number of batches that teachers read in one forward pass."""
+AHEAD_BYTES = 2**25
+"""Largest size of their features; beyond it, one forward pass of a single batch keeps the device busy."""
+
+
 class Teachers:
     """Frozen teachers of a run; roles with the same network share its outputs.
 
     Args:
         networks: Trained networks by role.
         device: Device and precision of the teachers.
+        cache: Outputs that are kept for later trainings.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], device: Device) -> None:
-        self._device = device
+    def __init__(
+        self, networks: Mapping[str, nn.Module], device: Device, cache: TeacherCache = OF_THIS_PROCESS
+    ) -> None:
+        self._device, self._cache = device, cache
         self._roles = {role: id(network) for role, network in networks.items()}
+        distinct = {id(network): network for network in networks.values()}
+        self._names = [
+            digest(network.state_dict().values(), getattr(network, "spec", None), device.precision)
+            for network in distinct.values()
+            if device.torch.type == "cpu"
+        ]
         self._networks = {
-            id(network): device.prepare_for_inference(network).requires_grad_(False)
-            for network in networks.values()
+            key: device.prepare_for_inference(network).requires_grad_(False)
+            for key, network in distinct.items()
         }
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
@@ -39,6 +54,20 @@ class Teachers:
         shared: SharedInputs = {}
         outputs = {key: self._outputs(network, batch, shared) for key, network in self._networks.items()}
         return {role: outputs[key] for role, key in self._roles.items()}
+
+    def ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, Outputs]]]:
+        """Yield every batch with the outputs of the teachers, which read several batches at once.
+
+        Outputs are also taken from the cache, and added to it.
+        """
+        for group in _groups(batches) if self._networks else ([batch] for batch in batches):
+            joined = self._device.move(_joined(group))
+            outputs = self(joined)
+            if self._names and 
+            row = 0
+            for batch in group:
+                rows = slice(row, row := row + len(batch.mask))
+                yield batch, {role: PartOfOutputs(x, rows, batch.mask.shape[1]) for role, x in outputs.items()}
 
     def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs) -> Outputs:
         if isinstance(network, Detector):

@@ -13,6 +13,8 @@ from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import Video
 from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import DistillationObjective
+from tal_bench.models.backbone import sufficient_length
+from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
@@ -66,11 +68,17 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
+    length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
     completed = checkpointer.restore(step, generator) if checkpointer else 0
     for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
-            videos, spec=spec, max_length=architecture.max_length, modalities=modalities, generator=generator
+            videos,
+            spec=spec,
+            max_length=architecture.max_length,
+            modalities=modalities,
+            generator=generator,
+            length_of=length_of,
         )
         for batch in prefetched(batches, device.pin):
             losses = step(batch)
@@ -81,6 +89,22 @@ def train(
         if checkpointer is not None:
             checkpointer.save(epoch, step, generator)
     return step.average.module
+
+
+def batch_length(
+    networks: Sequence[nn.Module], max_length: int, spec: TrainSpec, objective: DistillationObjective | None
+) -> Callable[[int], int]:
+    """Return the function from the steps of a batch's longest crop to its T.
+
+    The length suffices for all networks that read the batch. It is always ``max_length`` where results depend
+    on the amount of padding: with noise on the features, with terms that count padded positions, and for
+    networks other than a `Detector`.
+    """
+    specs = [network.spec for network in networks if isinstance(network, Detector)]
+    counted = objective is not None and objective.spec.count_padding
+    if len(specs) < len(networks) or spec.input_noise or counted:
+        return lambda steps: max_length
+    return lambda steps: max(min(max_length, sufficient_length(s, steps)) for s in specs)
 
 
 def initialise_from(student: nn.Module, teacher: nn.Module) -> list[str]:
