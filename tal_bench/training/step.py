@@ -15,8 +15,9 @@ from tal_bench.models.targets import Points, assign, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
 from tal_bench.training.schedule import build_optimizer, learning_rate
+from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers import Teachers
-from tal_bench.types import Batch
+from tal_bench.types import Batch, Outputs
 
 
 class TrainingStep:
@@ -32,6 +33,7 @@ class TrainingStep:
         device: Device and precision of the training.
         teachers: Frozen teachers by role; they compute in the precision given by the spec of the objective.
         objective: Distillation objective; None means labels only.
+        teacher_cache: Keeps outputs of the teachers for later trainings.
 
     Attributes:
         average: Moving average of the student's weights.
@@ -50,12 +52,13 @@ class TrainingStep:
         device: Device,
         teachers: Mapping[str, nn.Module] | None = None,
         objective: DistillationObjective | None = None,
+        teacher_cache: TeacherCache | None = None,
     ) -> None:
         self.student = student.to(device.torch).train()
         self.objective = objective
         precision = "student" if objective is None else objective.spec.precision
         teacher_device = device if precision == "student" else device.with_precision(precision)
-        self.teachers = Teachers(teachers or {}, teacher_device)
+        self.teachers = Teachers(teachers or {}, teacher_device, teacher_cache)
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
         self.average = Ema(student, spec.ema)
@@ -66,18 +69,24 @@ class TrainingStep:
         self._architecture = architecture
         self._points: dict[int, Points] = {}
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on a batch and return its losses by name, detached, including `total`."""
+    def __call__(self, batch: Batch, answers: Mapping[str, Outputs] | None = None) -> dict[str, Tensor]:
+        """Train on a batch and return its losses by name, detached, including `total`.
+
+        Args:
+            batch: Batch.
+            answers: Outputs of the teachers for the batch by role; None means that they are computed here.
+        """
         rate = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
+        batch = self._device.move(batch)
         losses, self.normalizer = _losses(
             self.student,
-            self._device.move(batch),
+            batch,
             self._points_of(batch.mask.shape[1]),
             self.normalizer,
             self._spec,
-            self.teachers,
+            self.teachers(batch) if answers is None else answers,
             self.objective,
             self._device,
         )
@@ -104,7 +113,7 @@ def _losses(
     points: Points,
     normalizer: Tensor,
     spec: TrainSpec,
-    teachers: Teachers,
+    answers: Mapping[str, Outputs],
     objective: DistillationObjective | None,
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
@@ -117,7 +126,7 @@ def _losses(
     parts = {"classification": hard.classification, "regression": hard.regression, "labels": hard.total}
     if objective is None:
         return {"total": hard.total, **parts}, hard.normalizer
-    soft = objective(output, teachers(batch))
+    soft = objective(output, answers)
     weight = objective.spec.soft_weight
     total = (1 - weight) * hard.total + weight * soft.total
     return {"total": total, **parts, **soft.parts}, hard.normalizer

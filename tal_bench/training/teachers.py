@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
+from tal_bench.training.teacher_cache import TeacherCache, digest
 from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
@@ -18,10 +21,12 @@ SharedInputs = dict[tuple[str, ...], tuple[Tensor, Tensor]]
 """Inputs [B, T, C] and mask [B, T, 1] by the modalities they consist of."""
 
 
+Keep = Callable[[str, Callable[[], list[Tensor]]], list[Tensor]]
+"""Function (name, compute) -> kept tensors of that name, which are computed unless they are there."""
 AHEAD = 8
 """Largest number of batches that teachers read in one forward pass."""
 AHEAD_BYTES = 2**25
-"""Largest size of their features; beyond it, one forward pass of a single batch keeps the device busy."""
+"""Largest size of the features of these batches; larger ones keep a device busy by themselves."""
 
 
 class Teachers:
@@ -30,20 +35,20 @@ class Teachers:
     Args:
         networks: Trained networks by role.
         device: Device and precision of the teachers.
-        cache: Outputs that are kept for later trainings.
+        cache: Keeps outputs on the CPU for later trainings; None means that nothing is kept.
     """
 
     def __init__(
-        self, networks: Mapping[str, nn.Module], device: Device, cache: TeacherCache = OF_THIS_PROCESS
+        self, networks: Mapping[str, nn.Module], device: Device, cache: TeacherCache | None = None
     ) -> None:
         self._device, self._cache = device, cache
         self._roles = {role: id(network) for role, network in networks.items()}
         distinct = {id(network): network for network in networks.values()}
-        self._names = [
-            digest(network.state_dict().values(), getattr(network, "spec", None), device.precision)
-            for network in distinct.values()
-            if device.torch.type == "cpu"
-        ]
+        self._names: dict[int, str] = {}
+        if cache is not None and device.torch.type == "cpu":
+            for key, network in distinct.items():
+                architecture = getattr(network, "spec", None)
+                self._names[key] = digest(network.state_dict().values(), architecture, device.precision)
         self._networks = {
             key: device.prepare_for_inference(network).requires_grad_(False)
             for key, network in distinct.items()
@@ -51,30 +56,123 @@ class Teachers:
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
-        shared: SharedInputs = {}
-        outputs = {key: self._outputs(network, batch, shared) for key, network in self._networks.items()}
-        return {role: outputs[key] for role, key in self._roles.items()}
+        return self._answers(batch, {})
 
     def ahead(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, Outputs]]]:
-        """Yield every batch with the outputs of the teachers, which read several batches at once.
+        """Yield every batch, on the device, with the outputs of teachers that read several batches at once.
 
-        Outputs are also taken from the cache, and added to it.
+        Outputs that the cache has kept are not computed again.
         """
-        for group in _groups(batches) if self._networks else ([batch] for batch in batches):
-            joined = self._device.move(_joined(group))
-            outputs = self(joined)
-            if self._names and 
-            row = 0
+        if not self._networks:
+            yield from ((batch, {}) for batch in batches)
+            return
+        for on_host in _groups(batches):
+            group = [self._device.move(batch) for batch in on_host]
+            joined = _joined(group)
+            answers = self._answers(joined, self._keepers(joined))
+            first = 0
             for batch in group:
-                rows = slice(row, row := row + len(batch.mask))
-                yield batch, {role: PartOfOutputs(x, rows, batch.mask.shape[1]) for role, x in outputs.items()}
+                rows = slice(first, first + len(batch.mask))
+                first = rows.stop
+                lengths = batch.mask.shape[1], joined.mask.shape[1]
+                yield batch, {role: PartOfOutputs(x, rows, *lengths) for role, x in answers.items()}
 
-    def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs) -> Outputs:
+    def _keepers(self, batch: Batch) -> dict[int, Keep]:
+        """Return a function by network that keeps its outputs for a batch, on the CPU."""
+        cache = self._cache
+        if cache is None or not self._names:
+            return {}
+        run = " ".join(self._names.values())
+        content = digest([*batch.features.values(), batch.mask], *batch.features)
+
+        def keeper(network: str) -> Keep:
+            return lambda name, compute: cache.get(run, (network, content, name), compute)
+
+        return {key: keeper(name) for key, name in self._names.items()}
+
+    def _answers(self, batch: Batch, keepers: Mapping[int, Keep]) -> dict[str, Outputs]:
+        shared: SharedInputs = {}
+        outputs = {
+            key: self._outputs(network, batch, shared, keepers.get(key, _computed))
+            for key, network in self._networks.items()
+        }
+        return {role: outputs[key] for role, key in self._roles.items()}
+
+    def _outputs(self, network: nn.Module, batch: Batch, shared: SharedInputs, keep: Keep) -> Outputs:
         if isinstance(network, Detector):
-            return LazyOutputs(network, batch, self._device, shared)
+            return LazyOutputs(network, batch, self._device, shared, keep)
         with torch.no_grad(), self._device.autocast():
             outputs: Outputs = network(batch)
         return outputs
+
+
+def _computed(name: str, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+    return compute()
+
+
+def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Divide batches into groups of `AHEAD`, or of fewer that have `AHEAD_BYTES` together."""
+    iterator = iter(batches)
+    for first in iterator:
+        size = sum(x.nbytes for x in first.features.values())
+        yield [first, *islice(iterator, max(1, min(AHEAD, AHEAD_BYTES // size)) - 1)]
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Return one batch of the features of all, without labels, padded to the longest."""
+    if len(batches) == 1:
+        return batches[0]
+    length = max(batch.mask.shape[1] for batch in batches)
+    features = {
+        name: torch.cat(
+            [F.pad(b.features[name].transpose(1, 2), (0, 0, 0, length - b.mask.shape[1])) for b in batches]
+        ).transpose(1, 2)  # as in a batch, a view of contiguous [B, T, C]
+        for name in batches[0].features
+    }
+    mask = torch.cat([F.pad(b.mask, (0, length - b.mask.shape[1])) for b in batches])
+    return Batch(features, mask, [], [], [])
+
+
+class PartOfOutputs:
+    """Outputs of one of several batches that were read at once.
+
+    Args:
+        whole: Outputs for all of them.
+        rows: Rows of the batch.
+        length: T of the batch.
+        joined_length: T of all batches together.
+    """
+
+    def __init__(self, whole: Outputs, rows: slice, length: int, joined_length: int) -> None:
+        self._whole, self._rows, self._length, self._joined_length = whole, rows, length, joined_length
+
+    def _levels(self, levels: list[Tensor]) -> list[Tensor]:
+        return [x[self._rows, : x.shape[1] * self._length // self._joined_length] for x in levels]
+
+    @property
+    def inputs(self) -> Tensor:
+        """Inputs [B, C, T]."""
+        return self._whole.inputs[self._rows, :, : self._length]
+
+    @property
+    def stem(self) -> Tensor:
+        """Features [B, D, T] before the first stride."""
+        return self._whole.stem[self._rows, :, : self._length]
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """Logits [B, T_l, K] per level."""
+        return self._levels(self._whole.logits)
+
+    @property
+    def offsets(self) -> list[Tensor]:
+        """Offsets [B, T_l, 2], or [B, T_l, K, 2], per level."""
+        return self._levels(self._whole.offsets)
+
+    @property
+    def mask(self) -> list[Tensor]:
+        """Masks [B, T_l] bool per level."""
+        return self._levels(self._whole.mask)
 
 
 class LazyOutputs:
@@ -85,10 +183,14 @@ class LazyOutputs:
         batch: Batch on the device.
         device: Device and precision of the detector.
         shared: Inputs of this batch that teachers of the same modalities share.
+        keep: Keeps outputs that are read.
     """
 
-    def __init__(self, detector: Detector, batch: Batch, device: Device, shared: SharedInputs) -> None:
+    def __init__(
+        self, detector: Detector, batch: Batch, device: Device, shared: SharedInputs, keep: Keep
+    ) -> None:
         self._detector, self._batch, self._device, self._shared = detector, batch, device, shared
+        self._keep = keep
 
     def _compute(self, step: Callable[..., T], *arguments: object) -> T:
         # not inference mode, because losses may save these tensors for their gradients
@@ -109,18 +211,26 @@ class LazyOutputs:
         return self._compute(self._detector.compute_stem, *self._inputs_and_mask)
 
     @cached_property
-    def _pyramid_outputs(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        return self._compute(self._detector.compute_outputs, *self._stem_and_mask)
+    def _pyramid_outputs(self) -> list[list[Tensor]]:
+        """Logits, offsets and masks."""
+
+        def compute() -> list[Tensor]:
+            parts = self._compute(self._detector.compute_outputs, *self._stem_and_mask)
+            return [level for part in parts for level in part]
+
+        levels = self._keep("pyramid", compute)
+        count = len(levels) // 3
+        return [levels[first : first + count] for first in (0, count, 2 * count)]
 
     @property
     def inputs(self) -> Tensor:
         """Inputs [B, C, T]."""
         return self._inputs_and_mask[0].transpose(1, 2)
 
-    @property
+    @cached_property
     def stem(self) -> Tensor:
         """Features [B, D, T] before the first stride."""
-        return self._stem_and_mask[0].transpose(1, 2)
+        return self._keep("stem", lambda: [self._stem_and_mask[0]])[0].transpose(1, 2)
 
     @property
     def logits(self) -> list[Tensor]:

@@ -17,6 +17,7 @@ from tal_bench.models.backbone import sufficient_length
 from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
+from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
@@ -35,6 +36,7 @@ def train(
     objective: DistillationObjective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
     checkpointer: TrainingCheckpointer | None = None,
+    teacher_cache: TeacherCache | None = None,
 ) -> nn.Module:
     """Train a detector on labels and, given an objective, on the outputs of its teachers.
 
@@ -51,6 +53,7 @@ def train(
         objective: Distillation objective; None means labels only.
         after_epoch: Callback after every epoch.
         checkpointer: Saves the state between epochs; a training with a saved state is resumed from it.
+        teacher_cache: Keeps outputs of the teachers for later trainings; results do not change.
 
     Returns:
         The student with averaged weights, in eval mode.
@@ -66,6 +69,7 @@ def train(
         device=device,
         teachers=teachers,
         objective=objective,
+        teacher_cache=teacher_cache,
     )
     modalities = tuple(videos[0].features)
     length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
@@ -80,8 +84,8 @@ def train(
             generator=generator,
             length_of=length_of,
         )
-        for batch in prefetched(batches, device.pin):
-            losses = step(batch)
+        for batch, answers in step.teachers.ahead(prefetched(batches, device.pin)):
+            losses = step(batch, answers)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
         means = {name: float(value) / per_epoch for name, value in sums.items()}
         if after_epoch(epoch, means, step.average.module):
