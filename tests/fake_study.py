@@ -142,6 +142,8 @@ def write_fake_study(
                 teachers=dict(row.teachers),
                 settings={"lr": 1e-3} if row.kind == "student" else {},
                 trials=tuple(tuned),
+                chosen=tuned[0] if tuned else "",
+                training_gmacs=2.0 + len(row.teachers) if costs else None,
                 finals=tuple(finals),
                 seeds=tuple(range(seeds)),
                 cost=cost.key if costs else "",

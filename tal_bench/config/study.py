@@ -27,7 +27,11 @@ class Budget(Spec):
 
     Attributes:
         trials: Tuning trials per student row; the first uses the default settings.
-        seeds: Final runs per row.
+        seeds: Final runs per student row.
+        teacher_seeds: Final runs per teacher and reference row; null = as many as `seeds`.
+        confirmed: Number of best trials of a row that are trained with further seeds on validation; the one
+            with the best mean is chosen.
+        confirm_seeds: Number of seeds on which they are compared, that of the trial included.
         epochs: Number of epochs that replaces the schedule of the models' recipe.
         videos: Maximum number of videos of each split.
         generation: Trials per generation; they are proposed from the same earlier results, whatever the
@@ -37,18 +41,26 @@ class Budget(Spec):
     """
 
     trials: Count = 6
-    seeds: Count = 3
+    seeds: Count = 8
+    teacher_seeds: Count | None = 3
+    confirmed: Count = 2
+    confirm_seeds: Count = 3
     epochs: Count | None = None
     videos: Count | None = None
     generation: Count = 4
     paired_teachers: bool = False
     teacher_lr: tuple[Positive, ...] = ()
 
+    @property
+    def label_seeds(self) -> int:
+        """Number of final runs per teacher and reference row, at most that of student rows."""
+        return min(self.seeds, self.teacher_seeds or self.seeds)
+
 
 BUDGETS: dict[str, Budget] = {
-    "smoke": Budget(trials=1, seeds=1, epochs=2, videos=12),
+    "smoke": Budget(trials=1, seeds=1, teacher_seeds=None, epochs=2, videos=12),
     "quick": Budget(),
-    "full": Budget(trials=40, seeds=5, paired_teachers=True, teacher_lr=(0.5, 1.0, 2.0)),
+    "full": Budget(trials=40, seeds=5, teacher_seeds=None, paired_teachers=True, teacher_lr=(0.5, 1.0, 2.0)),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tal_bench.config import DetectorSpec, content_hash
-from tal_bench.models.registry import Model
+from tal_bench.models.registry import Model, get_model
 from tal_bench.profiling.inputs import DeviceLike, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.macs import count_macs
@@ -120,6 +120,12 @@ def count(model: Model, architecture: DetectorSpec, frames: int) -> tuple[int, i
         return _count(model, architecture, frames, "meta")
     except (NotImplementedError, RuntimeError):
         return _count(model, architecture, frames, "cpu")
+
+
+@functools.lru_cache(maxsize=256)
+def count_registered(model: str, detector: str, frames: int) -> tuple[int, int]:
+    """Return `count` of a registered model for an architecture as JSON, computed once."""
+    return count(get_model(model), DetectorSpec.model_validate_json(detector), frames)
 
 
 def _count(model: Model, architecture: DetectorSpec, frames: int, device: str) -> tuple[int, int]:

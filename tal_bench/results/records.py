@@ -105,6 +105,7 @@ class RowRecord(Spec):
         teachers: Registered model of each teacher role.
         settings: Value of each tuned setting; empty for untuned rows.
         trials: Hashes of the tuning runs.
+        confirmations: Hashes of the runs of the best trials with further seeds on validation.
         chosen: Hash of the tuning run whose settings were selected.
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
@@ -120,6 +121,7 @@ class RowRecord(Spec):
     teachers: dict[str, str] = {}
     settings: dict[str, float] = {}
     trials: tuple[str, ...] = ()
+    confirmations: tuple[str, ...] = ()
     chosen: str = ""
     finals: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()

@@ -22,7 +22,6 @@ from tal_bench.registry import did_you_mean
 from tal_bench.results.records import RowRecord, SearchRecord
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows, without_branch
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.studies.training_cost import step_macs
 from tal_bench.tuning.search import Tuning
 
 LARGEST_GRID = 64
@@ -86,6 +85,8 @@ class StudentRow:
         space: Settings that are searched, with their ranges.
         first: Settings of the first trials; the last of them are the defaults.
         trials: Number of trials; 0 where nothing is searched.
+        confirmed: Number of best trials that are trained with further seeds before one is chosen.
+        confirm_seeds: Seeds of these trainings.
         seeds: Final seeds; none for a search for a front.
         teacher_seeds: Seed of the teachers for each final seed.
         rates: Multiples of the default learning rate that are tried for every teacher on validation.
@@ -101,6 +102,8 @@ class StudentRow:
     space: dict[str, Search]
     first: tuple[Settings, ...]
     trials: int
+    confirmed: int
+    confirm_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
     teacher_seeds: tuple[int, ...]
     rates: tuple[float, ...]
@@ -113,7 +116,7 @@ class StudentRow:
 
     @property
     def runs(self) -> tuple[PlannedRun, ...]:
-        """Runs that the row needs, in order; early stopping of a search may leave some out."""
+        """Runs that the row needs, in order; early stopping or failed trials may leave some out."""
         runs: list[PlannedRun] = []
         for model in dict.fromkeys(self.teachers.values()):
             if model in self.imported:
@@ -124,6 +127,11 @@ class StudentRow:
         runs += [
             PlannedRun(self.student, "tuning", TUNING_SEED, f"{self.name}: trial {number}")
             for number in range(self.trials)
+        ]
+        runs += [
+            PlannedRun(self.student, "tuning", seed, f"{self.name}: best trial {rank}")
+            for rank in range(self.confirmed)
+            for seed in self.confirm_seeds
         ]
         runs += [PlannedRun(self.student, "final", seed, self.name) for seed in self.seeds]
         return tuple(runs)
@@ -236,7 +244,10 @@ def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tun
             hint = did_you_mean(name, sorted(known))
             raise InputError(f"unknown setting '{name}'", where=f"row '{row.name}'", hint=hint)
     space = _space(variant, known, row.settings, tuning)
-    seeds = tuple(range(run_specs.budget.seeds)) if len(tuning.objective) == 1 else ()
+    budget, single = run_specs.budget, len(tuning.objective) == 1
+    seeds = tuple(range(budget.seeds)) if single else ()
+    trials = _trials(space, run_specs, tuning)
+    confirmed = min(budget.confirmed, trials) if single else 0
     return StudentRow(
         name=row.name,
         student=student,
@@ -246,7 +257,9 @@ def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tun
         held=dict(row.settings),
         space=space,
         first=_first_settings(row.name, variant, student, space, run_specs, tuning),
-        trials=_trials(space, run_specs, tuning),
+        trials=trials,
+        confirmed=confirmed if confirmed > 1 else 0,
+        confirm_seeds=tuple(TUNING_SEED + k for k in range(1, budget.confirm_seeds)),
         seeds=seeds,
         teacher_seeds=_teacher_seeds(run_specs, seeds),
         rates=run_specs.budget.teacher_lr,
@@ -257,9 +270,9 @@ def _with_matched_epochs(rows: tuple[StudentRow, ...], run_specs: RunSpecs) -> t
     """Lengthen the rows of matched variants to the MACs of the row whose training is most expensive."""
     if not any(row.variant.matched for row in rows):
         return rows
-    most = max(step_macs(run_specs, row.student, row.teachers.values()) for row in rows)
+    most = max(run_specs.step_macs(row.student, row.teachers.values()) for row in rows)
     return tuple(
-        replace(row, epochs_factor=most / step_macs(run_specs, row.student)) if row.variant.matched else row
+        replace(row, epochs_factor=most / run_specs.step_macs(row.student)) if row.variant.matched else row
         for row in rows
     )
 
@@ -365,7 +378,7 @@ def _labels_rows(spec: StudySpec, run_specs: RunSpecs, rows: Sequence[StudentRow
     branchless = [without_branch(student) for student in used] if spec.baseline else []
     names += [m for m in dict.fromkeys(filter(None, branchless)) if m not in names and m not in used]
     names.sort(key=lambda m: (m not in teachers, INPUTS_ORDER.index(run_specs.model(m).inputs)))
-    seeds = tuple(range(run_specs.budget.seeds))
+    seeds = tuple(range(run_specs.budget.label_seeds))
     return tuple(
         LabelsRow(
             name=model,

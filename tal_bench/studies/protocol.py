@@ -11,12 +11,12 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tal_bench.config import Phase, RunSpec, Search, Settings
+from tal_bench.profiling.model import count_registered
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
 from tal_bench.studies.run import Job, JobFactory
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.studies.training_cost import counted, step_macs
-from tal_bench.tuning.search import Trial, best, converged, front, propose
+from tal_bench.tuning.search import Trial, best, converged, front, mean_map, propose, ranked
 
 RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
 """Yields jobs, receives their results, returns the finished row."""
@@ -91,13 +91,14 @@ class Protocol:
         """Tune on validation, then train and test with all final seeds."""
         rates = yield from self._teacher_rates(row)
         trials = yield from self._search(row, rates)
-        found = best(trials)
+        found, confirmations = yield from self._confirm(row, rates, trials)
         return (
             yield from self._final(
                 row,
                 rates,
                 found.settings if found else row.held | row.defaults,
                 trials=tuple(dict.fromkeys(trial.result.hash for trial in trials)),
+                confirmations=confirmations,
                 chosen=found.result.hash if found else "",
             )
         )
@@ -190,12 +191,42 @@ class Protocol:
             trials += [Trial(*values) for values in zip(settings, results, costs, strict=True)]
         return trials
 
+    def _confirm(
+        self, row: StudentRow, rates: Mapping[str, Settings], trials: Sequence[Trial]
+    ) -> Generator[Sequence[Job], list[RunResult], tuple[Trial | None, tuple[str, ...]]]:
+        """Train the best trials with further seeds, and choose the one with the best mean on validation.
+
+        The score of one seed is noisy, and the best of several noisy scores is too high.
+
+        Returns:
+            The chosen trial, None if none finished, and the hashes of the further runs.
+        """
+        candidates = ranked(trials)[: row.confirmed]
+        if len(candidates) < 2 or not row.confirm_seeds:
+            return best(trials), ()
+        teachers = self._teacher_runs(row, rates, "tuning", TUNING_SEED)
+        specs = [
+            self.run_specs.distilled(
+                row.student, row.variant, "tuning", seed, trial.settings, teachers, row.epochs_factor
+            )
+            for trial in candidates
+            for seed in row.confirm_seeds
+        ]
+        results = yield self._jobs(specs)
+        count = len(row.confirm_seeds)
+        scores = [
+            mean_map([trial.result, *results[k * count : (k + 1) * count]])
+            for k, trial in enumerate(candidates)
+        ]
+        return candidates[scores.index(max(scores))], tuple(spec.hash for spec in specs)
+
     def _final(
         self,
         row: StudentRow,
         rates: Mapping[str, Settings],
         settings: Settings,
         trials: tuple[str, ...] = (),
+        confirmations: tuple[str, ...] = (),
         chosen: str = "",
     ) -> RowSteps:
         """Train and test with all final seeds, after the final runs of the teachers."""
@@ -212,6 +243,7 @@ class Protocol:
             update={
                 "settings": settings,
                 "trials": trials,
+                "confirmations": confirmations,
                 "chosen": chosen,
                 "finals": tuple(spec.hash for spec in specs),
                 "training_gmacs": self._training_gmacs(row.student, row.teachers.values(), specs),
@@ -227,7 +259,7 @@ class Protocol:
         """Count the GMACs of a final training per training video; None for a model from a file."""
         if not specs or self.run_specs.is_imported(student):
             return None
-        return specs[0].train.total_epochs * step_macs(self.run_specs, student, teachers) / 1e9
+        return specs[0].train.total_epochs * self.run_specs.step_macs(student, teachers) / 1e9
 
     def _teacher_runs(
         self, row: StudentRow, rates: Mapping[str, Settings], phase: Phase, seed: int
@@ -260,6 +292,6 @@ def _architecture_costs(spec: RunSpec, objective: Sequence[str]) -> dict[str, fl
     names = [name for name in objective if name != "map"]
     if not names:
         return {}
-    params, macs = counted(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
+    params, macs = count_registered(spec.model, spec.detector.model_dump_json(), spec.dataset.max_length)
     known = {"params": float(params), "gmacs": macs / 1e9}
     return {name: known[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal, cast
@@ -29,10 +30,14 @@ from tal_bench.models.registry import (
     training_recipe,
 )
 from tal_bench.models.size_space import sized
+from tal_bench.profiling.model import count, count_registered
 from tal_bench.studies.imported_teacher import ImportedTeacher
 
 TUNING_SEED = 1000
 """Seed of every tuning run; the final seeds are 0, 1, 2 and so on."""
+STEP = 3
+"""Multiply-accumulates of a training step, in forward passes: the gradients of inputs and weights cost one
+each."""
 MIN_STEPS = 6
 """Steps per epoch that a budget of few videos leaves at least, by smaller batches."""
 
@@ -87,6 +92,23 @@ class RunSpecs:
         return recipe.model_copy(
             update={"warmup_epochs": warmup, "epochs": self.budget.epochs - warmup, "validate_every": 1}
         )
+
+    def forward_macs(self, model: str) -> int:
+        """Count the multiply-accumulates of a forward pass per video."""
+        architecture, frames = self.architecture(model), self.dataset.max_length
+        if self.is_imported(model):
+            return count(self.model(model), architecture, frames)[1]
+        return count_registered(model, architecture.model_dump_json(), frames)[1]
+
+    def step_macs(self, student: str, teachers: Iterable[str] = ()) -> int:
+        """Count the multiply-accumulates of a training step per video of the batch.
+
+        Args:
+            student: Registered name.
+            teachers: Models that teach it; each computes its forward pass once.
+        """
+        own = STEP * self.forward_macs(student)
+        return own + sum(self.forward_macs(teacher) for teacher in dict.fromkeys(teachers))
 
     def on_labels(self, model: str, phase: Phase, seed: int, settings: Settings) -> RunSpec:
         """Return a run on labels alone; for the imported teacher always the same run, which only tests it."""

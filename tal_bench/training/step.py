@@ -15,7 +15,6 @@ from tal_bench.models.targets import Points, assign, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
 from tal_bench.training.schedule import build_optimizer, learning_rate
-from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers import Teachers
 from tal_bench.types import Batch, Outputs
 
@@ -33,7 +32,6 @@ class TrainingStep:
         device: Device and precision of the training.
         teachers: Frozen teachers by role; they compute in the precision given by the spec of the objective.
         objective: Distillation objective; None means labels only.
-        teacher_cache: Keeps outputs of the teachers for later trainings.
 
     Attributes:
         average: Moving average of the student's weights.
@@ -52,13 +50,12 @@ class TrainingStep:
         device: Device,
         teachers: Mapping[str, nn.Module] | None = None,
         objective: DistillationObjective | None = None,
-        teacher_cache: TeacherCache | None = None,
     ) -> None:
         self.student = student.to(device.torch).train()
         self.objective = objective
         precision = "student" if objective is None else objective.spec.precision
         teacher_device = device if precision == "student" else device.with_precision(precision)
-        self.teachers = Teachers(teachers or {}, teacher_device, teacher_cache)
+        self.teachers = Teachers(teachers or {}, teacher_device)
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
         self.average = Ema(student, spec.ema)

@@ -8,9 +8,9 @@ of the batches. Reused outputs are those that would be computed again, so result
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
 
+import torch
 from torch import Tensor
 
 LIMIT = 256 * 2**20
@@ -18,7 +18,7 @@ LIMIT = 256 * 2**20
 
 
 class TeacherCache:
-    """Lists of tensors by the teachers of a run and a key; those of the teachers used last are kept.
+    """Tensors by the teachers of a run, a batch and a name; those of the teachers used last are kept.
 
     Args:
         limit: Largest number of bytes of all tensors.
@@ -26,15 +26,18 @@ class TeacherCache:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._kept: dict[str, dict[Any, list[Tensor]]] = {}
+        self._kept: dict[str, dict[Hashable, list[Tensor]]] = {}
         self.nbytes = 0
 
-    def get(self, teachers: str, key: Any, compute: Callable[[], list[Tensor]]) -> list[Tensor]:
+    def get(
+        self, teachers: str, batch: Hashable, name: str, compute: Callable[[], list[Tensor]]
+    ) -> list[Tensor]:
         """Return kept tensors, or compute them and keep them if there is room.
 
         Outputs for other teachers make room, those used least recently first. Where the outputs of one run
         exceed the limit, the first ones are kept, since every training reads them in the same order.
         """
+        key = batch, name
         kept = self._kept.pop(teachers, {})
         self._kept[teachers] = kept  # now the last one
         if key not in kept:
@@ -50,10 +53,10 @@ class TeacherCache:
         return kept[key]
 
 
-def digest(tensors: Iterable[Tensor], *more: object) -> str:
-    """Return the SHA-256 of tensors on the CPU and of the text of further values."""
+def digest(tensors: Mapping[str, Tensor], *more: object) -> str:
+    """Return the SHA-256 of tensors on the CPU by name, and of the text of further values."""
     found = hashlib.sha256(repr(more).encode())
-    for x in tensors:
-        found.update(repr((x.dtype, tuple(x.shape))).encode())
-        found.update(x.detach().contiguous().view(-1).numpy().data)
+    for name, x in tensors.items():
+        found.update(repr((name, x.dtype, tuple(x.shape))).encode())
+        found.update(x.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -18,6 +18,7 @@ from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teacher_cache import TeacherCache
+from tal_bench.training.teachers_ahead import outputs_ahead
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
@@ -69,7 +70,6 @@ def train(
         device=device,
         teachers=teachers,
         objective=objective,
-        teacher_cache=teacher_cache,
     )
     modalities = tuple(videos[0].features)
     length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
@@ -84,7 +84,8 @@ def train(
             generator=generator,
             length_of=length_of,
         )
-        for batch, answers in step.teachers.ahead(prefetched(batches, device.pin)):
+        prepared = prefetched(batches, device.pin)
+        for batch, answers in outputs_ahead(step.teachers, prepared, device, teacher_cache):
             losses = step(batch, answers)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
         means = {name: float(value) / per_epoch for name, value in sums.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from tal_bench.config import Objective, Pruner, Range, Sampler, Search, Settings, choices, content_hash
@@ -206,6 +207,17 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     """Return the finished trial with the highest validation mAP, the earliest on ties, or None."""
     finished = [t for t in trials if t.finished]
     return max(finished, key=lambda t: t.result.metrics["map_avg"]) if finished else None
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the finished trials by descending validation mAP, each run once."""
+    distinct = {t.result.hash: t for t in trials if t.finished}
+    return sorted(distinct.values(), key=lambda t: -t.result.metrics["map_avg"])
+
+
+def mean_map(results: Sequence[RunResult]) -> float:
+    """Return the mean validation mAP of runs with the same settings; failed runs are left out."""
+    return fmean(r.metrics["map_avg"] for r in results if r.status == "finished")
 
 
 def front(trials: Sequence[Trial], objective: Sequence[Objective]) -> list[Trial]:

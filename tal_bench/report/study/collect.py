@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from tal_bench.config import RunSpec
 from tal_bench.errors import InputError
 from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
 from tal_bench.evaluation.mean_ap import thumos_match
 from tal_bench.evaluation.significance import INTERACTION, Interval, RowSample, contrast, sample_row
+from tal_bench.report.study.collapse import is_collapsed
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
 
@@ -38,6 +40,7 @@ class Row:
         failures: Error messages of failed final runs by seed.
         cost: Cost of the architecture, or None if it was not measured.
         trials: Finished, pruned and failed tuning runs, in the order in which they were proposed.
+        confirmations: Runs of the best trials with further seeds on validation.
         differences: Paired difference to each baseline (`none`, `self`), in mAP points of 0 … 100.
         at_tiou: Paired differences to `none` at each tIoU threshold; empty if there are none.
     """
@@ -47,6 +50,7 @@ class Row:
     failures: Mapping[int, str]
     cost: CostRecord | None
     trials: tuple[RunResult, ...] = ()
+    confirmations: tuple[RunResult, ...] = ()
     differences: Mapping[str, Interval] = field(default_factory=dict)
     at_tiou: tuple[Interval, ...] = ()
 
@@ -54,6 +58,13 @@ class Row:
     def name(self) -> str:
         """Name of the row."""
         return self.record.name
+
+    @property
+    def chosen(self) -> list[RunResult]:
+        """Tuning runs with the chosen settings, one per seed; empty if the row was not tuned."""
+        found = [trial for trial in self.trials if trial.hash == self.record.chosen]
+        settings = [_settings(run) for run in found]
+        return [*found, *(run for run in self.confirmations if _settings(run) in settings)]
 
     @property
     def expected(self) -> int:
@@ -71,9 +82,16 @@ class Row:
         return "" if self.complete else f"{len(self.results)} of {self.expected} seeds"
 
     @property
+    def collapsed(self) -> list[int]:
+        """Seeds whose final training learned nothing."""
+        return [run.spec.seed for run in self.results if is_collapsed(run)]
+
+    @property
     def label(self) -> str:
-        """Name with the number of finished seeds if runs are missing."""
-        return f"{self.name} ({self.seeds_text})" if self.seeds_text else self.name
+        """Name with the number of finished seeds if runs are missing, and of trainings that collapsed."""
+        collapsed = f"{len(self.collapsed)} learned nothing" if self.collapsed else ""
+        remarks = ", ".join(filter(None, (self.seeds_text, collapsed)))
+        return f"{self.name} ({remarks})" if remarks else self.name
 
     @property
     def minute(self) -> float | None:
@@ -178,7 +196,13 @@ def _row(files: StudyFolder, record: RowRecord) -> Row:
         failures={s: r.error or "failed" for s, r in runs.items() if r is not None and r.status == "failed"},
         cost=files.read_cost(record.cost) if record.cost else None,
         trials=tuple(r for r in map(files.read_run, record.trials) if r is not None),
+        confirmations=tuple(r for r in map(files.read_run, record.confirmations) if r is not None),
     )
+
+
+def _settings(run: RunResult) -> RunSpec:
+    """Return the spec of a run without what differs between a trial and its confirmations."""
+    return run.spec.model_copy(update={"seed": 0, "pruner": "none"})
 
 
 def _compare(files: StudyFolder, record: StudyRecord, rows: Sequence[Row]) -> ReportData:

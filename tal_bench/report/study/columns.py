@@ -343,5 +343,14 @@ COLUMNS: list[Column | Family] = [
         tables=("costs",),
     ),
     _minute,
+    Column(
+        "training_gmacs",
+        "Training",
+        lambda row: row.record.training_gmacs,
+        "(GMACs/video)",
+        "min",
+        digits=0,
+        tables=("costs",),
+    ),
 ]
 """Columns and families of columns, in the order of the tables and of the CSV."""

@@ -10,7 +10,13 @@ from __future__ import annotations
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.study import pareto
 from tal_bench.report.study.collect import ReportData
-from tal_bench.report.study.drawings import accuracy_figures, cost_figures, cost_scatter, training_figures
+from tal_bench.report.study.drawings import (
+    accuracy_figures,
+    cost_figures,
+    cost_scatter,
+    learning_figure,
+    training_figures,
+)
 
 SECTIONS = (
     "Accuracy",
@@ -76,6 +82,13 @@ FIGURES: list[FigureDeclaration[ReportData]] = [
     ),
     FigureDeclaration(
         "cost", "Cost", "Seconds per minute of video for each step.", cost_figures.cost_figure, _has_minutes
+    ),
+    FigureDeclaration(
+        "learning",
+        "Training",
+        "Validation mAP against the cost of training.",
+        learning_figure.learning_figure,
+        _has_trials,
     ),
     FigureDeclaration(
         "training",

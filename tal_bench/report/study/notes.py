@@ -199,7 +199,7 @@ def headline(study: ReportData) -> list[str]:
 
 def cautions(study: ReportData) -> list[str]:
     """Return warnings on preliminary numbers: missing runs, the budget `smoke`."""
-    lines = _incomplete(study)
+    lines = [*_incomplete(study), *_collapsed(study)]
     if study.record.spec.budget == "smoke":
         lines.append("Budget `smoke` is a functional test; its numbers do not allow conclusions on methods.")
     return lines
@@ -294,6 +294,18 @@ def _incomplete(study: ReportData) -> list[str]:
             errors = "; ".join(f"seed {seed} failed: {error}" for seed, error in row.failures.items())
             lines.append(f"`{row.name}` has {row.seeds_text}{f' ({errors})' if errors else ''}.")
     return lines
+
+
+def _collapsed(study: ReportData) -> list[str]:
+    """Return one line per row with trainings that learned nothing."""
+    return [
+        f"`{row.name}` learned nothing in seed{'s' * (len(row.collapsed) > 1)} "
+        f"{', '.join(map(str, row.collapsed))}: the loss stayed flat, or no detection is better than chance. "
+        "This says nothing about the method; lower the learning rate (`training: {lr: …}` in the dataset "
+        "file), or check the features with `tal-bench data check`."
+        for row in study.rows
+        if row.collapsed
+    ]
 
 
 def _extraction_notes(rows: Sequence[Row]) -> list[str]:

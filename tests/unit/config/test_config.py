@@ -173,7 +173,7 @@ def test_yaml_constructs_no_objects(tmp_path: Path) -> None:
 def test_budgets() -> None:
     smoke, quick, full = (BUDGETS[name] for name in ("smoke", "quick", "full"))
     assert (smoke.trials, smoke.seeds, smoke.epochs, smoke.videos) == (1, 1, 2, 12)
-    assert (quick.trials, quick.seeds, quick.paired_teachers, quick.teacher_lr) == (6, 3, False, ())
+    assert (quick.trials, quick.seeds, quick.paired_teachers, quick.teacher_lr) == (6, 8, False, ())
     assert (full.trials, full.seeds, full.paired_teachers) == (40, 5, True)
     assert 1.0 in full.teacher_lr
     assert StudySpec(name="x", budget="full", trials=3).effective_budget == full.model_copy(

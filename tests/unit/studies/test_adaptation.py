@@ -20,10 +20,10 @@ def test_what_needs_a_privileged_modality_is_left_out() -> None:
     spec = StudySpec(name="x", variants=("all", "c2ms-structure"), references=references)
     fitting, said = without_privileged(spec, RGB)
     assert fitting.student == "conv-dw-primary"
-    assert fitting.variants == ("none", "self", "cross-structure", "c2ms-structure")
+    assert fitting.variants == ("none", "none-matched", "self", "cross-structure", "c2ms-structure")
     assert fitting.references == ("actionformer-primary", "conv-primary-ta")
     assert said == (
         "no privileged modality in 'tiny': student conv-dw-primary, "
-        "rows none, self, cross-structure, c2ms-structure"
+        "rows none, none-matched, self, cross-structure, c2ms-structure"
     )
     assert without_privileged(fitting, RGB) == (fitting, "")

@@ -11,7 +11,7 @@ from torch import nn
 
 from tal_bench.config import TrainSpec
 from tal_bench.models.blocks.attention import ConvAttention
-from tal_bench.training.schedule import FLOOR, build_optimizer, learning_rate
+from tal_bench.training.schedule import FLOOR, build_optimizer, learning_rate, lr_scale
 
 SPEC = TrainSpec(epochs=6, warmup_epochs=2, lr=1e-3)
 PER_EPOCH = 10
@@ -62,3 +62,16 @@ def test_weights_decay_and_biases_norms_and_scales_do_not() -> None:
     assert all(groups[id(p)] > 1 for p in decayed["params"])
     assert all(groups[id(p)] == 1 for p in rest["params"])
     assert len(decayed["params"]) + len(rest["params"]) == len(groups)
+
+
+def test_wide_layers_have_a_lower_rate() -> None:
+    wide, narrow, bias = nn.Conv1d(1024, 4, 3), nn.Linear(96, 4), nn.Parameter(nn.Linear(1, 1024).bias.data)
+    assert lr_scale(wide.weight, 256) == 0.25
+    assert lr_scale(narrow.weight, 256) == 1.0
+    assert lr_scale(bias, 256) == 1.0
+    assert lr_scale(wide.weight, None) == 1.0
+    optimizer = build_optimizer([wide, narrow], SPEC.model_copy(update={"lr_width": 256}))
+    scales = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert scales == {id(wide.weight): 0.25, id(wide.bias): 1.0, id(narrow.weight): 1.0, id(narrow.bias): 1.0}
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays[id(wide.weight)] == SPEC.weight_decay and decays[id(wide.bias)] == 0.0

@@ -17,12 +17,14 @@ from tal_bench.data.registry import read_dataset_file
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import load_weights, save_weights
+from tal_bench.models.input_fusion import fit_standardisation
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers import Teachers
+from tal_bench.training.teachers_ahead import outputs_ahead
 from tal_bench.training.train import initialise_from, train
 from tal_bench.types import Batch
 
@@ -227,6 +229,15 @@ def test_teachers_of_the_same_modalities_share_their_inputs() -> None:
         assert torch.equal(answers[role].inputs, expected.inputs)
 
 
+def test_teachers_with_another_standardisation_do_not_share_their_inputs() -> None:
+    modal, structure = net(TEACHER, 5), net("conv", 6)
+    fit_standardisation(structure, {"rgb": (torch.ones(8), torch.ones(8)), "flow": (torch.ones(6),) * 2})
+    batch = random_batch(arch(TEACHER), 32)
+    answers = Teachers({"modal": modal, "structure": structure}, Device("cpu"))(batch)
+    for role, teacher in (("modal", modal), ("structure", structure)):
+        assert torch.equal(answers[role].inputs, teacher(batch).inputs)
+
+
 def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
     teacher = net(TEACHER, 5)
     batch = random_batch(arch(TEACHER), 32)
@@ -257,7 +268,7 @@ def test_outputs_ahead_are_those_of_every_batch() -> None:
     batches = ragged(11)
     teachers = Teachers(networks, Device("cpu"))
     seen = []
-    for batch, answers in teachers.ahead(batches):
+    for batch, answers in outputs_ahead(teachers, batches, Device("cpu")):
         for role, network in networks.items():
             expected, found = network(batch), answers[role]
             steps = batch.mask[:, None]
@@ -276,12 +287,11 @@ def test_outputs_are_computed_once_for_the_same_batches_and_weights() -> None:
 
     def outputs(teacher: nn.Module, batches: list[Batch]) -> list[Tensor]:
         reached.clear()
-        teachers = Teachers({"modal": teacher}, Device("cpu"), cache)
-        network = next(iter(teachers._networks.values()))
-        network.get_submodule("heads").register_forward_hook(lambda *_: reached.append("heads"))
+        teachers = Teachers({"modal": teacher}, Device("cpu"))
+        teachers.networks[0].get_submodule("heads").register_forward_hook(lambda *_: reached.append("heads"))
         return [
             x
-            for _, answers in teachers.ahead(batches)
+            for _, answers in outputs_ahead(teachers, batches, Device("cpu"), cache)
             for x in (*answers["modal"].logits, answers["modal"].stem)
         ]
 
@@ -316,7 +326,7 @@ def test_the_cache_has_a_limit_and_drops_the_teachers_used_least_recently() -> N
             computed.append(teachers + key)
             return [torch.zeros(10)]
 
-        cache.get(teachers, key, compute)
+        cache.get(teachers, key, "logits", compute)
 
     for key in ("1", "2", "1", "3", "4", "4", "1"):
         read("a", key)

@@ -21,7 +21,7 @@ from tal_bench.report.common.plot_style import (
     plain,
 )
 from tal_bench.report.study import notes
-from tal_bench.report.study.collect import ReportData, Row
+from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.drawings.accuracy_figures import line_styles
 from tal_bench.report.study.trials import MIN_TRIALS, importances, is_logarithmic, trial_table
 
@@ -84,17 +84,12 @@ def _curves(study: ReportData, *, final: bool) -> pd.DataFrame:
     """Return row, epoch and value: loss on labels of final runs, or validation mAP of the chosen trial."""
     lines = []
     for row in study.rows:
-        for run in row.results if final else _chosen(row):
+        for run in row.results if final else row.chosen:
             for epoch in run.history:
                 value = epoch.losses.get(LABEL_LOSS) if final else epoch.validation_map
                 if value is not None:
                     lines.append((row.name, epoch.epoch, value))
     return pd.DataFrame(lines, columns=["row", "epoch", "value"])
-
-
-def _chosen(row: Row) -> list[Any]:
-    finished = [trial for trial in row.trials if trial.status == "finished" and "map_avg" in trial.metrics]
-    return [max(finished, key=lambda trial: trial.metrics["map_avg"])] if finished else []
 
 
 def tuning_figure(study: ReportData) -> Figure | None:
