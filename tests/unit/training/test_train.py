@@ -25,7 +25,7 @@ from tal_bench.training.ema import Ema
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers import Teachers
 from tal_bench.training.teachers_ahead import outputs_ahead
-from tal_bench.training.train import initialise_from, train
+from tal_bench.training.train import batch_length, initialise_from, train
 from tal_bench.types import Batch
 
 STUDENT, TEACHER = "conv-dw-hallucinated", "actionformer"
@@ -249,6 +249,27 @@ def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
     torch.testing.assert_close(half.logits[0], exact.logits[0], atol=0.1, rtol=0.1)
     full, halved = (trained(videos, distilled=True, precision=precision) for precision in ("student", "bf16"))
     assert not same(full, halved)
+
+
+def test_batches_are_padded_fully_only_where_padding_matters() -> None:
+    """Their length suffices for the student and all teachers."""
+    quiet, noisy = FAST, FAST.model_copy(update={"input_noise": 0.1})
+    plain = DistillationObjective(distillation(), 16, {"modal": 16})
+    counted = distillation().model_copy(update={"count_padding": True})
+    lengths = [
+        batch_length(networks, 64, spec, objective)(20)
+        for networks, spec, objective in (
+            ([net(STUDENT)], quiet, None),
+            ([net(STUDENT), net(TEACHER)], quiet, plain),
+            ([net(STUDENT), net("tridet")], quiet, plain),
+            ([net(STUDENT), nn.Identity()], quiet, plain),
+            ([net("conv-primary-ta")], quiet, None),
+            ([net(STUDENT)], noisy, None),
+            ([net(STUDENT)], quiet, DistillationObjective(counted, 16, {"modal": 16})),
+        )
+    ]
+    assert lengths == [48, 48, 64, 64, 64, 64, 64]
+    assert batch_length([net(STUDENT)], 64, quiet, None)(50) == 64
 
 
 def ragged(count: int) -> list[Batch]:
