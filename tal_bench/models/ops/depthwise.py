@@ -7,6 +7,8 @@ computes up to three taps, and another one all gradients. Reference: `reference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -72,13 +74,17 @@ class _DepthwiseConv3(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias if ctx.needs_input_grad[2] else None, None
 
 
-def _call(loop: Any, types: str, *arguments: Any) -> None:
+def _call(loop: Callable[..., None], types: str, *arguments: Any) -> None:
     """Call a compiled loop on contiguous tensors of one dtype, and numbers; results are written into them."""
-    dtype = DTYPES[arguments[0].dtype]
+    arrays = [x.detach().numpy() if isinstance(x, Tensor) else x for x in arguments]
+    _compiled(loop, types, DTYPES[arguments[0].dtype])(*arrays)
+
+
+@cache
+def _compiled(loop: Callable[..., None], types: str, dtype: str) -> Callable[..., None]:
     for dims in (1, 2, 3):
         types = types.replace(f"array{dims}", f"{dtype}[{':, ' * (dims - 1)}::1]")
-    arrays = (x.detach().numpy() if isinstance(x, Tensor) else x for x in arguments)
-    compiled(loop, f"void({types})", REORDERED)(*arrays)
+    return compiled(loop, f"void({types})", REORDERED)
 
 
 def _forward(x, taps, bias, stride, out):  # type: ignore[no-untyped-def]
