@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +130,7 @@ def training_batches(
     modalities: Sequence[str],
     generator: np.random.Generator,
     pad_to: int | None = None,
+    length_of: Callable[[int], int] | None = None,
 ) -> Iterator[Batch]:
     """Return the batches of one epoch of shuffled random crops; the last incomplete batch is dropped.
 
@@ -142,6 +143,7 @@ def training_batches(
         modalities: Streams of the batches.
         generator: Only source of randomness; the same state gives the same epoch.
         pad_to: T of every batch; by default ``max_length``.
+        length_of: Function from the steps of a batch's longest crop to its T, instead of ``pad_to``.
 
     Raises:
         InputError: There are fewer videos than the batch size, or ``pad_to`` is below ``max_length``.
@@ -152,7 +154,12 @@ def training_batches(
     if length < max_length:
         raise InputError(f"pad_to {length} is below max_length {max_length}")
     return _epoch(
-        videos, spec, max_length=max_length, length=length, modalities=tuple(modalities), generator=generator
+        videos,
+        spec,
+        max_length=max_length,
+        length_of=length_of or (lambda steps: length),
+        modalities=tuple(modalities),
+        generator=generator,
     )
 
 
@@ -161,7 +168,7 @@ def _epoch(
     spec: TrainSpec,
     *,
     max_length: int,
-    length: int,
+    length_of: Callable[[int], int],
     modalities: Sequence[str],
     generator: np.random.Generator,
 ) -> Iterator[Batch]:
@@ -171,7 +178,7 @@ def _epoch(
             random_crop(videos[i], spec=spec, max_length=max_length, generator=generator)
             for i in order[first : first + spec.batch_size]
         ]
-        yield collate(crops, length, modalities)
+        yield collate(crops, length_of(max(crop.steps for crop in crops)), modalities)
 
 
 def padded_length(steps: int, *, max_length: int, divisor: int) -> int:

@@ -101,3 +101,23 @@ def pyramid_divisor(spec: DetectorSpec) -> int:
     """
     padding = structure_of(spec).padding(spec)
     return max(stride * steps for stride, steps in zip(spec.level_strides, padding, strict=False))
+
+
+def sufficient_length(spec: DetectorSpec, steps: int) -> int:
+    """Return the shortest padded length T that gives the same results for valid steps as `max_length`.
+
+    Padded steps are not zero everywhere: biases and norms make them constants, which the convolutions of the
+    next layer read. Every level therefore needs as many padded steps as the widest kernel reaches. Where
+    results depend on the amount of padding, the length is `max_length`.
+
+    Args:
+        spec: Architecture.
+        steps: Number of valid steps.
+    """
+    if not structure_of(spec).ignores_padding or spec.temporal_attention or spec.neck_norm == "group":
+        return spec.max_length
+    reach = max(spec.embed_kernel, spec.head_kernel, spec.boundary_kernel, 3) // 2
+    stride = max(spec.level_strides)
+    # two convolutions hallucinate features, without a mask between them
+    length = stride * max(-(-steps // stride) + reach, -(-(steps + 2) // stride))
+    return min(spec.max_length, length)

@@ -14,13 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tal_bench.models.ops.kernels import (
-    compute_dtype,
-    dense_conv3,
-    depthwise_conv,
-    taps_last,
-    use_custom_kernels,
-)
+from tal_bench.models.ops.depthwise import depthwise_conv
+from tal_bench.models.ops.kernels import compute_dtype, dense_conv3, taps_last, use_custom_kernels
 from tal_bench.models.ops.op_shortcuts import shortcuts_allowed
 from tal_bench.models.ops.packed_weights import PackedConv, available
 from tal_bench.models.ops.reference import plain_conv
@@ -54,7 +49,7 @@ class Conv(nn.Module):
         if self.winograd is not None and self._can_use_prepared(x) and is_faster(x, self.weight):
             return self.winograd(x)
         if self.kernel == 1:
-            return F.linear(x[:, :: self.stride], self.weight[:, :, 0], self.bias)
+            return F.linear(x[:, :: self.stride], self.weight.squeeze(2), self.bias)
         if self.kernel == 3:
             return dense_conv3(x, self.weight, self.bias, self.stride)
         return plain_conv(x, self.weight, self.bias, self.stride)

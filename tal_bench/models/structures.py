@@ -40,6 +40,9 @@ class Structure:
         padding: Function from the spec to a number of steps for the stem and for every branch block; inputs
             longer than `max_length` are padded to multiples of it at this level.
         width_multiple: Number that the width must be a multiple of.
+        ignores_padding: Whether the block's results for valid steps do not depend on the number of padded
+            steps, provided that there is one. Training batches are then padded only as far as their longest
+            crop needs, otherwise to `max_length`.
     """
 
     block: Callable[[DetectorSpec, int, int], nn.Module]
@@ -49,6 +52,7 @@ class Structure:
     decoding: Mapping[Size, Mapping[str, Any]] = field(default_factory=dict)
     padding: Callable[[DetectorSpec], Sequence[int]] = attention_padding
     width_multiple: int = 1
+    ignores_padding: bool = False
 
 
 structures: Registry[Structure] = Registry("structure")
@@ -106,11 +110,15 @@ def _sgp(spec: DetectorSpec, index: int, stride: int) -> nn.Module:
     )
 
 
-structures.add("actionformer", Structure(_transformer))
+structures.add("actionformer", Structure(_transformer, ignores_padding=True))
 # structures without attention need no padding to windows, although C2MS-Net's code pads to them
 structures.add(
     "conv",
-    Structure(lambda spec, _, stride: ConvBlock(spec.width, stride), detector={"attention_window": 1}),
+    Structure(
+        lambda spec, _, stride: ConvBlock(spec.width, stride),
+        detector={"attention_window": 1},
+        ignores_padding=True,
+    ),
 )
 structures.add(
     "conv-dw",
@@ -118,6 +126,7 @@ structures.add(
         lambda spec, _, stride: ConvBlock(spec.width, stride, SeparableConv),
         conv=SeparableConv,
         detector={"attention_window": 1},
+        ignores_padding=True,
     ),
 )
 structures.add(
@@ -146,6 +155,8 @@ structures.add(
 structures.add(
     "temporalmaxer",
     Structure(
-        lambda _spec, _, stride: MaxPoolBlock(stride), detector={"attention_window": 1, "stem_blocks": 0}
+        lambda _spec, _, stride: MaxPoolBlock(stride),
+        detector={"attention_window": 1, "stem_blocks": 0},
+        ignores_padding=True,
     ),
 )

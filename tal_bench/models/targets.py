@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.config import DetectorSpec
+from tal_bench.models.ops.assignment import assign_to_points
 from tal_bench.types import Batch, PointLabels
 
 TIE = 1e-3
@@ -70,6 +71,16 @@ def assign(
         classes: Number of classes K.
         radius: Radius in strides of the level; None means anywhere strictly inside the segment.
     """
+    if points.position.device.type == "cpu" and all(x.dtype == torch.float32 for x in segments):
+        parts = (points.position, points.stride, points.reach)
+        return Targets(*assign_to_points(parts, segments, labels, classes, radius, TIE))
+    return plain_assign(points, segments, labels, classes, radius)
+
+
+def plain_assign(
+    points: Points, segments: Sequence[Tensor], labels: Sequence[Tensor], classes: int, radius: float | None
+) -> Targets:
+    """Compute `assign` in library calls; the reference of `ops.assignment`."""
     B, N = len(segments), max(1, *(len(s) for s in segments))
     device = points.position.device
     segment = torch.zeros(B, N, 2, device=device)

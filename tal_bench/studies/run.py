@@ -32,6 +32,7 @@ from tal_bench.system.environment import environment
 from tal_bench.system.files import write_atomically
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
+from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.train import initialise_from, train
 from tal_bench.training.training_checkpoint import Notes, TrainingCheckpointer
 from tal_bench.tuning.pruning import Curve, pruning_callback
@@ -45,6 +46,8 @@ PARTS: dict[str, tuple[Part, Part]] = {
     "final": ("train+validation", "test"),
 }
 """Phase to the parts of the dataset that a run trains on and is evaluated on."""
+TEACHER_CACHE = TeacherCache()
+"""Outputs of teachers that later runs of this process may need again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ class _Attempt:
             objective=objective,
             after_epoch=self._after_epoch,
             checkpointer=self.checkpointer,
+            teacher_cache=TEACHER_CACHE,
         )
         self.timings["train"] = self._training_seconds()
         return average

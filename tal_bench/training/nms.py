@@ -1,7 +1,7 @@
 """Non-maximum suppression of temporal segments: soft (gaussian, linear), hard, and segment voting.
 
 Soft-NMS: Bodla et al., ICCV 2017. The kernels are plain functions that numba compiles at their first use,
-with one signature each, and caches on disk if possible.
+with one signature each (`system.compiled`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.errors import InputError
+from tal_bench.system.compiled import compiled
 
 Mode = Literal["gaussian", "linear", "vanilla", "hard", "none"]
 VotingWeight = Literal["score-iou", "score"]
@@ -300,15 +300,5 @@ _KERNELS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-@cache
 def _compiled(name: str) -> Callable[..., Any]:
-    """Return a compiled kernel, from the disk cache or compiled now (about a second each)."""
-    from numba import njit
-
-    kernel, signature = _KERNELS[name]
-    try:
-        compiled: Callable[..., Any] = njit(signature, cache=True)(kernel)
-    except (RuntimeError, OSError):
-        # no writable cache folder (read-only installation and no home), or the disk is full
-        compiled = njit(signature)(kernel)
-    return compiled
+    return compiled(*_KERNELS[name])

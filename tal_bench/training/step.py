@@ -16,7 +16,7 @@ from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
 from tal_bench.training.schedule import build_optimizer, learning_rate
 from tal_bench.training.teachers import Teachers
-from tal_bench.types import Batch
+from tal_bench.types import Batch, Outputs
 
 
 class TrainingStep:
@@ -26,7 +26,7 @@ class TrainingStep:
 
     Args:
         student: Student, whose weights are trained in place.
-        architecture: Architecture of the student; batches have its maximal length.
+        architecture: Architecture of the student.
         spec: Training settings.
         steps_per_epoch: Number of steps per epoch.
         device: Device and precision of the training.
@@ -63,21 +63,27 @@ class TrainingStep:
         self.count = 0
         self._spec, self._device, self._per_epoch = spec, device, steps_per_epoch
         self._parameters = [p for learner in learners for p in learner.parameters()]
-        lengths = [architecture.max_length // stride for stride in architecture.level_strides]
-        self._points = pyramid_points(architecture, lengths, device.torch)
+        self._architecture = architecture
+        self._points: dict[int, Points] = {}
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on a batch and return its losses by name, detached, including `total`."""
+    def __call__(self, batch: Batch, answers: Mapping[str, Outputs] | None = None) -> dict[str, Tensor]:
+        """Train on a batch and return its losses by name, detached, including `total`.
+
+        Args:
+            batch: Batch.
+            answers: Outputs of the teachers for the batch by role; None means that they are computed here.
+        """
         rate = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
+        batch = self._device.move(batch)
         losses, self.normalizer = _losses(
             self.student,
-            self._device.move(batch),
-            self._points,
+            batch,
+            self._points_of(batch.mask.shape[1]),
             self.normalizer,
             self._spec,
-            self.teachers,
+            self.teachers(batch) if answers is None else answers,
             self.objective,
             self._device,
         )
@@ -90,6 +96,13 @@ class TrainingStep:
         self.count += 1
         return {name: value.detach() for name, value in losses.items()}
 
+    def _points_of(self, length: int) -> Points:
+        """Return the points of the pyramid of inputs of a length T."""
+        if length not in self._points:
+            lengths = [length // stride for stride in self._architecture.level_strides]
+            self._points[length] = pyramid_points(self._architecture, lengths, self._device.torch)
+        return self._points[length]
+
 
 def _losses(
     student: nn.Module,
@@ -97,7 +110,7 @@ def _losses(
     points: Points,
     normalizer: Tensor,
     spec: TrainSpec,
-    teachers: Teachers,
+    answers: Mapping[str, Outputs],
     objective: DistillationObjective | None,
     device: Device,
 ) -> tuple[dict[str, Tensor], Tensor]:
@@ -113,7 +126,7 @@ def _losses(
         return {"total": hard.total, **parts}, hard.normalizer
     if objective.reads_labels:
         output = replace(output, labels=point_labels(targets, output.mask, batch))
-    soft = objective(output, teachers(batch))
+    soft = objective(output, answers)
     weight = objective.spec.soft_weight
     total = (1 - weight) * hard.total + weight * soft.total
     return {"total": total, **parts, **soft.parts}, hard.normalizer

@@ -28,11 +28,11 @@ class Teachers:
     Args:
         networks: Trained networks by role.
         device: Device and precision of the teachers.
-        keep: Features of `models.heads.features` that the objective reads.
+        keep: Features of `models.heads.features` that the objective reads; also an attribute.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], device: Device, keep: Collection[str] = ()) -> None:
-        self._device, self._keep = device, keep
+        self._device, self.keep = device, tuple(keep)
         self._roles = {role: id(network) for role, network in networks.items()}
         self._networks = {
             id(network): device.prepare_for_inference(network).requires_grad_(False)
@@ -49,6 +49,11 @@ class Teachers:
         """Frozen networks, each once."""
         return list(self._networks.values())
 
+    @property
+    def precision(self) -> str:
+        """Precision of the teachers."""
+        return self._device.precision
+
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
         shared: SharedInputs = {}
@@ -58,7 +63,7 @@ class Teachers:
     def _outputs(self, key: int, batch: Batch, shared: SharedInputs) -> Outputs:
         network = self._networks[key]
         if isinstance(network, Detector):
-            return LazyOutputs(network, batch, self._device, shared, self._keys[key], self._keep)
+            return LazyOutputs(network, batch, self._device, shared, self._keys[key], self.keep)
         with torch.no_grad(), self._device.autocast():
             outputs: Outputs = network(batch)
         return outputs

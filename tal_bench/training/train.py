@@ -13,8 +13,12 @@ from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import Video
 from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import DistillationObjective
+from tal_bench.models.backbone import sufficient_length
+from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
+from tal_bench.training.teacher_cache import TeacherCache
+from tal_bench.training.teachers_ahead import outputs_ahead
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
@@ -33,6 +37,7 @@ def train(
     objective: DistillationObjective | None = None,
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
     checkpointer: TrainingCheckpointer | None = None,
+    teacher_cache: TeacherCache | None = None,
 ) -> nn.Module:
     """Train a detector on labels and, given an objective, on the outputs of its teachers.
 
@@ -49,6 +54,7 @@ def train(
         objective: Distillation objective; None means labels only.
         after_epoch: Callback after every epoch.
         checkpointer: Saves the state between epochs; a training with a saved state is resumed from it.
+        teacher_cache: Keeps outputs of the teachers for later trainings; results do not change.
 
     Returns:
         The student with averaged weights, in eval mode.
@@ -66,14 +72,21 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
+    length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
     completed = checkpointer.restore(step, generator) if checkpointer else 0
     for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
-            videos, spec=spec, max_length=architecture.max_length, modalities=modalities, generator=generator
+            videos,
+            spec=spec,
+            max_length=architecture.max_length,
+            modalities=modalities,
+            generator=generator,
+            length_of=length_of,
         )
-        for batch in prefetched(batches, device.pin):
-            losses = step(batch)
+        prepared = prefetched(batches, device.pin)
+        for batch, answers in outputs_ahead(step.teachers, prepared, device, teacher_cache):
+            losses = step(batch, answers)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
         means = {name: float(value) / per_epoch for name, value in sums.items()}
         if after_epoch(epoch, means, step.average.module):
@@ -81,6 +94,22 @@ def train(
         if checkpointer is not None:
             checkpointer.save(epoch, step, generator)
     return step.average.module
+
+
+def batch_length(
+    networks: Sequence[nn.Module], max_length: int, spec: TrainSpec, objective: DistillationObjective | None
+) -> Callable[[int], int]:
+    """Return the function from the steps of a batch's longest crop to its T.
+
+    The length suffices for all networks that read the batch. It is always ``max_length`` where results depend
+    on the amount of padding: with noise on the features, with terms that count padded positions, and for
+    networks other than a `Detector`.
+    """
+    specs = [network.spec for network in networks if isinstance(network, Detector)]
+    counted = objective is not None and objective.spec.count_padding
+    if len(specs) < len(networks) or spec.input_noise or counted:
+        return lambda steps: max_length
+    return lambda steps: max(min(max_length, sufficient_length(s, steps)) for s in specs)
 
 
 def initialise_from(student: nn.Module, teacher: nn.Module) -> list[str]:

@@ -46,7 +46,7 @@ class _DenseConv3(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
         if x.dtype == torch.bfloat16:  # the library accumulates the taps in full precision
-            return _as_image(x, weight, bias, stride, groups=1)
+            return as_image(x, weight, bias, stride, groups=1)
         before, own, after = (weight[:, :, tap].T for tap in range(3))  # [C, D] each
         steps = x.reshape(
             x.shape[0], -1, stride * x.shape[2]
@@ -148,7 +148,7 @@ def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
     Reference: `reference.plain_conv`.
     """
     if x.device.type != "cpu" or not use_custom_kernels():
-        return _as_image(x, weight, bias, stride, groups=1)
+        return as_image(x, weight, bias, stride, groups=1)
     dtype = compute_dtype(x)
     bias = None if bias is None else bias.to(dtype)
     x, weight = x.to(dtype).contiguous(), weight.to(dtype)
@@ -162,20 +162,7 @@ def dense_conv3(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
     return out
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
-    """[B, T, C] and weight [C, 1, k] -> [B, ceil(T / stride), C].
-
-    At the published size the library's 2-D kernels are 10 times as fast as its 1-D ones. Reference:
-    `reference.plain_conv`.
-    """
-    groups = weight.shape[0]
-    if stride == 2 and x.requires_grad and x.device.type == "cpu" and compute_dtype(x) == torch.bfloat16:
-        # the backward pass of the strided kernel is 5 times as slow as that of the dense one
-        return _as_image(x, weight, bias, 1, groups)[:, ::2]
-    return _as_image(x, weight, bias, stride, groups)
-
-
-def _as_image(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
+def as_image(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int) -> Tensor:
     """Convolve as an image of height 1 in channels-last layout, without copying data."""
     image = x.transpose(1, 2).unsqueeze(2)
     padding = (0, weight.shape[2] // 2)

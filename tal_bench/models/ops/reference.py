@@ -16,7 +16,7 @@ from torch.nn import functional as F
 def plain_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """Convolve with padding k // 2: [B, T, C] and [D, C, k] -> [B, ceil(T / stride), D].
 
-    Reference of `kernels.dense_conv3`, of `kernels.depthwise_conv` (weight [C, 1, k]), and of the
+    Reference of `kernels.dense_conv3`, of `depthwise.depthwise_conv` (weight [C, 1, k]), and of the
     convolutions in `winograd` and `packed_weights`.
     """
     groups = x.shape[2] // weight.shape[1]

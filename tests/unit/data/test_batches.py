@@ -125,6 +125,15 @@ def test_layout_mask_and_padding() -> None:
         np.testing.assert_allclose(batch.segments[i].numpy(), inside, atol=1e-5)
 
 
+def test_batches_are_as_long_as_their_longest_crop_needs() -> None:
+    videos = [_video(20 + 4 * i, [(5, 15)], name=str(i)) for i in range(8)]
+    lengths = []
+    for batch in _epoch(videos, spec=TrainSpec(batch_size=2), length_of=lambda steps: steps + 3):
+        assert batch.mask.shape[1] == batch.features["rgb"].shape[2] == int(batch.mask.sum(dim=1).max()) + 3
+        lengths.append(batch.mask.shape[1])
+    assert len(set(lengths)) > 1
+
+
 def test_too_few_videos_is_an_error_before_the_first_batch() -> None:
     videos = [_video(50, [(5, 15)])] * 3
     arguments = {"spec": TrainSpec(batch_size=4), "max_length": 64, "modalities": ["rgb"]}

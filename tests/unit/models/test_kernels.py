@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tal_bench.models.layers import Conv, DepthwiseConv, SeparableConv
-from tal_bench.models.ops import kernels
-from tal_bench.models.ops.kernels import dense_conv3, depthwise_conv, max_pool
+from tal_bench.models.ops import depthwise, kernels
+from tal_bench.models.ops.depthwise import depthwise_conv
+from tal_bench.models.ops.kernels import dense_conv3, max_pool
+from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.models.ops.reference import plain_conv, plain_max_pool
 
 
@@ -46,6 +51,56 @@ def test_depthwise_conv_agrees_with_the_reference(B: int, half: int, C: int, str
     mine = torch.autograd.grad(ours, (x, weight), upstream)
     expected = torch.autograd.grad(theirs, (x, weight), upstream)
     torch.testing.assert_close(mine, expected)
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 12),
+    st.integers(1, 9),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 3, 5]),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_depthwise_conv_in_full_precision(
+    B: int, T: int, C: int, stride: int, kernel: int, biased: bool
+) -> None:
+    x, weight = (t.detach().float().requires_grad_() for t in tensors(B, T, C, C, kernel, depthwise=True))
+    bias = torch.randn(C, requires_grad=True) if biased else None
+    leaves = [x, weight, *([bias] if bias is not None else [])]
+    ours, theirs = depthwise_conv(x, weight, bias, stride), plain_conv(x, weight, bias, stride)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(ours)
+    mine, expected = (torch.autograd.grad(y, leaves, upstream) for y in (ours, theirs))
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_depthwise_conv_is_compiled_only_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = (t.detach().float() for t in tensors(1, 6, 3, 3, depthwise=True))
+    calls: list[str] = []
+    call = depthwise._call
+
+    def counted(loop: Callable[..., None], *arguments: Any) -> None:
+        calls.append(loop.__name__)
+        call(loop, *arguments)
+
+    monkeypatch.setattr(depthwise, "_call", counted)
+    depthwise_conv(x, weight)
+    assert calls == ["_forward"]
+    with without_shortcuts():  # for operation counters
+        depthwise_conv(x, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        depthwise_conv(x, weight)
+    depthwise_conv(x.to("meta"), weight.to("meta"))
+    depthwise_conv(torch.zeros(1, depthwise.MAX_ELEMENTS // 3 + 1, 3), weight)
+    assert calls == ["_forward"]
+
+
+def test_depthwise_conv_keeps_nan_and_infinity() -> None:
+    x, weight = torch.tensor([[[float("nan")], [1.0], [2.0], [float("inf")]]]), torch.ones(1, 1, 3)
+    found = depthwise_conv(x, weight)[0, :, 0]
+    assert found[:2].isnan().all()
+    assert found[2:].isinf().all()
 
 
 @pytest.mark.parametrize("T", [1, 3, 7])

@@ -16,7 +16,7 @@ from tal_bench.config import DetectorSpec, TrainSpec, parse_spec
 from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
 from tal_bench.distill.terms.offsets import offsets as offsets_term
 from tal_bench.errors import InputError
-from tal_bench.models.backbone import pyramid_divisor
+from tal_bench.models.backbone import pyramid_divisor, sufficient_length
 from tal_bench.models.blocks.attention import local_attention
 from tal_bench.models.blocks.sgp import wide_kernel
 from tal_bench.models.detector import Detector
@@ -116,6 +116,43 @@ def test_padding_matters_to_sgp_as_in_the_original() -> None:
     detector = build(**VARIATIONS["tridet"])
     x, y = detect(detector, [37], 64), detect(detector, [37], 96)
     assert not torch.allclose(x.logits[0][0, :37], y.logits[0][0, :37], atol=1e-3)
+
+
+@pytest.mark.parametrize("inputs", ["all", "hallucinated"])
+@pytest.mark.parametrize("name", VARIATIONS)
+@pytest.mark.parametrize("steps", [1, 20, 33, 48, 64])
+def test_the_sufficient_length_gives_the_same_outputs_and_gradients(
+    name: str, steps: int, inputs: str
+) -> None:
+    detector = build(**VARIATIONS[name], inputs=inputs, embed_layers=2).double()
+    spec = detector.spec
+    length = sufficient_length(spec, steps)
+    assert length <= 64
+    assert length < 64 or steps > 40 or name == "wide kernels" or spec.structure == "tridet"
+    results = []
+    for padded in (length, 64):
+        generator = torch.Generator().manual_seed(0)
+        features = {
+            n: torch.zeros(2, c, padded).double() for n, c in {**spec.primary, **spec.privileged}.items()
+        }
+        for x in features.values():
+            x[:, :, :steps] = torch.randn(2, x.shape[1], steps, generator=generator)
+        detector.zero_grad()
+        output = detector.detect(features, (torch.arange(padded) < steps).expand(2, padded))
+        values = [
+            x[:, : -(-steps // (padded // x.shape[1]))]
+            for x in (
+                *output.logits,
+                *output.offsets,
+                *(y.transpose(1, 2) for y in (output.inputs, output.stem)),
+            )
+        ]
+        weights = [torch.randn(x.shape, generator=generator).double() for x in values]
+        torch.stack([(x * w).sum() for x, w in zip(values, weights, strict=True)]).sum().backward()
+        results.append(
+            (values, {n: p.grad.clone() for n, p in detector.named_parameters() if p.grad is not None})
+        )
+    torch.testing.assert_close(results[0], results[1])
 
 
 @pytest.mark.parametrize("name", VARIATIONS)

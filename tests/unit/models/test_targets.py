@@ -10,7 +10,7 @@ from tiny import tiny_spec
 from torch import Tensor
 
 from tal_bench.models.registry import detector_spec, get_model
-from tal_bench.models.targets import TIE, Points, assign, pyramid_points
+from tal_bench.models.targets import TIE, Points, assign, plain_assign, pyramid_points
 
 RANGES = ((0.0, 4.0), (4.0, 8.0), (8.0, 10000.0))
 SPEC = detector_spec(get_model("conv"), tiny_spec(), 3).model_copy(
@@ -66,6 +66,24 @@ def test_points_have_no_half_step() -> None:
     assert points.position.tolist() == [0, 1, 2, 3, 0, 2, 0]
     assert points.stride.tolist() == [1, 1, 1, 1, 2, 2, 4]
     assert points.reach.tolist() == [*[list(RANGES[0])] * 4, *[list(RANGES[1])] * 2, list(RANGES[2])]
+
+
+@given(
+    st.integers(0, 1000), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.sampled_from([None, 1.5])
+)
+@settings(max_examples=40, deadline=None)
+def test_the_compiled_assignment_is_that_of_library_calls(
+    seed: int, counts: list[int], radius: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = pyramid_points(SPEC, [32, 16, 8])
+    starts = [torch.rand(n, 1, generator=generator) * 28 for n in counts]
+    segments = [torch.cat([s, s + 12 * torch.rand(len(s), 1, generator=generator)], dim=1) for s in starts]
+    labels = [torch.randint(0, 3, (n,), generator=generator) for n in counts]
+    found, expected = (f(points, segments, labels, 3, radius) for f in (assign, plain_assign))
+    assert torch.equal(found.classes, expected.classes)
+    defined = expected.classes.sum(dim=2) > 0
+    assert torch.equal(found.offsets[defined], expected.offsets[defined])
 
 
 def assigned(

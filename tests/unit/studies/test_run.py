@@ -26,6 +26,7 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.studies import run as runs
 from tal_bench.studies.run import Job, _networks, load_result, run
 from tal_bench.training import step
+from tal_bench.training.teacher_cache import TeacherCache
 
 STUDENT = "conv-dw-hallucinated"
 
@@ -92,6 +93,22 @@ def test_the_same_spec_gives_the_same_result(dataset: DatasetSpec, tmp_path: Pat
     assert first.history == second.history
     weights = [(tmp_path / n / "runs" / f"{first.hash}.safetensors").read_bytes() for n in "ab"]
     assert weights[0] == weights[1]
+
+
+def test_runs_with_the_same_teacher_and_seed_compute_its_outputs_once(
+    dataset: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = spec_of(dataset, "conv")
+    run(Job(teacher, tmp_path))
+    monkeypatch.setattr(runs, "TEACHER_CACHE", TeacherCache())
+    first = run(Job(taught(dataset, teacher), tmp_path))
+    kept = runs.TEACHER_CACHE.nbytes
+    assert kept > 0
+    run(Job(taught(dataset, teacher, soft_weight=0.3), tmp_path))
+    assert runs.TEACHER_CACHE.nbytes == kept
+    (tmp_path / "runs" / f"{first.hash}.json").unlink()
+    again = run(Job(taught(dataset, teacher), tmp_path))
+    assert (again.metrics, again.history) == (first.metrics, first.history)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:

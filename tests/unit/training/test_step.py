@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny import tiny_spec
 from torch import nn
 
 from tal_bench.config import DetectorSpec, TrainSpec
+from tal_bench.models.backbone import sufficient_length
 from tal_bench.models.detector import Detector
 from tal_bench.models.losses import detection_loss
-from tal_bench.models.targets import assign, pyramid_points
+from tal_bench.models.ops import depthwise
+from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.models.structures import structures
+from tal_bench.models.targets import assign, plain_assign, pyramid_points
+from tal_bench.training import step as step_module
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import learning_rate
 from tal_bench.training.step import TrainingStep
@@ -111,3 +118,44 @@ def test_noise_is_added_for_the_student_only() -> None:
     step(b)
     added = seen["student"] - b.features["rgb"].transpose(1, 2)
     assert 0.4 < float(added.std()) < 0.6
+
+
+def plain_parts(patch: pytest.MonkeyPatch) -> None:
+    """Replace compiled loops by library calls."""
+    patch.setattr(depthwise, "MAX_ELEMENTS", 0)
+    patch.setattr(step_module, "assign", plain_assign)
+
+
+@pytest.mark.parametrize("structure", structures.names())
+@pytest.mark.parametrize("compiled", [True, False])
+def test_gradients_of_a_step_by_structure(
+    structure: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of library calls on inputs that are padded to the maximal length."""
+    spec = TrainSpec(lr=1e-3, clip=None, warmup_epochs=0)
+    architecture = detector_spec(get_model(f"{structure}-hallucinated"), tiny_spec(), 3)
+    torch.manual_seed(0)
+    first = get_model(f"{structure}-hallucinated").build(architecture)
+    for p in first.parameters():
+        p.data += 0.05 * torch.randn_like(p)
+    steps = 37
+    short = batch(0)
+    features = torch.randn(2, 8, 64) * (torch.arange(64) < steps)
+    mask = (torch.arange(64) < steps).expand(2, 64)
+    length = sufficient_length(architecture, steps)
+    gradients, losses = [], []
+    for padded, plain_ in ((length, not compiled), (64, True)):
+        with monkeypatch.context() as patch:
+            if plain_:
+                plain_parts(patch)
+            step = TrainingStep(
+                copy.deepcopy(first), architecture, spec, steps_per_epoch=2, device=Device("cpu")
+            )
+            cut = replace(short, features={"rgb": features[:, :, :padded]}, mask=mask[:, :padded])
+            torch.manual_seed(1)
+            losses.append(step(cut))
+            gradients.append({n: p.grad for n, p in step.student.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=1e-5)
+    for name, expected in gradients[1].items():
+        error = float((gradients[0][name] - expected).norm())
+        assert error <= 1e-5 * float(expected.norm()) + 1e-6, name

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny import FAST, tiny_spec
-from torch import nn
+from torch import Tensor, nn
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.data.dataset import Video, open_dataset
@@ -21,8 +22,11 @@ from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
+from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers import Teachers
-from tal_bench.training.train import initialise_from, train
+from tal_bench.training.teachers_ahead import outputs_ahead
+from tal_bench.training.train import batch_length, initialise_from, train
+from tal_bench.types import Batch
 
 STUDENT, TEACHER = "conv-dw-hallucinated", "actionformer"
 
@@ -64,6 +68,7 @@ def trained(
     distilled: bool = False,
     student: nn.Module | None = None,
     precision: str = "student",
+    teacher_cache: TeacherCache | None = None,
 ) -> nn.Module:
     torch.manual_seed(99)
     spec = distillation().model_copy(update={"precision": precision})
@@ -77,6 +82,7 @@ def trained(
         device=Device("cpu"),
         teachers={"modal": net(TEACHER, 5)} if distilled else None,
         objective=objective,
+        teacher_cache=teacher_cache,
     )
 
 
@@ -247,3 +253,115 @@ def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
     torch.testing.assert_close(half.logits[0], exact.logits[0], atol=0.1, rtol=0.1)
     full, halved = (trained(videos, distilled=True, precision=precision) for precision in ("student", "bf16"))
     assert not same(full, halved)
+
+
+def test_batches_are_padded_fully_only_where_padding_matters() -> None:
+    """Their length suffices for the student and all teachers."""
+    quiet, noisy = FAST, FAST.model_copy(update={"input_noise": 0.1})
+    plain = DistillationObjective(distillation(), 16, {"modal": 16})
+    counted = distillation().model_copy(update={"count_padding": True})
+    lengths = [
+        batch_length(networks, 64, spec, objective)(20)
+        for networks, spec, objective in (
+            ([net(STUDENT)], quiet, None),
+            ([net(STUDENT), net(TEACHER)], quiet, plain),
+            ([net(STUDENT), net("tridet")], quiet, plain),
+            ([net(STUDENT), nn.Identity()], quiet, plain),
+            ([net("conv-primary-ta")], quiet, None),
+            ([net(STUDENT)], noisy, None),
+            ([net(STUDENT)], quiet, DistillationObjective(counted, 16, {"modal": 16})),
+        )
+    ]
+    assert lengths == [48, 48, 64, 64, 64, 64, 64]
+    assert batch_length([net(STUDENT)], 64, quiet, None)(50) == 64
+
+
+def ragged(count: int) -> list[Batch]:
+    """Batches of different lengths."""
+    batches = []
+    for i in range(count):
+        batch, length = random_batch(arch(TEACHER), 64), 32 + 16 * (i % 3)
+        valid = torch.arange(64) < length - 8 - torch.tensor([[0], [3]])[: len(batch.mask)]
+        cut = {n: (x * valid[:, None] + i * valid[:, None])[:, :, :length] for n, x in batch.features.items()}
+        batches.append(replace(batch, features=cut, mask=valid[:, :length]))
+    return batches
+
+
+def test_outputs_ahead_are_those_of_every_batch() -> None:
+    torch.manual_seed(0)
+    networks = {"modal": net(TEACHER, 5), "structure": net("conv", 6)}
+    batches = ragged(11)
+    teachers = Teachers(networks, Device("cpu"))
+    seen = []
+    for batch, answers in outputs_ahead(teachers, batches, Device("cpu")):
+        for role, network in networks.items():
+            expected, found = network(batch), answers[role]
+            steps = batch.mask[:, None]
+            torch.testing.assert_close(found.stem * steps, expected.stem * steps, atol=1e-5, rtol=1e-4)
+            assert torch.equal(found.inputs, expected.inputs)
+            for name in ("logits", "offsets", "mask"):
+                mine, theirs = getattr(found, name), getattr(expected, name)
+                torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+        seen.append(batch)
+    assert all(x is y for x, y in zip(seen, batches, strict=True))
+
+
+def test_outputs_are_computed_once_for_the_same_batches_and_weights() -> None:
+    teacher, batches, cache = net(TEACHER, 5), ragged(5), TeacherCache()
+    reached: list[str] = []
+
+    def outputs(teacher: nn.Module, batches: list[Batch]) -> list[Tensor]:
+        reached.clear()
+        teachers = Teachers({"modal": teacher}, Device("cpu"))
+        teachers.networks[0].get_submodule("heads").register_forward_hook(lambda *_: reached.append("heads"))
+        return [
+            x
+            for _, answers in outputs_ahead(teachers, batches, Device("cpu"), cache)
+            for x in (*answers["modal"].logits, answers["modal"].stem)
+        ]
+
+    first = outputs(teacher, batches)
+    assert reached == ["heads"], "five batches are read at once"
+    again = outputs(teacher, batches)
+    assert reached == []
+    assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
+    other = [replace(b, features={n: x + 1e-3 for n, x in b.features.items()}) for b in batches]
+    assert not torch.equal(outputs(teacher, other)[0], first[0])
+    assert reached == ["heads"], "other features have other outputs"
+    with torch.no_grad():
+        next(teacher.parameters()).add_(0.1)
+    assert not torch.equal(outputs(teacher, batches)[0], first[0])
+    assert reached == ["heads"], "other weights have other outputs"
+
+
+def test_a_training_with_kept_outputs_is_the_same(videos: list[Video]) -> None:
+    cache = TeacherCache()
+    first = trained(videos, distilled=True, teacher_cache=cache)
+    assert cache.nbytes > 0
+    assert same(first, trained(videos, distilled=True, teacher_cache=cache))
+    assert same(first, trained(videos, distilled=True))
+
+
+def test_the_cache_has_a_limit_and_drops_the_teachers_used_least_recently() -> None:
+    cache = TeacherCache(limit=3 * 40)
+    computed: list[str] = []
+
+    def read(teachers: str, key: str) -> None:
+        def compute() -> list[Tensor]:
+            computed.append(teachers + key)
+            return [torch.zeros(10)]
+
+        cache.get(teachers, key, "logits", compute)
+
+    for key in ("1", "2", "1", "3", "4", "4", "1"):
+        read("a", key)
+    assert computed == ["a1", "a2", "a3", "a4", "a4"], "what one run has first is kept"
+    assert cache.nbytes == 120
+    computed.clear()
+    for teachers, key in (("b", "1"), ("b", "1"), ("c", "1"), ("c", "2"), ("b", "1"), ("c", "3"), ("c", "4")):
+        read(teachers, key)
+    assert computed == ["b1", "c1", "c2", "c3", "c4"]
+    assert cache.nbytes == 120
+    computed.clear()
+    read("a", "1")
+    assert computed == ["a1"]
