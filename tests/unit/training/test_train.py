@@ -258,7 +258,7 @@ def test_teachers_may_compute_in_another_precision(videos: list[Video]) -> None:
 def test_batches_are_padded_fully_only_where_padding_matters() -> None:
     """Their length suffices for the student and all teachers."""
     quiet, noisy = FAST, FAST.model_copy(update={"input_noise": 0.1})
-    plain = DistillationObjective(distillation(), 16, {"modal": 16})
+    plain = DistillationObjective(distillation(), arch(STUDENT), {"modal": arch(TEACHER)})
     counted = distillation().model_copy(update={"count_padding": True})
     lengths = [
         batch_length(networks, 64, spec, objective)(20)
@@ -269,7 +269,7 @@ def test_batches_are_padded_fully_only_where_padding_matters() -> None:
             ([net(STUDENT), nn.Identity()], quiet, plain),
             ([net("conv-primary-ta")], quiet, None),
             ([net(STUDENT)], noisy, None),
-            ([net(STUDENT)], quiet, DistillationObjective(counted, 16, {"modal": 16})),
+            ([net(STUDENT)], quiet, DistillationObjective(counted, arch(STUDENT), {"modal": arch(TEACHER)})),
         )
     ]
     assert lengths == [48, 48, 64, 64, 64, 64, 64]
