@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     from tal_bench.models.structures import Structure, structures
     from tal_bench.registry import Registry
     from tal_bench.report.common.figure_declaration import FigureDeclaration
+    from tal_bench.report.comparison.collect import (
+        ComparedDataset,
+        ComparedRow,
+        StudyComparison,
+        compare,
+    )
+    from tal_bench.report.comparison.write import write_comparison
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
@@ -94,6 +101,8 @@ _NAMES = {
     "models.checkpoint": "ModelCard load_model",
     "tracking.dataframe": "load_runs",
     "report.loaded": "LoadedStudy load_study",
+    "report.comparison.collect": "ComparedDataset ComparedRow StudyComparison compare",
+    "report.comparison.write": "write_comparison",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
     "report.study.columns": "COLUMNS Column",
@@ -133,6 +142,8 @@ __all__ = [
     "Batch",
     "Budget",
     "Column",
+    "ComparedDataset",
+    "ComparedRow",
     "Corruption",
     "CostColumn",
     "CostRecord",
@@ -175,6 +186,7 @@ __all__ = [
     "StepRandom",
     "Structure",
     "StudentOutputs",
+    "StudyComparison",
     "StudyFolder",
     "StudyRecord",
     "StudySpec",
@@ -192,6 +204,7 @@ __all__ = [
     "ablate",
     "add_preset",
     "collect",
+    "compare",
     "contrast",
     "corruptions",
     "datasets",
@@ -215,6 +228,7 @@ __all__ = [
     "thumos_ap",
     "train_one",
     "variants",
+    "write_comparison",
     "write_report",
 ]
 
