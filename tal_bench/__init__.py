@@ -4,7 +4,7 @@ The public interface, documented in docs/api.md. A name is imported on first use
 imports neither torch nor pandas:
 
     ablate, dry_run, train_one, score_checkpoint   run a study, show its plan, train or test one model
-    load_study, load_runs                          read what a study wrote
+    load_study, load_runs, compare                 read what studies wrote
     evaluate, detect, load_model                   score files of detections, use a trained model
     students, teachers, variants, terms, datasets, corruptions, executors   registries that plugins add to
 """
@@ -49,12 +49,8 @@ if TYPE_CHECKING:
     from tal_bench.models.structures import Structure, structures
     from tal_bench.registry import Registry
     from tal_bench.report.common.figure_declaration import FigureDeclaration
-    from tal_bench.report.comparison.collect import (
-        ComparedDataset,
-        ComparedRow,
-        StudyComparison,
-        compare,
-    )
+    from tal_bench.report.comparison.collect import compare
+    from tal_bench.report.comparison.data import ComparedDataset, ComparedRow, StudyComparison
     from tal_bench.report.comparison.write import write_comparison
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
@@ -101,7 +97,8 @@ _NAMES = {
     "models.checkpoint": "ModelCard load_model",
     "tracking.dataframe": "load_runs",
     "report.loaded": "LoadedStudy load_study",
-    "report.comparison.collect": "ComparedDataset ComparedRow StudyComparison compare",
+    "report.comparison.collect": "compare",
+    "report.comparison.data": "ComparedDataset ComparedRow StudyComparison",
     "report.comparison.write": "write_comparison",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",

@@ -3,110 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tal_bench.errors import InputError
-from tal_bench.evaluation.all_pairs import Comparison, Pair, compare_all_pairs
+from tal_bench.evaluation.all_pairs import compare_all_pairs
 from tal_bench.evaluation.label_alignment import LabelReading
-from tal_bench.evaluation.ranks import MeanRank, Outcomes, mean_ranks, outcomes
+from tal_bench.evaluation.ranks import mean_ranks, outcomes
 from tal_bench.evaluation.significance import Interval, RowSample, contrast
+from tal_bench.report.comparison.data import (
+    COMPARED,
+    DETECTIONS,
+    HEADINGS,
+    ComparedDataset,
+    ComparedRow,
+    StudyComparison,
+)
 from tal_bench.report.comparison.detections import DetectionFile, place_files, sample_file
 from tal_bench.report.comparison.studies import OpenedStudy, open_studies, repeated_rows, study_names
-from tal_bench.report.study.collect import DIFFERENCE, KINDS, ReportData, Row, collect, percent
-
-DETECTIONS = "detections"
-"""Kind of a row that is a file of detections."""
-HEADINGS = {**KINDS, DETECTIONS: "Files of detections"}
-"""Headings of the kinds of rows, in the order of the tables."""
-COMPARED = ("student", DETECTIONS)
-"""Kinds of rows that are compared unless rows are named."""
-
-
-@dataclass(frozen=True, eq=False)
-class ComparedRow:
-    """A row of a study, or a file of detections, on one dataset.
-
-    Attributes:
-        name: Name in the tables: the row's own, after the study's name where several studies have it.
-        kind: `teacher`, `reference`, `student` or `detections`.
-        study: Name of its study; empty for a file of detections.
-        sample: Average mAP per seed, measured and bootstrapped; None without detections.
-        row: Row of the study's report; None for a file of detections.
-        difference: Paired difference to `none` of its study, for a file to that of the first study with
-            `none`, in points; None if there is none.
-    """
-
-    name: str
-    kind: str
-    study: str
-    sample: RowSample | None
-    row: Row | None
-    difference: Interval | None
-
-    @property
-    def mean(self) -> float | None:
-        """Average mAP in percent, mean over seeds; None without results."""
-        if self.row is not None:
-            return self.row.mean()
-        return None if self.sample is None else 100 * float(self.sample.average.mean())
-
-    @property
-    def sd(self) -> float | None:
-        """Standard deviation over seeds in percent; None with fewer than two."""
-        return self.row.sd() if self.row is not None else None
-
-
-@dataclass(frozen=True, eq=False)
-class ComparedDataset:
-    """Rows on the test videos of one dataset.
-
-    Attributes:
-        name: Name of the dataset.
-        studies: Reports of the studies by name.
-        rows: Teachers, references, students and files of detections.
-        comparison: All pairs of the compared rows, in mAP of 0 … 1; None with fewer than two.
-        files: Files of detections by name of their row.
-    """
-
-    name: str
-    studies: Mapping[str, ReportData]
-    rows: tuple[ComparedRow, ...]
-    comparison: Comparison | None
-    files: Mapping[str, DetectionFile]
-
-    @property
-    def report(self) -> ReportData:
-        """Report of the first study; its dataset, tIoU grid and AP method are those of all studies."""
-        return next(iter(self.studies.values()))
-
-    @property
-    def compared(self) -> dict[str, RowSample]:
-        """Samples of the compared rows by name."""
-        names = self.comparison.means if self.comparison else ()
-        return {row.name: row.sample for row in self.rows if row.sample and row.name in names}
-
-
-@dataclass(frozen=True, eq=False)
-class StudyComparison:
-    """Several studies side by side, from `compare`.
-
-    Attributes:
-        datasets: Rows and differences on each dataset.
-        ranks: Mean rank of each row that is compared on all datasets, the best first; empty with fewer than
-            two.
-        outcomes: Number of datasets with a win, a tie and a loss of the first row against the second one.
-    """
-
-    datasets: tuple[ComparedDataset, ...]
-    ranks: Mapping[str, MeanRank]
-    outcomes: Mapping[Pair, Outcomes]
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """Kind of each row by name, in the order of the tables."""
-        rows = [row for dataset in self.datasets for row in dataset.rows]
-        return {row.name: row.kind for kind in HEADINGS for row in rows if row.kind == kind}
+from tal_bench.report.study.collect import DIFFERENCE, collect, percent
 
 
 def compare(

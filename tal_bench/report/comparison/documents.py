@@ -14,7 +14,7 @@ from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.page_parts import Section, picture, render_page
 from tal_bench.report.common.tables import Table, latex_table, markdown_table
 from tal_bench.report.comparison import sentences, tables
-from tal_bench.report.comparison.collect import StudyComparison
+from tal_bench.report.comparison.data import StudyComparison
 from tal_bench.report.comparison.figures import FIGURES
 from tal_bench.system.text import printable
 
@@ -110,10 +110,10 @@ def summary(comparison: StudyComparison) -> dict[str, Any]:
 
     return {
         "datasets": [dataset.name for dataset in comparison.datasets],
-        "rows": records(tables.rows_frame(comparison)),
-        "pairs": records(tables.pairs_frame_of_datasets(comparison)),
+        "rows": records(comparison.table()),
+        "pairs": records(comparison.pairs()),
         "ranks": [{"row": row, **asdict(rank)} for row, rank in comparison.ranks.items()],
-        "outcomes": records(tables.outcomes_frame(comparison)),
+        "outcomes": records(comparison.wins()),
         "headline": sentences.headline(comparison),
         "findings": sentences.findings(comparison),
         "provenance": sentences.provenance(comparison),

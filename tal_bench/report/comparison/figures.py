@@ -19,9 +19,8 @@ from tal_bench.report.common.plot_style import (
     new_figure,
     plain,
 )
-from tal_bench.report.comparison.collect import ComparedDataset, StudyComparison
+from tal_bench.report.comparison.data import ComparedDataset, StudyComparison
 from tal_bench.report.comparison.sentences import source, title
-from tal_bench.report.comparison.tables import letters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +71,7 @@ def _order(comparison: StudyComparison) -> list[str]:
 
 
 def _draw_dataset(axes: Axes, dataset: ComparedDataset, rows: list[str]) -> None:
-    marks = letters(dataset)
+    marks = dataset.letters
     for row in dataset.rows:
         if row.mean is None:
             continue

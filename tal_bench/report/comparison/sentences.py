@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tal_bench.evaluation.ranks import Outcomes
 from tal_bench.report.common.markup import code
-from tal_bench.report.comparison.collect import DETECTIONS, ComparedDataset, StudyComparison
+from tal_bench.report.comparison.data import DETECTIONS, ComparedDataset, StudyComparison
 from tal_bench.report.study import notes, pairs
 
 
@@ -19,11 +19,11 @@ def headline(comparison: StudyComparison) -> list[str]:
         return []
     best, rank = next(iter(comparison.ranks.items()))
     several = len(comparison.datasets) > 1
-    where = f"on all {len(comparison.datasets)} datasets" if several else "here"
+    where = "on every dataset" if several else "here"
     against = [found for (row, _), found in comparison.outcomes.items() if row == best]
     total = sum(against, Outcomes())
     return [
-        f"Of {len(comparison.ranks)} rows compared {where}, {code(best)} has the best "
+        f"Of {len(comparison.ranks)} rows that are compared {where}, {code(best)} has the best "
         f"{'mean rank' if several else 'rank'}, {notes.number(rank.mean)} [{notes.number(rank.low)}, "
         f"{notes.number(rank.high)}]; against all other rows: clear wins {total.wins}, ties {total.ties}, "
         f"clear losses {total.losses}."
@@ -180,5 +180,7 @@ def _costs(dataset: ComparedDataset) -> list[str]:
     conditions = {(c.device, c.threads, c.precision) for c in costs}
     if len(conditions) < 2:
         return []
-    found = "; ".join(sorted(f"{device}, {n} threads, {precision}" for device, n, precision in conditions))
+    found = "; ".join(
+        sorted(f"{device}, {notes.threads(n)}, {precision}" for device, n, precision in conditions)
+    )
     return [f"{dataset.name}: latencies, memory and seconds do not compare, measured on {found}."]

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any
-
-import pandas as pd
 
 from tal_bench.evaluation.ranks import Outcomes
 from tal_bench.report.common.tables import BEST, DASH, Cell, Group, Header, Table, plain_table
-from tal_bench.report.comparison.collect import HEADINGS, ComparedDataset, ComparedRow, StudyComparison
+from tal_bench.report.comparison.data import HEADINGS, ComparedDataset, ComparedRow, StudyComparison
 from tal_bench.report.study import columns, notes
-from tal_bench.report.study.pairs import difference_matrix, pairs_frame
-
-
-def letters(dataset: ComparedDataset) -> dict[str, str]:
-    """Return the letters of each compared row; rows with a common letter cannot be told apart."""
-    groups = dataset.comparison.groups() if dataset.comparison else []
-    alphabet = [*string.ascii_letters, *(f"({k})" for k in range(len(groups)))]
-    return {
-        name: "".join(letter for letter, group in zip(alphabet, groups, strict=False) if name in group)
-        for group in groups
-        for name in group
-    }
+from tal_bench.report.study.pairs import difference_matrix
 
 
 def accuracy_table(comparison: StudyComparison) -> Table:
@@ -50,7 +34,7 @@ def accuracy_table(comparison: StudyComparison) -> Table:
 
 def _accuracy_cells(dataset: ComparedDataset) -> dict[str, list[Cell]]:
     """Return the three cells of each row on a dataset."""
-    marks = letters(dataset)
+    marks = dataset.letters
     means = {row.name: row.mean for row in dataset.rows if row.name in marks and row.mean is not None}
     best = max(means, key=lambda name: means[name]) if len(means) > 1 else None
 
@@ -135,61 +119,3 @@ def costs_table(comparison: StudyComparison, width: int | None = None) -> Table 
     ]
     headings = [c.heading if width is None else Header(c.terminal_heading, text=c.text) for c in shown]
     return Table([Header("Row", text=True), *headings], [group for group in groups if group.lines])
-
-
-def rows_frame(comparison: StudyComparison) -> pd.DataFrame:
-    """Return one line per row and dataset, unrounded: the columns of a study's `table.csv`, and letters."""
-    return pd.DataFrame([_line(d, row) for d in comparison.datasets for row in d.rows])
-
-
-def _line(dataset: ComparedDataset, row: ComparedRow) -> dict[str, Any]:
-    marks = letters(dataset).get(row.name)
-    if row.row is not None:
-        own = {"row": row.name, "compared": marks is not None, "letters": marks}
-        return columns.line(dataset.studies[row.study], row.row) | own
-    values = {
-        f"map_{tiou:.2f}_mean": 100 * float(level.mean())
-        for tiou, level in zip(dataset.report.record.tiou, _levels(row), strict=True)
-    }
-    d = row.difference
-    return {
-        "dataset": dataset.name,
-        "row": row.name,
-        "kind": row.kind,
-        "seeds": 1,
-        "fingerprint": dataset.report.record.fingerprint,
-        **values,
-        "map_avg_mean": row.mean,
-        "delta_none": d.estimate if d else None,
-        "delta_none_low": d.low if d else None,
-        "delta_none_high": d.high if d else None,
-        "delta_none_clear": d.excludes_zero if d else None,
-        "compared": marks is not None,
-        "letters": marks,
-    }
-
-
-def _levels(row: ComparedRow) -> Sequence[Any]:
-    return [] if row.sample is None or row.sample.levels is None else list(row.sample.levels)
-
-
-def pairs_frame_of_datasets(comparison: StudyComparison) -> pd.DataFrame:
-    """Return one line per dataset and pair of compared rows, in points; columns as `LoadedStudy.pairs`."""
-    frames = [pairs_frame(d.comparison).assign(dataset=d.name) for d in comparison.datasets if d.comparison]
-    if not frames:
-        return pd.DataFrame()
-    joined = pd.concat(frames, ignore_index=True)
-    return joined[["dataset", *(column for column in joined.columns if column != "dataset")]]
-
-
-def ranks_frame(comparison: StudyComparison) -> pd.DataFrame:
-    """Return one line per ranked row: row, mean_rank, low, high, a column `rank_<dataset>` per dataset."""
-    names = [f"rank_{dataset.name}" for dataset in comparison.datasets]
-    lines = [(row, r.mean, r.low, r.high, *r.ranks) for row, r in comparison.ranks.items()]
-    return pd.DataFrame(lines, columns=["row", "mean_rank", "low", "high", *names])
-
-
-def outcomes_frame(comparison: StudyComparison) -> pd.DataFrame:
-    """Return one line per ordered pair of rows: row, against, and the datasets with wins, ties, losses."""
-    lines = [(row, base, x.wins, x.ties, x.losses) for (row, base), x in comparison.outcomes.items()]
-    return pd.DataFrame(lines, columns=["row", "against", "wins", "ties", "losses"])

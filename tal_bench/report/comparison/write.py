@@ -8,8 +8,8 @@ from pathlib import Path
 from tal_bench.errors import InputError
 from tal_bench.report.common.report_files import ReportFiles
 from tal_bench.report.common.tables import csv_table
-from tal_bench.report.comparison import documents, tables
-from tal_bench.report.comparison.collect import StudyComparison
+from tal_bench.report.comparison import documents
+from tal_bench.report.comparison.data import StudyComparison
 from tal_bench.report.comparison.figures import FIGURES
 
 
@@ -34,10 +34,10 @@ def write_comparison(comparison: StudyComparison, folder: Path) -> list[Path]:
         {
             "table.md": documents.markdown(comparison),
             "table.tex": documents.latex(comparison),
-            "table.csv": csv_table(tables.rows_frame(comparison)),
-            "pairs.csv": csv_table(tables.pairs_frame_of_datasets(comparison)),
-            "ranks.csv": csv_table(tables.ranks_frame(comparison)),
-            "outcomes.csv": csv_table(tables.outcomes_frame(comparison)),
+            "table.csv": csv_table(comparison.table()),
+            "pairs.csv": csv_table(comparison.pairs()),
+            "ranks.csv": csv_table(comparison.mean_ranks()),
+            "outcomes.csv": csv_table(comparison.wins()),
             "summary.json": json.dumps(documents.summary(comparison), indent=1) + "\n",
         }
     )
