@@ -4,7 +4,7 @@ The public interface, documented in docs/api.md. A name is imported on first use
 imports neither torch nor pandas:
 
     ablate, dry_run, train_one, score_checkpoint   run a study, show its plan, train or test one model
-    load_study, load_runs                          read what a study wrote
+    load_study, load_runs, compare                 read what studies wrote
     evaluate, detect, load_model                   score files of detections, use a trained model
     students, teachers, variants, terms, datasets, corruptions, executors   registries that plugins add to
 """
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from tal_bench.models.structures import Structure, structures
     from tal_bench.registry import Registry
     from tal_bench.report.common.figure_declaration import FigureDeclaration
+    from tal_bench.report.comparison.collect import compare
+    from tal_bench.report.comparison.data import ComparedDataset, ComparedRow, StudyComparison
+    from tal_bench.report.comparison.write import write_comparison
     from tal_bench.report.diagnosis.summary import DiagnosisReport
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
@@ -94,6 +97,9 @@ _NAMES = {
     "models.checkpoint": "ModelCard load_model",
     "tracking.dataframe": "load_runs",
     "report.loaded": "LoadedStudy load_study",
+    "report.comparison.collect": "compare",
+    "report.comparison.data": "ComparedDataset ComparedRow StudyComparison",
+    "report.comparison.write": "write_comparison",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
     "report.study.columns": "COLUMNS Column",
@@ -133,6 +139,8 @@ __all__ = [
     "Batch",
     "Budget",
     "Column",
+    "ComparedDataset",
+    "ComparedRow",
     "Corruption",
     "CostColumn",
     "CostRecord",
@@ -175,6 +183,7 @@ __all__ = [
     "StepRandom",
     "Structure",
     "StudentOutputs",
+    "StudyComparison",
     "StudyFolder",
     "StudyRecord",
     "StudySpec",
@@ -192,6 +201,7 @@ __all__ = [
     "ablate",
     "add_preset",
     "collect",
+    "compare",
     "contrast",
     "corruptions",
     "datasets",
@@ -215,6 +225,7 @@ __all__ = [
     "thumos_ap",
     "train_one",
     "variants",
+    "write_comparison",
     "write_report",
 ]
 

@@ -8,6 +8,7 @@ import typer
 
 from tal_bench.cli.commands import (
     checkpoint,
+    compare,
     data,
     detect,
     diagnose,
@@ -43,6 +44,7 @@ app.command(rich_help_panel=STUDIES)(study.ablate)
 app.command(rich_help_panel=STUDIES)(study.tune)
 app.command(rich_help_panel=STUDIES)(study.train)
 app.command(rich_help_panel=STUDIES)(study.report)
+app.command(rich_help_panel=STUDIES)(compare.compare)
 app.command(rich_help_panel=STUDIES)(study.ui)
 app.command(rich_help_panel=MEASURING)(evaluate.evaluate)
 app.command(rich_help_panel=MEASURING)(diagnose.diagnose)

@@ -34,6 +34,21 @@ class Evaluated:
     unknown: int
 
 
+@dataclass(frozen=True, eq=False)
+class AlignedDetections:
+    """Detections with the names of videos and classes of the ground truth.
+
+    Attributes:
+        table: Columns video, start, end, label, score, without those in excluded videos.
+        stray: Number of detections in videos outside the subset.
+        unknown: Number of detections whose label is not in the ground truth.
+    """
+
+    table: pd.DataFrame
+    stray: int
+    unknown: int
+
+
 def evaluate(
     ground_truth: Path | str,
     detections: Path | str,
@@ -106,12 +121,24 @@ def evaluate_file(
     labels: LabelReading = "auto",
 ) -> Evaluated:
     """Evaluate a file of detections against the result of `select_ground_truth`."""
+    aligned = align_detections(read_detections(file), truth, file, labels)
+    compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
+    result = compute(aligned.table, truth, tiou, videos=truth.attrs["videos"])
+    return Evaluated(result, len(aligned.table), aligned.stray, aligned.unknown)
+
+
+def align_detections(
+    table: pd.DataFrame, truth: pd.DataFrame, file: Path | str, labels: LabelReading = "auto"
+) -> AlignedDetections:
+    """Return the detections of a file with the names of videos and classes of `select_ground_truth`.
+
+    Raises:
+        DataError: No detection has a video or a class of the ground truth, or labels fit as names and as ids.
+    """
     videos, excluded = truth.attrs["videos"], truth.attrs["excluded"]
-    detections = align_videos(read_detections(file), [*videos, *excluded], where=file)
+    detections = align_videos(table, [*videos, *excluded], where=file)
     detections = detections[~detections["video"].isin(excluded)].reset_index(drop=True)
     detections = align_labels(detections, truth, where=file, reading=labels)
-    compute = interpolated_ap if ap_method == "activitynet" else thumos_ap
-    result = compute(detections, truth, tiou, videos=videos)
     unknown = ~detections["label"].isin(truth["label"])
     stray = ~detections["video"].isin(videos) & ~unknown
-    return Evaluated(result, len(detections), int(stray.sum()), int(unknown.sum()))
+    return AlignedDetections(detections, int(stray.sum()), int(unknown.sum()))

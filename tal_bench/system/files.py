@@ -1,4 +1,4 @@
-"""Atomic writes and checks of writability."""
+"""Atomic writes, checks of writability, and short names of paths."""
 
 from __future__ import annotations
 
@@ -78,3 +78,11 @@ def check_writable(directory: Path) -> None:
     except OSError as error:
         reason = error.strerror or "permission denied"
         raise InputError(f"cannot be written: {reason}", where=f"--reports {directory}") from None
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return the last parts of distinct paths, as many as they need to have different names."""
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]

@@ -118,7 +118,7 @@ def test_the_rule_sees_violations(tmp_path: Path) -> None:
 WITHOUT_TORCH = {
     "report": "import tal_bench.report, tal_bench.report.study.collect, "
     "tal_bench.report.study.drawings.cost_scatter, tal_bench.report.study.tables, "
-    "tal_bench.report.study.terminal",
+    "tal_bench.report.study.terminal, tal_bench.report.comparison.write",
     "evaluation": "import tal_bench.evaluation.files, tal_bench.evaluation.mean_ap, "
     "tal_bench.evaluation.recall, tal_bench.evaluation.significance",
     "results": "import tal_bench.results.folder, tal_bench.results.dataframe",

@@ -17,7 +17,16 @@ import tal_bench
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pandas", "numpy", "mlflow", "matplotlib", "optuna", "scipy", "pydantic", "yaml")
-WITHOUT_TORCH = ("load_study", "load_runs", "collect", "write_report", "evaluate", "StudySpec", "datasets")
+WITHOUT_TORCH = (
+    "load_study",
+    "load_runs",
+    "collect",
+    "write_report",
+    "compare",
+    "evaluate",
+    "StudySpec",
+    "datasets",
+)
 
 
 def run(code: str) -> str:

@@ -15,6 +15,7 @@ from tal_bench.cli.options import JsonOption, LabelsOption
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.cli.text import printable
 from tal_bench.errors import InputError
+from tal_bench.system.files import distinct_names
 
 if TYPE_CHECKING:
     from tal_bench.evaluation.evaluate import Evaluated
@@ -115,13 +116,8 @@ def column_names(files: Sequence[Path]) -> list[str]:
     for file in paths:
         if paths.count(file) > 1:
             raise InputError("given twice", where=f"--detections {file}", hint="name each file once")
-    stems = [file.with_suffix("").parts for file in paths]
-    if len(set(stems)) < len(stems):  # a.json and a.csv
-        stems = [file.parts for file in paths]
-    depth = 1
-    while len({stem[-depth:] for stem in stems}) < len(stems):
-        depth += 1
-    return ["/".join(stem[-depth:]) for stem in stems]
+    stems = [file.with_suffix("") for file in paths]
+    return distinct_names(stems if len(set(stems)) == len(stems) else paths)  # else a.json and a.csv
 
 
 def _print(evaluated: Mapping[str, Evaluated], counts: dict[str, int], title: str, per_class: bool) -> None:

@@ -127,6 +127,7 @@ class ReportData:
             rows exist.
         warnings: Messages on numbers that could not be computed.
         comparison: All pairs of student rows, in mAP of 0 … 1; None if there are no intervals.
+        samples: Average mAP of each row per seed, measured and bootstrapped, in 0 … 1.
     """
 
     record: StudyRecord
@@ -134,6 +135,7 @@ class ReportData:
     interaction: Interval | None
     warnings: tuple[str, ...]
     comparison: Comparison | None = None
+    samples: Mapping[str, RowSample] = field(default_factory=dict, repr=False)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -242,27 +244,27 @@ def _compare(files: StudyFolder, record: StudyRecord, rows: Sequence[Row]) -> Re
         for base, excluded in BASELINES.items():
             if row.name in excluded or not (pair := paired((row.name, base))):
                 continue
-            differences[base] = _percent(contrast(pair, DIFFERENCE))
+            differences[base] = percent(contrast(pair, DIFFERENCE))
             if base == "none":
                 at_tiou = tuple(
-                    _percent(contrast([sample.at_threshold(k) for sample in pair], DIFFERENCE))
+                    percent(contrast([sample.at_threshold(k) for sample in pair], DIFFERENCE))
                     for k in range(len(record.tiou))
                 )
         return replace(row, differences=differences, at_tiou=at_tiou)
 
     factorial = paired(FACTORIAL)
-    interaction = _percent(contrast(factorial, INTERACTION)) if factorial else None
+    interaction = percent(contrast(factorial, INTERACTION)) if factorial else None
     students = {row.name: samples[row.name] for row in rows if _is_compared(row, samples)}
     comparison = compare_all_pairs(students) if len(students) > 1 else None
     compared = tuple(with_differences(row) for row in rows)
-    return ReportData(record, compared, interaction, tuple(warnings), comparison)
+    return ReportData(record, compared, interaction, tuple(warnings), comparison, samples)
 
 
 def _is_compared(row: Row, samples: Mapping[str, RowSample]) -> bool:
     return row.record.kind == "student" and row.name in samples
 
 
-def _percent(interval: Interval) -> Interval:
+def percent(interval: Interval) -> Interval:
     """Convert an interval from mAP in 0 … 1 to points of 0 … 100."""
     return replace(
         interval,

@@ -91,7 +91,7 @@ def provenance(study: ReportData) -> list[str]:
     record = study.record
     devices = sorted(
         {
-            f"{row.cost.device}, {_threads(row.cost.threads)}, {row.cost.precision}"
+            f"{row.cost.device}, {threads(row.cost.threads)}, {row.cost.precision}"
             for row in study.rows
             if row.cost
         }
@@ -140,14 +140,15 @@ def commits(study: ReportData) -> list[str]:
     return sorted({e.get("commit", "") for e in study.environments} - {""})
 
 
-def _threads(count: int | str) -> str:
+def threads(count: int | str) -> str:
+    """Return a number of threads in words."""
     return f"{count} {'thread' if str(count) == '1' else 'threads'}"
 
 
 def _hardware(environment: dict[str, str]) -> str:
     parts = [environment.get("hardware", ""), environment.get("device", "")]
     if "threads" in environment:
-        parts.append(_threads(environment["threads"]))
+        parts.append(threads(environment["threads"]))
     return ", ".join(dict.fromkeys(filter(None, parts)))
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tal_bench.report.common.markup import parts
-from tal_bench.report.common.page_parts import Picture, Section, picture
+from tal_bench.report.common.page_parts import Picture, Section, picture, render_page
 from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
 from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
@@ -21,7 +19,6 @@ from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.literature import CAUTION, Reported, reported_table
 from tal_bench.report.study.pairs import pairs_table, sentences
 from tal_bench.report.study.tables import TRAINING, merged, table, tuned_settings
-from tal_bench.system.text import printable
 
 
 def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
@@ -33,11 +30,6 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         folder: Folder of the study, whose subfolders `diagnosis` and `robustness` are included; None to
             leave them out.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
-    environment.filters["code"] = _code
-    text = resources.files("tal_bench.report.study").joinpath("page.html").read_text(encoding="utf-8")
     contents = [
         _accuracy(study),
         _pairs(study),
@@ -48,7 +40,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         Section("Settings", points=tuned_settings(study.rows)),
         Section("Provenance", points=[*notes.provenance(study), *notes.notes(study)]),
     ]
-    return environment.from_string(text).render(
+    return render_page(
         title=notes.title(study),
         description=study.record.spec.description,
         warnings=notes.cautions(study),
@@ -56,21 +48,6 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         sections=_arranged(contents, figures),
         source=" · ".join(notes.source(study)),
     )
-
-
-def _code(text: str) -> str:
-    """Escape text for HTML and convert marks of code to code elements."""
-    from markupsafe import Markup, escape
-
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if is_code else escape(part)
-        for part, is_code in parts(printable(text))
-    )
-
-
-def _shown(value: object) -> object:
-    """Replace the characters of a text that a page cannot have."""
-    return printable(value) if type(value) is str else value
 
 
 def _arranged(contents: Sequence[Section], images: Mapping[str, bytes]) -> list[Section]:

@@ -29,13 +29,16 @@ def pairs_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def pairs_table(study: ReportData) -> Table | None:
-    """Return the matrix of differences, row minus column, best row first; None with fewer than three rows.
+    """Return the matrix of differences of the student rows; None with fewer than three rows."""
+    comparison = study.comparison
+    return None if comparison is None or len(comparison.means) < 3 else difference_matrix(comparison)
+
+
+def difference_matrix(comparison: Comparison) -> Table:
+    """Return the matrix of differences in points, row minus column, best row first.
 
     Differences whose simultaneous interval excludes 0 are bold.
     """
-    comparison = study.comparison
-    if comparison is None or len(comparison.means) < 3:
-        return None
     order = sorted(comparison.means, key=lambda name: -comparison.means[name])
 
     def cell(a: str, b: str) -> Cell:
@@ -57,8 +60,11 @@ def sentences(study: ReportData) -> list[str]:
 
 def _groups(study: ReportData) -> list[str]:
     comparison = study.comparison
-    if comparison is None or len(comparison.means) < 3:
-        return []
+    return [] if comparison is None or len(comparison.means) < 3 else group_sentences(comparison)
+
+
+def group_sentences(comparison: Comparison) -> list[str]:
+    """Return sentences on the number of clear differences and on rows that cannot be told apart."""
     count = len(comparison.pairs)
     clear = sum(pair.simultaneous.excludes_zero for pair in comparison.pairs.values())
     lines = [
