@@ -142,7 +142,7 @@ class Dataset:
         return self.classes if self.scores is None else ONE_CLASS
 
     def notes(self) -> list[str]:
-        """Return notes on doubts, videos that were left out and segments that were repaired, one line each."""
+        """Return notes on doubts, videos left out and segments that were repaired, one line each."""
         lines = [f"{self.spec.annotations}: {doubt}" for doubt in self.doubts]
         reasons: dict[str, list[str]] = {}
         for video, reason in self.selection.skipped.items():
