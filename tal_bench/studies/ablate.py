@@ -301,8 +301,8 @@ def fold_studies(
 def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[str, str] | None) -> Path:
     """Carry out the studies of all folds in the folder of the whole study, and merge them.
 
-    A study that ended is not repeated, so an interrupted command goes on with the fold in progress. Failed
-    rows of a fold do not keep the others from being trained. Nothing is merged once the time limit is reached.
+    A study that ended is not repeated, so an interrupted command goes on with the fold in progress. The other
+    folds are trained even if rows of one fail. Nothing is merged once the time limit is reached.
 
     Raises:
         InputError: As in `ablate`, or the dataset has no folds.
