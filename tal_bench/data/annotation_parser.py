@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tal_bench.data.findings import Finding
-from tal_bench.data.time_units import Extent, unit_problem
+from tal_bench.data.time_units import Extent, unit_finding
 from tal_bench.errors import DataError
 
 SHORTEST = 1e-3
@@ -126,8 +126,8 @@ class Scan:
 
     def final_findings(self) -> list[Finding]:
         """Return the findings; up to `REVERSED_SHARE` reversed segments are warnings."""
-        if problem := unit_problem(self.extents, self.stride):
-            self.findings.insert(0, Finding("error", "unit", str(self.path), problem))
+        if finding := unit_finding(self.path, self.extents, self.stride):
+            self.findings.insert(0, finding)
         reversed_count = sum(finding.kind == "reversed" for finding in self.findings)
         if not reversed_count or reversed_count > REVERSED_SHARE * self.segments:
             return self.findings

@@ -11,6 +11,7 @@ from typing import Any
 from tal_bench.config import DatasetSpec
 from tal_bench.data.annotation_parser import REVERSED_SHARE, SHORTEST, AnnotatedVideo, Scan, load_database
 from tal_bench.data.findings import Finding
+from tal_bench.data.time_units import UNIT
 from tal_bench.errors import DataError
 
 __all__ = [
@@ -34,12 +35,14 @@ class Annotations:
         classes: Class names in the order of their indices.
         videos: Videos in file order.
         repairs: Number of segments that were dropped or clipped, by kind of finding.
+        doubts: What may be wrong with the whole file, such as the unit of its times.
     """
 
     path: Path
     classes: tuple[str, ...]
     videos: tuple[AnnotatedVideo, ...]
     repairs: Mapping[str, int] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     def in_subsets(self, subsets: Collection[str]) -> list[AnnotatedVideo]:
         """Return the videos of the given subsets, matched case-insensitively.
@@ -132,8 +135,10 @@ def scan_annotations(
         if _is_in(value, wanted) and (video := scan.video(name, value, classes))
     ]
     findings = scan.final_findings()
-    repairs = Counter(f.kind for f in findings if f.severity == "warning")
-    return Annotations(path, scan.class_names(classes), tuple(videos), dict(repairs)), findings
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    repairs = Counter(finding.kind for finding in warnings if finding.kind != UNIT)
+    doubts = tuple(finding.problem for finding in warnings if finding.kind == UNIT)
+    return Annotations(path, scan.class_names(classes), tuple(videos), dict(repairs), doubts), findings
 
 
 def _is_in(value: Any, wanted: Collection[str] | None) -> bool:

@@ -123,6 +123,7 @@ class Dataset:
         selection: Videos of both splits, and videos that are left out.
         repairs: Number of annotated segments that were dropped or clipped, by kind of finding.
         scores: External class scores [K] by video; None if the dataset has none.
+        doubts: What may be wrong with the annotations as a whole.
     """
 
     spec: DatasetSpec
@@ -132,6 +133,7 @@ class Dataset:
     selection: Selection
     repairs: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, NDArray[np.float64]] | None = None
+    doubts: tuple[str, ...] = ()
     _videos: dict[str, Video] = field(default_factory=dict)
 
     @property
@@ -140,8 +142,8 @@ class Dataset:
         return self.classes if self.scores is None else ONE_CLASS
 
     def notes(self) -> list[str]:
-        """Return notes on videos that were left out and segments that were repaired, one line each."""
-        lines = []
+        """Return notes on doubts, videos left out and segments that were repaired, one line each."""
+        lines = [f"{self.spec.annotations}: {doubt}" for doubt in self.doubts]
         reasons: dict[str, list[str]] = {}
         for video, reason in self.selection.skipped.items():
             reasons.setdefault(reason, []).append(video)
@@ -259,7 +261,14 @@ def open_dataset(
         selection = limited(spec, selection, limit)
     size = _float32_bytes(spec, names, [v.id for v in (*selection.training, *selection.test)])
     return Dataset(
-        spec, annotations.classes, names, size <= memory_limit, selection, annotations.repairs, scores
+        spec,
+        annotations.classes,
+        names,
+        in_memory=size <= memory_limit,
+        selection=selection,
+        repairs=annotations.repairs,
+        scores=scores,
+        doubts=annotations.doubts,
     )
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
+from tal_bench.data.findings import Finding
+
+UNIT = "unit"
+"""Kind of the finding."""
 BEYOND, SLACK = 1.1, 1.0
 """Multiple of the duration, and seconds on top, up to which a segment may exceed its video."""
 SHARE_BEYOND, MOST_BEYOND = 0.25, 0.5
@@ -13,6 +18,9 @@ SHARE_BEYOND, MOST_BEYOND = 0.25, 0.5
 CHANCE, EARLIEST = 1e-3, 0.25
 """Segments are too early to be in seconds if the last ends lie in this share of the videos, and the chance of
 that is smaller for ends anywhere in a video."""
+CERTAIN_SHARE, CERTAIN_SECONDS = 0.1, 2.0
+"""Such segments are refused only if all also end within this share and these seconds of their videos: actions
+at the start of long videos look like another unit, too, but take longer."""
 FITS, USED_LATE, USED_EARLY = 1.05, 0.2, 0.3
 """In the right unit, no end exceeds this multiple of the video; and the median end is at least this share of
 it, for segments that are too late or too early in seconds."""
@@ -64,30 +72,52 @@ def _units(stride: float) -> dict[str, Callable[[Extent], float]]:
     return units
 
 
-def unit_problem(videos: Sequence[Extent], stride: float) -> str:
-    """Return what another unit than seconds the times are in; empty for seconds.
+def unit_finding(path: Path, videos: Sequence[Extent], stride: float) -> Finding | None:
+    """Return what other unit than seconds the times are in; None for seconds.
+
+    Segments that end long after their videos are an error. Segments that are all early are one only if they
+    end within a few seconds of long videos, otherwise a warning, since actions can be early.
 
     Every subset is examined, too, since subsets may come from different programs.
 
     Args:
+        path: Annotation file.
         videos: Videos with segments.
         stride: Frames between two features; 0 if unknown.
     """
     subsets: dict[str, list[Extent]] = {}
     for video in videos:
         subsets.setdefault(video.subset, []).append(video)
-    for part in (videos, *subsets.values()):
-        late = [v for v in part if v.end > BEYOND * v.duration + SLACK]
-        if len(late) >= max(FEWEST_LATE, SHARE_BEYOND * len(part)):
-            if name := _fitting(late, stride, USED_LATE):
-                return _described(name, late)
-            if len(late) > MOST_BEYOND * len(part):
-                return _described("times are not seconds", late)
-        latest = max((v.position for v in part), default=1.0)
-        early = len(part) >= FEWEST_EARLY and 0 < latest <= EARLIEST and latest ** len(part) < CHANCE
-        if early and (name := _fitting(part, stride, USED_EARLY)):
-            return _described(name, part)
+    parts = (videos, *subsets.values())
+    for part in parts:
+        if late := _late(part, stride):
+            return Finding("error", UNIT, str(path), f"{late}; give seconds")
+    early = [(part, name) for part in parts if (name := _early(part, stride))]
+    for part, name in early:
+        if all(v.position <= CERTAIN_SHARE and v.end <= CERTAIN_SECONDS for v in part):
+            return Finding("error", UNIT, str(path), f"{_described(name, part)}; give seconds")
+    for part, name in early:
+        text = f"{_described(name, part)}; give seconds, unless all actions are that early"
+        return Finding("warning", UNIT, str(path), text)
+    return None
+
+
+def _late(videos: Sequence[Extent], stride: float) -> str:
+    """Return what the times are in where too many segments end after their videos."""
+    late = [v for v in videos if v.end > BEYOND * v.duration + SLACK]
+    if len(late) >= max(FEWEST_LATE, SHARE_BEYOND * len(videos)):
+        if name := _fitting(late, stride, USED_LATE):
+            return _described(name, late)
+        if len(late) > MOST_BEYOND * len(videos):
+            return _described("times are not seconds", late)
     return ""
+
+
+def _early(videos: Sequence[Extent], stride: float) -> str:
+    """Return the name of the unit where all segments are too early in their videos; empty otherwise."""
+    latest = max((video.position for video in videos), default=1.0)
+    early = len(videos) >= FEWEST_EARLY and 0 < latest <= EARLIEST and latest ** len(videos) < CHANCE
+    return _fitting(videos, stride, USED_EARLY) if early else ""
 
 
 def _fitting(videos: Sequence[Extent], stride: float, used: float) -> str:
@@ -106,5 +136,5 @@ def _described(name: str, videos: Sequence[Extent]) -> str:
     middle = sorted(videos, key=lambda video: video.position)[len(videos) // 2]
     return (
         f"{name}: segments end at {middle.end:g} in a video of duration {middle.duration:g} "
-        f"({middle.position:.3g} times it, median); give seconds"
+        f"({middle.position:.3g} times it, median)"
     )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tal_bench.config import StudySpec
+from tal_bench.config import DatasetSpec, StudySpec
 from tal_bench.data.dataset import Dataset
-from tal_bench.errors import TalBenchError
+from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.executors import make_executor
 from tal_bench.execution.progress import run_progress
 from tal_bench.execution.registry import WorkerSetup, find_executor
@@ -33,6 +33,7 @@ from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.costs import measure_costs
 from tal_bench.studies.definition import check_names, study_spec
 from tal_bench.studies.earlier_study import (
+    FOLDS,
     earlier_record,
     folder_id,
     keep_replaced_table,
@@ -276,32 +277,70 @@ def ablate(
             raise
 
 
-def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[str, str] | None) -> Path:
-    """Carry out the studies of all folds in the folder of the whole study, and merge them.
-
-    A study that ended is not repeated, so an interrupted command goes on with the fold in progress.
+def fold_studies(
+    spec: StudySpec, options: ExecutionOptions, console: Console, places: Mapping[str, str] | None
+) -> tuple[DatasetSpec, StudyFolder, dict[Path, StudySpec]]:
+    """Return the dataset of a study of all folds, its folder, and folder and study of every fold.
 
     Raises:
-        InputError: As in `ablate`, or the dataset has no folds.
-        TalBenchError: Rows of a fold failed.
+        InputError: A name is unknown, or the dataset has no folds.
     """
-    console = message_console()
     load_plugins(options.plugins)
     check_names(spec, places)
     jobs = options.jobs_on(choose_device(spec.device))
     dataset = with_fold(spec, prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd()))
-    folder = options.reports / study_name(spec, dataset)
-    inside = replace(options, reports=folder / "folds")
-    parts = []
-    for fold in range(dataset.folds or 0):
-        print_line(console, f"fold {fold + 1} of {dataset.folds}")
-        parts.append(ablate(spec.model_copy(update={"folds": fold}), inside, places))
-    merge_folds(parts, folder, dataset, options.command)
-    table = collect(folder)
-    write_report(folder, table)
+    folder = StudyFolder(options.reports / study_name(spec, dataset))
+    studies = [spec.model_copy(update={"folds": fold}) for fold in range(dataset.folds or 0)]
+    return (
+        dataset,
+        folder,
+        {folder.path / FOLDS / study_name(one, with_fold(one, dataset)): one for one in studies},
+    )
+
+
+def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[str, str] | None) -> Path:
+    """Carry out the studies of all folds in the folder of the whole study, and merge them.
+
+    A study that ended is not repeated, so an interrupted command goes on with the fold in progress. The other
+    folds are trained even if rows of one fail. Nothing is merged once the time limit is reached.
+
+    Raises:
+        InputError: As in `ablate`, or the dataset has no folds.
+        TalBenchError: Rows of a fold failed, or a figure or the page could not be made; the rest has been
+            written.
+    """
+    console, started, problems = message_console(), time.monotonic(), list[str]()
+    dataset, folder, folds = fold_studies(spec, options, console, places)
+    for number, (part, study) in enumerate(folds.items()):
+        print_line(console, f"fold {number + 1} of {len(folds)}")
+        inside = replace(options, reports=part.parent)
+        if options.timeout is not None:
+            inside = replace(inside, timeout=max(options.timeout - (time.monotonic() - started), 0.0))
+        try:
+            ablate(study, inside, places)
+        except TalBenchError as error:
+            if isinstance(error, InputError) or StudyFolder(part).read_study().finished is None:
+                raise
+            problems.append(f"fold {number + 1}: {error.what}")
+        if StudyFolder(part).read_study().finished is None:
+            message = f"time limit reached in fold {number + 1} of {len(folds)}, nothing is merged yet"
+            print_line(console, f"{message}; run the same command to resume")
+            return folder.path
+    first = StudyFolder(next(iter(folds))).read_study()
+    whole = first.model_copy(update={"spec": first.spec.model_copy(update={"folds": "all"})})
+    if replaced := keep_replaced_table(whole, folder):
+        print_line(console, f"note: {replaced}")
+    merge_folds(list(folds), folder.path, dataset, options.command)
+    table = collect(folder.path)
+    try:
+        write_report(folder.path, table)
+    except IncompleteReportError as error:
+        problems.append(error.what)
     print_study(table)
-    print_line(console, f"report: {folder}")
-    return folder
+    print_line(console, f"report: {folder.path}")
+    if problems:
+        raise TalBenchError("; ".join(problems), hint="run the same command again")
+    return folder.path
 
 
 def study_record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:

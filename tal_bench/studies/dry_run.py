@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from tal_bench.config import StudySpec
+from tal_bench.plugins import load_plugins
 from tal_bench.results.records import RunResult
-from tal_bench.studies.ablate import ExecutionOptions, open_plan, study_folder, study_record
+from tal_bench.studies.ablate import ExecutionOptions, fold_studies, open_plan, study_folder, study_record
+from tal_bench.studies.definition import study_spec
 from tal_bench.studies.earlier_study import replaced_table
 from tal_bench.studies.plan import LabelsRow, PlannedRun
 from tal_bench.studies.protocol import Protocol
@@ -90,6 +92,11 @@ def dry_run(
         InputError: A name, a row or a file cannot be used.
     """
     options = options or ExecutionOptions()
+    if isinstance(spec, str):
+        load_plugins(options.plugins)
+        spec, places = study_spec(spec, {})
+    if spec.folds == "all":
+        return _of_all_folds(spec, options, places)
     plan, data = open_plan(spec, options, message_console(), places)
     folder, device = study_folder(plan, options), choose_device(plan.spec.device)
     found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve(), device)).rows())
@@ -118,6 +125,29 @@ def dry_run(
         jobs=jobs,
         replaces=replaced_table(study_record(plan, options.command, data), folder),
         seconds=_seconds_left(plan.runs, distinct.values(), jobs),
+    )
+
+
+def _of_all_folds(
+    spec: StudySpec, options: ExecutionOptions, places: Mapping[str, str] | None
+) -> PlanSummary:
+    """Return the sum of the plans of all folds."""
+    _, folder, studies = fold_studies(spec, options, message_console(), places)
+    folds = [dry_run(one, replace(options, reports=part.parent), places) for part, one in studies.items()]
+    seconds = [fold.seconds for fold in folds if fold.seconds is not None]
+    rows = [
+        replace(row, runs=sum(r.runs for r in same), on_disk=sum(r.on_disk for r in same))
+        for row, *others in zip(*(fold.rows for fold in folds), strict=True)
+        for same in ([row, *others],)
+    ]
+    return replace(
+        folds[0],
+        folder=str(folder.path),
+        rows=tuple(rows),
+        runs=sum(fold.runs for fold in folds),
+        on_disk=sum(fold.on_disk for fold in folds),
+        seconds=sum(seconds) * len(folds) / len(seconds) if seconds else None,
+        replaces=next((fold.replaces for fold in folds if fold.replaces), ""),
     )
 
 

@@ -27,6 +27,8 @@ EARLIER = "earlier"
 OTHER_FILES = "other files of the dataset"
 SHARED = ("runs", "costs")
 """Folders that all tables of a study share: a run is found by its hash."""
+FOLDS = "folds"
+"""Folder, inside that of a study of all folds, with the studies of the folds."""
 KINDS = ("teacher", "reference", "student")
 
 
@@ -115,7 +117,9 @@ def keep_replaced_table(record: StudyRecord, folder: StudyFolder) -> str:
 
 def _of_the_study(directory: str, names: list[str]) -> set[str]:
     """Return the files that are not of a table, for `shutil.copytree`."""
-    return {name for name in names if name in (*SHARED, EARLIER, LOCK, JOURNAL) or name.startswith(".")}
+    return {
+        name for name in names if name in (*SHARED, EARLIER, FOLDS, LOCK, JOURNAL) or name.startswith(".")
+    }
 
 
 def with_earlier_rows(record: StudyRecord, folder: StudyFolder) -> StudyRecord:

@@ -74,8 +74,9 @@ class TrialMirror:
             costs: Costs of the trials' architectures for each objective other than mAP.
         """
         search = content_hash([hashes[0], sorted(space)], digits=8)  # distinguishes searches of the same row
-        search_of_row = self._searches.setdefault(row, _RowSearch(f"{self._study}/{row}/{search}", space))
-        search_of_row.trials.update(zip(hashes, zip(settings, costs, strict=True), strict=True))
+        found = self._searches.get(row) or _RowSearch(f"{self._study}/{row}/{search}", space)
+        found.trials.update(zip(hashes, zip(settings, costs, strict=True), strict=True))
+        self._searches[row] = found  # `sync`, in another thread, sees no search without trials
 
     def run_ended(self, result: RunResult) -> None:
         """Note the result of a trial for the next `sync`; other runs are ignored there."""

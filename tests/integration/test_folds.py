@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,31 @@ def test_a_dataset_without_folds_is_refused(dataset_file: Path, tmp_path: Path) 
     result = run(words(dataset_file, "--folds", "all"), tmp_path)
     assert result.returncode == 2
     assert "has no folds" in result.stderr and "folds: 5" in result.stderr
+
+
+def test_a_plan_counts_the_runs_of_all_folds(study: Path, dataset: Path) -> None:
+    one, every = (
+        json.loads(
+            run(
+                words(dataset, "--folds", folds, "--reports", str(study.parent), "--dry-run", "--json"),
+                study.parent,
+            ).stdout
+        )
+        for folds in ("0", "all")
+    )
+    ended = [file for file in study.glob("folds/*/runs/*.json") if ".detections" not in file.name]
+    assert every["runs"] == FOLDS * one["runs"]
+    assert (one["on_disk"], every["on_disk"]) == (0, len(ended))
+    assert every["folder"] == str(study)
+
+
+def test_a_replaced_table_of_all_folds_is_kept(study: Path, dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / study.name
+    shutil.copytree(study, copy)
+    more = ("--folds", "all", "--reports", str(tmp_path), "--seeds", "2")
+    assert "seeds 1 → 2" in run(words(dataset, *more, "--dry-run"), tmp_path).stdout
+    again = run(words(dataset, *more), tmp_path)
+    assert again.returncode == 0, again.stderr
+    (kept,) = (copy / "earlier").iterdir()
+    assert (kept / "table.md").read_bytes() == (study / "table.md").read_bytes()
+    assert not (kept / "folds").exists()

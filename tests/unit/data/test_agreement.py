@@ -20,7 +20,7 @@ from tal_bench.data.annotations import scan_annotations
 from tal_bench.data.checks.class_names import check_class_names
 from tal_bench.data.dataset import open_dataset
 from tal_bench.data.registry import read_dataset_file
-from tal_bench.data.time_units import Extent, unit_problem
+from tal_bench.data.time_units import Extent, unit_finding
 
 FPS, STRIDE = 8.0, 2.0
 BUDGETS = ("smoke", "quick", "full")
@@ -152,6 +152,11 @@ def test_a_budget_takes_videos_of_both_subsets(folder: Path) -> None:
     assert (len(data.ids("train")), len(data.ids("validation"))) == (6, 6)
 
 
+def unit_problem(videos: list[Extent], stride: float) -> str:
+    finding = unit_finding(Path("a.json"), videos, stride)
+    return finding.problem if finding else ""
+
+
 UNITS = {
     "times look like milliseconds": (lambda video: 1e3, 1.0),
     "times look like frames": (lambda video: video.fps, 1.0),
@@ -198,6 +203,50 @@ def test_one_subset_in_another_unit() -> None:
 def test_seconds_stay_seconds(ends: list[float]) -> None:
     problem = unit_problem([Extent("training", 60.0, 30.0, 60 * end) for end in ends], 4.0)
     assert problem.startswith("times are not seconds") == (ends[0] > 1)
+
+
+@pytest.mark.parametrize(
+    ("durations", "ends", "severity"),
+    [
+        ((600.0, 900.0), (20.0, 60.0), "warning"),  # looks like percent of the video
+        ((2000.0, 3600.0), (20.0, 32.0), "warning"),  # looks like minutes
+        ((7200.0, 7200.0), (100.0, 200.0), "warning"),  # looks like durations in frames
+        ((60.0, 180.0), (0.4, 1.0), "error"),  # a fraction of the video
+        ((60.0, 110.0), (0.7, 1.0), "error"),  # minutes, or a fraction
+        ((60.0, 180.0), (900.0, 1500.0), "error"),  # frames
+    ],
+)
+def test_early_actions_of_long_videos_are_not_refused(
+    durations: tuple[float, float], ends: tuple[float, float], severity: str
+) -> None:
+    random = np.random.default_rng(0)
+    videos = [
+        Extent("training", float(random.uniform(*durations)), 25.0, float(random.uniform(*ends)))
+        for _ in range(20)
+    ]
+    finding = unit_finding(Path("a.json"), videos, 4.0)
+    assert finding is not None
+    assert finding.severity == severity
+
+
+def test_an_error_in_one_subset_wins_over_a_warning() -> None:
+    early = [Extent("training", 2700.0, 25.0, 30.0 + n % 10) for n in range(60)]
+    frames = [Extent("test", 60.0, 25.0, 1400.0)] * 4
+    finding = unit_finding(Path("a.json"), [*early, *frames], 4.0)
+    assert finding is not None
+    assert finding.severity == "error"
+
+
+def test_a_dataset_of_early_actions_can_be_used(folder: Path) -> None:
+    videos = database()
+    for number, video in enumerate(videos.values()):
+        video["duration"] = 600.0
+        video["fps"] = 1.0
+        video["annotations"] = [{"segment": [5.0, 20.0 + 3 * number], "label": "run"}]
+    for command, (code, text) in answers(dataset(folder, videos)).items():
+        assert code == 0, (command, text)
+        assert "times look like percent of the video" in " ".join(text.split()), command
+        assert "dropped or clipped" not in text
 
 
 def test_a_repeated_key_is_refused(tmp_path: Path) -> None:

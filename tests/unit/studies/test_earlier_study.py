@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_study import write_fake_study
 
-from tal_bench.config import StudySpec
+from tal_bench.config import BUDGETS, StudySpec
 from tal_bench.report.study.collect import collect_rows
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
@@ -125,9 +125,10 @@ def test_nothing_is_replaced_by_more_rows_or_the_same_budget_in_other_words(tmp_
     folder = StudyFolder(tmp_path)
     write(folder, record("both"))
     assert not replaced_table(record("self", "conv"), folder)
-    unsaid = record("both")
-    unsaid = unsaid.model_copy(update={"spec": unsaid.spec.model_copy(update={"seeds": None})})
-    assert not replaced_table(unsaid, folder)  # three seeds are the budget's
+    said = record("both", seeds=BUDGETS["quick"].seeds)
+    write(folder, said)
+    unsaid = said.model_copy(update={"spec": said.spec.model_copy(update={"seeds": None})})
+    assert not replaced_table(unsaid, folder)
     assert not replaced_table(unsaid, StudyFolder(tmp_path / "empty"))
     assert not (tmp_path / "earlier").exists()
 
