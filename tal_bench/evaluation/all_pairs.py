@@ -26,6 +26,7 @@ from tal_bench.evaluation.significance import Interval, RowSample, contrast
 
 SIMULATIONS = 20_000
 SMALLEST_ALPHA = 1e-6
+DIFFERENCE = (1.0, -1.0)
 
 Pair = tuple[str, str]
 
@@ -86,14 +87,20 @@ class Comparison:
 
 
 def compare_all_pairs(
-    rows: Mapping[str, RowSample], *, level: float = 0.95, random_seed: int = 0
+    rows: Mapping[str, RowSample],
+    *,
+    seeds: Mapping[str, Sequence[int]] | None = None,
+    level: float = 0.95,
+    random_seed: int = 0,
 ) -> Comparison:
     """Compute the differences between all pairs of rows.
 
-    Pairs of rows with different numbers of seeds are compared on the seeds that both have, the first ones.
+    Pairs of rows with different seeds are compared on the seeds that both have. Rows without a common seed
+    are compared on as many as both have.
 
     Args:
         rows: Samples of the rows by name, on the same test videos; at least two.
+        seeds: Seeds of each row, in the order of its sample; 0, 1, 2 and so on if not given.
         level: Confidence level in (0, 1).
         random_seed: Random seed of the simulation; equal seeds give equal intervals.
 
@@ -102,25 +109,35 @@ def compare_all_pairs(
     """
     if len(rows) < 2:
         raise InputError(f"{len(rows)} rows, need at least two", where="compare_all_pairs")
-    pairs = list(combinations(rows, 2))
-    single = {pair: _difference(rows, pair, level) for pair in pairs}
+    pairs = {pair: _paired(rows, pair, seeds or {}) for pair in combinations(rows, 2)}
+    single = {pair: contrast(samples, DIFFERENCE, level=level) for pair, samples in pairs.items()}
     smallest = _smallest_p_values(rows, single, np.random.default_rng(random_seed))
     quantile = max(float(np.quantile(smallest, 1 - level)), SMALLEST_ALPHA)
     alpha = min(1 - level, quantile) if len(pairs) > 1 else 1 - level
     differences = {
         pair: PairDifference(
-            single[pair], _difference(rows, pair, 1 - alpha), _adjusted_p(single[pair], smallest)
+            single[pair],
+            contrast(samples, DIFFERENCE, level=1 - alpha),
+            _adjusted_p(single[pair], smallest),
         )
-        for pair in pairs
+        for pair, samples in pairs.items()
     }
     means = {name: float(sample.average.mean()) for name, sample in rows.items()}
     return Comparison(differences, level, 1 - alpha, means)
 
 
-def _difference(rows: Mapping[str, RowSample], pair: Pair, level: float) -> Interval:
-    a, b = (rows[name] for name in pair)
-    seeds = range(min(len(a.average), len(b.average)))
-    return contrast([a.select_seeds(seeds), b.select_seeds(seeds)], [1.0, -1.0], level=level)
+def _paired(rows: Mapping[str, RowSample], pair: Pair, seeds: Mapping[str, Sequence[int]]) -> list[RowSample]:
+    """Return the samples of two rows on their common seeds, or on the first ones if they have none."""
+    samples = [rows[name] for name in pair]
+    known = [list(seeds.get(name, range(len(rows[name].average)))) for name in pair]
+    common = sorted(set(known[0]) & set(known[1]))
+    if not common:
+        first = range(min(map(len, known)))
+        return [sample.select_seeds(first) for sample in samples]
+    return [
+        sample.select_seeds([own.index(seed) for seed in common])
+        for sample, own in zip(samples, known, strict=True)
+    ]
 
 
 def _smallest_p_values(

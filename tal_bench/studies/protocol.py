@@ -16,7 +16,7 @@ from tal_bench.results.records import RowRecord, RunResult, SearchRecord
 from tal_bench.studies.plan import LabelsRow, StudentRow, StudyPlan
 from tal_bench.studies.run import Job, JobFactory
 from tal_bench.studies.run_specs import TUNING_SEED, RunSpecs
-from tal_bench.tuning.search import Trial, best, converged, front, mean_map, propose, ranked
+from tal_bench.tuning.search import Trial, best, confirmed_map, converged, front, propose, ranked
 
 RowSteps = Generator[Sequence[Job], list[RunResult], RowRecord]
 """Yields jobs, receives their results, returns the finished row."""
@@ -196,7 +196,8 @@ class Protocol:
     ) -> Generator[Sequence[Job], list[RunResult], tuple[Trial | None, tuple[str, ...]]]:
         """Train the best trials with further seeds, and choose the one with the best mean on validation.
 
-        The score of one seed is noisy, and the best of several noisy scores is too high.
+        The score of one seed is noisy, and the best of several noisy scores is too high. Settings whose
+        training fails with a further seed are chosen only if every candidate has such a failure.
 
         Returns:
             The chosen trial, None if none finished, and the hashes of the further runs.
@@ -215,7 +216,7 @@ class Protocol:
         results = yield self._jobs(specs)
         count = len(row.confirm_seeds)
         scores = [
-            mean_map([trial.result, *results[k * count : (k + 1) * count]])
+            confirmed_map([trial.result, *results[k * count : (k + 1) * count]])
             for k, trial in enumerate(candidates)
         ]
         return candidates[scores.index(max(scores))], tuple(spec.hash for spec in specs)

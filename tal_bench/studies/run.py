@@ -211,7 +211,8 @@ class _Attempt:
         """Train, and return the moving average of the weights after the last epoch."""
         spec = self.spec
         self.started = time.perf_counter()
-        fit_standardisation(student, channel_statistics(videos))
+        if spec.detector.standardise:
+            fit_standardisation(student, channel_statistics(videos))
         average = train(
             student,
             spec.detector,

@@ -220,8 +220,17 @@ class RunSpecs:
                     hint="choose networks of one size",
                 )
             for use in variant.terms:
-                if use.teacher in (role, MIX):
-                    self._check_reads(variant.name, terms.get(use.name), student, name)
+                if use.teacher not in (role, MIX):
+                    continue
+                term = terms.get(use.name)
+                self._check_reads(variant.name, term, student, name)
+                if "inputs" in term.reads and own.standardise != other.standardise:
+                    setting = f"detector: {{standardise: {str(other.standardise).lower()}}}"
+                    raise InputError(
+                        f"term '{term.name}' of variant '{variant.name}' compares inputs, and only one of "
+                        f"'{student}' and its teacher '{name}' standardises them",
+                        hint=f"write '{setting}' in the dataset file, or train the teacher again",
+                    )
 
     def _check_reads(self, variant: str, term: Term, student: str, teacher: str) -> None:
         """Check that a term finds what it reads in the outputs of both networks.

@@ -215,9 +215,13 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(distinct.values(), key=lambda t: -t.result.metrics["map_avg"])
 
 
-def mean_map(results: Sequence[RunResult]) -> float:
-    """Return the mean validation mAP of runs with the same settings; failed runs are left out."""
-    return fmean(r.metrics["map_avg"] for r in results if r.status == "finished")
+def confirmed_map(results: Sequence[RunResult]) -> tuple[bool, float]:
+    """Return whether all runs with the same settings finished, and the mean validation mAP of those that did.
+
+    In this order settings whose training fails with some seed come after those that always train.
+    """
+    finished = [r.metrics["map_avg"] for r in results if r.status == "finished"]
+    return len(finished) == len(results), fmean(finished)
 
 
 def front(trials: Sequence[Trial], objective: Sequence[Objective]) -> list[Trial]:

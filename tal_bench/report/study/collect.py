@@ -255,7 +255,8 @@ def _compare(files: StudyFolder, record: StudyRecord, rows: Sequence[Row]) -> Re
     factorial = paired(FACTORIAL)
     interaction = percent(contrast(factorial, INTERACTION)) if factorial else None
     students = {row.name: samples[row.name] for row in rows if _is_compared(row, samples)}
-    comparison = compare_all_pairs(students) if len(students) > 1 else None
+    seeds = {name: list(index) for name, index in seed_index.items()}
+    comparison = compare_all_pairs(students, seeds=seeds) if len(students) > 1 else None
     compared = tuple(with_differences(row) for row in rows)
     return ReportData(record, compared, interaction, tuple(warnings), comparison, samples)
 

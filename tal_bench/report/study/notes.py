@@ -286,7 +286,7 @@ def _incomplete(study: ReportData) -> list[str]:
 def _collapsed(study: ReportData) -> list[str]:
     """Return one line per row with trainings that learned nothing."""
     return [
-        f"`{row.name}` learned nothing in seed{'s' * (len(row.collapsed) > 1)} "
+        f"{code(row.name)} learned nothing in seed{'s' * (len(row.collapsed) > 1)} "
         f"{', '.join(map(str, row.collapsed))}: the loss stayed flat, or no detection is better than chance. "
         "This says nothing about the method; lower the learning rate (`training: {lr: …}` in the dataset "
         "file), or check the features with `tal-bench data check`."

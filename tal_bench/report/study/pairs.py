@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tal_bench.evaluation.all_pairs import Comparison, resolution
+from tal_bench.report.common.markup import code
 from tal_bench.report.common.tables import BEST, Cell, Group, Header, Table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
@@ -72,7 +73,7 @@ def group_sentences(comparison: Comparison) -> list[str]:
         f"{100 * comparison.level:.0f} % intervals, adjusted for the number of pairs."
     ]
     if groups := [group for group in comparison.groups() if len(group) > 1]:
-        sets = "; ".join(", ".join(f"`{name}`" for name in group) for group in groups)
+        sets = "; ".join(", ".join(map(code, group)) for group in groups)
         lines.append(f"Rows that cannot be told apart: {sets}.")
     if any(1 < pair.single.seeds < FEW_SEEDS for pair in comparison.pairs.values()):
         lines.append(
@@ -92,7 +93,7 @@ def _resolution(study: ReportData) -> list[str]:
     units = "groups of videos" if best.differences["none"].groups else "videos"
     text = (
         f"Resolution: with these {found.videos} test {units} and {found.seeds} "
-        f"{'seed' if found.seeds == 1 else 'seeds'}, the smallest difference between `{best.name}` and "
+        f"{'seed' if found.seeds == 1 else 'seeds'}, the smallest difference between {code(best.name)} and "
         f"`none` that would show is ±{notes.number(found.difference)} mAP points."
     )
     ways = []

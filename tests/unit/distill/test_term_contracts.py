@@ -83,6 +83,15 @@ def test_is_finite_and_close_in_bf16(name: str) -> None:
     assert all(bool(x.isfinite().all()) for x in found if x is not None)
 
 
+@pytest.mark.parametrize("name", terms)
+def test_a_video_without_valid_steps_is_harmless(name: str) -> None:
+    student = made(0, grad=True)
+    mask = [m & torch.tensor([[True], [False]]) for m in student.mask]
+    value, found = gradients(name, replace(student, mask=mask), replace(made(1), mask=mask))
+    assert bool(value.isfinite())
+    assert all(bool(x.isfinite().all()) for x in found if x is not None)
+
+
 def repeated_labels(labels: PointLabels) -> PointLabels:
     return PointLabels(
         classes=[torch.cat([x, x]) for x in labels.classes],

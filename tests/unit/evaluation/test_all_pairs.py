@@ -164,3 +164,15 @@ def test_resolution_keeps_the_width_of_the_interval() -> None:
     found = resolution(measured)
     assert found.difference == pytest.approx((measured.high - measured.low) / 2)
     assert found.videos_to_halve is None or 40 < found.videos_to_halve <= LARGEST
+
+
+def test_rows_with_different_seeds_are_paired_by_seed() -> None:
+    rows = normal_rows(np.random.default_rng(3), (0.0, 1.0, 2.0), seeds=4, seed=2.0)
+    a, b, c = rows
+    part = {**rows, a: rows[a].select_seeds([1, 3]), c: rows[c].select_seeds([0])}
+    seeds = {a: [1, 3], b: [2, 3, 0, 1], c: [0]}
+    found = compare_all_pairs({**part, b: rows[b].select_seeds(seeds[b])}, seeds=seeds).pairs
+    expected = contrast([part[a], rows[b].select_seeds([1, 3])], [1.0, -1.0])
+    assert found[a, b].single.estimate == pytest.approx(expected.estimate, rel=1e-12)
+    assert found[a, b].single.low == pytest.approx(expected.low, rel=1e-12)
+    assert (found[b, c].single.seeds, found[a, c].single.seeds) == (1, 1), "a and c have no common seed"

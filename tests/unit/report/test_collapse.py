@@ -35,6 +35,7 @@ def with_losses(run: RunResult, losses: list[float], score: float = 5.0) -> RunR
     [
         (HEALTHY, 39.0, False),
         (FLAT, 5.0, True),
+        (FLAT, 39.0, False),
         (HEALTHY, 0.2, True),
         (FLAT[:2], 0.0, False),
         ([], 0.0, False),

@@ -15,14 +15,17 @@ from tal_bench.studies.scheduler import run_rows
 
 
 def play(folder: Path, score: dict[int, dict[int, float]], **budget: int) -> tuple[RowRecord, list[Job]]:
-    """Return the record of `none`, and its jobs, if trial k has the score `score[k][seed]`."""
+    """Return the record of `none`, and its jobs, if trial k has the score `score[k][seed]` or fails."""
     trials: dict[float, int] = {}
 
     def run(job: Job) -> RunResult:
         if job.spec.phase == "final" or "primary" in job.spec.model:
             return result_of(job.spec)
         number = trials.setdefault(job.spec.train.lr, len(trials))
-        return result_of(job.spec, score=score[number][job.spec.seed - TUNING_SEED])
+        seed = job.spec.seed - TUNING_SEED
+        if seed not in score[number]:
+            return result_of(job.spec, "failed")
+        return result_of(job.spec, score=score[number][seed])
 
     executor = FakeExecutor(run)
     value = {"trials": 3, "seeds": 2, "generation": 1, **budget}
@@ -42,7 +45,15 @@ def test_the_choice_is_confirmed_on_further_seeds(tmp_path: Path) -> None:
     assert {spec.train.lr for spec in finals} == {jobs[0].spec.train.lr}
 
 
-def test_failed_further_runs_are_left_out_of_the_mean(tmp_path: Path) -> None:
+def test_settings_that_fail_with_a_further_seed_come_last(tmp_path: Path) -> None:
+    steady = {0: 30.0, 1: 30.0, 2: 30.0}
+    record, _ = play(tmp_path / "a", {0: steady, 1: {0: 31.0}, 2: {0: 10.0}})
+    assert record.chosen == record.trials[0]
+    record, _ = play(tmp_path / "b", {0: {0: 30.0, 1: 20.0}, 1: {0: 31.0, 2: 21.0}, 2: {0: 10.0}})
+    assert record.chosen == record.trials[1], "both fail with a seed: the better mean"
+
+
+def test_without_further_seeds_the_best_trial_is_chosen(tmp_path: Path) -> None:
     record, _ = play(tmp_path, {0: {0: 30.0}, 1: {0: 31.0}, 2: {0: 10.0}}, confirm_seeds=1)
     assert record.confirmations == () and record.chosen == record.trials[1]
 

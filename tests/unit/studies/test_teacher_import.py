@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,13 @@ def test_a_teacher_that_no_row_wants_is_refused(tmp_path: Path) -> None:
 def test_names_and_files(name: str, is_file: bool) -> None:
     assert (weights_path(name) is not None) == is_file
     assert (StudySpec(name="x", teacher=name).teacher_file is not None) == is_file
+
+
+def test_inputs_of_different_units_are_not_compared(tmp_path: Path) -> None:
+    brought = fitted(tmp_path)
+    detector = brought.card.detector
+    other = detector.model_copy(update={"standardise": not detector.standardise})
+    brought = replace(brought, card=brought.card.model_copy(update={"detector": other}))
+    with pytest.raises(InputError, match="only one of 'conv-dw-hallucinated' and its teacher"):
+        names_of(brought, "both-single")
+    assert brought.name in names_of(brought, "kd-logits"), "no inputs are compared"

@@ -93,7 +93,7 @@ def region_masks(segments: Sequence[Tensor], lengths: Tensor, mask: Tensor) -> t
     first, last = edges[:, :1].floor(), edges[:, 1:].ceil()
     position = mask.cumsum(dim=1) - 1
     covered = (position[sample] >= first) & (position[sample] <= last) & mask[sample]
-    weight = covered / (last + 1 - first)
+    weight = torch.where(covered, 1 / (last + 1 - first), 0.0)  # samples without valid steps have no edges
     foreground = weight.new_zeros(mask.shape)
     foreground = foreground.scatter_reduce(0, sample[:, None].expand_as(weight), weight, "amax")
     outside = mask & (foreground == 0)
