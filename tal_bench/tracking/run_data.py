@@ -187,13 +187,15 @@ def _source_tags(record: StudyRecord, commit: str) -> dict[str, str]:
 
 
 def experiment_name(record: StudyRecord) -> str:
-    """Return `two-by-two · sprites`, and what differs from the defaults: student, teacher, budget."""
+    """Return `two-by-two · sprites`, and what differs from the defaults: student, teacher, budget, fold."""
     spec, fields = record.spec, type(record.spec).model_fields
     parts = [spec.name, record.dataset]
     values = ((getattr(spec, name), fields[name].default) for name in ("student", "teacher", "budget"))
     parts += [str(value) for value, default in values if value != default]
     if len(spec.objective) > 1:
         parts.append("-".join(spec.objective))
+    if spec.folds is not None:
+        parts.append(f"fold {spec.folds}")
     return " · ".join(parts)
 
 

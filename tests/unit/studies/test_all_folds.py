@@ -14,6 +14,7 @@ from tal_bench.config import StudySpec
 from tal_bench.errors import TalBenchError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.studies.ablate import ExecutionOptions
+from tal_bench.tracking.run_data import experiment_name
 
 module = importlib.import_module("tal_bench.studies.ablate")
 """The module, whose name in the package is that of its function."""
@@ -73,3 +74,13 @@ def test_failed_rows_of_a_fold_do_not_stop_the_others(
         folds.one(spec, ExecutionOptions(reports=tmp_path, tracking_uri="off"))
     assert error.value.exit_code == 1
     assert len(folds.merged) == FOLDS
+
+
+def test_studies_of_folds_have_different_names_in_mlflow(tmp_path: Path) -> None:
+    record = write_fake_study(tmp_path, rows=ROWS)
+    whole = record.spec.model_dump()
+    names = {
+        experiment_name(record.model_copy(update={"spec": StudySpec(**{**whole, "folds": fold})}))
+        for fold in (None, 0, 1)
+    }
+    assert len(names) == 3

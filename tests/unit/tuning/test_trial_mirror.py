@@ -202,3 +202,21 @@ def test_postgresql_urls_get_the_driver_of_the_extra() -> None:
     pytest.importorskip("psycopg")
     assert database_url("postgresql://u:p@h/d") == "postgresql+psycopg://u:p@h/d"
     assert database_url("some/file.journal") is None
+
+
+def test_another_thread_never_sees_a_search_without_trials(tmp_path: Path) -> None:
+    mirror = TrialMirror(str(tmp_path / "optuna.journal"), "study")
+    seen: list[int] = []
+
+    class Watched(dict[str, Any]):
+        def __setitem__(self, row: str, search: Any) -> None:
+            seen.append(len(search.trials))
+            super().__setitem__(row, search)
+
+        def setdefault(self, row: str, search: Any) -> Any:
+            seen.append(len(search.trials))
+            return super().setdefault(row, search)
+
+    mirror._searches = Watched()
+    mirror.generation_started("both", {}, [{}], ["a"], [{}])
+    assert seen == [1]
