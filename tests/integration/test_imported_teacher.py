@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from original_files import actionformer_weights, write_checkpoint, write_configuration
 from tiny import STUDY, study_words, write_dataset
 
@@ -64,7 +65,13 @@ def test_from_the_original_file_to_a_row_of_the_table(here: Path, capsys: pytest
     (cost,) = json.loads(capsys.readouterr().out)
     assert cost["name"] == "actionformer-epoch_035"
 
-    assert call(*study_words(data, "--teacher", str(file), "--jobs", "1")) == 0
+    words = study_words(data, "--teacher", str(file), "--jobs", "1")
+    assert call(*words) == 2, "the small size standardises features, the original program does not"
+    assert "detector: {standardise: false}" in capsys.readouterr().err
+    dataset = yaml.safe_load(data.read_text())
+    dataset["detector"] = {**dataset.get("detector", {}), "standardise": False}
+    data.write_text(yaml.safe_dump(dataset))
+    assert call(*words) == 0
     shown = capsys.readouterr().out
     record = StudyFolder(STUDY).read_study()
     (row,) = [row for row in record.rows if "imported" in row.name]
