@@ -109,7 +109,7 @@ class DetectorOutput:
         mask: [B, T_l] bool for each level.
         inputs: [B, C, T], input after modality selection, hallucination and fusion.
         stem: [B, D, T], stem features before the first stride.
-        features: Further features of each level by name (`models.features`), if they were asked for.
+        features: Further features of each level by name (`models.heads.features`), if they were asked for.
         labels: Labels of the batch at the points, if they were asked for.
     """
 
@@ -123,7 +123,7 @@ class DetectorOutput:
 
     def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
         """Detectors other than `models.detector.Detector` have no head layers that could be continued."""
-        raise NotImplementedError(f"no network to continue '{name}' with")
+        raise TypeError(f"no network to continue '{name}' with")
 
 
 class Outputs(Protocol):
@@ -151,7 +151,7 @@ class Outputs(Protocol):
 
     @property
     def features(self) -> Mapping[str, list[Tensor]]:
-        """Further features of each level by name (`models.features`), if they were asked for."""
+        """Further features of each level by name (`models.heads.features`), if they were asked for."""
 
     def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
         """Run the remaining layers of a teacher's head on other features.

@@ -175,7 +175,7 @@ class DatasetSpec(Settings):
     test: tuple[str, ...] = ("test",)
     exclude: tuple[str, ...] = ()
     missing: Literal["error", "skip"] = "error"
-    classes: Count | None = None
+    classes: Annotated[int, Field(ge=1, le=100_000)] | None = None
     ignore_labels: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.33
@@ -185,7 +185,7 @@ class DatasetSpec(Settings):
     fold: Annotated[int, Field(ge=0)] = 0
     scores: Path | None = None
     scores_top: Count = 2
-    max_length: Count = 2304
+    max_length: Annotated[int, Field(ge=1, le=1_000_000)] = 2304
     size: Size = "full"
     ap_method: Literal["activitynet", "thumos"] = "activitynet"
     tiou: tuple[Fraction, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)

@@ -191,7 +191,7 @@ class DetectorSpec(Spec):
 
     @property
     def feature_widths(self) -> dict[str, int]:
-        """Channels of everything that distillation can read of a `Detector` (`models.features`)."""
+        """Channels of everything that distillation can read of a `Detector` (`models.heads.features`)."""
         neck = self.neck_width or self.width
         widths = {**self.output_widths, "neck": neck}
         for head in ("classifier", "regressor"):

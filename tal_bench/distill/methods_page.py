@@ -36,12 +36,14 @@ they divide by other numbers.
 
 def page() -> str:
     """Return the text of docs/methods.md."""
-    declared = [terms.get(name) for name in terms]
+    declared = [terms.get(name) for name in sorted(terms)]
     return HEAD + "".join(map(_line, declared)) + "".join(map(_section, declared))
 
 
 def _line(term: Term) -> str:
-    users = [name for name in variants if any(use.name == term.name for use in variants.get(name).terms)]
+    users = [
+        name for name in sorted(variants) if any(use.name == term.name for use in variants.get(name).terms)
+    ]
     weight = f"{term.weight:g} ({term.search.low:g} … {term.search.high:g})"
     used = ", ".join(f"`{name}`" for name in users) or "–"
     return f"| [`{term.name}`](#{term.name}) | {term.summary} | {term.reads_text} | {weight} | {used} |\n"

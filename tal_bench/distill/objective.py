@@ -45,7 +45,7 @@ class DistillationObjective(nn.Module):
         seed: Seed of the run.
 
     Attributes:
-        keep: Names of the features (`models.features`) that the terms read beside the outputs of a detector.
+        keep: Names of the features (`models.heads.features`) that the terms read beside a detector's outputs.
         reads_labels: Whether a term reads the labels of the batch.
         projections: Learned 1x1 projections of the student's features to another width, by term, feature
             and role; one per level where a feature has levels.

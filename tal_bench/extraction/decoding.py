@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tal_bench.errors import DataError
 from tal_bench.extraction.picture import Frame, Orientation, orientation, pixel_aspect, to_pixels
@@ -114,23 +114,24 @@ class VideoReader:
         from av.error import FFmpegError
 
         packets = self._container.demux()  # the other streams tell jumps, and how far the file reaches
-        packet: Packet | None = None
+        packet: Packet[Any] | None = None
         while True:
             try:
                 packet = next(packets, None)
             except FFmpegError:  # the file cannot be read any further
                 packet = None
-            try:
-                if packet is None:
-                    yield from self._stream.decode(None)  # what the decoder still holds
-                    return
+            if packet is not None:
                 self._timeline.place(packet)
-                if packet.stream is self._stream and packet.size:  # an empty one would end the decoder
-                    yield from packet.decode()
+                if packet.stream is not self._stream or not packet.size:
+                    continue  # an empty packet would end the decoder
+            try:
+                yield from self._stream.decode(packet)
             except Flushed:
                 return
             except FFmpegError:
                 self.broken += 1
+            if packet is None:  # these were the frames that the decoder still held
+                return
 
     def _pixels(self, frame: VideoFrame) -> Frame:
         if self._upright is None or frame.rotation != self._rotation:  # the matrix is slow to look up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Orientation:
     flip_x: bool = False
     flip_y: bool = False
 
-    def apply(self, pixels: Frame) -> Frame:
+    def apply(self, pixels: Any) -> Frame:
         """Return pixels [H, W, 3] or [W, H, 3], contiguous."""
         pixels = pixels.transpose(1, 0, 2) if self.transpose else pixels
         pixels = pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
@@ -38,8 +38,9 @@ def orientation(frame: VideoFrame) -> Orientation:
 
     The display matrix maps a stored pixel to a shown one: x' = a x + c y, y' = b x + d y, with y downwards.
     """
+    side_data: Any = frame.side_data
     try:
-        matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32)
+        matrix = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32)
         a, b, c, d = (int(matrix[k]) for k in (0, 1, 3, 4))
     except (KeyError, ValueError, IndexError):  # none, of a kind that PyAV does not know, or too short
         return Orientation()

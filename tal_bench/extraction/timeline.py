@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,7 +83,7 @@ class Timeline:
         self._leap = (math.inf, math.inf)  # times around the last step of more than `MAX_BACKWARD`
         self._time = self._end = 0.0  # begin and end of the last frame
 
-    def place(self, packet: Packet) -> None:
+    def place(self, packet: Packet[Any]) -> None:
         """Note how far the file reaches, and remove jumps from the timestamps in formats that allow them.
 
         `ffmpeg` compares every packet with the end of the packet before it in the same stream, and a jump
@@ -100,7 +100,7 @@ class Timeline:
             latest = stamp if packet.pts is None else max(stamp, packet.pts)
             self._reached = max(self._reached, latest * unit + length)
 
-    def _remove_jump(self, packet: Packet, stamp: float, length: float) -> None:
+    def _remove_jump(self, packet: Packet[Any], stamp: float, length: float) -> None:
         if packet.stream.type not in ("video", "audio"):
             return
         time = stamp + self._offset
@@ -179,8 +179,11 @@ class Timeline:
         """Return the time, as in the file, at which the stream, or else the file, ends by its own account."""
         if self._jumping or self._length is None:
             return None
-        if self.stream.duration and self.stream.time_base:
-            return float((self.stream.duration + (self.stream.start_time or 0)) * self.stream.time_base)
+        ticks = self.stream.duration or 0
+        if self.container.format.name == "avi":  # libavformat reduces the duration to what is there
+            ticks = max(ticks, self.stream.frames)
+        if ticks and self.stream.time_base:
+            return float((ticks + (self.stream.start_time or 0)) * self.stream.time_base)
         return self._length
 
     def _file_length(self) -> float | None:

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
-from tal_bench.models.features import kept_features
-from tal_bench.models.heads import Heads
+from tal_bench.models.heads.features import kept_features
+from tal_bench.models.heads.point import Heads
+from tal_bench.models.heads.trident import TridentHeads
 from tal_bench.models.input_fusion import InputFusion
 from tal_bench.models.neck import FpnNeck, Neck
 from tal_bench.models.ops.kernels import compute_dtype
-from tal_bench.models.trident import TridentHeads
 from tal_bench.types import Batch, DetectorOutput
 
 
@@ -39,7 +39,7 @@ class Detector(nn.Module):
 
         Args:
             batch: Batch with the modalities that the detector reads.
-            keep: Names of the features of `models.features` that the output contains.
+            keep: Names of the features of `models.heads.features` that the output contains.
         """
         return self.detect(batch.features, batch.mask, keep)
 

@@ -22,7 +22,7 @@ from tal_bench.types import Batch, VideoMeta
 
 VERSION = 1
 """Version of the method; increased when the same training would be measured differently."""
-WARMUP, RUNS, SECONDS = 1, 7, 3.0
+WARMUP, RUNS, SECONDS = 1, 5, 3.0
 """Settings of the time measurement; they are small because a study measures every row."""
 Network = tuple[Model, DetectorSpec]
 """How a network is built, and its architecture."""

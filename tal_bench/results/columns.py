@@ -14,8 +14,8 @@ from typing import Generic, Literal, TypeVar
 
 from tal_bench.results.records import CostRecord
 
-TableName = Literal["accuracy", "costs"]
-TABLES: tuple[TableName, ...] = ("accuracy", "costs")
+TableName = Literal["accuracy", "costs", "training"]
+TABLES: tuple[TableName, ...] = ("accuracy", "costs", "training")
 Value = float | str | None
 WIDTH_ALL, WIDTH_MODALITIES, WIDTH_SIZES = 140, 112, 96
 """Smallest terminal widths at which all tIoU and totals, the modalities, and the model sizes are shown."""

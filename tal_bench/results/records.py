@@ -151,7 +151,7 @@ class RowRecord(Spec):
         finals: Hashes of the final runs, in the order of `seeds`.
         seeds: Seeds of the final runs.
         cost: Key of the row's CostRecord.
-        training: Key of the row's TrainingCost; empty for teacher and reference rows.
+        training: Key of the row's TrainingCost; empty for imported teachers.
         training_gmacs: Multiply-accumulates (10^9) of a final training per training video, with the forward
             passes of its teachers; None if not known.
     """

@@ -46,7 +46,7 @@ def measure_costs(
         return tuple(r.hash for r in results if r is not None and r.status == "finished")
 
     def measured(row: RowRecord, run: str) -> RowRecord:
-        training = _training_cost(run_specs, jobs, row, run, console) if row.kind == "student" else ""
+        training = _training_cost(run_specs, jobs, row, run, console)
         cost = _cost(run_specs, jobs, row, run, console).key
         return row.model_copy(update={"cost": cost, "training": training})
 
@@ -86,10 +86,14 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
 
 
 def _training_cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> str:
-    """Return the key of the cost of a row's training step, measured unless it is on disk."""
+    """Return the key of the cost of a row's training step, measured unless it is on disk.
+
+    The key is empty for imported models.
+    """
     folder = StudyFolder(jobs.folder)
     ended = folder.read_run(run)
-    assert ended is not None
+    if ended is None or ended.spec.weights is not None:
+        return ""
     spec, teachers = ended.spec, {}
     for role, use in spec.distill.teachers.items() if spec.distill else ():
         teacher = folder.read_run(use.run)

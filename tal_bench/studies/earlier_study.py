@@ -24,6 +24,7 @@ ROWS = frozenset({"variants", "references", "description"})
 """Fields in which two commands that fill one table may differ."""
 EARLIER = "earlier"
 """Folder, inside that of a study, with the tables that later commands replaced."""
+OTHER_FILES = "other files of the dataset"
 SHARED = ("runs", "costs")
 """Folders that all tables of a study share: a run is found by its hash."""
 KINDS = ("teacher", "reference", "student")
@@ -63,7 +64,7 @@ def differences(earlier: StudyRecord, record: StudyRecord) -> list[str]:
             short = isinstance(before, str | int | float) and isinstance(now, str | int | float)
             found.append(f"{name} {before} → {now}" if short else f"other {name}")
     if earlier.fingerprint != record.fingerprint:
-        found.append("other files of the dataset")
+        found.append(OTHER_FILES)
     return found
 
 
@@ -106,7 +107,9 @@ def keep_replaced_table(record: StudyRecord, folder: StudyFolder) -> str:
         command = folder.read_study().command
     except InputError:
         command = ""
-    again = f"; to get it back, run: {command} (its runs stay, none is trained again)" if command else ""
+    restore = "restore these files and " if OTHER_FILES in what else ""
+    again = f"; to get it back, {restore}run: {command} (its runs stay, none is trained again)"
+    again = again if command else ""
     return f"replaces {what}; the earlier one is kept in {kept}{again}"
 
 

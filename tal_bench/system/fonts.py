@@ -33,7 +33,7 @@ def plain_text(families: Sequence[str] = ()) -> Iterator[None]:
     """
     import matplotlib
 
-    style = {
+    style: Any = {
         "text.parse_math": False,
         "axes.formatter.use_mathtext": False,
         "font.family": [FAMILY, *families, "sans-serif"],

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.models.detector import Detector
-from tal_bench.models.features import kept_features
-from tal_bench.models.heads import HeadOutputs
+from tal_bench.models.heads.features import kept_features
+from tal_bench.models.heads.point import HeadOutputs
 from tal_bench.training.device import Device
 from tal_bench.types import Batch, Outputs
 
@@ -28,7 +28,7 @@ class Teachers:
     Args:
         networks: Trained networks by role.
         device: Device and precision of the teachers.
-        keep: Features of `models.features` that the objective reads.
+        keep: Features of `models.heads.features` that the objective reads.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], device: Device, keep: Collection[str] = ()) -> None:
@@ -85,7 +85,7 @@ class LazyOutputs:
         device: Device and precision of the detector.
         shared: Inputs of this batch that teachers share.
         key: Key of the detector's inputs among them.
-        keep: Features of `models.features` that are read.
+        keep: Features of `models.heads.features` that are read.
     """
 
     def __init__(

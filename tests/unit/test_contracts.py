@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from study_parts import run_specs
-from test_terms import built, made
+from test_terms import built, leaves, made
 from tiny import FAST, tiny_spec
 from torch import Tensor, nn
 
@@ -179,7 +179,7 @@ def test_terms_are_differentiable_scalars(term: str) -> None:
     assert value.shape == ()
     assert bool(value.isfinite())
     value.backward()
-    assert any(x.grad is not None and bool(x.grad.any()) for x in tensors(student))
+    assert any(x.grad is not None and bool(x.grad.any()) for x in leaves(student))
 
 
 @pytest.mark.parametrize("dataset", datasets)

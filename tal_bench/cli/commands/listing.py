@@ -105,12 +105,12 @@ def print_terms() -> None:
 
     from tal_bench.distill.terms.registry import terms
 
-    rows = [
-        (Text(term.name, style="bold"), term.formula or term.summary, term.reads_text, term.paper)
-        for term in map(terms.get, terms)
-    ]
-    headings = ("term", "formula", "reads", "paper")
-    print_table(output_console(), headings, rows, title="terms", text_columns=range(4))
+    rows = []
+    for term in map(terms.get, terms):
+        facts = (term.paper, term.reads_text and f"reads {term.reads_text}")
+        name = Text(term.name, style="bold")
+        rows.append((name, term.formula or term.summary, "; ".join(filter(None, facts))))
+    print_table(output_console(), ("term", "formula", "paper"), rows, title="terms", text_columns=range(3))
 
 
 def print_models(kind: Literal["teachers", "students"]) -> None:

@@ -28,7 +28,7 @@ declaration alone. Every module of this package and its folders is imported and 
         return torch.stack([pkd(s, t, mask) for s, t, mask in levels]).mean()
 
 **What it reads.** `student.logits`, `.offsets`, `.mask`, `.inputs` and `.stem` are always there; everything
-in `features`, and `student.labels`, only if ``reads`` names it. `models.features` lists the names with
+in `features`, and `student.labels`, only if ``reads`` names it. `models.heads.features` lists the names with
 their shapes: `neck`, `classifier/<layer>`, `regressor/<layer>`, `bins`, `starts`, `ends`. The value says
 what the widths of student and teacher must be:
 

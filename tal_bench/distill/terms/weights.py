@@ -11,7 +11,7 @@ BALANCED: dict[str, float] = {
     "dkd-binary": 0.18,
     "fgd": 0.004,
     "hallucination-sigmoid": 1000.0,
-    "ld": 1.0,
+    "ld": 340.0,
     "mgd": 5.9,
     "ofa-binary": 1.6,
     "pkt": 18.0,
@@ -27,5 +27,5 @@ Rule: with its weight, the gradient of a term in the parameters of an untrained 
 
 
 def around(weight: float) -> Range:
-    """Return the range in which studies search a weight: a factor of 8 to both sides."""
-    return Range(low=weight / 8, high=8 * weight)
+    """Return the range in which studies search a weight: a factor of 8 to both sides, to two digits."""
+    return Range(low=float(f"{weight / 8:.2g}"), high=float(f"{8 * weight:.2g}"))

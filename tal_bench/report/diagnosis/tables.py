@@ -99,7 +99,9 @@ def markdown(report: DiagnosisReport) -> str:
         "",
     ]
     best = {name: report.shares(name).loc[1] for name in report.row_names}
-    rows = [[Cell(n, code=True), *(f"{share[kind]:.1f}" for kind in CATEGORIES)] for n, share in best.items()]
+    rows: list[list[str | Cell]] = [
+        [Cell(n, code=True), *(f"{share[kind]:.1f}" for kind in CATEGORIES)] for n, share in best.items()
+    ]
     lines.append(markdown_table(plain_table(["row", *CATEGORIES], rows)))
     return "\n".join(lines + _group_tables(report)) + "\n"
 

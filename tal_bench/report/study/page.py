@@ -18,7 +18,7 @@ from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.literature import CAUTION, Reported, reported_table
 from tal_bench.report.study.pairs import pairs_table, sentences
-from tal_bench.report.study.tables import merged, table, tuned_settings
+from tal_bench.report.study.tables import TRAINING, merged, table, tuned_settings
 
 
 def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = None) -> str:
@@ -79,9 +79,12 @@ def _pairs(study: ReportData) -> Section:
 
 
 def _cost(study: ReportData) -> Section:
-    found = table(study, "costs")
     text = ["Cost of the detector, and of one minute of video from the file to the segments."]
-    return Section("Cost", text, [merged(found, ", ")] if found else [])
+    found, training = table(study, "costs"), table(study, "training")
+    if training:
+        text.append(f"Below: {TRAINING[0].lower()}{TRAINING[1:]}.")
+    tables = [merged(t, between) for t, between in ((found, ", "), (training, " ← ")) if t]
+    return Section("Cost", text, tables)
 
 
 def _reported(study: ReportData) -> Section:

@@ -102,7 +102,7 @@ def markdown(study: ReportData) -> str:
         "Test mAP ↑",
         *(headings[key] for key in shown),
     ]
-    lines = [
+    lines: list[list[str | Cell]] = [
         [
             m.search.name,
             Cell(m.size, code=True),
@@ -155,7 +155,7 @@ def figure(study: ReportData) -> Figure:
     FigureCanvasAgg(drawing)
     validation, test = drawing.subplots(1, 2, sharex=True)
     students = members(study)
-    styles = [
+    styles: list[dict[str, Any]] = [
         {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
         for index in range(len(study.record.searches))
     ]

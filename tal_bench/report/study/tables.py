@@ -25,12 +25,15 @@ from tal_bench.report.study.collect import KINDS, ReportData, Row
 from tal_bench.report.study.columns import cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
 from tal_bench.report.study.pairs import pairs_frame, pairs_table, sentences
-from tal_bench.results.columns import TableName
+from tal_bench.results.columns import TABLES, TableName
 from tal_bench.system.text import printable
+
+TRAINING = "Cost of a training step, teachers included, and parameters that are dropped afterwards"
+"""Heading of the table `training`."""
 
 
 def table(study: ReportData, name: TableName) -> Table | None:
-    """Return the table of accuracy or costs, with a group of lines per kind of row; None without columns."""
+    """Return a table of the study, with a group of lines per kind of row; None without columns."""
     if not (columns := shown(study, name)):
         return None
     rest = cells(study, columns)
@@ -71,6 +74,8 @@ def markdown(study: ReportData) -> str:
         parts += ["## All pairs: differences of average mAP in points", markdown_table(matrix)]
     if costs := table(study, "costs"):
         parts += ["## Cost of the model and of one minute of video", markdown_table(costs)]
+    if training := table(study, "training"):
+        parts += [f"## {TRAINING}", markdown_table(training)]
     if literature := reported_table(study, lambda row: Cell(row.source, row.setting, link=row.url)):
         parts += ["## Reported in the literature", CAUTION, markdown_table(literature)]
     tuned = tuned_settings(study.rows)
@@ -93,7 +98,7 @@ def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
     lines += [f"% {printable(line)}" for line in [*notes.provenance(study), *notes.notes(study)]]
-    found = [latex_table(t) for t in (table(study, "accuracy"), table(study, "costs")) if t]
+    found = [latex_table(t) for t in (table(study, name) for name in TABLES) if t]
     lines.append("\n\\bigskip\n\n".join(found))
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")

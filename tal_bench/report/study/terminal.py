@@ -29,7 +29,7 @@ def print_study(study: ReportData, console: Console | None = None) -> None:
     columns = _columns(study, target.width)
     title = f"{study.record.spec.name}: mAP in percent on {study.record.dataset}"
     rest = cells(study, columns)
-    groups = {
+    groups: dict[str, list[list[str | Text]]] = {
         KINDS[kind]: [
             [
                 row.label,

@@ -16,9 +16,9 @@ from tal_bench.converters.original_keys import UNUSED, from_original
 from tal_bench.data.batches import padded_length
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
+from tal_bench.models.heads.trident import TridentHeads
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Targets, assign, pyramid_points
-from tal_bench.models.trident import TridentHeads
 from tal_bench.training.prediction import candidates, decode
 from tal_bench.types import Batch, DetectorOutput, VideoMeta
 
@@ -168,7 +168,7 @@ def _raw(net: Network, output: DetectorOutput) -> dict[str, list[Tensor]]:
     if not isinstance(heads, TridentHeads):
         return {"offsets": output.offsets}
     dtype = output.logits[0].dtype
-    raw = heads.raw(net.recorded["neck"], [m[:, :, None].to(dtype) for m in output.mask])
+    raw, _ = heads.raw(net.recorded["neck"], [m[:, :, None].to(dtype) for m in output.mask])
     return {
         "offsets": [x.flatten(2) for x in raw.bins],
         "start": [x.transpose(1, 2) for x in raw.start],

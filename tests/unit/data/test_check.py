@@ -122,6 +122,17 @@ def test_a_shared_file_is_reported_once(tmp_path: Path) -> None:
     assert check(spec).counts == {"missing": 1, "length": 1}
 
 
+def test_the_kind_of_a_finding_is_not_guessed_from_words(tmp_path: Path) -> None:
+    value = {"role": "primary", "folder": tmp_path, "channels": 6, "suffix": ".npz"}
+    spec = small_dataset(tmp_path).model_copy(
+        update={"modalities": {"rgb": ModalitySpec.model_validate(value)}}
+    )
+    for path in (tmp_path / "rgb").iterdir():
+        values = np.load(path)
+        np.savez(tmp_path / path.with_suffix(".npz").name, missing=values, truncated=values, refused=values)
+    assert check(spec).counts == {"unreadable": 13}
+
+
 def test_a_shared_archive_is_reported_once(tmp_path: Path) -> None:
     spec = small_dataset(tmp_path)
     streams = {}

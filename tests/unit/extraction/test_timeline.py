@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,10 +151,34 @@ def test_the_sound_may_be_longer_than_the_picture(tmp_path: Path) -> None:
     assert (reader.duration, reader.warning) == (pytest.approx(4, abs=0.11), "")
 
 
-def test_a_file_cut_short_is_truncated(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "ffv1"), (".avi", "mpeg4")])
+def test_a_file_cut_short_is_truncated(tmp_path: Path, suffix: str, codec: str) -> None:
     frames = [np.random.default_rng(k).integers(0, 256, (32, 32, 3), dtype=np.uint8) for k in range(100)]
-    path = write_clip(tmp_path / "a.mkv", frames, fps=10, sound=10)
+    path = write_clip(tmp_path / f"a{suffix}", frames, fps=10, sound=10, codec=codec)
+    assert read(path).warning == ""
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     reader = read(path)
     assert reader.truncated
     assert "earlier than its header declares" in reader.warning
+
+
+def test_frames_without_timestamps_are_counted(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.h264", grey_frames(range(50)), fps=25, codec="libx264")
+    reader = read(path)
+    assert reader.duration == pytest.approx(2, abs=0.11)
+    assert reader.warning == "50 frames have no timestamp; read at 25 frames per second"
+
+
+def test_a_single_wrong_time_delays_no_frame_after_it(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", grey_frames(range(100, 160)), fps=10)
+    timeline = VideoReader(path)._timeline
+
+    def frame(stamp: int) -> Any:
+        return SimpleNamespace(pts=stamp, dts=stamp, duration=100)
+
+    stamps = [*range(0, 2000, 100), 9000, *range(2100, 6000, 100)]
+    shown = [timeline.show(frame(stamp)) for stamp in stamps]
+    assert shown[:20] == pytest.approx([k / 10 for k in range(20)])
+    assert timeline.jumps == []
+    assert timeline.misplaced == 39
+    assert timeline.show(frame(9500)) == pytest.approx(9.5)

@@ -44,6 +44,14 @@ def test_scores_are_read_in_the_order_of_the_classes(tmp_path: Path, value: Any)
     assert scores["v"].tolist() == [0.1, 0.2, 0.3]
 
 
+def test_exact_names_of_scores_win(tmp_path: Path) -> None:
+    value = {"v": {"Run": 1, "run": 2, " run": 3, "JUMP": 4}}
+    scores = read_scores(written(tmp_path, value), ("run", " run", "Run", "jump"))
+    assert scores["v"].tolist() == [2, 3, 1, 4]
+    with pytest.raises(DataError, match="differ only in case, spaces or underscores"):
+        read_scores(written(tmp_path, {"v": {"RUN": 1}}), ("run", "Run"))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -63,6 +71,12 @@ def test_scores_are_read_in_the_order_of_the_classes(tmp_path: Path, value: Any)
         ({"results": {"v": [1, 2, -3]}}, "a score is negative or not finite"),
         ('{"results": {"v": [1, 2, NaN]}}', "a score is negative or not finite"),
         ({"v": {"jump": 1}}, "video 'v': no scores of 2 classes"),
+        (
+            {"v": {"jump": 1, "throw": 2, "long_run": 3, "LongRun": 4}},
+            "such as 'Long Run' differ only in case",
+        ),
+        ({"results": {"v": [1, 2, 3]}, "class": ["jump", "throw", "jump"]}, "class 'jump' is repeated"),
+        ('{"v": [1, 2, 3], "v": [3, 2, 1]}', "duplicate key 'v'"),
     ],
 )
 def test_invalid_scores_are_rejected(tmp_path: Path, value: Any, message: str) -> None:

@@ -20,11 +20,11 @@ from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.blocks.attention import local_attention
 from tal_bench.models.blocks.sgp import wide_kernel
 from tal_bench.models.detector import Detector
-from tal_bench.models.heads import Heads
+from tal_bench.models.heads.point import Heads
+from tal_bench.models.heads.trident import expected_offsets
 from tal_bench.models.losses import detection_loss, diou_loss, focal_loss
 from tal_bench.models.neck import FpnNeck
 from tal_bench.models.targets import Targets, pyramid_points
-from tal_bench.models.trident import expected_offsets
 from tal_bench.types import DetectorOutput
 
 RANGES = ((0.0, 4.0), (4.0, 8.0), (8.0, 10000.0))

@@ -69,15 +69,16 @@ def outputs(study: ReportData) -> dict[str, str]:
 
 
 def test_the_cost_of_training_is_shown_for_the_rows_that_have_one(study: ReportData) -> None:
-    assert "Training step" not in markdown(study)
+    assert "Dropped parameters" not in markdown(study)
     cost = TrainingCost(
         key="t", step_ms={"median": 812.4, "iqr": 3.0}, peak_memory_mb=1530.0, dropped_params=262_144,
         batch_size=2, frames=2304, threads=1, device="Fake CPU", precision="fp32",
     )  # fmt: skip
     rows = tuple(replace(row, training=cost if row.name == "none" else None) for row in study.rows)
     found = markdown(replace(study, rows=rows))
-    assert "| Training step (ms) ↓ | Training memory (MB) ↓ | Dropped params (k) |\n" in found
-    assert found.count(" 812 | 1530 | 262.1 |\n") == 1
+    head = "| Row | Teachers | Step, median (ms) | Peak memory (MB) | Dropped parameters (k) | Whole training"
+    assert head in found
+    assert found.count(" 812 | 1530 | 262.1 | 2 |\n") == 1
     lines = {line["row"]: line for line in csv.DictReader(io.StringIO(csv_of(replace(study, rows=rows))))}
     assert lines["none"]["train_step_ms"] == "812.4"
     assert {name for name, line in lines.items() if line["dropped_params"]} == {"none"}

@@ -68,7 +68,7 @@ def test_page_is_self_contained(study: ReportData) -> None:
 
 def test_tables_of_the_page_have_a_source(study: ReportData) -> None:
     text = page(study, {})
-    assert text.count("<table>") == text.count('<p class="source">') == 2
+    assert text.count("<table>") == text.count('<p class="source">') == 4
     for source in re.findall(r'<p class="source">(.*?)</p>', text):
         for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "2026-01-31"):
             assert part in source

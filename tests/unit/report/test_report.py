@@ -33,8 +33,13 @@ from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
 
-FILES = {"page.html", "table.md", "table.csv", "table.tex", "summary.json", "figure.png", "figure.svg"}
-FIGURE_NAMES = {"seeds", "tiou", "classes", "cost", "training", "tuning", "importances", "slices"}
+FILES = {
+    *("page.html", "table.md", "table.csv", "table.tex", "pairs.csv"),
+    *("summary.json", "figure.png", "figure.svg"),
+}
+FIGURE_NAMES = {
+    *("seeds", "tiou", "classes", "cost", "learning", "training", "tuning", "importances", "slices"),
+}
 
 
 @contextmanager
@@ -163,7 +168,7 @@ def test_equal_costs_have_no_best(study: ReportData) -> None:
 
 def test_markdown_tables_are_rectangular(study: ReportData) -> None:
     blocks = [b for b in markdown(study).split("\n\n") if b.startswith("|")]
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
@@ -207,7 +212,7 @@ def test_csv_is_tidy(study: ReportData) -> None:
 def test_latex(study: ReportData) -> None:
     assert escape("a_b & 50 % ± −1 \\x") == r"a\_b \& 50 \% $\pm$ $-$1 \textbackslash{}x"
     text = latex(study)
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 3
     body = [line for line in text.splitlines() if line and not line.startswith("%")]
     assert all(line.isascii() for line in body)
     columns = 1 + len(shown(study, "accuracy"))
@@ -239,7 +244,7 @@ def test_report_is_complete_and_repeatable(tmp_path: Path) -> None:
 def test_report_with_missing_data(change: dict[str, object], tmp_path: Path) -> None:
     write_fake_study(tmp_path, **({"finished": False} | change))  # type: ignore[arg-type]
     written = {file.name for file in write_report(tmp_path) if file.parent == tmp_path}
-    assert written == FILES
+    assert written == FILES - ({"pairs.csv"} if change.keys() & {"videos", "rows"} else set())
     text = (tmp_path / "table.md").read_text()
     assert ("## Cost" in text) == ("costs" not in change and "rows" not in change)
     if "videos" in change:

@@ -231,7 +231,7 @@ def test_a_figure_that_fails_costs_a_line(folder: Path, capsys: pytest.CaptureFi
     with pytest.raises(IncompleteReportError, match=r"figures/broken \(ValueError: no such\)") as raised:
         write_report(folder)
     assert raised.value.exit_code == 1
-    tables = {"table.md", "table.csv", "table.tex", "summary.json", "page.html"}
+    tables = {"table.md", "table.csv", "table.tex", "pairs.csv", "summary.json", "page.html"}
     assert {file.name for file in raised.value.files} == tables
     assert all((folder / name).is_file() for name in tables)
     assert main(["report", str(folder)]) == 1
@@ -264,13 +264,13 @@ def test_tables_read_back_to_the_same_names(rows: list[str], name: str) -> None:
     lines = list(csv.DictReader(io.StringIO(csv_of(named), newline="")))
     assert [line["row"] for line in lines] == wanted
     assert {line["study"] for line in lines} == {name}
-    for block in (b for b in markdown(named).split("\n\n") if b.startswith("| Row")):
+    for block in (b for b in markdown(named).split("\n\n") if b.startswith("| Row |")):
         tokens = MarkdownIt("commonmark").enable("table").parse(block)
         cells = [t for k, t in enumerate(tokens) if t.type == "inline" and tokens[k - 1].type == "td_open"]
         shown = ["".join(child.content for child in cell.children or ()) for cell in cells]
         assert {printable(row).strip() for row in wanted} <= set(shown), block
     body = [line for line in latex(named).split("\n") if not line.startswith("%")]
-    assert sum(line.endswith(r" \\") for line in body) == 2 * (1 + len(wanted))
+    assert sum(line.endswith(r" \\") for line in body) == 3 * (1 + len(wanted))
 
 
 @settings(max_examples=50, deadline=None)

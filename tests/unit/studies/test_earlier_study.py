@@ -140,5 +140,7 @@ def test_the_kept_folder_can_be_reported(tmp_path: Path) -> None:
     spec = known.spec.model_copy(update={"seeds": 17})
     assert keep_replaced_table(known.model_copy(update={"spec": spec}), files)
     (kept,) = (folder / "earlier").iterdir()
-    assert [row.record.name for row in collect_rows(kept)] == [row.record.name for row in collect_rows(folder)]
+    assert [row.record.name for row in collect_rows(kept)] == [
+        row.record.name for row in collect_rows(folder)
+    ]
     assert all(row.results for row in collect_rows(kept))

@@ -21,7 +21,7 @@ from tal_bench.models import registry as models
 from tal_bench.models.detector import Detector
 from tal_bench.models.registry import get_model
 from tal_bench.results.records import RowRecord
-from tal_bench.studies.definition import check_names
+from tal_bench.studies.definition import check_names, study_spec
 from tal_bench.studies.plan import make_plan
 from tal_bench.studies.rows import FACTORIAL, chosen_rows, without_branch
 from tal_bench.studies.run import Job
@@ -197,6 +197,16 @@ def test_teachers_take_the_best_of_the_budgets_rates(tmp_path: Path) -> None:
     distill = by_hash[rows["both"].finals[0]].distill
     assert distill is not None
     assert distill.teachers["modal"].run == rows["actionformer"].finals[0]
+
+
+def test_the_study_of_methods_has_every_method() -> None:
+    spec, _ = study_spec("methods", {})
+    rows = {row.name: row for row in chosen_rows(spec)}
+    compared = {"none", "self", "both-single", "both"}
+    assert {row.variant for row in rows.values()} == compared | {n for n in variants if n.startswith("kd-")}
+    trident = {name for name, row in rows.items() if row.student}
+    assert trident == {"none tridet", "kd-ld"}
+    assert set(names_of(spec)) > rows.keys()
 
 
 def test_budgets_shorten_the_schedule() -> None:

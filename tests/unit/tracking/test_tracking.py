@@ -331,8 +331,13 @@ def test_studies_have_separate_experiments(uri: str, record: StudyRecord, folder
 
 
 def test_a_rejected_run_costs_only_itself(
-    uri: str, record: StudyRecord, folder: Path, caplog: pytest.LogCaptureFixture
+    uri: str,
+    record: StudyRecord,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(run_data, "plain", lambda name: name)
     files = StudyFolder(folder)
     bad = files.read_run(next(row for row in record.rows if row.name == "none").finals[0])
     assert bad is not None

@@ -286,11 +286,11 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
         if p.other is not None:  # the label is next to the point at `other`
             start, x, half_height = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
             lines.append(Box(start - 4 * unit, y - half_height, x, y + half_height))
-        label = _name(p.row)
+        shown = _name(p.row)
         weight = "bold" if p.front else "normal"
-        text = Text(0, 0, label, fontsize=FONT, fontweight=weight, figure=axes.figure)
+        text = Text(0, 0, shown, fontsize=FONT, fontweight=weight, figure=axes.figure)
         size = text.get_window_extent(renderer)
-        labels.append(Label(label, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
+        labels.append(Label(shown, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
     frame = axes.get_window_extent(renderer)
     bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
     positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)

@@ -27,7 +27,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from tal_bench.errors import InputError
-from tal_bench.models.heads import HeadOutputs
+from tal_bench.models.heads.point import HeadOutputs
 
 SCORES = ("bins", "starts", "ends")
 """Features of trident heads, channels last as logits are."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
-from tal_bench.models.heads import (
+from tal_bench.models.heads.point import (
     OFFSET_ACTIVATIONS,
     HeadOutputs,
     LayerInputs,

@@ -30,7 +30,7 @@ class HeadOutputs(NamedTuple):
     Attributes:
         logits: Class logits [B, T_l, K] per level.
         offsets: Offsets [B, T_l, 2] per level, or [B, T_l, K, 2].
-        features: Further tensors per level by their name in `models.features`, channels last.
+        features: Further tensors per level by their name in `models.heads.features`, channels last.
     """
 
     logits: list[Tensor]

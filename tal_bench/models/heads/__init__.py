@@ -1,0 +1,1 @@
+"""Heads of a detector, and what distillation can read of it."""
