@@ -129,6 +129,21 @@ def test_a_file_of_detections_is_scored_as_evaluate_does(
         assert row.difference.low < row.difference.estimate < row.difference.high
 
 
+@pytest.mark.parametrize("ap_method", ["activitynet", "thumos"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_file_is_sampled_as_the_run_that_wrote_it(ap_method: str, grouped: bool, tmp_path: Path) -> None:
+    folder = write_study(tmp_path, rows=SMALL, videos=8, seeds=2)
+    change(folder, ap_method=ap_method, tiou=(0.4, 0.6))
+    if grouped:
+        edit(folder, lambda entry: entry.update(group=entry["annotations"][0]["label"]))
+    (dataset,) = compare([folder], detections={"mine": detections_of(folder, seed=1)}).datasets
+    own, mine = (row.sample for row in dataset.rows if row.name in ("both", "mine"))
+    assert own is not None and mine is not None
+    assert mine.groups == own.groups and mine.videos == own.videos
+    assert mine.average.tolist() == [own.average[1]] * 2
+    assert mine.bootstrap.tolist() == [own.bootstrap[1].tolist()] * 2
+
+
 def test_names_and_labels_of_a_file_are_aligned(studies: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """Another program writes `label_id`, adds suffixes to names, and has a video and a class of its own."""
     content = json.loads(detections_of(studies[0]).read_text())["results"]
