@@ -112,17 +112,11 @@ load_plugins([plugin])
 study = tal_bench.load_study(folder)
 
 from tal_bench.results.folder import StudyFolder
-from tal_bench.tracking.run_data import child_states, row_states
+from tal_bench.tracking.run_data import states
 
-files = StudyFolder(folder)
-results = {result.hash: result for result in files.runs()}
-costs = {row.name: files.read_cost(row.cost) for row in study.record.rows}
 logged = [
     {name: value for name, value, step in state.metrics}
-    for state in (
-        *row_states(study.record, results, costs, "FINISHED"),
-        *child_states(study.record, files, results, costs),
-    )
+    for state in states(study.record, StudyFolder(folder), "FINISHED")
 ]
 print(json.dumps({
     "runs": study.runs["windows_per_second"].dropna().unique().tolist(),
