@@ -62,7 +62,7 @@ class DatasetEntry:
     footage: Callable[[str], Iterable[NDArray[np.uint8]]] | None = None
 
 
-PRESETS = ("sprites", "hapt", "activitynet", "ego4d", "epic", "hacs", "thumos")
+PRESETS = ("sprites", "hapt", "thumos", "activitynet", "ego4d", "epic", "hacs")
 """Modules of `tal_bench.data.datasets.presets`, in the order in which their datasets are listed."""
 datasets: Registry[DatasetEntry] = Registry(
     "dataset", *(f"tal_bench.data.datasets.presets.{name}" for name in PRESETS)

@@ -77,11 +77,11 @@ def test_data_check_says_what_is_in_a_dataset(tmp_path: Path, capsys: pytest.Cap
     annotations = [{"segment": [1, 4], "label": "run"}]
     database = {
         name: {"subset": subset, "duration": 10, "fps": 8, "annotations": annotations}
-        for name, subset in (("a", "training"), ("b", "test"))
+        for name, subset in zip("acdeb", [*["training"] * 4, "test"], strict=True)
     }
     (tmp_path / "annotations.json").write_text(json.dumps({"database": database}))
     for name in database:
-        np.save(tmp_path / f"{name}.npy", np.ones((40, 4), dtype=np.float32) + (name == "b"))
+        np.save(tmp_path / f"{name}.npy", np.ones((40, 4), dtype=np.float32) + ord(name))
     file = tmp_path / "mine.yaml"
     file.write_text(
         "name: mine\nannotations: annotations.json\nstride: 2\nwindow: 4\n"
@@ -89,12 +89,12 @@ def test_data_check_says_what_is_in_a_dataset(tmp_path: Path, capsys: pytest.Cap
     )
     assert main(["data", "check", str(file)]) == 0
     shown = capsys.readouterr().out
-    assert "2 videos, 2 feature files" in shown
+    assert "5 videos, 5 feature files" in shown
     assert "segments" in shown
     assert main(["data", "check", str(file), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["ok"] is True
-    assert (value["videos"], value["files"]) == (2, 2)
+    assert (value["videos"], value["files"]) == (5, 5)
 
 
 def test_data_prepare_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

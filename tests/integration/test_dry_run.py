@@ -38,8 +38,8 @@ def test_more_seeds_and_trials_are_more_runs(
     dataset_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = plan_of(dataset_file, tmp_path, capsys, "--seeds", "3", "--trials", "2")
-    # students 2 x (2 + 3), teachers' tuning runs 2, final runs of three models x 3
-    assert plan["runs"] == 10 + 2 + 9
+    # students: 2 trials, both confirmed on 2 seeds, 3 finals; 2 tuning runs of teachers, 3 finals of 3 models
+    assert plan["runs"] == 2 * (2 + 4 + 3) + 2 + 9
 
 
 def test_a_finished_study_and_one_that_lacks_runs(

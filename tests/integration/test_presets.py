@@ -28,11 +28,16 @@ def test_one_class_with_external_scores_and_nothing_privileged(tmp_path: Path) -
     command = ["ablate", "--dataset", file, "--variant", "all", "--budget", "smoke", "--device", "cpu"]
     result = run([*command, "--jobs", "1", "--tracking-uri", "off"], tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "no privileged modality in 'anet': student conv-dw-primary, rows none, self" in result.stderr
+    assert (
+        "no privileged modality in 'anet': student conv-dw-primary, rows none, none-matched, self"
+        in result.stderr
+    )
     assert "1 video left out, no rgb features: train_001" in result.stderr
     study = StudyFolder(tmp_path / "reports" / "two-by-two-anet-smoke")
     record = study.read_study()
-    assert [row.name for row in record.rows] == ["actionformer-primary", "none", "self", "cross-structure"]
+    assert [row.name for row in record.rows] == [
+        *("actionformer-primary", "none", "none-matched", "self", "cross-structure")
+    ]
     assert record.classes == ("climb_up", "Long Jump", "wave")
     assert record.evaluation.endswith("on validation, classes by external scores (best 2)")
     assert record.skipped == {"train_001": "no rgb features"}
