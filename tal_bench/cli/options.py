@@ -30,7 +30,7 @@ TeacherPrecisionOption = Annotated[
 BudgetOption = Annotated[
     BudgetName | None,
     typer.Option(
-        help="smoke: 1 trial, 1 seed, 2 epochs, 12 videos; quick: 6 trials, 3 seeds; full: 40 and 5."
+        help="smoke: 1 trial, 1 seed, 2 epochs, 12 videos; quick: 6 trials, 8 seeds; full: 40 and 5."
     ),
 ]
 ObjectiveOption = Annotated[
