@@ -16,10 +16,14 @@ from tal_bench.studies.rows import chosen_rows
 
 FEW = {"methods": ("none", "kd-fitnet", "kd-bckd", "kd-ld")}
 """Rows that are run of a study of many, unless TAL_BENCH_SLOW is set; contract tests cover every term."""
+MINUTES = {"student-size", "teacher-weights", "teachers", "temperature-and-mix"}
+"""Studies that are run only with TAL_BENCH_SLOW; they declare rows as `components` does."""
 QUIETLY = ("--budget", "smoke", "--device", "cpu", "--jobs", "1", "--tracking-uri", "off", "--storage", "off")
 
 
-@pytest.mark.parametrize("name", shipped_studies())
+@pytest.mark.parametrize(
+    "name", [name for name in shipped_studies() if name not in MINUTES or "TAL_BENCH_SLOW" in os.environ]
+)
 def test_a_shipped_study_runs_by_name(
     name: str, dataset_file: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +45,14 @@ def test_a_shipped_study_runs_by_name(
         assert all(
             (folder.read_run(hash_) or pytest.fail(hash_)).status == "finished" for hash_ in row.finals
         )
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_shipped_study_can_be_planned(
+    name: str, dataset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablate", name, "--dataset", str(dataset_file), "--dry-run", "--device", "cpu"]) == 0
 
 
 def test_a_front_by_command(dataset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

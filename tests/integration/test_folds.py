@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_a_plan_counts_the_runs_of_all_folds(study: Path, dataset: Path) -> None
     assert every["folder"] == str(study)
 
 
+@pytest.mark.skipif("TAL_BENCH_SLOW" not in os.environ, reason="half a minute; set TAL_BENCH_SLOW=1")
 def test_a_replaced_table_of_all_folds_is_kept(study: Path, dataset: Path, tmp_path: Path) -> None:
     copy = tmp_path / study.name
     shutil.copytree(study, copy)

@@ -98,6 +98,7 @@ def suspended(processes: Sequence[psutil.Process]) -> Iterator[None]:
             process.resume()
 
 
+@slow
 def test_a_newer_database_and_no_storage(here: Path, undisturbed: Path, dataset_file: Path) -> None:
     """Both mirrors fail; the next command makes them whole."""
     words = study_words(dataset_file, "--jobs", "1")
