@@ -22,7 +22,7 @@ import numpy as np
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.matching import Floats
-from tal_bench.evaluation.significance import Interval, RowSample, contrast
+from tal_bench.evaluation.significance import Interval, RowSample, contrast, variance_parts
 
 SIMULATIONS = 20_000
 SMALLEST_ALPHA = 1e-6
@@ -173,11 +173,7 @@ def _covariance(samples: Sequence[RowSample]) -> Floats:
     for k, sample in enumerate(samples):
         seeds = len(sample.average)
         if seeds > 1:
-            own = np.cov(sample.bootstrap)
-            shared = max(float(own.sum() - np.trace(own)) / (seeds * (seeds - 1)), 0.0)
-            interaction = max(float(np.trace(own)) / seeds - shared, 0.0)
-            excess = max(float(np.var(sample.average, ddof=1)) - interaction, 0.0)
-            covariance[k, k] += excess / seeds
+            covariance[k, k] += variance_parts(sample.average, np.cov(sample.bootstrap)).excess / seeds
     return covariance
 
 

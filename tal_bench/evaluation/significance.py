@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -250,6 +250,35 @@ def video_draws(n_videos: int, draws: int, random_seed: int, groups: Sequence[st
     return drawn[:, member].astype(np.float64)
 
 
+class VarianceParts(NamedTuple):
+    """Parts of the variance of a contrast or row over seeds; see the module docstring.
+
+    Attributes:
+        shared: V, the variance of the sample of videos that all seeds share.
+        interaction: E, the variance of the videos' effect that differs between seeds.
+        spread: s², the variance of the values over seeds.
+        excess: Part of the spread that E does not explain, at least 0.
+    """
+
+    shared: float
+    interaction: float
+    spread: float
+    excess: float
+
+
+def variance_parts(per_seed: Floats, covariance: Floats) -> VarianceParts:
+    """Split a variance into its parts, from values `[S]` and the covariance of their bootstraps `[S, S]`.
+
+    At least two seeds are needed.
+    """
+    seeds = len(per_seed)
+    trace = float(np.trace(covariance))
+    shared = max((float(covariance.sum()) - trace) / (seeds * (seeds - 1)), 0.0)
+    interaction = max(trace / seeds - shared, 0.0)
+    spread = float(np.var(per_seed, ddof=1))
+    return VarianceParts(shared, interaction, spread, max(spread - interaction, 0.0))
+
+
 def interval(
     per_seed: Floats, bootstrap: Floats, *, n_videos: int, n_groups: int = 0, level: float = 0.95
 ) -> Interval:
@@ -263,11 +292,7 @@ def interval(
     video_variance, seed_variance, seed_part = float(covariance.mean()), float("nan"), 0.0
     interaction = 0.0
     if n_seeds > 1:
-        variance = float(np.trace(covariance)) / n_seeds
-        shared = max(float(covariance.sum() - np.trace(covariance)) / (n_seeds * (n_seeds - 1)), 0.0)
-        interaction = max(variance - shared, 0.0)
-        spread = float(np.var(per_seed, ddof=1))
-        excess = max(spread - interaction, 0.0)
+        shared, interaction, spread, excess = variance_parts(per_seed, covariance)
         video_variance, seed_variance = shared + interaction / n_seeds, excess / n_seeds
         seed_part = float(np.sqrt(excess * (spread + interaction))) / n_seeds  # √(s⁴ − E²) / S
     total = video_variance + (seed_variance if n_seeds > 1 else 0.0)

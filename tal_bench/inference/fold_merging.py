@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from tal_bench.config import DatasetSpec, content_hash
 from tal_bench.errors import InputError
 from tal_bench.inference import scoring
@@ -13,6 +15,9 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, StudyRecord
 from tal_bench.results.segment_files import read_result_file, read_segments
 from tal_bench.system.files import write_atomically
+
+Truth = tuple[pd.DataFrame, list[str]]
+"""Segments of the ground truth, and the names of all videos."""
 
 
 def merge_folds(parts: Sequence[Path], target: Path, dataset: DatasetSpec, command: str) -> StudyRecord:
@@ -43,8 +48,9 @@ def merge_folds(parts: Sequence[Path], target: Path, dataset: DatasetSpec, comma
     databases = [json.loads((path / "ground_truth.json").read_text(encoding="utf-8")) for path in parts]
     database = {video: entry for value in databases for video, entry in value["database"].items()}
     write_atomically(target / "ground_truth.json", json.dumps({"database": database}))
+    truth = read_segments(target / "ground_truth.json")
     rows = [
-        _merged_row(merged, folders, [record.rows[k] for record in records], dataset)
+        _merged_row(merged, folders, [record.rows[k] for record in records], dataset, truth)
         for k in range(len(names))
     ]
     record = first.model_copy(
@@ -64,7 +70,11 @@ def merge_folds(parts: Sequence[Path], target: Path, dataset: DatasetSpec, comma
 
 
 def _merged_row(
-    merged: StudyFolder, folders: Sequence[StudyFolder], rows: Sequence[RowRecord], dataset: DatasetSpec
+    merged: StudyFolder,
+    folders: Sequence[StudyFolder],
+    rows: Sequence[RowRecord],
+    dataset: DatasetSpec,
+    truth: Truth,
 ) -> RowRecord:
     first = rows[0]
     finals = []
@@ -72,7 +82,7 @@ def _merged_row(
         hashes = [row.finals[k] for row in rows if k < len(row.finals)]
         finals.append(content_hash(hashes))
         if len(hashes) == len(rows):
-            _merge_runs(merged, folders, hashes, finals[-1], dataset)
+            _merge_runs(merged, folders, hashes, finals[-1], dataset, truth)
     if first.cost and (cost := folders[0].read_cost(first.cost)):
         merged.write_cost(cost)
     if first.training and (training := folders[0].read_training_cost(first.training)):
@@ -94,6 +104,7 @@ def _merge_runs(
     hashes: Sequence[str],
     name: str,
     dataset: DatasetSpec,
+    truth: Truth,
 ) -> None:
     """Write the result of a seed over all folds, unless a fold has none."""
     runs = [folder.read_run(hash_) for folder, hash_ in zip(folders, hashes, strict=True)]
@@ -110,8 +121,8 @@ def _merge_runs(
         found |= json.loads(file.read_text(encoding="utf-8"))["results"]
     file = merged.run_file(name, ".detections.json")
     write_atomically(file, json.dumps({"results": found}, separators=(",", ":")))
-    truth, videos = read_segments(merged.path / "ground_truth.json")
-    metrics, per_class = scoring.metrics(dataset, read_result_file(file), truth, videos)
+    segments, videos = truth
+    metrics, per_class = scoring.metrics(dataset, read_result_file(file), segments, videos)
     merged.write_run(
         ended[0].model_copy(
             update={

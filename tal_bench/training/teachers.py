@@ -13,6 +13,7 @@ from tal_bench.models.detector import Detector
 from tal_bench.models.heads.features import kept_features
 from tal_bench.models.heads.point import HeadOutputs
 from tal_bench.training.device import Device
+from tal_bench.training.teacher_cache import digest
 from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
@@ -53,6 +54,14 @@ class Teachers:
     def precision(self) -> str:
         """Precision of the teachers."""
         return self._device.precision
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of weights, architectures and precision, by which outputs for equal batches are equal."""
+        return " ".join(
+            digest(network.state_dict(), getattr(network, "spec", None), self.precision)
+            for network in self.networks
+        )
 
     def __call__(self, batch: Batch) -> dict[str, Outputs]:
         """Return the outputs of the teachers by role, without gradients; those of a `Detector` are lazy."""
