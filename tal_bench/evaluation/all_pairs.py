@@ -63,6 +63,11 @@ class Comparison:
     pair_level: float
     means: Mapping[str, float]
 
+    @property
+    def order(self) -> list[str]:
+        """Names of the rows, the best mean first."""
+        return sorted(self.means, key=lambda name: -self.means[name])
+
     def clear(self, a: str, b: str) -> bool:
         """Return whether the simultaneous interval of two rows excludes 0."""
         return self.pairs[(a, b) if (a, b) in self.pairs else (b, a)].simultaneous.excludes_zero
@@ -73,7 +78,7 @@ class Comparison:
         Rows are ordered by their mean. A set is a run of rows in this order in which no pair differs clearly;
         a row may belong to several sets (compact letter display: Piepho, JCGS 2004).
         """
-        order = sorted(self.means, key=lambda name: -self.means[name])
+        order = self.order
         found: list[tuple[str, ...]] = []
         last = 0
         for first in range(len(order)):

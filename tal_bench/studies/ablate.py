@@ -181,8 +181,22 @@ def _is_complete(row: RowRecord) -> bool:
     return bool(row.finals) or isinstance(row, SearchRecord)
 
 
+def read_definition(
+    spec: StudySpec | str, options: ExecutionOptions, places: Mapping[str, str] | None
+) -> tuple[StudySpec, Mapping[str, str] | None]:
+    """Return a study and the origin of its fields; the name or YAML file of a definition is read.
+
+    Raises:
+        InputError: The definition or a plugin cannot be used.
+    """
+    if isinstance(spec, StudySpec):
+        return spec, places
+    load_plugins(options.plugins)
+    return study_spec(spec, {})
+
+
 def open_plan(
-    spec: StudySpec | str,
+    spec: StudySpec,
     options: ExecutionOptions,
     console: Console,
     places: Mapping[str, str] | None = None,
@@ -190,7 +204,7 @@ def open_plan(
     """Check every name of a study once, open its dataset and resolve its plan; nothing is trained.
 
     Args:
-        spec: Study as it was asked for, or the name or YAML file of a definition.
+        spec: Study as it was asked for.
         options: How it is carried out.
         console: Where preparation of the dataset and notes are shown.
         places: Field of the study to the flag, or file and key, that it comes from, for messages.
@@ -199,8 +213,6 @@ def open_plan(
         InputError: A name, a row or a file cannot be used.
     """
     load_plugins(options.plugins)
-    if isinstance(spec, str):
-        spec, places = study_spec(spec, {})
     check_names(spec, places)
     find_executor(options.scheduler)
     if options.warm_start is not None:
@@ -240,9 +252,7 @@ def ablate(
         TalBenchError: Rows failed, or a figure or the page could not be made; the rest has been written.
     """
     options = options or ExecutionOptions()
-    if isinstance(spec, str):
-        load_plugins(options.plugins)
-        spec, places = study_spec(spec, {})
+    spec, places = read_definition(spec, options, places)
     if spec.folds == "all":
         return _ablate_folds(spec, options, places)
     console, timed_out = message_console(), _time_limit(options.timeout)

@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from tal_bench.config import StudySpec
-from tal_bench.plugins import load_plugins
 from tal_bench.results.records import RunResult
-from tal_bench.studies.ablate import ExecutionOptions, fold_studies, open_plan, study_folder, study_record
-from tal_bench.studies.definition import study_spec
+from tal_bench.studies.ablate import (
+    ExecutionOptions,
+    fold_studies,
+    open_plan,
+    read_definition,
+    study_folder,
+    study_record,
+)
 from tal_bench.studies.earlier_study import replaced_table
 from tal_bench.studies.plan import LabelsRow, PlannedRun
 from tal_bench.studies.protocol import Protocol
@@ -92,9 +97,7 @@ def dry_run(
         InputError: A name, a row or a file cannot be used.
     """
     options = options or ExecutionOptions()
-    if isinstance(spec, str):
-        load_plugins(options.plugins)
-        spec, places = study_spec(spec, {})
+    spec, places = read_definition(spec, options, places)
     if spec.folds == "all":
         return _of_all_folds(spec, options, places)
     plan, data = open_plan(spec, options, message_console(), places)

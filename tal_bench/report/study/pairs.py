@@ -40,7 +40,7 @@ def difference_matrix(comparison: Comparison) -> Table:
 
     Differences whose simultaneous interval excludes 0 are bold.
     """
-    order = sorted(comparison.means, key=lambda name: -comparison.means[name])
+    order = comparison.order
 
     def cell(a: str, b: str) -> Cell:
         if a == b:
