@@ -1,4 +1,4 @@
-"""Default weights and search ranges of the terms of published methods."""
+"""Default weights and search ranges of terms."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ BALANCED: dict[str, float] = {
     "dist-binary": 0.17,
     "dkd-binary": 0.19,
     "fgd": 0.018,
+    "hallucination": 46.0,
     "hallucination-sigmoid": 980.0,
     "ld": 340.0,
     "mgd": 6.8,
+    "offsets": 0.56,
     "ofa-binary": 1.8,
     "pkt": 10.0,
     "sp": 0.42,
+    "stem": 12.0,
 }
-"""Weights of terms whose published weight does not carry over, as the original divides by something else.
+"""Weights of the terms of the factorial, and of terms whose published weight does not carry over because the
+original divides by something else.
 
 Rule: with its weight, the gradient of a term in the parameters of an untrained student is as long as that of
 `logits-binary` with its weight in the variants, 8 tau^2. Measured on `sprites`, to two digits, by
