@@ -7,6 +7,8 @@ from tal_bench.config import Range
 BALANCED: dict[str, float] = {
     "at": 1.3,
     "crosskd-localization": 14.0,
+    "decomposed-branches": 2.9,
+    "decomposed-features": 0.46,
     "dist-binary": 0.19,
     "dkd-binary": 0.18,
     "fgd": 0.004,
