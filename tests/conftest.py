@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browsing import Browser, started_browser
 from processes import run
 from tiny import STUDY, study_words, write_dataset
 
@@ -23,3 +25,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, dataset_file: Path) ->
     assert result.returncode == 0, result.stderr
     assert not (folder / "mlflow.db").exists()
     return folder / STUDY
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless browser for all tests of a process; tests are skipped where none is installed."""
+    with started_browser() as started:
+        yield started
