@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -52,6 +53,9 @@ class DetectorSpec(Spec):
             small networks.
         standardise: Whether every channel of the features is standardised with its mean and standard
             deviation on the training videos; both are stored with the weights.
+        whiten: Largest number of principal components of each modality that the detector reads in place of
+            its channels, softly whitened (`models.input_whitening`). They are fitted on the training videos
+            and stored with the weights, after standardisation if there is one; null = channels as they are.
         hallucination_activation: Activation of the hallucinated features: `relu` for non-negative features,
             `linear` for signed ones.
         hallucination_width: Channels between the two convolutions of the hallucination branch; null =
@@ -102,6 +106,7 @@ class DetectorSpec(Spec):
     temporal_attention: bool = False
     offset_activation: Literal["relu", "softplus"] = "relu"
     standardise: bool = False
+    whiten: Count | None = None
     hallucination_activation: Literal["relu", "linear"] = "relu"
     hallucination_width: Count | None = None
     masked_hallucination: bool = True
@@ -209,13 +214,13 @@ class DetectorSpec(Spec):
 
     @property
     def primary_channels(self) -> int:
-        """Channels of all primary modalities together."""
-        return sum(self.primary.values())
+        """Channels of all primary modalities together, after whitening."""
+        return sum(self._widths(self.primary))
 
     @property
     def privileged_channels(self) -> int:
-        """Channels of all privileged modalities together."""
-        return sum(self.privileged.values())
+        """Channels of all privileged modalities together, after whitening."""
+        return sum(self._widths(self.privileged))
 
     @property
     def input_channels(self) -> int:
@@ -226,6 +231,10 @@ class DetectorSpec(Spec):
     @property
     def input_widths(self) -> tuple[int, ...]:
         """Channels of each modality in the embedding's input."""
-        primary, privileged = tuple(self.primary.values()), tuple(self.privileged.values())
+        primary, privileged = self._widths(self.primary), self._widths(self.privileged)
         widths = {"primary": primary, "privileged": privileged}
         return widths.get(self.inputs, primary + privileged)
+
+    def _widths(self, channels: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the width of each modality after whitening, from its channels."""
+        return tuple(min(width, self.whiten or width) for width in channels.values())

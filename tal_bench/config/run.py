@@ -130,6 +130,7 @@ Phase = Literal["tuning", "final"]
 
 LATER_FIELDS: tuple[tuple[str, str, object], ...] = (
     ("detector", "standardise", False),
+    ("detector", "whiten", None),
     ("train", "lr_width", None),
 )
 """Part, name and default of fields that were added after the first release. The hash leaves them out where

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tal_bench.config import DetectorSpec
+from tal_bench.models.input_whitening import Whitening
 from tal_bench.models.layers import Conv, masked
 
 
@@ -73,6 +74,15 @@ class Standardisation(nn.Module):
         """Features [B, T, C] and mask [B, T, 1] -> standardised features [B, T, C], 0 where padded."""
         return (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype) * mask
 
+    def transformed(self, statistics: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and covariance of each modality after standardisation, from those before."""
+        widths = [len(mean) for mean, _ in statistics]
+        parts = zip(self.mean.double().split(widths), self.deviation.double().split(widths), strict=True)
+        return [
+            ((mean - own) / deviation, covariance / torch.outer(deviation, deviation))
+            for (mean, covariance), (own, deviation) in zip(statistics, parts, strict=True)
+        ]
+
 
 class InputFusion(nn.Module):
     """Concatenation of the modalities that the detector reads, primary modalities first.
@@ -84,8 +94,10 @@ class InputFusion(nn.Module):
         super().__init__()
         self.reads = spec.reads
         self.masked = spec.masked_hallucination
-        read = sum((spec.primary | spec.privileged)[name] for name in spec.reads)
-        self.standardisation = Standardisation(read) if spec.standardise else None
+        channels = spec.primary | spec.privileged
+        read = [channels[name] for name in spec.reads]
+        self.standardisation = Standardisation(sum(read)) if spec.standardise else None
+        self.whitening = Whitening(read, spec.whiten) if spec.whiten else None
         nonnegative = spec.hallucination_activation == "relu"
         self.hallucination = (
             Hallucination(
@@ -98,13 +110,18 @@ class InputFusion(nn.Module):
 
     def forward(self, features: dict[str, Tensor], mask: Tensor) -> Tensor:
         """Features [B, C_m, T] by modality and mask [B, T, 1] -> inputs [B, T, C] before gated fusion."""
-        x = torch.cat([features[name].transpose(1, 2).to(mask.dtype) for name in self.reads], dim=2)
-        if self.standardisation is not None:
-            x = self.standardisation(x, mask)
+        x = self.read(features, mask)
         if self.hallucination is None:
             return x
         h = self.hallucination(x)
         return torch.cat([x, masked(h, mask) if self.masked else h], dim=2)
+
+    def read(self, features: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """Features [B, C_m, T] by modality and mask [B, T, 1] -> all of them, scaled, [B, T, C_read]."""
+        x = torch.cat([features[name].transpose(1, 2).to(mask.dtype) for name in self.reads], dim=2)
+        if self.standardisation is not None:
+            x = self.standardisation(x, mask)
+        return x if self.whitening is None else self.whitening(x, mask)
 
 
 MIN_DEVIATION = 0.01
@@ -129,3 +146,20 @@ def fit_standardisation(model: nn.Module, statistics: Mapping[str, tuple[Tensor,
             deviation = torch.cat(raised)
             module.standardisation.mean.copy_(torch.cat(means))
             module.standardisation.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
+
+
+def fit_whitening(model: nn.Module, covariances: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Set the components of a model that whitens its features; others are left unchanged.
+
+    Where the model also standardises, `fit_standardisation` has to be called before.
+
+    Args:
+        model: Network, changed in place.
+        covariances: Mean [C_m] and covariance [C_m, C_m] of the channels of each modality, float64.
+    """
+    for module in model.modules():
+        if isinstance(module, InputFusion) and module.whitening is not None:
+            statistics = [covariances[name] for name in module.reads]
+            if module.standardisation is not None:
+                statistics = module.standardisation.transformed(statistics)
+            module.whitening.fit(statistics)

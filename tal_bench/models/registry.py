@@ -36,7 +36,7 @@ SIZES: dict[Size, dict[str, Any]] = {
         "head_layers": 1,
         "regression_ranges": ((0, 4), (4, 8), (8, 16), (16, 32), (32, 10000)),
         "offset_activation": "softplus",
-        "standardise": True,
+        "whiten": 128,
         "hallucination_width": 48,
     },
 }
@@ -194,7 +194,7 @@ def detector_spec(model: Model, dataset: DatasetSpec, classes: int) -> DetectorS
         **own,
         **model.overrides,
     }
-    # standardised features are signed
-    linear = value.get("standardise") or not nonnegative
+    # standardised features and principal components are signed
+    linear = value.get("standardise") or value.get("whiten") or not nonnegative
     value.setdefault("hallucination_activation", "linear" if linear else "relu")
     return parse_detector(value, where=where)

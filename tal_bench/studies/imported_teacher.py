@@ -130,12 +130,13 @@ def _inputs(spec: DetectorSpec, dataset: DatasetSpec, where: str) -> Inputs:
     """
     available = _available(dataset)
     if spec.inputs == "hallucinated":
-        widths = (spec.primary_channels, spec.privileged_channels)
+        widths = (_total(spec.primary), _total(spec.privileged))
         if widths == (_total(available["primary"]), _total(available["privileged"])):
             return "hallucinated"
     else:
         reads = _reads(spec)
-        for same in (_same_streams, _same_widths if spec.projection else _same_total):
+        by_stream = spec.projection or spec.whiten
+        for same in (_same_streams, _same_widths if by_stream else _same_total):
             for inputs, streams in available.items():
                 if streams and same(reads, streams):
                     return inputs

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tal_bench.config import Pruner, RunSpec
-from tal_bench.data.channel_statistics import channel_statistics
+from tal_bench.data.channel_statistics import channel_covariances, channel_statistics
 from tal_bench.data.dataset import Dataset, Part, Video, open_cached
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import DiskFullError, InputError, TalBenchError
@@ -24,7 +24,7 @@ from tal_bench.inference import scoring
 from tal_bench.inference.detections import detections_json
 from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.checkpoint import card_of_run, load_model, save_model
-from tal_bench.models.input_fusion import fit_standardisation
+from tal_bench.models.input_fusion import fit_standardisation, fit_whitening
 from tal_bench.models.registry import get_model
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import EpochRecord, RunResult
@@ -213,6 +213,8 @@ class _Attempt:
         self.started = time.perf_counter()
         if spec.detector.standardise:
             fit_standardisation(student, channel_statistics(videos))
+        if spec.detector.whiten:
+            fit_whitening(student, channel_covariances(videos, spec.detector.reads))
         average = train(
             student,
             spec.detector,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
@@ -224,12 +225,14 @@ class RunSpecs:
                     continue
                 term = terms.get(use.name)
                 self._check_reads(variant.name, term, student, name)
-                if "inputs" in term.reads and own.standardise != other.standardise:
-                    setting = f"detector: {{standardise: {str(other.standardise).lower()}}}"
+                fields = [f for f in ("standardise", "whiten") if getattr(own, f) != getattr(other, f)]
+                if "inputs" in term.reads and fields:
+                    settings = ", ".join(f"{field}: {json.dumps(getattr(other, field))}" for field in fields)
                     raise InputError(
-                        f"term '{term.name}' of variant '{variant.name}' compares inputs, and only one of "
-                        f"'{student}' and its teacher '{name}' standardises them",
-                        hint=f"write '{setting}' in the dataset file, or train the teacher again",
+                        f"term '{term.name}' of variant '{variant.name}' compares inputs, and "
+                        f"'{student}' and its teacher '{name}' do not {' and '.join(fields)} them alike",
+                        hint=f"write 'detector: {{{settings}}}' in the dataset file, "
+                        "or train the teacher again",
                     )
 
     def _check_reads(self, variant: str, term: Term, student: str, teacher: str) -> None:

@@ -54,9 +54,9 @@ class TeacherCache:
 
 
 def digest(tensors: Mapping[str, Tensor], *more: object) -> str:
-    """Return the SHA-256 of tensors on the CPU by name, and of the text of further values."""
+    """Return the SHA-256 of tensors by name, and of the text of further values."""
     found = hashlib.sha256(repr(more).encode())
     for name, x in tensors.items():
         found.update(repr((name, x.dtype, tuple(x.shape))).encode())
-        found.update(x.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
+        found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -18,7 +18,7 @@ from tal_bench.types import Batch, Outputs
 
 T = TypeVar("T")
 InputKey = tuple[object, ...]
-"""What the inputs of a detector depend on beside the batch: modalities, and their standardisation."""
+"""What the inputs of a detector depend on beside the batch: modalities, and how they are scaled."""
 SharedInputs = dict[InputKey, tuple[Tensor, Tensor]]
 """Inputs [B, T, C] and mask [B, T, 1] of a batch."""
 
@@ -83,11 +83,8 @@ def _input_key(detector: Detector) -> InputKey:
     inputs = detector.inputs
     if inputs.hallucination is not None:
         return (id(detector),)
-    standardisation = inputs.standardisation
-    if standardisation is None:
-        return inputs.reads
-    values = torch.cat([standardisation.mean, standardisation.deviation]).tolist()
-    return (*inputs.reads, *values)
+    scaling = nn.ModuleList(part for part in (inputs.standardisation, inputs.whitening) if part is not None)
+    return (*inputs.reads, digest(scaling.state_dict()))
 
 
 class LazyOutputs:

@@ -18,13 +18,13 @@ import torch
 from torch import nn
 
 from tal_bench.config import DatasetSpec, DistillSpec, TeacherUse, TrainSpec
-from tal_bench.data.channel_statistics import channel_statistics
+from tal_bench.data.channel_statistics import channel_covariances
 from tal_bench.data.dataset import Dataset, Video, open_dataset
 from tal_bench.data.registry import load_spec
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.variants import variants
 from tal_bench.inference import scoring
-from tal_bench.models.input_fusion import fit_standardisation
+from tal_bench.models.input_fusion import fit_whitening
 from tal_bench.models.registry import decoding_recipe, detector_spec, get_model, model_name, training_recipe
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
@@ -54,7 +54,7 @@ class Setting:
         architecture = detector_spec(get_model(model), self.spec, len(self.data.classes))
         torch.manual_seed(seed)
         network = get_model(model).build(architecture)
-        fit_standardisation(network, channel_statistics(self.training))
+        fit_whitening(network, channel_covariances(self.training, architecture.reads))
         return train(
             network,
             architecture,

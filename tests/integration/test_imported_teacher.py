@@ -66,10 +66,10 @@ def test_from_the_original_file_to_a_row_of_the_table(here: Path, capsys: pytest
     assert cost["name"] == "actionformer-epoch_035"
 
     words = study_words(data, "--teacher", str(file), "--jobs", "1")
-    assert call(*words) == 2, "the small size standardises features, the original program does not"
-    assert "detector: {standardise: false}" in capsys.readouterr().err
+    assert call(*words) == 2, "the small size whitens features, the original program does not"
+    assert "detector: {whiten: null}" in capsys.readouterr().err
     dataset = yaml.safe_load(data.read_text())
-    dataset["detector"] = {**dataset.get("detector", {}), "standardise": False}
+    dataset["detector"] = {**dataset.get("detector", {}), "whiten": None}
     data.write_text(yaml.safe_dump(dataset))
     assert call(*words) == 0
     shown = capsys.readouterr().out

@@ -28,7 +28,8 @@ STATISTICS = {
 
 
 def architecture(name: str) -> DetectorSpec:
-    return detector_spec(get_model(name), tiny_spec(), len(LABELS))
+    spec = detector_spec(get_model(name), tiny_spec(), len(LABELS))
+    return spec.model_copy(update={"standardise": True, "whiten": None})
 
 
 @pytest.mark.parametrize("name", ["conv-dw-hallucinated", "actionformer", "actionformer-privileged"])

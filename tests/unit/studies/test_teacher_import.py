@@ -77,7 +77,7 @@ def test_its_row_says_where_it_comes_from(tmp_path: Path) -> None:
 def test_it_takes_the_streams_that_are_as_wide(
     reads: dict[str, Any], streams: Streams | None, inputs: str, serves: set[str], tmp_path: Path
 ) -> None:
-    brought = fitted(tmp_path, streams, **reads)
+    brought = fitted(tmp_path, streams, whiten=None, **reads)
     assert brought.card.detector.inputs == inputs
     assert brought.serves == serves
     offered = set(streams or {"rgb", "flow"})
@@ -110,7 +110,9 @@ def test_what_does_not_fit_the_dataset(changes: dict[str, Any], expected: str, t
 
 def test_what_differs_is_said(tmp_path: Path) -> None:
     features = FeatureGrid(stride=4, window=16)
-    brought = fitted(tmp_path, primary={"a": 7}, privileged={"b": 7}, max_length=576, features=features)
+    brought = fitted(
+        tmp_path, primary={"a": 7}, privileged={"b": 7}, max_length=576, features=features, whiten=None
+    )
     names, length, grid = brought.notes
     assert "a 7 + b 7 are rgb 8 + flow 6 here" in names
     assert "576 steps" in length
@@ -180,10 +182,17 @@ def test_names_and_files(name: str, is_file: bool) -> None:
 
 
 def test_inputs_of_different_units_are_not_compared(tmp_path: Path) -> None:
-    brought = fitted(tmp_path)
-    detector = brought.card.detector
-    other = detector.model_copy(update={"standardise": not detector.standardise})
-    brought = replace(brought, card=brought.card.model_copy(update={"detector": other}))
-    with pytest.raises(InputError, match="only one of 'conv-dw-hallucinated' and its teacher"):
+    brought = fitted(tmp_path, whiten=None)
+    with pytest.raises(InputError, match=r"do not whiten them alike .*'detector: \{whiten: null\}'"):
         names_of(brought, "both-single")
     assert brought.name in names_of(brought, "kd-logits"), "no inputs are compared"
+    same = brought.card.detector.model_copy(update={"whiten": run_spec(STUDENT).detector.whiten})
+    alike = replace(brought, card=brought.card.model_copy(update={"detector": same}))
+    assert brought.name in names_of(alike, "both-single")
+
+
+def test_whitening_belongs_to_streams_of_its_widths(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it reads a 7"):
+        fitted(tmp_path, primary={"a": 7}, privileged={"b": 7}, whiten=4)
+    brought = fitted(tmp_path, primary={"a": 8}, privileged={"b": 6}, whiten=4)
+    assert brought.card.detector.whiten == 4
