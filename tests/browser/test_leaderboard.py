@@ -38,7 +38,14 @@ def test_a_click_shows_settings_intervals_and_origin(browser: Browser, width: in
     assert not browser.texts(".details")
     browser.find("#result-sprites-both-rgb td:nth-child(3)").click()
     (text,) = browser.texts(".details")
-    for word in ("soft_weight", "95 % intervals", "against none", "Commit", "tal-bench ablate", "Params"):
+    for word in (
+        "soft_weight",
+        "95 % intervals",
+        "against none",
+        "Commit",
+        "tal-bench ablate",
+        "Total with TV-L1",
+    ):
         assert word in text
     assert browser.too_wide() == []
     box = browser.find("#result-sprites-both-rgb + .details .detail").rect

@@ -9,7 +9,7 @@ from itertools import groupby
 from tal_bench.report.common.tables import DASH
 from tal_bench.report.leaderboard.result import Ends, PublishedResult, ranked
 from tal_bench.report.study.notes import UNCLEAR, number, seconds, signed, spread
-from tal_bench.results.columns import COST_COLUMNS, CostColumn, CostFamily
+from tal_bench.results.columns import COST_COLUMNS, CostColumn, CostFamily, declared
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,12 @@ def _column(key: str) -> CostColumn | None:
     for entry in COST_COLUMNS:
         if isinstance(entry, CostColumn) and entry.key == key:
             return entry
-        family = entry if isinstance(entry, CostFamily) else entry.parts
-        if family is None:
-            continue
-        start, _, end = family.pattern.key.partition(family.placeholder)
-        if key.startswith(start) and key.endswith(end) and len(key) > len(start + end):
-            return family.column(key[len(start) : len(key) - len(end)])
-    return None
+    families = [entry for entry in declared() if isinstance(entry, CostFamily)]
+    found = {start: f for f in families if key.startswith(start := f.pattern.key.partition(f.placeholder)[0])}
+    if not found:
+        return None
+    longest = max(found, key=len)  # `minute_with_flow_tvl1` starts as `minute_<step>` does, too
+    return found[longest].column(key.removeprefix(longest))
 
 
 def _facts(result: PublishedResult) -> dict[str, str]:
