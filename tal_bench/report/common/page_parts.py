@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
+from tal_bench.report.common.inline_svg import inline_svg
 from tal_bench.report.common.markup import parts
 from tal_bench.report.common.plot_style import DPI
+from tal_bench.report.common.scripts import (
+    FIGURE_VALUES,
+    INTERACTIVE_TABLES,
+    INTERACTIVE_TABLES_STYLE,
+    VIDEO_TIMELINE,
+    script,
+)
 from tal_bench.report.common.tables import Table
 from tal_bench.system.text import printable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 SCREEN_DPI = 96
 """Pixels per inch of a page, for figures in their original size."""
@@ -20,22 +34,40 @@ SCREEN_DPI = 96
 
 @dataclass(frozen=True)
 class Picture:
-    """Figure: PNG in base64, width in CSS pixels, and caption."""
+    """Figure of a page.
 
-    data: str
+    Attributes:
+        width: Width in CSS pixels.
+        alt: Caption.
+        data: PNG in base64; empty for an SVG.
+        svg: SVG element; empty for a PNG.
+    """
+
     width: int
     alt: str
+    data: str = ""
+    svg: Markup | str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Section of a page with paragraphs, tables, list items and figures."""
+    """Section of a page.
+
+    Attributes:
+        title: Heading.
+        text: Paragraphs.
+        tables: Tables.
+        points: List items.
+        figures: Figures.
+        timeline: Data of `video_timeline.js`; None for no timeline.
+    """
 
     title: str
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     points: Sequence[str] = ()
     figures: Sequence[Picture] = ()
+    timeline: dict[str, Any] | None = None
 
     @property
     def anchor(self) -> str:
@@ -52,7 +84,15 @@ def picture(content: bytes, alt: str) -> Picture:
         quantized = image.convert("RGB").quantize(method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         quantized.save(buffer, "PNG")
         width = round(image.width * SCREEN_DPI / DPI)
-    return Picture(base64.b64encode(buffer.getvalue()).decode(), width, alt)
+    return Picture(width, alt, data=base64.b64encode(buffer.getvalue()).decode())
+
+
+def vector_picture(content: bytes, name: str, alt: str) -> Picture:
+    """Convert an SVG file of matplotlib for the page, where its rows can be switched on and off."""
+    from markupsafe import Markup
+
+    svg, width = inline_svg(content, name)
+    return Picture(width, alt, svg=Markup(svg))
 
 
 def render_page(
@@ -63,8 +103,9 @@ def render_page(
     headline: Sequence[str],
     sections: Sequence[Section],
     source: str,
+    rows: Sequence[str] = (),
 ) -> str:
-    """Return a self-contained HTML page.
+    """Return a self-contained HTML page, which is complete without JavaScript and forbids every request.
 
     Args:
         title: Title of the page.
@@ -73,11 +114,16 @@ def render_page(
         headline: Sentences on the main result.
         sections: Sections in their order.
         source: Provenance, shown below every table.
+        rows: Names of the rows that can be switched on and off in the figures.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.filters["code"] = _code
+    environment.filters["json"] = _json
+    names = [INTERACTIVE_TABLES, FIGURE_VALUES, *[VIDEO_TIMELINE] * any(s.timeline for s in sections)]
+    scripts = [script(name) for name in names]
     text = resources.files("tal_bench.report.common").joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         title=title,
@@ -86,7 +132,24 @@ def render_page(
         headline=headline,
         sections=sections,
         source=source,
+        rows=rows,
+        scripts=[Markup(text) for text in scripts],
+        hashes=[_hash(text) for text in scripts],
+        table_style=Markup(INTERACTIVE_TABLES_STYLE),
     )
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which the policy of a page allows a script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: object) -> Markup:
+    """Return a value as JSON that a script element can hold."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
 
 
 def _code(text: str) -> str:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tal_bench.report.common.figure_marks import marked_svg
 from tal_bench.system.fonts import plain_text
 from tal_bench.system.text import shortened
 
@@ -73,7 +74,7 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
         FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
         FigureCanvasAgg(drawing)
         drawing.dpi = DPI  # writing SVG sets it to 72
-    return {".png": png.getvalue(), ".svg": svg.getvalue()}
+    return {".png": png.getvalue(), ".svg": marked_svg(svg.getvalue())}
 
 
 def caption(

@@ -68,7 +68,7 @@ class ReportFiles:
             return None
 
     def draw_all(self, figures: Iterable[FigureDeclaration[Data]], data: Data) -> dict[str, bytes]:
-        """Write all figures for which there is data, and return their PNGs by name."""
+        """Write all figures for which there is data, and return their SVGs by name."""
         images = {f.name: self._draw(f, data) for f in figures}
         return {name: image for name, image in images.items() if image is not None}
 
@@ -83,7 +83,7 @@ class ReportFiles:
 
         images = self.attempt(name, render) or {}
         self.write({f"{name}{suffix}": content for suffix, content in images.items()})
-        return images.get(".png")
+        return images.get(".svg")
 
     def finish(self) -> list[Path]:
         """Return the written files, after a line on characters without a font.

@@ -19,6 +19,10 @@ INTERACTIVE_TABLES_STYLE = """
   @media print { th[aria-sort] button.sort::after { content: ""; } }
 """
 """Style of the elements that `INTERACTIVE_TABLES` adds."""
+FIGURE_VALUES = "figure_values.js"
+"""Values under the pointer, and rows to switch on and off, in figures."""
+VIDEO_TIMELINE = "video_timeline.js"
+"""Timeline of a test video with ground truth and the detections of two rows."""
 
 
 def script(name: str) -> str:

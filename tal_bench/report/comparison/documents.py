@@ -11,7 +11,7 @@ import pandas as pd
 
 from tal_bench.report.common.markup import escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
-from tal_bench.report.common.page_parts import Section, picture, render_page
+from tal_bench.report.common.page_parts import Section, render_page, vector_picture
 from tal_bench.report.common.tables import Table, latex_table, markdown_table
 from tal_bench.report.comparison import sentences, tables
 from tal_bench.report.comparison.data import StudyComparison
@@ -77,11 +77,13 @@ def latex(comparison: StudyComparison) -> str:
 
 
 def page(comparison: StudyComparison, figures: Mapping[str, bytes]) -> str:
-    """Return the HTML page, given the PNG of each drawn figure."""
+    """Return the HTML page, given the SVG of each drawn figure."""
 
     def section(title: str, found: list[Table]) -> Section:
         drawn = [
-            picture(figures[f.name], f.caption) for f in FIGURES if f.section == title and f.name in figures
+            vector_picture(figures[f.name], f.name, f.caption)
+            for f in FIGURES
+            if f.section == title and f.name in figures
         ]
         points = sentences.findings(comparison) if title == "All pairs" else []
         return Section(title, [TEXTS[title]], found, points, drawn)
@@ -98,6 +100,9 @@ def page(comparison: StudyComparison, figures: Mapping[str, bytes]) -> str:
             Section("Provenance", points=sentences.provenance(comparison)),
         ],
         source=" · ".join(sentences.source(comparison)),
+        rows=list(
+            dict.fromkeys(row.name for d in comparison.datasets for row in d.rows if row.mean is not None)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
     BLACK,
     BLUE,
@@ -48,6 +49,8 @@ def accuracy_figure(comparison: StudyComparison) -> Figure | None:
     for axes, dataset in zip(panels, datasets, strict=True):
         _draw_dataset(axes, dataset, rows)
     panels[0].set_yticks(range(len(rows)), [name(row) for row in rows])
+    for row, text in zip(rows, panels[0].get_yticklabels(), strict=True):
+        mark(text, row)
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     lines = [
         "Mean over seeds; bar: ± standard deviation. Circles: students, squares: teachers, diamonds: "
@@ -77,8 +80,10 @@ def _draw_dataset(axes: Axes, dataset: ComparedDataset, rows: list[str]) -> None
             continue
         colour, marker = STYLES[row.kind]
         y = rows.index(row.name)
-        axes.errorbar(row.mean, y, xerr=row.sd, color=colour, marker=marker, markersize=4.5, capsize=2)
-        axes.annotate(
+        bar = axes.errorbar(row.mean, y, xerr=row.sd, color=colour, marker=marker, markersize=4.5, capsize=2)
+        spread = f" ± {row.sd:.1f}" if row.sd is not None else ""
+        mark(bar, row.name, f"{row.name} on {dataset.name}: average mAP {row.mean:.1f}{spread}")
+        letters = axes.annotate(
             marks.get(row.name, ""),
             (1.0, y),
             (3, 0),
@@ -87,6 +92,7 @@ def _draw_dataset(axes: Axes, dataset: ComparedDataset, rows: list[str]) -> None
             va="center",
             fontsize=SMALL,
         )
+        mark(letters, row.name)
     axes.set_title(name(dataset.name, 26), loc="left", fontsize=9)
     axes.set_xlabel("average mAP (%)")
     plain(axes)
@@ -102,13 +108,16 @@ def ranks_figure(comparison: StudyComparison) -> Figure | None:
         return None
     drawing = new_figure(6.5, 0.27 * len(ranks) + 1.6)
     axes = drawing.subplots()
-    for y, rank in enumerate(ranks.values()):
-        axes.plot([rank.low, rank.high], [y, y], color=BLACK, linewidth=1.2, zorder=1)
-        axes.plot(rank.mean, y, color=BLACK, marker="o", markersize=5, zorder=3)
+    for y, (row, rank) in enumerate(ranks.items()):
+        line = axes.plot([rank.low, rank.high], [y, y], color=BLACK, linewidth=1.2, zorder=1)
+        dot = axes.plot(rank.mean, y, color=BLACK, marker="o", markersize=5, zorder=3)
+        mark([line, dot], row, f"{row}: mean rank {rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]")
         if len(rank.ranks) > 1:
             spots = np.array(rank.ranks)
-            axes.plot(spots, np.full(len(spots), y), "|", color=BLUE, markersize=9, zorder=2)
+            mark(axes.plot(spots, np.full(len(spots), y), "|", color=BLUE, markersize=9, zorder=2), row)
     axes.set_yticks(range(len(ranks)), [name(row) for row in ranks])
+    for row, text in zip(ranks, axes.get_yticklabels(), strict=True):
+        mark(text, row)
     axes.set_ylim(len(ranks) - 0.4, -0.6)
     axes.set_xlim(0.8, len(ranks) + 0.2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -24,6 +24,7 @@ SECTIONS = (
     "Reported in the literature",
     "Robustness",
     "Errors",
+    "Test videos",
     "Training",
     "Settings",
     "Provenance",

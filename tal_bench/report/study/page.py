@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from tal_bench.report.common.page_parts import Picture, Section, picture, render_page
+from tal_bench.report.common.page_parts import Picture, Section, picture, render_page, vector_picture
 from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
+from tal_bench.report.diagnosis.source import has_detections, study_source
+from tal_bench.report.diagnosis.video_timeline import timeline_data
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
 from tal_bench.report.leaderboard.result import PublishedResult
 from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
@@ -27,9 +29,9 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
 
     Args:
         study: Result of `collect`.
-        figures: PNG content of each drawn figure.
-        folder: Folder of the study, whose subfolders `diagnosis` and `robustness` are included; None to
-            leave them out.
+        figures: SVG content of each drawn figure.
+        folder: Folder of the study, whose detections and subfolders `diagnosis` and `robustness` are
+            included; None to leave them out.
     """
     contents = [
         _accuracy(study),
@@ -38,6 +40,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         _reported(study),
         _robustness(folder),
         _diagnosis(folder),
+        _videos(study, folder),
         Section("Settings", points=tuned_settings(study.rows)),
         Section("Provenance", points=[*notes.provenance(study), *notes.notes(study)]),
     ]
@@ -48,6 +51,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         headline=notes.headline(study),
         sections=_arranged(contents, figures),
         source=" · ".join(notes.source(study)),
+        rows=[row.name for row in study.rows if row.results],
     )
 
 
@@ -59,10 +63,12 @@ def _arranged(contents: Sequence[Section], images: Mapping[str, bytes]) -> list[
     for title in dict.fromkeys([*first, *(figure.section for figure in FIGURES), last]):
         section = by_title.get(title, Section(title))
         drawn = [
-            picture(images[f.name], f.caption) for f in FIGURES if f.section == title and f.name in images
+            vector_picture(images[f.name], f.name, f.caption)
+            for f in FIGURES
+            if f.section == title and f.name in images
         ]
         sections.append(replace(section, figures=[*drawn, *section.figures]))
-    return [s for s in sections if s.tables or s.points or s.figures]
+    return [s for s in sections if s.tables or s.points or s.figures or s.timeline]
 
 
 def _accuracy(study: ReportData) -> Section:
@@ -102,6 +108,22 @@ def _diagnosis(folder: Path | None) -> Section:
     text = ["Output of `tal-bench diagnose`; its tables are in `diagnosis/`."]
     pictures = _pictures(folder, "diagnosis", {figure.name: figure.caption for figure in DIAGNOSIS_FIGURES})
     return Section("Errors", text, figures=pictures)
+
+
+def _videos(study: ReportData, folder: Path | None) -> Section:
+    """Return the section with the timeline of the test videos, if the folder has detections."""
+    if folder is None or not has_detections(folder):
+        return Section("Test videos")
+    averages: dict[tuple[str, int | None], float] = {
+        (row.name, r.spec.seed): r.metrics["map_avg"] for row in study.rows for r in row.results
+    }
+    data = timeline_data(study_source(folder), averages)
+    shown, of = len(data["videos"]), data["of"]
+    text = [
+        "Ground truth and the best detections of two rows, of the first seed, in "
+        + (f"each of the {of} test videos." if shown == of else f"{shown} of {of} test videos.")
+    ]
+    return Section("Test videos", text, timeline=data)
 
 
 def _robustness(folder: Path | None) -> Section:

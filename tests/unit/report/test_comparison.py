@@ -361,7 +361,7 @@ def test_files_of_a_comparison(
     assert len(summary["rows"]) == 12 and len(summary["pairs"]) == len(read)
     assert summary["ranks"][0]["row"] == next(iter(comparison.ranks))
     text = (tmp_path / "page.html").read_text()
-    assert text.count("<img ") == 2 and text.count("<h2") == 7
+    assert text.count("<figure>") == text.count("<svg viewBox") == 2 and text.count("<h2") == 7
     assert "http://" not in text and "https://" not in text
     for name in comparison.kinds:
         assert f">{name}<" in text

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
+from tal_bench.report.common.page_parts import Section, render_page
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.drawings.accuracy_figures import class_differences
 from tal_bench.report.study.figures import FIGURES
@@ -24,7 +29,13 @@ PIXEL = bytes.fromhex(  # a PNG of one pixel
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8ffff3f"
     "0005fe02fea7356981000000004945" + "4e44ae426082"
 )
-VOID = {"meta", "img"}
+DRAWING = b"""<?xml version="1.0"?>
+<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="72pt" height="36pt"
+ viewBox="0 0 72 36"><metadata><title>maker</title></metadata>
+ <defs><style>* {color: red}</style><path id="m1" d="M 0 0"/></defs>
+ <g id="figure_1"><g data-row="none"><title>none: 1 &lt; 2</title><use xlink:href="#m1"/></g>
+ <path clip-path="url(#p1)" d="M 1 1"/></g><clipPath id="p1"/></svg>"""
+VOID = {"meta", "img", "input"}
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +68,45 @@ class Balanced(HTMLParser):
 
 
 def test_page_is_self_contained(study: ReportData) -> None:
-    text = page(study, {figure.name: PIXEL for figure in FIGURES})
+    text = page(study, {figure.name: DRAWING for figure in FIGURES})
     parser = Balanced()
     parser.feed(text)
     assert not parser.open
-    assert len(parser.loads) == len(FIGURES)
-    assert all(source.startswith("data:image/png;base64,") for source in parser.loads)
-    assert not re.search(r"<script|@import|url\(|<link", text)
+    assert text.count("<svg viewBox") == len(FIGURES) and not parser.loads
+    assert not re.search(r"@import|url\((?!#)|<link|<script[^>]* src", text)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    assert scripts
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in html.unescape(policy)
+    assert policy.startswith("default-src 'none';")
+
+
+def test_figures_on_the_page_share_no_ids(study: ReportData) -> None:
+    text = page(study, {figure.name: DRAWING for figure in FIGURES})
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert {f"{figure.name}-m1" for figure in FIGURES} <= set(ids) and "figure_1" not in text
+    for name in re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text):
+        assert "".join(name) in ids
+    assert "color: red" not in text and "maker" not in text
+    assert text.count("<title>none: 1 &lt; 2</title>") == len(FIGURES)
+
+
+def test_data_of_the_timeline_cannot_end_their_script() -> None:
+    data = {"videos": ["</script><script>alert(1)</script>", "<!--", "&amp;"]}
+    text = render_page(
+        title="", description="", warnings=(), headline=(), sections=[Section("V", timeline=data)], source=""
+    )
+    (found,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, flags=re.DOTALL)
+    assert json.loads(found) == data
+    assert "alert(1)</script>" not in text
 
 
 def test_tables_of_the_page_have_a_source(study: ReportData) -> None:
     text = page(study, {})
-    assert text.count("<table>") == text.count('<p class="source">') == 4
+    assert text.count('<table class="sortable">\n') == text.count('<p class="source">') == 4
     for source in re.findall(r'<p class="source">(.*?)</p>', text):
         for part in ("tal-bench ablate fake", "0123abc", "f" * 16, "2026-01-31"):
             assert part in source
@@ -84,7 +122,7 @@ def test_page_has_the_numbers_of_the_table(study: ReportData) -> None:
 
 def test_html_is_escaped(study: ReportData) -> None:
     record = study.record.model_copy(update={"command": "tal-bench <script>alert(1)</script>"})
-    assert "<script>" not in page(replace(study, record=record), {})
+    assert "<script>alert" not in page(replace(study, record=record), {})
 
 
 @pytest.mark.parametrize(
@@ -112,6 +150,7 @@ def test_page_includes_diagnosis_and_robustness(study: ReportData, tmp_path: Pat
         "<b>,all,51.5,1.1,36.25,,29.6,1.6,3.9,-0.1,7.8\n<b>,occlusion,51.5,1.1,46.75,,10,1,2,1,3\n"
     )
     text = page(study, {}, tmp_path)
+    assert 'src="data:image/png;base64,' in text
     assert 'id="errors"' in text
     for shown in ("51.5 ± 1.1", "36.2", "≈ +3.9 [-0.1, +7.8]", "&lt;b&gt;"):
         assert shown in text

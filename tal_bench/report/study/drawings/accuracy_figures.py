@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
     BLACK,
     GREY,
@@ -57,7 +58,7 @@ def legend_of_rows(drawing: Figure, rows: Sequence[str], styles: Mapping[str, Ma
     """Draw a legend of rows right of the panels; matplotlib's own leaves out names that begin with `_`."""
     from matplotlib.lines import Line2D
 
-    drawing.legend(
+    legend = drawing.legend(
         [Line2D([], [], **styles[row]) for row in rows],
         [name(row) for row in rows],
         loc="outside right upper",
@@ -65,6 +66,8 @@ def legend_of_rows(drawing: Figure, rows: Sequence[str], styles: Mapping[str, Ma
         fontsize=SMALL,
         handlelength=3.2,
     )
+    for row, handle, text in zip(rows, legend.legend_handles, legend.get_texts(), strict=True):
+        mark([handle, text], row)
 
 
 def tiou_figure(study: ReportData) -> Figure | None:
@@ -78,7 +81,9 @@ def tiou_figure(study: ReportData) -> Figure | None:
     styles, levels = line_styles(study.rows), study.record.tiou
     ordered = sorted(rows, key=lambda row: -(row.mean(study.metrics[-1]) or 0.0))
     for row in ordered:
-        left.plot(levels, [row.mean(m) for m in study.metrics], **styles[row.name])
+        means = [row.mean(m) for m in study.metrics]
+        line = left.plot(levels, means, **styles[row.name])
+        mark(line, row.name, f"{row.name}: mAP {_at_levels(levels, [notes.number(m) for m in means])}")
     left.set(xlabel="tIoU", ylabel="mAP (%)", xticks=levels)
     left.set_title("mAP", loc="left", fontsize=9)
     _differences(right, compared, levels, styles)
@@ -102,9 +107,17 @@ def _differences(axes: Axes, rows: Sequence[Row], levels: Sequence[float], style
         shift = 0.55 * step * ((index + 0.5) / len(rows) - 0.5)
         y = np.array([d.estimate for d in row.at_tiou])
         ends = np.array([(d.estimate - d.low, d.high - d.estimate) for d in row.at_tiou]).T
-        axes.errorbar(np.asarray(levels) + shift, y, yerr=ends, capsize=2, elinewidth=0.9, **styles[row.name])
+        bars = axes.errorbar(
+            np.asarray(levels) + shift, y, yerr=ends, capsize=2, elinewidth=0.9, **styles[row.name]
+        )
+        values = _at_levels(levels, [notes.interval(d) for d in row.at_tiou])
+        mark(bars, row.name, f"{row.name} − none: {values}")
     axes.set(xlabel="tIoU", ylabel="mAP points")
     axes.set_title("Difference to none" if rows else "No row to compare with none", loc="left", fontsize=9)
+
+
+def _at_levels(levels: Sequence[float], values: Sequence[str]) -> str:
+    return " · ".join(f"{value} at {level:g}" for level, value in zip(levels, values, strict=True))
 
 
 def classes_figure(study: ReportData) -> Figure | None:
@@ -186,6 +199,8 @@ def seeds_figure(study: ReportData) -> Figure | None:
     _seeds(left, rows)
     _effects(right, rows)
     left.set_yticks(range(len(rows)), [name(row.name) for row in rows])
+    for row, text in zip(rows, left.get_yticklabels(), strict=True):
+        mark(text, row.name)
     left.set_ylim(len(rows) - 0.4, -0.6)
     for axes in (left, right):
         plain(axes)
@@ -202,29 +217,16 @@ def seeds_figure(study: ReportData) -> Figure | None:
 
 
 def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
-    import seaborn
-
-    table = pd.DataFrame(
-        [(row.name, value, row.record.kind) for row in rows for value in row.values("map_avg")],
-        columns=["row", "map_avg", "kind"],
-    )
     for index, row in enumerate(rows):
-        axes.vlines(row.mean() or 0.0, index - 0.3, index + 0.3, color="0.35", linewidth=1.4, zorder=1)
-    for kind, (color, marker, _) in STYLES.items():
-        part = table[table["kind"] == kind]
-        if not part.empty:
-            seaborn.stripplot(
-                part,
-                x="map_avg",
-                y="row",
-                order=[row.name for row in rows],
-                color=color,
-                marker=marker,
-                size=4.5,
-                alpha=0.8,
-                jitter=False,
-                ax=axes,
-            )
+        mean = row.mean() or 0.0
+        bar = axes.vlines(mean, index - 0.3, index + 0.3, color="0.35", linewidth=1.4, zorder=1)
+        mark(bar, row.name, f"{row.name}: mean {mean:.1f}")
+        color, marker, _ = STYLES[row.record.kind]
+        for result in row.results:
+            if (value := result.metrics.get("map_avg")) is None:
+                continue
+            dot = axes.plot(value, index, marker, color=color, ms=4.5, mew=0, alpha=0.8)
+            mark(dot, row.name, f"{row.name}, seed {result.spec.seed}: average mAP {value:.1f}")
     axes.set(xlabel="average mAP (%)", ylabel="")
     axes.set_title("Seeds", loc="left", fontsize=9)
 
@@ -232,23 +234,24 @@ def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
 def _effects(axes: Axes, rows: Sequence[Row]) -> None:
     axes.axvline(0, color=BLACK, linewidth=0.9)
     for base, color, marker, shift in (("none", BLACK, "o", -0.14), ("self", LINES[0][0], "D", 0.14)):
-        points = [(k + shift, row.differences[base]) for k, row in enumerate(rows) if base in row.differences]
-        if not points:
-            continue
-        x = np.array([d.estimate for _, d in points])
-        ends = np.array([(d.estimate - d.low, d.high - d.estimate) for _, d in points]).T
-        axes.errorbar(
-            x,
-            [y for y, _ in points],
-            xerr=ends,
-            color=color,
-            marker=marker,
-            markersize=4,
-            linestyle="none",
-            capsize=2,
-            elinewidth=1.0,
-            label=f"to {base}",
-        )
+        label = f"to {base}"
+        for index, row in enumerate(rows):
+            if (found := row.differences.get(base)) is None:
+                continue
+            bar = axes.errorbar(
+                found.estimate,
+                index + shift,
+                xerr=[[found.estimate - found.low], [found.high - found.estimate]],
+                color=color,
+                marker=marker,
+                markersize=4,
+                linestyle="none",
+                capsize=2,
+                elinewidth=1.0,
+                label=label,
+            )
+            mark(bar, row.name, f"{row.name} − {base}: {notes.interval(found)}")
+            label = ""  # one entry in the legend
     axes.set_xlabel("mAP points")
     axes.set_title("Paired differences", loc="left", fontsize=9)
     if axes.get_legend_handles_labels()[0]:

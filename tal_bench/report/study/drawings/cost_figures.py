@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
     BLUE,
     GREEN,
@@ -93,7 +94,7 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
                 value = row.cost.minute_alternatives.get(alternative, value)
             values.append(value)
         color, hatch = STYLES.get(step, OTHER_STYLE)
-        axes.barh(
+        bars = axes.barh(
             range(len(rows)),
             values,
             left=left,
@@ -104,6 +105,8 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
             linewidth=0.4,
             label=NAMES.get(step, step),
         )
+        for row, bar, value in zip(rows, bars, values, strict=True):
+            mark(bar, values=f"{row.record.model}: {NAMES.get(step, step)} {notes.seconds(value)} s")
         left = [a + b for a, b in zip(left, values, strict=True)]
     for index, total in enumerate(left):
         axes.text(total, index, f" {notes.seconds(total)} s", va="center", fontsize=SMALL)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
 from tal_bench.report.study import notes
@@ -95,7 +96,7 @@ def figure(study: ReportData) -> Figure:
         axes.set_xticks([p.x for p in points], names, rotation=35, ha="right", rotation_mode="anchor")
     drawing.draw_without_rendering()  # fixes the layout before labels are placed
     drawing.set_layout_engine("none")
-    _draw(axes, points)
+    _draw(axes, points, kind, extractor)
     _legend(axes, points, extractor)
     if kind != "index":
         _label(axes, points)
@@ -217,7 +218,7 @@ def _measured(study: ReportData, step: str) -> bool:
     return any(row.cost and step in row.cost.minute for row in study.rows)
 
 
-def _draw(axes: Axes, points: Sequence[Point]) -> None:
+def _draw(axes: Axes, points: Sequence[Point], kind: str, extractor: str) -> None:
     """Draw markers, standard deviations, and lines to the costs with another extractor."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -227,7 +228,7 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
     for p in points:
         color, marker, _ = STYLES[p.row.record.kind]
         shifted = axes.transData + ScaledTranslation(p.shift / 72, 0, axes.figure.dpi_scale_trans)
-        axes.errorbar(
+        drawn = axes.errorbar(
             p.x,
             p.y,
             yerr=p.sd or None,
@@ -239,9 +240,23 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
             elinewidth=1.1,
             transform=shifted,
         )
+        mark(drawn, p.row.name, _values(p, kind))
         if p.other is not None:
-            axes.plot([p.x, p.other], [p.y, p.y], color=color, linewidth=0.8, alpha=0.6, zorder=1)
-            axes.plot(p.other, p.y, color=color, marker=marker, markersize=MARKER, markerfacecolor="white")
+            line = axes.plot([p.x, p.other], [p.y, p.y], color=color, linewidth=0.8, alpha=0.6, zorder=1)
+            mark(line, p.row.name)
+            end = axes.plot(p.other, p.y, color=color, marker=marker, markersize=MARKER, mfc="white")
+            mark(end, p.row.name, f"{p.row.name}: {notes.seconds(p.other)} s per minute with {extractor}")
+
+
+def _values(point: Point, kind: str) -> str:
+    """Return what is shown of a point under the pointer."""
+    spread = f" ± {point.sd:.1f}" if point.sd else ""
+    cost = {
+        "minute": f", {notes.seconds(point.x)} s per minute of video",
+        "latency": f", {point.x:.1f} ms",
+        "index": "",
+    }[kind]
+    return f"{point.row.name}: average mAP {point.y:.1f}{spread}{cost}"
 
 
 def _legend(axes: Axes, points: Sequence[Point], extractor: str) -> None:
@@ -296,7 +311,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
     positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)
     width, height = axes.figure.bbox.size  # fractions, because files differ in pixels per inch
     for p, label, position in zip(points, labels, positions, strict=True):
-        axes.annotate(
+        text = axes.annotate(
             label.text,
             xy=((label.x + position.side * 3.5 * unit) / width, label.y / height),
             xytext=(position.x / width, position.y / height),
@@ -309,6 +324,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             color="0.1",
             arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
         )
+        mark([text, text.arrow_patch], p.row.name)
 
 
 FIGURES = (FigureDeclaration("figure", "Accuracy", "Average mAP against cost.", figure, folder=""),)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import WIDTH, caption, new_figure, plain
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
@@ -25,9 +26,13 @@ def learning_figure(study: ReportData) -> Figure | None:
     drawing = new_figure(WIDTH, 4.3)
     axes = drawing.subplots()
     for row, table in curves.items():
-        axes.plot(table["gmacs"], table["mean"], **styles[row])
+        line = axes.plot(table["gmacs"], table["mean"], **styles[row])
         low, high = table["mean"] - table["sd"], table["mean"] + table["sd"]
-        axes.fill_between(table["gmacs"], low, high, color=styles[row]["color"], alpha=0.12, linewidth=0)
+        band = axes.fill_between(
+            table["gmacs"], low, high, color=styles[row]["color"], alpha=0.12, linewidth=0
+        )
+        mean, cost = table["mean"].iloc[-1], table["gmacs"].iloc[-1]
+        mark([line, band], row, f"{row}: validation mAP {mean:.1f} at the end, {cost:.0f} GMACs per video")
     axes.set(
         xlabel="training cost (GMACs per training video, teachers included)", ylabel="validation mAP (%)"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
+from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
     BLACK,
     BLUE,
@@ -56,9 +57,12 @@ def training_figure(study: ReportData) -> Figure | None:
     ):
         for row, part in table.groupby("row", sort=False):
             mean = part.groupby("epoch")["value"].agg(["mean", "std"])
-            axes.plot(mean.index, mean["mean"], **styles[str(row)])
+            line = axes.plot(mean.index, mean["mean"], **styles[str(row)])
             low, high = mean["mean"] - mean["std"], mean["mean"] + mean["std"]
-            axes.fill_between(mean.index, low, high, color=styles[str(row)]["color"], alpha=0.12, linewidth=0)
+            color = styles[str(row)]["color"]
+            band = axes.fill_between(mean.index, low, high, color=color, alpha=0.12, linewidth=0)
+            last = f"{mean['mean'].iloc[-1]:.3g} after epoch {mean.index[-1]}"
+            mark([line, band], str(row), f"{row}: {label.removesuffix(' (%)')} {last}")
         axes.set(xlabel="epoch", ylabel=label)
         axes.set_title(title, loc="left", fontsize=9)
         plain(axes)
@@ -94,7 +98,7 @@ def tuning_figure(study: ReportData) -> Figure | None:
     drawing = new_figure(WIDTH, 1.75 * -(-len(tables) // COLUMNS) + 1.3)
     panels = drawing.subplots(-(-len(tables) // COLUMNS), COLUMNS, sharex=True, sharey=True, squeeze=False)
     for axes, (row, table) in zip(panels.flat, tables.items(), strict=False):
-        _history(axes, table)
+        _history(axes, row, table)
         axes.set_title(name(row, PANEL_TITLE), loc="left", fontsize=9)
     for axes in panels.flat[len(tables) :]:
         axes.set_axis_off()
@@ -114,16 +118,24 @@ def _tables(study: ReportData) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in tables.items() if table["map"].notna().any()}
 
 
-def _history(axes: Axes, table: pd.DataFrame) -> None:
+def _history(axes: Axes, row: str, table: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    finished, pruned = table[table["status"] == "finished"], table[table["status"] == "pruned"]
-    axes.step(table["number"], table["best"], where="post", color=BLUE, linewidth=1.2)
-    axes.plot(finished["number"], finished["map"], "o", color=BLACK, markersize=4)
-    axes.plot(pruned["number"], pruned["map"], "x", color=RED, markersize=5)
+    best = axes.step(table["number"], table["best"], where="post", color=BLUE, linewidth=1.2)
+    mark(best, row)
+    for status, marker, color, size in (("finished", "o", BLACK, 4), ("pruned", "x", RED, 5)):
+        for trial in table[table["status"] == status].to_dict("records"):
+            dot = axes.plot(trial["number"], trial["map"], marker, color=color, markersize=size)
+            mark(dot, row, f"{row}, trial {trial['number']}, {status}: {_settings_text(trial)}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.5, max(len(table) - 0.5, 1.5))
     plain(axes)
+
+
+def _settings_text(trial: Mapping[Hashable, Any]) -> str:
+    """Return mAP and settings of a trial as text."""
+    settings = [f"{key} {trial[key]:.3g}" for key in list(trial)[4:] if pd.notna(trial[key])]
+    return ", ".join([f"validation mAP {trial['map']:.1f}", *map(str, settings)])
 
 
 def importances_figure(study: ReportData) -> Figure | None:
@@ -205,7 +217,8 @@ def _slice(axes: Axes, tables: Mapping[str, pd.DataFrame], setting: str, styles:
             continue
         part = table[table["status"] == "finished"]
         columns.append(part[setting])
-        axes.plot(part[setting], part["map"], **styles[row])
+        dots = axes.plot(part[setting], part["map"], **styles[row])
+        mark(dots, row, row)
     if is_logarithmic(pd.concat(columns)):
         _log_axis(axes, pd.concat(columns))
     else:
