@@ -1,7 +1,7 @@
 """Data classes shared by the packages of tal_bench, without behaviour.
 
 Notation: B batch size, C channels of a modality, T time steps of the padded input, T_l = T / 2^l time steps
-of level l, K classes, D width of the detector.
+of level l, K classes, D width of the detector, N room for the segments of a video.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Batch:
     Attributes:
         features: [B, C, T] float for each modality, zero where padded.
         mask: [B, T] bool, False where padded.
-        segments: [N, 2] float for each video, starts and ends on the feature grid.
-        labels: [N] int64 class indices for each video.
+        segments: [B, N, 2] float, starts and ends on the feature grid; N >= 1.
+        labels: [B, N] int64 class indices; -1 where a video has no further segment.
         videos: Temporal position of each sequence.
     """
 
     features: dict[str, Tensor]
     mask: Tensor
-    segments: list[Tensor]
-    labels: list[Tensor]
+    segments: Tensor
+    labels: Tensor
     videos: list[VideoMeta]
 
 
@@ -70,16 +70,16 @@ class PointLabels:
         offsets: [B, T_l, 2] for each level, distances to start and end of the assigned segment in units of
             the level's stride; defined where a class is assigned.
         positive: [B, T_l] bool for each level, whether any class is assigned; false where padded.
-        segments: [N, 2] for each video, starts and ends in steps of the input.
-        segment_labels: [N] int64 class indices for each video.
+        segments: [B, N, 2], starts and ends in steps of the input.
+        segment_labels: [B, N] int64 class indices; -1 where a video has no further segment.
         strides: Stride of each level, in steps of the input.
     """
 
     classes: Sequence[Tensor]
     offsets: Sequence[Tensor]
     positive: Sequence[Tensor]
-    segments: Sequence[Tensor]
-    segment_labels: Sequence[Tensor]
+    segments: Tensor
+    segment_labels: Tensor
     strides: Sequence[int]
 
     @property

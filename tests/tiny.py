@@ -105,8 +105,8 @@ def random_batch(streams: Streams = RGB_FLOW, lengths: tuple[int, ...] = (64, 37
         name: torch.randn(len(lengths), width, T, generator=generator) * mask[:, None]
         for name, (_, width) in streams.items()
     }
-    segments = [torch.tensor([[3.0, 9.0], [12.0, length - 4.0]]) for length in lengths]
-    return Batch(features, mask, segments, [torch.tensor([0, 2]) for _ in lengths], [])
+    segments = torch.tensor([[[3.0, 9.0], [12.0, length - 4.0]] for length in lengths])
+    return Batch(features, mask, segments, torch.tensor([[0, 2] for _ in lengths]), [])
 
 
 FAST = TrainSpec(epochs=1, warmup_epochs=0, batch_size=2, lr=1e-3, ema=0.9, loss_normalizer=10.0)

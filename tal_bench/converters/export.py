@@ -67,7 +67,8 @@ class TensorDetector(nn.Module):
     def forward(self, streams: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, ...]:
         """Modalities [1, C, T] and mask [1, T] -> logits of all levels, then offsets of all levels."""
         features = dict(zip(self.reads, streams, strict=True))
-        output = self.net(Batch(features, mask, segments=[], labels=[], videos=[]))
+        segments, labels = torch.zeros(1, 1, 2), torch.full((1, 1), -1)
+        output = self.net(Batch(features, mask, segments, labels, videos=[]))
         return (*output.logits, *output.offsets)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tal_bench.config import TrainSpec
 from tal_bench.data.dataset import Video, check_batch_size
@@ -89,8 +90,29 @@ def random_crop(video: Video, *, spec: TrainSpec, max_length: int, generator: np
     return Crop(video, start, start + length, segments, video.targets[kept])
 
 
-def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str]) -> Batch:
-    """Pad crops to a common length.
+def pack_segments(
+    segments: Sequence[Tensor], labels: Sequence[Tensor], room: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Pack the segments [n, 2] and class indices [n] of videos into the tensors of a `Batch`.
+
+    Args:
+        segments: Segments of each video.
+        labels: Their class indices.
+        room: Smallest N; it is larger where a video has more segments.
+
+    Returns:
+        Segments [B, N, 2] and class indices [B, N]; 0 and -1 where a video has no further segment.
+    """
+    size = max(room, 1, *map(len, segments))
+    packed = torch.zeros(len(segments), size, 2, dtype=segments[0].dtype)
+    classes = torch.full((len(segments), size), -1, dtype=torch.long)
+    for i, (own, own_labels) in enumerate(zip(segments, labels, strict=True)):
+        packed[i, : len(own)], classes[i, : len(own)] = own, own_labels
+    return packed, classes
+
+
+def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str], room: int = 1) -> Batch:
+    """Pad crops to a common length, and their segments to a common number of at least ``room``.
 
     Every stream is a tensor [B, C, T], a transposed view of a contiguous tensor [B, T, C]: a detector that
     works channels-last gets contiguous memory by ``.transpose(1, 2)``, without a copy.
@@ -110,11 +132,16 @@ def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str]) -> Ba
             row[: len(part)] = part
             row[len(part) :] = 0.0
         features[name] = stacked.transpose(1, 2)
+    segments, labels = pack_segments(
+        [torch.from_numpy(crop.segments) for crop in crops],
+        [torch.from_numpy(crop.labels) for crop in crops],
+        room,
+    )
     return Batch(
         features=features,
         mask=torch.arange(length) < steps[:, None],
-        segments=[torch.from_numpy(crop.segments) for crop in crops],
-        labels=[torch.from_numpy(crop.labels) for crop in crops],
+        segments=segments,
+        labels=labels,
         videos=[
             replace(crop.video.meta, first_step=crop.start) if crop.start else crop.video.meta
             for crop in crops
@@ -134,7 +161,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Return the batches of one epoch of shuffled random crops; the last incomplete batch is dropped.
 
-    Features are [B, C, T] views of contiguous [B, T, C] tensors (see `collate`).
+    Features are [B, C, T] views of contiguous [B, T, C] tensors (see `collate`). All batches have room for
+    the segments of the video with most, so that shapes depend on B and T only.
 
     Args:
         videos: Training videos.
@@ -173,12 +201,13 @@ def _epoch(
     generator: np.random.Generator,
 ) -> Iterator[Batch]:
     order = generator.permutation(len(videos))
+    room = max(len(video.segments) for video in videos)
     for first in range(0, len(videos) - spec.batch_size + 1, spec.batch_size):
         crops = [
             random_crop(videos[i], spec=spec, max_length=max_length, generator=generator)
             for i in order[first : first + spec.batch_size]
         ]
-        yield collate(crops, length_of(max(crop.steps for crop in crops)), modalities)
+        yield collate(crops, length_of(max(crop.steps for crop in crops)), modalities, room)
 
 
 def padded_length(steps: int, *, max_length: int, divisor: int) -> int:

@@ -56,9 +56,7 @@ def pyramid_points(spec: DetectorSpec, lengths: Sequence[int], device: torch.dev
     return Points(torch.cat(position), torch.cat(stride), torch.cat(reach))
 
 
-def assign(
-    points: Points, segments: Sequence[Tensor], labels: Sequence[Tensor], classes: int, radius: float | None
-) -> Targets:
+def assign(points: Points, segments: Tensor, labels: Tensor, classes: int, radius: float | None) -> Targets:
     """Assign to every point the shortest segment that it is a candidate for.
 
     The candidates of a segment are the points strictly within ``radius`` strides of its centre, and strictly
@@ -66,30 +64,22 @@ def assign(
 
     Args:
         points: Points of the pyramid, P in all.
-        segments: Segments [N, 2] on the input grid, per video.
-        labels: Class indices [N], per video.
+        segments: Segments [B, N, 2] on the input grid.
+        labels: Class indices [B, N]; -1 where there is no segment.
         classes: Number of classes K.
         radius: Radius in strides of the level; None means anywhere strictly inside the segment.
     """
-    if points.position.device.type == "cpu" and all(x.dtype == torch.float32 for x in segments):
+    if points.position.device.type == "cpu" and segments.dtype == torch.float32:
         parts = (points.position, points.stride, points.reach)
         return Targets(*assign_to_points(parts, segments, labels, classes, radius, TIE))
     return plain_assign(points, segments, labels, classes, radius)
 
 
 def plain_assign(
-    points: Points, segments: Sequence[Tensor], labels: Sequence[Tensor], classes: int, radius: float | None
+    points: Points, segments: Tensor, labels: Tensor, classes: int, radius: float | None
 ) -> Targets:
     """Compute `assign` in library calls; the reference of `ops.assignment`."""
-    B, N = len(segments), max(1, *(len(s) for s in segments))
-    device = points.position.device
-    segment = torch.zeros(B, N, 2, device=device)
-    label = torch.zeros(B, N, dtype=torch.long, device=device)
-    valid = torch.zeros(B, N, dtype=torch.bool, device=device)
-    for i, (s, c) in enumerate(zip(segments, labels, strict=True)):
-        segment[i, : len(s)], label[i, : len(s)], valid[i, : len(s)] = s, c, True
-
-    start, end = segment[:, None, :, 0], segment[:, None, :, 1]  # [B, 1, N]
+    start, end = segments[:, None, :, 0], segments[:, None, :, 1]  # [B, 1, N]
     position, stride = points.position[None, :, None], points.stride[None, :, None]  # [1, P, 1]
     left, right = position - start, end - position  # [B, P, N]
     if radius is None:
@@ -102,11 +92,11 @@ def plain_assign(
     farthest = torch.maximum(left, right)
     in_reach = (farthest >= points.reach[None, :, None, 0]) & (farthest <= points.reach[None, :, None, 1])
     length = (end - start).expand_as(left)
-    length = length.masked_fill(~(inside & in_reach & valid[:, None]), float("inf"))
+    length = length.masked_fill(~(inside & in_reach & (labels >= 0)[:, None]), float("inf"))
     shortest, winner = length.min(dim=2)
     wins = (length <= shortest[:, :, None] + TIE) & length.isfinite()
-    one_hot = torch.nn.functional.one_hot(label, classes).to(segment.dtype)
-    target = (wins.to(segment.dtype) @ one_hot).clamp_(0.0, 1.0)
+    one_hot = labels[:, :, None] == torch.arange(classes, device=labels.device)
+    target = (wins.to(segments.dtype) @ one_hot.to(segments.dtype)).clamp_(0.0, 1.0)
     pick = winner[:, :, None]
     offsets = torch.cat([left.gather(2, pick), right.gather(2, pick)], dim=2) / points.stride[None, :, None]
     return Targets(target, offsets)

@@ -61,8 +61,8 @@ def random_batch(
     return Batch(
         features=features,
         mask=(torch.arange(frames, device=device) < valid)[None],
-        segments=[torch.empty(0, 2)],
-        labels=[torch.empty(0, dtype=torch.long)],
+        segments=torch.zeros(1, 1, 2, device=device),
+        labels=torch.full((1, 1), -1, device=device),
         videos=[VideoMeta(id="noise", duration=float(valid), fps=1.0, stride=1.0, window=1.0)],
     )
 

@@ -127,8 +127,8 @@ def _labelled_batch(student: DetectorSpec, teachers: list[DetectorSpec], size: i
     return Batch(
         features={name: torch.randn(size, frames, c).transpose(1, 2) for name, c in widths.items()},
         mask=torch.ones(size, frames, dtype=torch.bool),
-        segments=[segments] * size,
-        labels=[labels] * size,
+        segments=segments.expand(size, -1, -1),
+        labels=labels.expand(size, -1),
         videos=[video] * size,
     )
 

@@ -42,7 +42,13 @@ class Device:
         if self.torch.type == "cpu":
             return batch
         features = {name: x.pin_memory() for name, x in batch.features.items()}
-        return dataclasses.replace(batch, features=features, mask=batch.mask.pin_memory())
+        return dataclasses.replace(
+            batch,
+            features=features,
+            mask=batch.mask.pin_memory(),
+            segments=batch.segments.pin_memory(),
+            labels=batch.labels.pin_memory(),
+        )
 
     def move(self, batch: Batch) -> Batch:
         """Return the batch on this device."""
@@ -52,8 +58,8 @@ class Device:
             batch,
             features={name: self._to_device(x) for name, x in batch.features.items()},
             mask=self._to_device(batch.mask),
-            segments=[self._to_device(x) for x in batch.segments],
-            labels=[self._to_device(x) for x in batch.labels],
+            segments=self._to_device(batch.segments),
+            labels=self._to_device(batch.labels),
         )
 
     def _to_device(self, x: Tensor) -> Tensor:

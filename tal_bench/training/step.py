@@ -73,27 +73,50 @@ class TrainingStep:
             batch: Batch.
             answers: Outputs of the teachers for the batch by role; None means that they are computed here.
         """
+        self.set_rate()
+        batch = self._device.move(batch)
+        losses = self.update(batch, self.teachers(batch) if answers is None else answers)
+        self.count += 1
+        return losses
+
+    def set_rate(self) -> None:
+        """Set the learning rate of the next step; a rate that is a tensor is changed in place."""
         rate = learning_rate(self.count, steps_per_epoch=self._per_epoch, spec=self._spec)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        batch = self._device.move(batch)
-        losses, self.normalizer = _losses(
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * group["lr_scale"])
+            else:
+                group["lr"] = rate * group["lr_scale"]
+
+    def update(self, batch: Batch, answers: Mapping[str, Outputs]) -> dict[str, Tensor]:
+        """Train on a batch on the device with the rate that is set, without synchronising the device.
+
+        Operations and their shapes depend only on the shapes of the batch, and all state is changed in place.
+
+        Args:
+            batch: Batch on the device.
+            answers: Outputs of the teachers for the batch by role.
+
+        Returns:
+            Losses by name, detached, including `total`.
+        """
+        losses, normalizer = _losses(
             self.student,
             batch,
             self._points_of(batch.mask.shape[1]),
             self.normalizer,
             self._spec,
-            self.teachers(batch) if answers is None else answers,
+            answers,
             self.objective,
             self._device,
         )
+        self.normalizer.copy_(normalizer)
         self.optimizer.zero_grad(set_to_none=True)
         self._device.backward(losses["total"])
         if self._spec.clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._spec.clip)
         self.optimizer.step()
         self.average.update()
-        self.count += 1
         return {name: value.detach() for name, value in losses.items()}
 
     def _points_of(self, length: int) -> Points:

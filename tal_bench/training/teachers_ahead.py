@@ -74,7 +74,7 @@ def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
-    """Return one batch of the features of all, without labels, padded to the longest."""
+    """Return one batch of all, padded to the longest."""
     if len(batches) == 1:
         return batches[0]
     length = max(batch.mask.shape[1] for batch in batches)
@@ -86,7 +86,11 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         name: join([batch.features[name].transpose(1, 2) for batch in batches]).transpose(1, 2)
         for name in batches[0].features
     }
-    return Batch(features, join([batch.mask[:, :, None] for batch in batches])[:, :, 0], [], [], [])
+    mask = join([batch.mask[:, :, None] for batch in batches])[:, :, 0]
+    segments, labels = (
+        torch.cat(parts) for parts in ([x.segments for x in batches], [x.labels for x in batches])
+    )
+    return Batch(features, mask, segments, labels, [video for batch in batches for video in batch.videos])
 
 
 def _kept(answers: dict[str, Outputs], batch: Batch, run: str, cache: TeacherCache) -> dict[str, Outputs]:

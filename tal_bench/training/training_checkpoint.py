@@ -122,7 +122,7 @@ def _restore(step: TrainingStep, tensors: dict[str, Tensor]) -> None:
         # the fused optimizer needs moments in the memory layout of their parameter
         like = torch.empty_like(parameter) if value.shape == parameter.shape and value.ndim else value
         step.optimizer.state[parameter][what] = like.copy_(value).to(parameter.device)
-    step.normalizer = parts["normalizer"][""].to(step.normalizer.device)
+    step.normalizer.copy_(parts["normalizer"][""])
     torch.set_rng_state(parts["random"]["cpu"])
     if "cuda" in parts["random"] and step.normalizer.is_cuda:
         torch.cuda.set_rng_state(parts["random"]["cuda"])

@@ -100,8 +100,8 @@ def batch(videos: int) -> Batch:
     return Batch(
         features={m: torch.rand(videos, FRAMES, WIDTH).transpose(1, 2) for m in ("rgb", "flow")},
         mask=torch.ones(videos, FRAMES, dtype=torch.bool),
-        segments=list(segments),
-        labels=list(torch.randint(0, CLASSES, (videos, 15))),
+        segments=segments,
+        labels=torch.randint(0, CLASSES, (videos, 15)),
         videos=[VideoMeta(id=str(i), duration=300.0, fps=30.0, stride=4, window=16) for i in range(videos)],
     )
 

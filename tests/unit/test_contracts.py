@@ -56,9 +56,9 @@ def batch(reads: tuple[str, ...] | None = None, seed: int = 0) -> Batch:
         name: torch.randn(2, m.channels, T, generator=generator) * mask[:, None]
         for name, m in DATASET.modalities.items()
     }
-    segments = [torch.tensor([[3.0, 9.0], [20.0, 90.0]]), torch.tensor([[40.0, 44.0], [60.0, 75.0]])]
+    segments = torch.tensor([[[3.0, 9.0], [20.0, 90.0]], [[40.0, 44.0], [60.0, 75.0]]])
     kept = {name: x for name, x in features.items() if reads is None or name in reads}
-    return Batch(kept, mask, segments, [torch.tensor([0, 2]), torch.tensor([1, 0])], [])
+    return Batch(kept, mask, segments, torch.tensor([[0, 2], [1, 0]]), [])
 
 
 def tensors(output: DetectorOutput) -> list[Tensor]:

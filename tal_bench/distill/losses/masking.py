@@ -52,6 +52,12 @@ def channel_moments(x: Tensor, mask: Tensor, *, correction: int) -> tuple[Tensor
     return mean, root(squares / (count - correction).clamp(min=1))[:, None]
 
 
+def one_hot(classes: Tensor, count: int) -> Tensor:
+    """Return [..., count] bool, true at the class index of [...]; nowhere for an index outside the range."""
+    # the library's function reads the smallest index back on the host
+    return classes[..., None] == torch.arange(count, device=classes.device)
+
+
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return KL(p || q) over the last dimension, of distributions given by logarithms of probabilities."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)

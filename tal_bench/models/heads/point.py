@@ -38,6 +38,39 @@ class HeadOutputs(NamedTuple):
     features: dict[str, list[Tensor]]
 
 
+class LevelGaps:
+    """Positions of the empty steps between the levels of a `PackedPyramid`, made once per length and device.
+
+    Args:
+        empty_steps: Number of empty steps after each level; half of the widest kernel.
+    """
+
+    def __init__(self, empty_steps: int) -> None:
+        self.empty_steps = empty_steps
+        self._known: dict[tuple[object, ...], Tensor] = {}
+
+    def sizes(self, features: list[Tensor]) -> list[int]:
+        """Features [B, T_l, D] per level -> lengths of the levels, each followed by that of its gap."""
+        return [size for x in features for size in (x.shape[1], self.empty_steps)]
+
+    def positions(self, features: list[Tensor]) -> Tensor:
+        """Features [B, T_l, D] per level -> indices of the empty steps in the packed sequence."""
+        sizes, device = self.sizes(features), features[0].device
+        if torch.compiler.is_compiling():  # an exported graph has no memory
+            return _odd_parts(sizes).to(device)
+        key = (*sizes, device)
+        if key not in self._known:
+            with torch.inference_mode(False):  # later calls may save it for gradients
+                self._known[key] = _odd_parts(sizes).to(device)
+        return self._known[key]
+
+
+def _odd_parts(sizes: list[int]) -> Tensor:
+    """Return the indices of every second part of a sequence that consists of parts of the given sizes."""
+    between = torch.cat([torch.full((size,), i % 2, dtype=torch.bool) for i, size in enumerate(sizes)])
+    return between.nonzero()[:, 0]
+
+
 class PackedPyramid:
     """All levels concatenated in one sequence, separated by empty steps, so that a layer runs once for all.
 
@@ -47,19 +80,16 @@ class PackedPyramid:
     Args:
         features: Features [B, T_l, D] per level.
         masks: Masks [B, T_l, 1] per level.
-        empty_steps: Number of empty steps after each level; half of the widest kernel.
+        gaps: Positions of the empty steps.
     """
 
-    def __init__(self, features: list[Tensor], masks: list[Tensor], empty_steps: int = 1) -> None:
-        self.sizes = [size for x in features for size in (x.shape[1], empty_steps)]
+    def __init__(self, features: list[Tensor], masks: list[Tensor], gaps: LevelGaps) -> None:
+        self.sizes, empty_steps = gaps.sizes(features), gaps.empty_steps
         empty = features[0].new_zeros(features[0].shape[0], empty_steps, features[0].shape[2])
         self.features = torch.cat([part for x in features for part in (x, empty)], dim=1)
         gap = masks[0].new_zeros(masks[0].shape[0], empty_steps, 1)
         self.mask = torch.cat([part for m in masks for part in (m, gap)], dim=1)
-        between = torch.cat(
-            [torch.full((size,), i % 2, dtype=torch.bool) for i, size in enumerate(self.sizes)]
-        )
-        self.gaps = between.nonzero()[:, 0].to(self.mask.device, non_blocking=True)
+        self.gaps = gaps.positions(features)
 
     def clear(self, x: Tensor) -> Tensor:
         """Set the empty steps of x [B, sum(T_l + gap), C] to zero, in place."""
@@ -161,7 +191,7 @@ class Heads(nn.Module):
         self.regressor = Tower(spec, 2)
         self.scales = nn.Parameter(torch.ones(spec.levels))
         self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
-        self.gap = spec.head_kernel // 2
+        self.gaps = LevelGaps(spec.head_kernel // 2)
         init_prior_bias(self.classifier, spec.empty_classes)
         if spec.offset_activation == "softplus":
             # ReLU units can die at small widths; this bias starts the offsets at 1.3 strides
@@ -173,7 +203,7 @@ class Heads(nn.Module):
 
         The features of the outputs are the inputs of the layers that are named in ``keep``.
         """
-        packed = PackedPyramid(features, masks, self.gap)
+        packed = PackedPyramid(features, masks, self.gaps)
         inputs = LayerInputs(packed, keep)
         logits = packed.split(self.classifier(packed, watch=inputs.of("classifier")))
         raw = packed.split(self.regressor(packed, watch=inputs.of("regressor")))
@@ -191,7 +221,7 @@ class Heads(nn.Module):
         Returns:
             Logits [B, T_l, K] or offsets [B, T_l, 2] per level.
         """
-        packed = PackedPyramid(features, masks, self.gap)
+        packed = PackedPyramid(features, masks, self.gaps)
         if head == "classifier":
             return packed.split(self.classifier(packed, layer))
         return self._offsets(packed.split(self.regressor(packed, layer)), masks)

@@ -14,6 +14,7 @@ from tal_bench.models.heads.point import (
     OFFSET_ACTIVATIONS,
     HeadOutputs,
     LayerInputs,
+    LevelGaps,
     PackedPyramid,
     Tower,
     init_prior_bias,
@@ -56,7 +57,7 @@ class TridentHeads(nn.Module):
         self.regressor = Tower(spec, 2 * (spec.bins + 1))
         self.scales = nn.Parameter(torch.ones(spec.levels))
         self.activate = OFFSET_ACTIVATIONS[spec.offset_activation]
-        self.gap = max(spec.head_kernel, spec.boundary_kernel) // 2
+        self.gaps = LevelGaps(max(spec.head_kernel, spec.boundary_kernel) // 2)
         for tower in (self.classifier, self.start, self.end):
             init_prior_bias(tower, spec.empty_classes)
 
@@ -68,8 +69,8 @@ class TridentHeads(nn.Module):
         Returns:
             Their outputs, and the inputs of the layers that are named in ``keep``.
         """
-        packed = PackedPyramid(features, masks, self.gap)
-        detached = PackedPyramid([x.detach() for x in features], masks, self.gap)
+        packed = PackedPyramid(features, masks, self.gaps)
+        detached = PackedPyramid([x.detach() for x in features], masks, self.gaps)
         inputs = LayerInputs(packed, keep)
         votes = packed.split(self.regressor(packed, watch=inputs.of("regressor")))
         return RawTrident(
@@ -92,7 +93,7 @@ class TridentHeads(nn.Module):
 
     def resume(self, head: str, layer: int, features: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Run a head from a layer on like `Heads.resume`; the regressor gives bins [B, T_l, 2, bins + 1]."""
-        packed = PackedPyramid(features, masks, self.gap)
+        packed = PackedPyramid(features, masks, self.gaps)
         if head == "classifier":
             return packed.split(self.classifier(packed, layer))
         return self._bins(packed.split(self.regressor(packed, layer)))

@@ -10,6 +10,7 @@ import torch
 
 from tal_bench.config import DistillSpec, TeacherUse, TrainSpec
 from tal_bench.converters.original_config import train_spec
+from tal_bench.data.batches import pack_segments
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import Variant, variants
@@ -77,8 +78,7 @@ def _labels(net: Network, output: DetectorOutput, arrays: Arrays, meta: dict[str
     settings: TrainSpec = train_spec(net.settings["train_cfg"])
     targets = assign(
         pyramid_points(net.spec, [x.shape[1] for x in output.logits]),
-        arrays.several("batch/segments"),
-        arrays.several("batch/labels"),
+        *pack_segments(arrays.several("batch/segments"), arrays.several("batch/labels")),
         net.spec.classes,
         settings.radius,
     )

@@ -9,6 +9,7 @@ import torch
 
 from tal_bench.config import DetectorSpec
 from tal_bench.converters.original_config import train_spec
+from tal_bench.data.batches import pack_segments
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import assign, pyramid_points
 from tal_bench.types import DetectorOutput
@@ -45,8 +46,7 @@ def _case(name: str, case: dict[str, Any], spec: DetectorSpec, arrays: Arrays) -
     settings = train_spec(case["train_cfg"])
     targets = assign(
         pyramid_points(spec, [x.shape[1] for x in logits]),
-        arrays.several(f"{name}/segments"),
-        arrays.several(f"{name}/labels"),
+        *pack_segments(arrays.several(f"{name}/segments"), arrays.several(f"{name}/labels")),
         spec.classes,
         settings.radius,
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tal_bench.config import DecodeSpec, DetectorSpec
 from tal_bench.converters.original_config import decode_spec, detector_spec, train_spec
 from tal_bench.converters.original_keys import UNUSED, from_original
-from tal_bench.data.batches import padded_length
+from tal_bench.data.batches import pack_segments, padded_length
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
 from tal_bench.models.heads.trident import TridentHeads
@@ -55,7 +55,7 @@ class Network:
         names = (*self.spec.primary, *self.spec.privileged)
         widths = [*self.spec.primary.values(), *self.spec.privileged.values()]
         features = dict(zip(names, x.split(widths, dim=1), strict=True))
-        batch = Batch(features, mask, [], [], [])
+        batch = Batch(features, mask, *pack_segments([torch.empty(0, 2)], [torch.empty(0)]), [])
         output: DetectorOutput = self.detector(batch)
         return output
 
@@ -235,8 +235,7 @@ def _training(net: Network, arrays: Arrays, facts: dict[str, Any]) -> Iterator[C
     points = pyramid_points(net.spec, [x.shape[1] for x in output.logits])
     targets = assign(
         points,
-        arrays.several("train/segments"),
-        arrays.several("train/labels"),
+        *pack_segments(arrays.several("train/segments"), arrays.several("train/labels")),
         net.spec.classes,
         settings.radius,
     )

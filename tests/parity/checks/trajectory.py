@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tal_bench.config import TrainSpec
 from tal_bench.converters.original_config import schedule, train_spec
 from tal_bench.converters.original_keys import from_original
+from tal_bench.data.batches import pack_segments
 from tal_bench.training.device import Device
 from tal_bench.training.schedule import build_optimizer, learning_rate
 from tal_bench.training.step import TrainingStep
@@ -121,7 +122,8 @@ def _batch(net: Network, arrays: Arrays, index: int) -> Batch:
     x, mask = pad(arrays.several(f"{name}/feats"), net.spec.max_length)
     parts = x.split(net.spec.input_widths, dim=1)
     features = dict(zip((*net.spec.primary, *net.spec.privileged), parts, strict=True))
-    return Batch(features, mask, arrays.several(f"{name}/segments"), arrays.several(f"{name}/labels"), [])
+    packed = pack_segments(arrays.several(f"{name}/segments"), arrays.several(f"{name}/labels"))
+    return Batch(features, mask, *packed, [])
 
 
 def _decayed(model: nn.Module, spec: TrainSpec, original: list[str]) -> Compared:

@@ -120,9 +120,19 @@ def test_layout_mask_and_padding() -> None:
         assert (features[i, :, steps:] == 0).all()
         assert batch.segments[i].dtype == torch.float32
         assert batch.labels[i].dtype == torch.int64
-        whole = videos[int(meta.id)].segments[batch.labels[i].numpy()]
+        present = batch.labels[i] >= 0
+        assert bool(present[: int(present.sum())].all()), "segments come before the empty places"
+        assert not batch.segments[i][~present].any()
+        whole = videos[int(meta.id)].segments[batch.labels[i][present].numpy()]
         inside = np.clip(whole - meta.first_step, -1, steps + 1)
-        np.testing.assert_allclose(batch.segments[i].numpy(), inside, atol=1e-5)
+        np.testing.assert_allclose(batch.segments[i][present].numpy(), inside, atol=1e-5)
+
+
+def test_all_batches_have_room_for_the_segments_of_the_video_with_most() -> None:
+    videos = [_video(30, [(4 * j, 4 * j + 3) for j in range(1 + i)], name=str(i)) for i in range(6)]
+    two = TrainSpec(batch_size=2)
+    shapes = {(batch.segments.shape, batch.labels.shape) for batch in _epoch(videos, spec=two)}
+    assert shapes == {((2, 6, 2), (2, 6))}
 
 
 def test_batches_are_as_long_as_their_longest_crop_needs() -> None:

@@ -41,8 +41,8 @@ def of_rows(loss: Loss) -> Loss:
 
 
 def focal_foreground(student: Tensor, teacher: Tensor, valid: Tensor) -> Tensor:
-    segments = [torch.tensor([[0.5, 2.0]])] * len(valid)
-    parts = focal(student, teacher, valid, *region_masks(segments, valid.sum(dim=1), valid))
+    segments, present = torch.tensor([[[0.5, 2.0]]] * len(valid)), torch.ones(len(valid), 1).bool()
+    parts = focal(student, teacher, valid, *region_masks(segments, present, valid.sum(dim=1), valid))
     return parts.foreground + parts.background + parts.time_attention + parts.channel_attention
 
 
@@ -124,7 +124,9 @@ def test_the_share_of_hidden_steps() -> None:
 
 
 def test_a_batch_without_segments_is_all_background() -> None:
-    foreground, background = region_masks([torch.empty(0, 2)] * 3, mask().sum(dim=1), mask())
+    foreground, background = region_masks(
+        torch.ones(3, 2, 2), torch.zeros(3, 2).bool(), mask().sum(dim=1), mask()
+    )
     assert not foreground.any()
     torch.testing.assert_close(background.sum(dim=1), torch.ones(3))
     assert not background[~mask()].any()

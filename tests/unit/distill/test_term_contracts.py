@@ -97,8 +97,8 @@ def repeated_labels(labels: PointLabels) -> PointLabels:
         classes=[torch.cat([x, x]) for x in labels.classes],
         offsets=[torch.cat([x, x]) for x in labels.offsets],
         positive=[torch.cat([x, x]) for x in labels.positive],
-        segments=[*labels.segments, *labels.segments],
-        segment_labels=[*labels.segment_labels, *labels.segment_labels],
+        segments=torch.cat([labels.segments, labels.segments]),
+        segment_labels=torch.cat([labels.segment_labels, labels.segment_labels]),
         strides=labels.strides,
     )
 

@@ -93,8 +93,8 @@ def made_labels(mask: list[Tensor]) -> PointLabels:
         classes=classes,
         offsets=[torch.full((2, T, 2), 1.5) for T in LENGTHS],
         positive=[(x.sum(dim=2) > 0) & m for x, m in zip(classes, mask, strict=True)],
-        segments=[torch.tensor([[0.5, 3.5], [1.0, 7.0]]), torch.tensor([[0.5, 3.5]])],
-        segment_labels=[torch.tensor([2, 1]), torch.tensor([0])],
+        segments=torch.tensor([[[0.5, 3.5], [1.0, 7.0]], [[0.5, 3.5], [0.0, 0.0]]]),
+        segment_labels=torch.tensor([[2, 1], [0, -1]]),
         strides=(1, 2),
     )
 

@@ -91,7 +91,7 @@ def batch(spec: DetectorSpec) -> Batch:
     mask = torch.arange(64) < torch.tensor([64, 40])[:, None]
     channels = {**spec.primary, **spec.privileged}
     features = {name: torch.randn(2, channels[name], 64) * mask[:, None] for name in spec.reads}
-    return Batch(features, mask, [torch.zeros(0, 2)] * 2, [torch.zeros(0).long()] * 2, [])
+    return Batch(features, mask, torch.zeros(2, 1, 2), torch.full((2, 1), -1), [])
 
 
 @pytest.mark.usefixtures("plugin")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny import tiny_spec
 from torch import Tensor
 
+from tal_bench.data.batches import pack_segments
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.models.targets import TIE, Points, assign, plain_assign, pyramid_points
 
@@ -52,7 +53,8 @@ def test_assignment_agrees_with_a_plain_loop(seed: int, count: int, radius: floa
         [start, start + (torch.rand(count, 1, generator=g) * 20 * 4).round() / 4 + 0.25], dim=1
     )
     labels = torch.randint(0, 3, (count,), generator=g)
-    found = assign(points, [segments, segments[:0]], [labels, labels[:0]], 3, radius)
+    packed = pack_segments([segments, segments[:0]], [labels, labels[:0]])
+    found = assign(points, *packed, 3, radius)
     classes, offsets = loop(points, segments, labels, 3, radius)
     torch.testing.assert_close(found.classes[0], classes)
     positive = classes.sum(dim=1) > 0
@@ -69,19 +71,27 @@ def test_points_have_no_half_step() -> None:
 
 
 @given(
-    st.integers(0, 1000), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.sampled_from([None, 1.5])
+    st.integers(0, 1000),
+    st.lists(st.integers(0, 6), min_size=1, max_size=3),
+    st.integers(1, 8),
+    st.sampled_from([None, 1.5]),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_compiled_assignment_is_that_of_library_calls(
-    seed: int, counts: list[int], radius: float | None
+    seed: int, counts: list[int], room: int, radius: float | None
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     points = pyramid_points(SPEC, [32, 16, 8])
     starts = [torch.rand(n, 1, generator=generator) * 28 for n in counts]
     segments = [torch.cat([s, s + 12 * torch.rand(len(s), 1, generator=generator)], dim=1) for s in starts]
     labels = [torch.randint(0, 3, (n,), generator=generator) for n in counts]
-    found, expected = (f(points, segments, labels, 3, radius) for f in (assign, plain_assign))
+    packed = pack_segments(segments, labels, room)
+    found, expected = (f(points, *packed, 3, radius) for f in (assign, plain_assign))
     assert torch.equal(found.classes, expected.classes)
+    alone = [
+        assign(points, *pack_segments([s], [x]), 3, radius) for s, x in zip(segments, labels, strict=True)
+    ]
+    assert torch.equal(found.classes, torch.cat([x.classes for x in alone])), "room changes nothing"
     defined = expected.classes.sum(dim=2) > 0
     assert torch.equal(found.offsets[defined], expected.offsets[defined])
 
@@ -91,13 +101,13 @@ def assigned(
 ) -> dict[int, list[int]]:
     """Return the assigned classes by point of level 0."""
     points = pyramid_points(SPEC, [16, 0, 0])
-    targets = assign(points, [torch.tensor(segments)], [torch.tensor(labels)], 3, radius)
+    targets = assign(points, torch.tensor([segments]), torch.tensor([labels]), 3, radius)
     return {i: row.nonzero().flatten().tolist() for i, row in enumerate(targets.classes[0]) if row.any()}
 
 
 def test_an_offset_on_the_border_of_two_ranges_belongs_to_both_levels() -> None:
     points = pyramid_points(SPEC, [16, 8, 4])
-    targets = assign(points, [torch.tensor([[2.0, 8.0]])], [torch.tensor([0])], 3, None)
+    targets = assign(points, torch.tensor([[[2.0, 8.0]]]), torch.tensor([[0]]), 3, None)
     positive = targets.classes[0].any(dim=1)
     at = points.position[positive].tolist()
     assert at == [4, 5, 6, 4, 6]  # at 4 and 6 the larger offset is 4: level 0 ends there, level 1 begins

@@ -48,8 +48,8 @@ def batch(seed: int) -> Batch:
     return Batch(
         {"rgb": torch.randn(2, 6, 64, generator=generator)},
         torch.ones(2, 64, dtype=torch.bool),
-        [segments[:2], segments[2:]],
-        [torch.tensor([0, 1]), torch.tensor([2, 1])],
+        segments.view(2, 2, 2),
+        torch.tensor([[0, 1], [2, 1]]),
         [],
     )
 

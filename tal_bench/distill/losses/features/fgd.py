@@ -5,7 +5,6 @@ Yang et al., Focal and Global Knowledge Distillation for Detectors, CVPR 2022, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,7 +71,7 @@ def channel_attention(x: Tensor, mask: Tensor, temperature: float) -> Tensor:
     return x.shape[1] * (strength / temperature).softmax(dim=1)
 
 
-def region_masks(segments: Sequence[Tensor], lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def region_masks(segments: Tensor, present: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weights [B, T] of steps inside and outside the ground truth.
 
     A segment covers the steps floor(start) to ceil(end) of the feature, both included, with the weight
@@ -80,22 +79,18 @@ def region_masks(segments: Sequence[Tensor], lengths: Tensor, mask: Tensor) -> t
     sample weigh 1 / n.
 
     Args:
-        segments: [N, 2] for each sample, in units in which the valid part of sample b has length lengths[b].
+        segments: [B, N, 2], in units in which the valid part of sample b has length lengths[b]; N >= 1.
+        present: [B, N] bool, false where there is no segment.
         lengths: [B], lengths of the valid parts.
         mask: [B, T] bool.
     """
-    counts = torch.tensor([len(s) for s in segments], device=mask.device)
-    sample = torch.arange(len(segments), device=mask.device)
-    sample = sample.repeat_interleave(counts, output_size=sum(len(s) for s in segments))
-    steps = mask.sum(dim=1)
-    edges = full(torch.cat(list(segments))).to(mask.device)
-    edges = edges / lengths.to(edges)[sample, None] * steps[sample, None]
-    first, last = edges[:, :1].floor(), edges[:, 1:].ceil()
-    position = mask.cumsum(dim=1) - 1
-    covered = (position[sample] >= first) & (position[sample] <= last) & mask[sample]
+    edges = full(segments)
+    edges = edges / lengths.to(edges)[:, None, None] * mask.sum(dim=1)[:, None, None]
+    first, last = edges[:, :, :1].floor(), edges[:, :, 1:].ceil()
+    position = (mask.cumsum(dim=1) - 1)[:, None]
+    covered = (position >= first) & (position <= last) & mask[:, None] & present[:, :, None]
     weight = torch.where(covered, 1 / (last + 1 - first), 0.0)  # samples without valid steps have no edges
-    foreground = weight.new_zeros(mask.shape)
-    foreground = foreground.scatter_reduce(0, sample[:, None].expand_as(weight), weight, "amax")
+    foreground = weight.amax(dim=1)
     outside = mask & (foreground == 0)
     return foreground, outside.to(weight) / outside.sum(dim=1, keepdim=True).clamp(min=1)
 

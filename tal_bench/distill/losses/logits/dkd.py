@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from tal_bench.distill.losses.masking import divergence, mean_over, valid_rows
+from tal_bench.distill.losses.masking import divergence, mean_over, one_hot, valid_rows
 
 
 def dkd_target(
@@ -46,7 +45,7 @@ def dkd_others(
 
 
 def _one_hot(target: Tensor, mask: Tensor, classes: int) -> Tensor:
-    return F.one_hot(target.masked_fill(~mask, 0), classes).bool()
+    return one_hot(target.masked_fill(~mask, 0), classes)
 
 
 def _target_and_rest(logits: Tensor, chosen: Tensor, mask: Tensor, temperature: float) -> Tensor:

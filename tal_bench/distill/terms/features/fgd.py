@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec
@@ -12,7 +10,7 @@ from tal_bench.distill.losses.features.fgd import GcBlock, focal, global_relatio
 from tal_bench.distill.terms.reductions import level_mean
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.distill.terms.weights import BALANCED, around
-from tal_bench.types import Outputs, StudentOutputs
+from tal_bench.types import Outputs, PointLabels, StudentOutputs
 
 BACKGROUND, ATTENTION, CONTEXT = 0.5, 1.0, 1.28
 """Weights of the parts relative to the foreground: the published ones for C = T = 256."""
@@ -27,12 +25,12 @@ class FgdLevel(nn.Module):
         self.student_context, self.teacher_context = GcBlock(teacher), GcBlock(teacher)
 
     def forward(
-        self, student: Tensor, teacher: Tensor, mask: Tensor, segments: Sequence[Tensor], stride: int
+        self, student: Tensor, teacher: Tensor, mask: Tensor, labels: PointLabels, stride: int
     ) -> Tensor:
-        """Return the loss for features [B, C, T_l] and segments [N, 2] per video in steps of the input."""
+        """Return the loss for features [B, C, T_l] of a level with the given stride."""
         aligned, channels = self.align(student, mask), teacher.shape[1]
         steps = mask.sum().clamp(min=1) / len(mask)
-        regions = region_masks(segments, stride * mask.sum(dim=1), mask)
+        regions = region_masks(labels.segments, labels.segment_labels >= 0, stride * mask.sum(dim=1), mask)
         parts = focal(aligned, teacher, mask, *regions)
         context = global_relation(
             self.student_context(aligned, mask), self.teacher_context(teacher.detach(), mask), mask
@@ -63,7 +61,7 @@ class FgdTerm(nn.Module):
             labels.strides,
             strict=True,
         )
-        return level_mean(level(s, t, m, labels.segments, stride) for level, s, t, m, stride in levels)
+        return level_mean(level(s, t, m, labels, stride) for level, s, t, m, stride in levels)
 
 
 terms.add(

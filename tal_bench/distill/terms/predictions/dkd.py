@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from tal_bench.distill.losses.logits.dkd import dkd_others, dkd_target
-from tal_bench.distill.losses.masking import mean_over, valid_rows
+from tal_bench.distill.losses.masking import mean_over, one_hot, valid_rows
 from tal_bench.distill.terms.logits_binary import bernoulli_kl
 from tal_bench.distill.terms.predictions.labels import classes, joined, positives
 from tal_bench.distill.terms.registry import Term, terms
@@ -33,7 +32,7 @@ def dkd_binary_term(student: StudentOutputs, teacher: Outputs, temperature: floa
     """
     chosen = positives(student)
     s, t = (valid_rows(joined(x), chosen) / temperature for x in (student.logits, teacher.logits))
-    weight = OTHERS + (TARGET - OTHERS) * F.one_hot(classes(student), s.shape[2])
+    weight = OTHERS + (TARGET - OTHERS) * one_hot(classes(student), s.shape[2]).to(s.dtype)
     return temperature**2 * mean_over((weight * bernoulli_kl(t.detach(), s)).sum(dim=2), chosen)
 
 

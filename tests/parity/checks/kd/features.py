@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from tal_bench.data.batches import pack_segments
 from tal_bench.distill.losses.features import fgd as focal_global
 from tal_bench.distill.losses.features.alignment import Alignment
 from tal_bench.distill.losses.features.at import at, attention_map
@@ -136,9 +137,10 @@ def _fgd(case: Case) -> dict[str, Tensor]:
     align = Alignment(student.shape[1], teacher.shape[1])
     case.load(align, ALIGN if align.conv is not None else {})
     aligned = align(student, mask)
-    segments = [case[f"segments/{b}"].detach() for b in range(len(student))]
+    lists = [case[f"segments/{b}"].detach() for b in range(len(student))]
+    segments, labels = pack_segments(lists, [torch.zeros(len(x)) for x in lists])
     lengths = torch.tensor(settings["input_length"])
-    foreground, background = focal_global.region_masks(segments, lengths, mask)
+    foreground, background = focal_global.region_masks(segments, labels >= 0, lengths, mask)
     parts = focal_global.focal(aligned, teacher, mask, foreground, background, temperature=settings["temp"])
     context = focal_global.global_relation(
         _context(case, "s", teacher.shape[1])(aligned, mask),
