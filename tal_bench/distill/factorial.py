@@ -8,22 +8,23 @@ constants of C2MS-Net's code (J. Vis. Commun. Image R. 116:104734, 2026).
 from __future__ import annotations
 
 from tal_bench.config import TermUse
+from tal_bench.distill.terms.weights import BALANCED
 from tal_bench.distill.variants import TeacherRef, Variant, variants
 
 
 def _terms(teacher: str, *, h: str = "", s: str = "") -> tuple[TermUse, ...]:
     """Return KL and offsets from role ``teacher``, hallucination from role ``h``, and stem from role ``s``.
 
-    The weights were chosen on the validation part of `sprites`; they are the settings of trial 0.
+    The weights are those that the terms declare (`distill.terms.weights`); they are the settings of trial 0.
     """
     uses = [
         TermUse(name="logits-binary", teacher=teacher, weight=8.0, temperature_power=2),
-        TermUse(name="offsets", teacher=teacher, weight=0.05),
+        TermUse(name="offsets", teacher=teacher, weight=BALANCED["offsets"]),
     ]
     if h:
-        uses.append(TermUse(name="hallucination", teacher=h, weight=2.0))
+        uses.append(TermUse(name="hallucination", teacher=h, weight=BALANCED["hallucination"]))
     if s:
-        uses.append(TermUse(name="stem", teacher=s, weight=1.0))
+        uses.append(TermUse(name="stem", teacher=s, weight=BALANCED["stem"]))
     return tuple(uses)
 
 

@@ -110,13 +110,18 @@ def _sgp(spec: DetectorSpec, index: int, stride: int) -> nn.Module:
     )
 
 
-structures.add("actionformer", Structure(_transformer, ignores_padding=True))
+# shorter crops in small networks that overfit within the recipe's epochs (docs/sprites.md)
+structures.add(
+    "actionformer",
+    Structure(_transformer, training={"small": {"crop": (0.5, 1.0)}}, ignores_padding=True),
+)
 # structures without attention need no padding to windows, although C2MS-Net's code pads to them
 structures.add(
     "conv",
     Structure(
         lambda spec, _, stride: ConvBlock(spec.width, stride),
         detector={"attention_window": 1},
+        training={"small": {"crop": (0.5, 1.0)}},
         ignores_padding=True,
     ),
 )

@@ -157,7 +157,7 @@ def _detailed(
     as_json: bool,
 ) -> None:
     """Measure the models one after the other, and print and write the table."""
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.profiling.model_detail import detail_model, lengths_of
 
     coarsest = max(2**shape.branch_blocks for _, shape in models)

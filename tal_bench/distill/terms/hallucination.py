@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tal_bench.config import Range
 from tal_bench.distill.terms.reductions import mean_square
 from tal_bench.distill.terms.registry import Term, terms
+from tal_bench.distill.terms.weights import BALANCED, around
 from tal_bench.types import Outputs
 
 
@@ -24,12 +24,12 @@ terms.add(
     Term(
         "hallucination",
         hallucination,
-        search=Range(low=0.3, high=10.0),
+        search=around(BALANCED["hallucination"]),
         reads={"inputs": "equal"},
         summary="student's input against the teacher's",
         formula="mean over valid positions and channels of (input_student - input_teacher)^2",
         paper="C2MS-Net (2026); Hoffman et al., CVPR 2016",
         normalizer="valid positions x channels",
-        weight=2.0,
+        weight=BALANCED["hallucination"],
     ),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tal_bench.config import Range
 from tal_bench.distill.losses.masking import full
 from tal_bench.distill.terms.reductions import masked_mean
 from tal_bench.distill.terms.registry import Term, terms
+from tal_bench.distill.terms.weights import BALANCED, around
 from tal_bench.types import Outputs
 
 
@@ -39,12 +39,12 @@ terms.add(
     Term(
         "offsets",
         offsets,
-        search=Range(low=0.02, high=0.5),
+        search=around(BALANCED["offsets"]),
         reads={"offsets": "any"},
         summary="distances to start and end",
         formula="mean over levels of the mean over valid positions of (offsets_student - offsets_teacher)^2",
         paper="C2MS-Net (2026)",
         normalizer="valid positions x 2, and levels",
-        weight=0.05,
+        weight=BALANCED["offsets"],
     ),
 )

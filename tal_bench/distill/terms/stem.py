@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tal_bench.config import Range
 from tal_bench.distill.terms.reductions import mean_square
 from tal_bench.distill.terms.registry import Term, terms
+from tal_bench.distill.terms.weights import BALANCED, around
 from tal_bench.types import Outputs
 
 
@@ -20,12 +20,12 @@ terms.add(
     Term(
         "stem",
         stem,
-        search=Range(low=0.1, high=5.0),
+        search=around(BALANCED["stem"]),
         reads={"stem": "project"},
         summary="features before the first stride",
         formula="mean over valid positions and channels of (stem_student - stem_teacher)^2",
         paper="C2MS-Net (2026)",
         normalizer="valid positions x channels",
-        weight=1.0,
+        weight=BALANCED["stem"],
     ),
 )

@@ -17,7 +17,7 @@ from tal_bench.data.registry import read_dataset_file
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.errors import InputError
 from tal_bench.models.checkpoint import ModelCard, load_weights, save_model
-from tal_bench.models.input_fusion import fit_standardisation
+from tal_bench.models.input_fusion import fit_whitening
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.inputs import random_batch
 from tal_bench.training.device import Device
@@ -233,9 +233,10 @@ def test_teachers_of_the_same_modalities_share_their_inputs() -> None:
         assert torch.equal(answers[role].inputs, expected.inputs)
 
 
-def test_teachers_with_another_standardisation_do_not_share_their_inputs() -> None:
+def test_teachers_with_another_whitening_do_not_share_their_inputs() -> None:
     modal, structure = net(TEACHER, 5), net("conv", 6)
-    fit_standardisation(structure, {"rgb": (torch.ones(8), torch.ones(8)), "flow": (torch.ones(6),) * 2})
+    fit_whitening(structure, {"rgb": (torch.ones(8), torch.eye(8)), "flow": (torch.ones(6), torch.eye(6))})
+    assert not torch.equal(structure.inputs.whitening.modalities[0].mean, torch.zeros(8))
     batch = random_batch(arch(TEACHER), 32)
     answers = Teachers({"modal": modal, "structure": structure}, Device("cpu"))(batch)
     for role, teacher in (("modal", modal), ("structure", structure)):
