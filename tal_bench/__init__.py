@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from tal_bench.report.comparison.data import ComparedDataset, ComparedRow, StudyComparison
     from tal_bench.report.comparison.write import write_comparison
     from tal_bench.report.diagnosis.summary import DiagnosisReport
+    from tal_bench.report.leaderboard.page import write_leaderboard
+    from tal_bench.report.leaderboard.publish import publish
+    from tal_bench.report.leaderboard.result import PublishedResult
     from tal_bench.report.loaded import LoadedStudy, load_study
     from tal_bench.report.study.collect import ReportData, Row, collect
     from tal_bench.report.study.columns import COLUMNS, Column
@@ -100,6 +103,9 @@ _NAMES = {
     "report.comparison.collect": "compare",
     "report.comparison.data": "ComparedDataset ComparedRow StudyComparison",
     "report.comparison.write": "write_comparison",
+    "report.leaderboard.page": "write_leaderboard",
+    "report.leaderboard.publish": "publish",
+    "report.leaderboard.result": "PublishedResult",
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
     "report.study.columns": "COLUMNS Column",
@@ -169,6 +175,7 @@ __all__ = [
     "Outputs",
     "PlanSummary",
     "PointLabels",
+    "PublishedResult",
     "Range",
     "Registry",
     "ReportData",
@@ -216,6 +223,7 @@ __all__ = [
     "masked_mean",
     "open_dataset",
     "paired_difference",
+    "publish",
     "read_dataset_file",
     "score_checkpoint",
     "structures",
@@ -226,6 +234,7 @@ __all__ = [
     "train_one",
     "variants",
     "write_comparison",
+    "write_leaderboard",
     "write_report",
 ]
 

@@ -9,16 +9,17 @@ import typer
 from tal_bench.cli.commands import (
     checkpoint,
     compare,
-    data,
     detect,
     diagnose,
     evaluate,
     features,
     listing,
     profile,
+    publish,
     robustness,
     study,
 )
+from tal_bench.cli.commands.data import group as data_group
 
 app = typer.Typer(
     name="tal-bench",
@@ -45,12 +46,14 @@ app.command(rich_help_panel=STUDIES)(study.tune)
 app.command(rich_help_panel=STUDIES)(study.train)
 app.command(rich_help_panel=STUDIES)(study.report)
 app.command(rich_help_panel=STUDIES)(compare.compare)
+app.command(rich_help_panel=STUDIES)(publish.publish)
+app.command(rich_help_panel=STUDIES)(publish.leaderboard)
 app.command(rich_help_panel=STUDIES)(study.ui)
 app.command(rich_help_panel=MEASURING)(evaluate.evaluate)
 app.command(rich_help_panel=MEASURING)(diagnose.diagnose)
 app.command(rich_help_panel=MEASURING)(robustness.robustness)
 app.command(rich_help_panel=MEASURING)(profile.profile)
-app.add_typer(data.app, name="data", rich_help_panel=INFORMATION)
+app.add_typer(data_group.app, name="data", rich_help_panel=INFORMATION)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=STUDIES)
 app.command(rich_help_panel=VIDEOS)(detect.detect)
 app.add_typer(features.app, name="features", rich_help_panel=VIDEOS)

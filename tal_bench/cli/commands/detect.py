@@ -49,7 +49,7 @@ def detect(
 ) -> None:
     """Detect actions in video files. The exit code is 2 if a file cannot be used."""
     _check_targets(csv, picture, ground_truth)
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.inference.detect import detect as run
     from tal_bench.plugins import load_plugins
 

@@ -73,7 +73,7 @@ def extract(
 ) -> None:
     """Extract features of videos. Run again to resume. The exit code is 2 if a video cannot be used."""
     names = _modalities(modality)
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.extraction.streams import complete
     from tal_bench.extraction.video_files import extract_files, find_videos
     from tal_bench.training.device import choose_device

@@ -134,7 +134,9 @@ def _models(
 
     if not names:
         has_privileged = bool(dataset.channels("privileged"))
-        names = [n for n in model_names() if has_privileged or get_model(n).inputs == "primary"]
+        names = [
+            n for n in model_names() if has_privileged or get_model(n).inputs in ("primary", "decomposed")
+        ]
     return [_model(name, dataset, classes, frames) for name in names]
 
 
@@ -155,7 +157,7 @@ def _detailed(
     as_json: bool,
 ) -> None:
     """Measure the models one after the other, and print and write the table."""
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.profiling.model_detail import detail_model, lengths_of
 
     coarsest = max(2**shape.branch_blocks for _, shape in models)

@@ -47,7 +47,7 @@ def profile_minute(
     as_json: bool,
 ) -> None:
     """Measure every model at every size, models that read flow with every algorithm, and print a table."""
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.profiling.pipeline import measure_pipelines
     from tal_bench.report.profile.pipeline_figure import FORMATS, stacked_bars
 

@@ -103,7 +103,7 @@ def robustness(
 
 def _measure(what: list[Path], options: RobustnessOptions, folder: Path | None, *, as_json: bool) -> None:
     """Test the models, write the files, and print the table or JSON."""
-    from tal_bench.cli.commands.data import progress_bar
+    from tal_bench.cli.progress import progress_bar
     from tal_bench.inference.robustness import measure_robustness
     from tal_bench.report.robustness.tables import summary
     from tal_bench.report.robustness.write import write_robustness

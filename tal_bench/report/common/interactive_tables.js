@@ -9,7 +9,7 @@
  * Filter: an <input>, <select> or checkbox with data-filter="ID of the table" and data-key="name" keeps the rows
  * whose `data-name` agrees: a search field the rows that contain all words; a <select> the rows that have the
  * value, of several separated by "|"; a number field the rows with at most this number. An empty field keeps all
- * rows. An <output data-count="ID"> says how many of the rows are shown.
+ * rows. Headings of groups without rows are hidden. An <output data-count="ID"> says how many rows are shown.
  *
  * Details: a <tr class="details"> is hidden until its row is clicked, or the button in its row's first cell is
  * pressed; a row that is named by the address (#id) is open from the start.
@@ -99,6 +99,13 @@
       row.hidden = !fields.every((field) => agrees(row, field));
       shown += !row.hidden;
       for (const below of details) below.hidden = row.hidden || !isOpen(row);
+    }
+    for (const body of table.tBodies) {
+      let heading = null;
+      for (const row of body.rows) {
+        if (row.classList.contains("group")) (heading = row).hidden = true;
+        else if (heading && !row.hidden) heading.hidden = false;
+      }
     }
     for (const count of document.querySelectorAll(`output[data-count="${table.id}"]`)) {
       count.textContent = shown === all.length ? `${shown} rows` : `${shown} of ${all.length} rows`;

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+import numpy as np
+
 from tal_bench.config import RunSpec
 from tal_bench.evaluation.all_pairs import Comparison, compare_all_pairs
 from tal_bench.evaluation.matching import Matches, match
@@ -91,6 +93,12 @@ class Row:
         collapsed = f"{len(self.collapsed)} learned nothing" if self.collapsed else ""
         remarks = ", ".join(filter(None, (self.seeds_text, collapsed)))
         return f"{self.name} ({remarks})" if remarks else self.name
+
+    @property
+    def per_class(self) -> dict[str, float]:
+        """Average AP of each class in percent, mean over finished seeds; empty if there are none."""
+        seeds = [result.per_class for result in self.results if result.per_class]
+        return {name: float(np.nanmean([own[name] for own in seeds])) for name in (seeds[0] if seeds else ())}
 
     @property
     def minute(self) -> float | None:

@@ -14,11 +14,12 @@ from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
 from tal_bench.report.diagnosis.source import has_detections, study_source
 from tal_bench.report.diagnosis.video_timeline import timeline_data
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
+from tal_bench.report.leaderboard.result import PublishedResult
 from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
-from tal_bench.report.study.literature import CAUTION, Reported, reported_table
+from tal_bench.report.study.literature import CAUTION, reported_table
 from tal_bench.report.study.pairs import pairs_table, sentences
 from tal_bench.report.study.tables import TRAINING, merged, table, tuned_settings
 
@@ -94,9 +95,9 @@ def _cost(study: ReportData) -> Section:
 
 
 def _reported(study: ReportData) -> Section:
-    def source(row: Reported) -> Cell:
-        url = row.url.removeprefix("https://")
-        return Cell(row.source, ", ".join(filter(None, (row.setting, url))), "text")
+    def source(result: PublishedResult) -> Cell:
+        url = result.url.removeprefix("https://")
+        return Cell(result.origin, ", ".join(filter(None, (result.setting, url))), "text")
 
     found = reported_table(study, source)
     return Section("Reported in the literature", [CAUTION], [found] if found else [])

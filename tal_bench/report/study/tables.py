@@ -76,7 +76,7 @@ def markdown(study: ReportData) -> str:
         parts += ["## Cost of the model and of one minute of video", markdown_table(costs)]
     if training := table(study, "training"):
         parts += [f"## {TRAINING}", markdown_table(training)]
-    if literature := reported_table(study, lambda row: Cell(row.source, row.setting, link=row.url)):
+    if literature := reported_table(study, lambda row: Cell(row.origin, row.setting, link=row.url)):
         parts += ["## Reported in the literature", CAUTION, markdown_table(literature)]
     tuned = tuned_settings(study.rows)
     settings = [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
@@ -102,7 +102,7 @@ def latex(study: ReportData) -> str:
     lines.append("\n\\bigskip\n\n".join(found))
     if literature := reported_table(study):
         lines.append(f"% {CAUTION}")
-        lines += [f"% {r.method}, {r.modalities}: {r.source}, {r.url}" for r in reported(study)]
+        lines += [f"% {r.name}, {r.modalities}: {r.origin}, {r.url}" for r in reported(study)]
         lines.append(latex_table(literature))
     return "\n".join(lines)
 

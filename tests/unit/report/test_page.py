@@ -172,10 +172,10 @@ def test_literature_is_separate(study: ReportData) -> None:
     assert not reported(study), "nobody reports numbers on sprites"
     thumos = replace(study, record=study.record.model_copy(update={"dataset": "thumos14-opentad"}))
     rows = reported(thumos)
-    assert all(row.source and row.url.startswith("https://") for row in rows)
-    tridet = next(row for row in rows if row.method == "TriDet" and row.modalities == "rgb + flow")
-    assert tridet.at["map_avg"] == pytest.approx(
-        sum(tridet.at[f"map_{t:.2f}"] for t in TIOU) / len(TIOU), abs=0.01
+    assert all(row.origin and row.url.startswith("https://") for row in rows)
+    tridet = next(row for row in rows if row.name == "TriDet" and row.modalities == "rgb + flow")
+    assert tridet.map["map_avg"] == pytest.approx(
+        sum(tridet.map[f"map_{t:.2f}"] for t in TIOU) / len(TIOU), abs=0.01
     )
     for text in (page(thumos, {}), markdown(thumos), latex(thumos)):
         assert CAUTION in text
@@ -190,9 +190,9 @@ def test_averages_of_the_literature(study: ReportData) -> None:
         rows = reported(replace(study, record=study.record.model_copy(update={"dataset": name})))
         assert rows
         for row in rows:
-            levels = [value for metric, value in row.at.items() if metric != "map_avg"]
+            levels = [value for metric, value in row.map.items() if metric != "map_avg"]
             if levels:
-                assert sum(levels) / len(levels) == pytest.approx(row.at["map_avg"], abs=0.06), row.method
+                assert sum(levels) / len(levels) == pytest.approx(row.map["map_avg"], abs=0.06), row.name
 
 
 def test_differences_at_each_tiou(study: ReportData) -> None:

@@ -138,7 +138,7 @@ def classes_figure(study: ReportData) -> Figure | None:
     drawing = new_figure(max(2.6 + COLUMN * shown.shape[1], 7.0), height)
     axes = drawing.subplots()
     _heat(axes, shown)
-    base = {n: v for row in study.students() if row.name == "none" for n, v in _per_class(row).items()}
+    base = {n: v for row in study.students() if row.name == "none" for n, v in row.per_class.items()}
     axes.set_xticks(np.arange(len(heads)) + 0.5, heads)
     axes.set_yticks(np.arange(len(shown)) + 0.5, [f"{name(c)}  {base[c]:.0f}" for c in shown.index])
     lines = [
@@ -180,18 +180,13 @@ def _heat(axes: Axes, table: pd.DataFrame) -> None:
 
 def class_differences(study: ReportData) -> pd.DataFrame:
     """Return students × classes: difference in mean average precision to `none`, in points."""
-    means = {row.name: _per_class(row) for row in study.students()}
+    means = {row.name: row.per_class for row in study.students()}
     base = means.get("none")
     if not base:
         return pd.DataFrame()
     others = {name: values for name, values in means.items() if name != "none" and values}
     table = pd.DataFrame({name: pd.Series(values) for name, values in others.items()}, dtype=float)
     return table.sub(pd.Series(base, dtype=float), axis=0).T
-
-
-def _per_class(row: Row) -> dict[str, float]:
-    seeds = [result.per_class for result in row.results if result.per_class]
-    return {name: float(np.nanmean([values[name] for values in seeds])) for name in seeds[0]} if seeds else {}
 
 
 def seeds_figure(study: ReportData) -> Figure | None:

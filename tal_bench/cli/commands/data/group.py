@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tal_bench.cli.commands.data_init import init
+from tal_bench.cli.commands.data.init import init
 from tal_bench.cli.options import DataRootOption, JsonOption, PluginOption
+from tal_bench.cli.progress import progress_bar
 from tal_bench.errors import DataError
-from tal_bench.system.console import message_console
 from tal_bench.system.cpu_count import default_jobs
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """List all problems of a dataset and its statistics. The exit code is 2 if it cannot be used."""
-    from tal_bench.cli.commands.data_findings import picture_file, print_report, save_picture
+    from tal_bench.cli.commands.data.findings import picture_file, print_report, save_picture
 
     drawn = None if picture is None else picture_file(picture)
     spec = _spec(name, data_root, plugin, None)
@@ -129,21 +127,3 @@ def _spec(
         return load_spec(
             name, data_root=data_root, jobs=jobs or default_jobs(), progress=progress, source=source
         )
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a callback (done, total) that shows a progress bar on standard error from its first call."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = message_console()
-    text = TextColumn("{task.description}", markup=False)
-    columns = (
-        text,
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

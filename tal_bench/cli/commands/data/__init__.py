@@ -1,0 +1,1 @@
+"""The commands `data`: list, init, prepare and check datasets."""
