@@ -17,7 +17,7 @@ from tal_bench.evaluation.significance import Interval
 from tal_bench.report.diagnosis.summary import DiagnosisTables, read_tables
 from tal_bench.report.loaded import COUNTS, INTERVAL, TEXT, LoadedStudy, load_study
 from tal_bench.report.study.trials import importances
-from tal_bench.results.columns import ordered_keys
+from tal_bench.results.columns import TRAINING_COLUMNS, ordered_keys
 
 VARIABLE = "TAL_BENCH_STUDY"
 """Environment variable with the folder that `load_results` opens by default."""
@@ -70,7 +70,10 @@ class LoadedReport:
 
     @cached_property
     def _cost_keys(self) -> list[str]:
-        return [key for key in ordered_keys(self._table.columns) if key in self._table]
+        training = {column.key for column in TRAINING_COLUMNS}
+        return [
+            key for key in ordered_keys(self._table.columns) if key in self._table and key not in training
+        ]
 
     def differences(self) -> pd.DataFrame:
         """Return the paired differences to `none` and `self`, as `LoadedStudy.differences`."""
