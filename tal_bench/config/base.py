@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from tal_bench.errors import InputError
 from tal_bench.registry import did_you_mean
 
-Inputs = Literal["all", "primary", "privileged", "hallucinated"]
+Inputs = Literal["all", "primary", "privileged", "hallucinated", "decomposed"]
 Size = Literal["full", "small"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]

@@ -16,7 +16,7 @@ class DetectorSpec(Spec):
     Attributes:
         structure: Name of the structure (`models.structures`), which determines the backbone's blocks.
         inputs: Modalities that the detector reads; `hallucinated` = the primary ones, and the privileged ones
-            predicted from them.
+            predicted from them; `decomposed` = the primary ones, in a motion and an appearance branch.
         primary: Channels of each primary modality by name, in the order of concatenation.
         privileged: Channels of each privileged modality by name, in the order of concatenation.
         classes: K, the number of classes.
@@ -190,6 +190,16 @@ class DetectorSpec(Spec):
         return (1, *self.per_level(self.sgp_window)[1:])
 
     @property
+    def neck_channels(self) -> int:
+        """Channels of the neck's output."""
+        return self.neck_width or self.width
+
+    @property
+    def head_channels(self) -> int:
+        """Channels of the heads' input: those of the neck, or of two branches of that width."""
+        return (2 if self.inputs == "decomposed" else 1) * self.neck_channels
+
+    @property
     def output_widths(self) -> dict[str, int]:
         """Channels of the outputs that distillation reads of any network (`types.DetectorOutput`)."""
         return {"inputs": self.input_channels, "stem": self.width, "logits": self.classes, "offsets": 2}
@@ -197,10 +207,11 @@ class DetectorSpec(Spec):
     @property
     def feature_widths(self) -> dict[str, int]:
         """Channels of everything that distillation can read of a `Detector` (`models.heads.features`)."""
-        neck = self.neck_width or self.width
-        widths = {**self.output_widths, "neck": neck}
+        widths = {**self.output_widths, "neck": self.neck_channels}
+        if self.inputs == "decomposed":
+            widths |= {"motion": self.neck_channels, "appearance": self.neck_channels}
         for head in ("classifier", "regressor"):
-            widths[f"{head}/0"] = neck
+            widths[f"{head}/0"] = self.head_channels
             widths |= {f"{head}/{layer}": self.head_width for layer in range(1, self.head_layers + 1)}
         if self.trident:
             widths |= {"bins": 2 * (self.bins + 1), "starts": self.classes, "ends": self.classes}
@@ -225,14 +236,15 @@ class DetectorSpec(Spec):
     @property
     def input_channels(self) -> int:
         """Channels of the embedding's input."""
-        channels = {"primary": self.primary_channels, "privileged": self.privileged_channels}
-        return channels.get(self.inputs, self.primary_channels + self.privileged_channels)
+        primary, privileged = self.primary_channels, self.privileged_channels
+        channels = {"primary": primary, "decomposed": primary, "privileged": privileged}
+        return channels.get(self.inputs, primary + privileged)
 
     @property
     def input_widths(self) -> tuple[int, ...]:
         """Channels of each modality in the embedding's input."""
         primary, privileged = self._widths(self.primary), self._widths(self.privileged)
-        widths = {"primary": primary, "privileged": privileged}
+        widths = {"primary": primary, "decomposed": primary, "privileged": privileged}
         return widths.get(self.inputs, primary + privileged)
 
     def _widths(self, channels: Mapping[str, int]) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
 """Variants of published methods, in which one two-stream transformer teaches the RGB-only student.
 
-Teacher, student, constants and tuning are those of `both-single`, so only the terms differ. A method stands
-beside what its paper adds it to: labels alone (compare with `none`), or labels and softened predictions
-(compare with `kd-logits`). The weights are those of the terms: the published ones, or those of
-`distill/terms/weights.py`. Terms that take a temperature take the variant's, 2 unless tuned.
+Teacher, student, constants and tuning are those of `both-single`, so only the terms differ (`kd-ld` and
+`kd-decomposed` need other networks). A method stands beside what its paper adds it to: labels alone (compare
+with `none`), or labels and softened predictions (compare with `kd-logits`). The weights are those of the
+terms: the published ones, or those of `distill/terms/weights.py`. Terms that take a temperature take the
+variant's, 2 unless tuned.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import TeacherRef, Variant, variants
 
 TEACHER = TeacherRef("teacher", "all")
-BINS = TeacherRef("tridet", "all")
-"""Teacher with trident heads; the student must have them too."""
+TEACHERS = {"ld": TeacherRef("tridet", "all"), "decomposed": TeacherRef("teacher", "privileged")}
+"""Teachers of methods that need another: one with trident heads, as the student must have too; and one that
+reads the privileged modalities alone, whose student has a branch for them."""
 PREDICTIONS = TermUse(name="logits-binary", teacher="both", weight=8.0, temperature_power=2)
 """The teacher's softened predictions with the weight that they have in the factorial."""
 
@@ -37,6 +39,7 @@ METHODS = {
     "pkd": ("pkd",),
     "dist": ("dist",),
     "dist-binary": ("dist-binary",),
+    "decomposed": ("decomposed-branches", "decomposed-features"),
     "ofa": ("ofa",),
     "ofa-binary": ("ofa-binary",),
     "bckd": ("bckd-classification", "bckd-localization"),
@@ -78,5 +81,5 @@ for _name, _terms in METHODS.items():
         (*_added, *(terms.get(term).use("both") for term in _terms)),
         f"labels + {' + '.join((*(use.name for use in _added), *_terms))}",
         terms.get(_terms[0]).paper,
-        BINS if _name == "ld" else TEACHER,
+        TEACHERS.get(_name, TEACHER),
     )

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec
 from tal_bench.models.backbone import Backbone
+from tal_bench.models.branches import DecomposedBranches
 from tal_bench.models.heads.features import kept_features
-from tal_bench.models.heads.point import Heads
+from tal_bench.models.heads.point import HeadOutputs, Heads
 from tal_bench.models.heads.trident import TridentHeads
 from tal_bench.models.input_fusion import InputFusion
 from tal_bench.models.neck import FpnNeck, Neck
@@ -19,6 +20,8 @@ from tal_bench.types import Batch, DetectorOutput
 
 class Detector(nn.Module):
     """Input fusion -> backbone -> neck -> heads (ActionFormer, arXiv 2202.07925; students as in C2MS-Net).
+
+    A student with decomposed inputs has two branches between neck and heads (`models.branches`).
 
     Args:
         spec: Architecture.
@@ -30,6 +33,7 @@ class Detector(nn.Module):
         self.inputs = InputFusion(spec)
         self.backbone = Backbone(spec)
         self.neck: nn.Module = FpnNeck(spec) if spec.neck == "fpn" else Neck(spec)
+        self.branches = DecomposedBranches(spec) if spec.inputs == "decomposed" else None
         self.heads: Heads | TridentHeads = TridentHeads(spec) if spec.trident else Heads(spec)
 
     def forward(self, batch: Batch, keep: Collection[str] = ()) -> DetectorOutput:
@@ -48,7 +52,7 @@ class Detector(nn.Module):
         x, m = self.read_inputs(features, mask)
         stem, m = self.compute_stem(x, m)
         levels, masks = self.compute_neck(stem, m)
-        heads = self.heads(levels, masks, keep)
+        heads = self.compute_heads(levels, masks, keep)
         return DetectorOutput(
             heads.logits,
             heads.offsets,
@@ -69,7 +73,18 @@ class Detector(nn.Module):
         return self.backbone.compute_stem(fused, mask)
 
     def compute_neck(self, stem: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Stem [B, T, D] and mask [B, T, 1] -> heads' input [B, T_l, D] and mask [B, T_l, 1] per level."""
+        """Stem [B, T, D] and mask [B, T, 1] -> neck [B, T_l, D] and mask [B, T_l, 1] per level."""
         pyramid, masks = self.backbone.compute_pyramid(stem, mask)
         masks = masks[self.spec.first_level :]
         return self.neck(pyramid, masks), masks
+
+    def compute_heads(
+        self, levels: list[Tensor], masks: list[Tensor], keep: Collection[str] = ()
+    ) -> HeadOutputs:
+        """Neck [B, T_l, D] and mask [B, T_l, 1] per level -> outputs of the heads with the branches."""
+        if self.branches is None:
+            outputs: HeadOutputs = self.heads(levels, masks, keep)
+            return outputs
+        branches = self.branches(levels, masks)
+        outputs = self.heads(self.branches.fuse(branches, masks), masks, keep)
+        return outputs._replace(features={**outputs.features, **branches})

@@ -90,7 +90,7 @@ class FpnNeck(nn.Module):
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
-        width, bias = spec.neck_width or spec.width, not spec.neck_norm
+        width, bias = spec.neck_channels, not spec.neck_norm
         self.first = spec.first_level
         self.lateral = nn.ModuleList(Conv(spec.width, width, kernel=1, bias=bias) for _ in range(spec.levels))
         self.smooth = nn.ModuleList(DepthwiseConv(width, 3, bias=bias) for _ in range(spec.levels))

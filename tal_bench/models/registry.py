@@ -1,7 +1,7 @@
 """Registry of detectors, and the architecture and recipes of a registered detector on a dataset.
 
-Names are `<structure>[-primary|-privileged|-hallucinated][-ta][-small]`. Teachers may read privileged
-modalities, students never do.
+Names are `<structure>[-primary|-privileged|-hallucinated|-decomposed][-ta][-small]`. Teachers may read
+privileged modalities, students never do.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Model:
     @property
     def is_student(self) -> bool:
         """Whether it reads primary modalities only."""
-        return self.inputs in ("primary", "hallucinated")
+        return self.inputs in ("primary", "hallucinated", "decomposed")
 
 
 DECLARATIONS = "tal_bench.models.students_and_teachers"

@@ -12,6 +12,7 @@ from tal_bench.models.structures import structures
 STUDENT_INPUTS: dict[Inputs, str] = {
     "primary": "primary modalities only",
     "hallucinated": "primary modalities, privileged ones hallucinated from them",
+    "decomposed": "primary modalities, in a motion and an appearance branch",
 }
 TEACHER_INPUTS: dict[Inputs, str] = {"all": "all modalities", "privileged": "privileged modalities only"}
 SIZES = cast("tuple[Size | None, ...]", (None, "small"))

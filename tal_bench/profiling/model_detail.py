@@ -21,7 +21,7 @@ from tal_bench.results.records import CostRecord
 from tal_bench.types import Batch
 
 MODULES = ("hallucination", "backbone", "neck", "heads")
-"""Parts of a detector; the gated fusion of the inputs belongs to the backbone."""
+"""Parts of a detector; the gated fusion of the inputs belongs to the backbone, two branches to the heads."""
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
 """Input lengths at which latency is measured, relative to T."""
 BATCH = 4
@@ -151,7 +151,7 @@ def _cost_by_part(model: Model, architecture: DetectorSpec, frames: int, device:
         "hallucination": _count(module.inputs.hallucination),
         "backbone": _count(module.backbone) + _count(module.inputs.fusion),
         "neck": _count(module.neck),
-        "heads": _count(module.heads),
+        "heads": _count(module.branches) + _count(module.heads),
     }
     return {name: PartCost(params[name], macs[name] / 1e9) for name in MODULES}
 
@@ -174,7 +174,7 @@ def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
     with flop_counter() as neck:
         levels = detector.neck(pyramid, masks)
     with flop_counter() as heads:
-        detector.heads(levels, masks)
+        detector.compute_heads(levels, masks)
     counters = (hallucination, backbone, neck, heads)
     macs = {
         name: int(counter.get_total_flops()) // 2 for name, counter in zip(MODULES, counters, strict=True)

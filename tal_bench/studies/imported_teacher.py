@@ -133,6 +133,9 @@ def _inputs(spec: DetectorSpec, dataset: DatasetSpec, where: str) -> Inputs:
         widths = (_total(spec.primary), _total(spec.privileged))
         if widths == (_total(available["primary"]), _total(available["privileged"])):
             return "hallucinated"
+    elif spec.inputs == "decomposed":
+        if _total(_reads(spec)) == _total(available["primary"]):
+            return "decomposed"
     else:
         reads = _reads(spec)
         by_stream = spec.projection or spec.whiten
@@ -180,7 +183,7 @@ def _text(streams: Streams) -> str:
 def _replaceable(spec: DetectorSpec, dataset: DatasetSpec) -> frozenset[str]:
     """Return the inputs of teachers that it can replace; also `all` if all streams are primary."""
     available = _available(dataset)
-    own = available["primary"] if spec.inputs == "hallucinated" else available[spec.inputs]
+    own = available.get(spec.inputs, available["primary"])
     return frozenset(inputs for inputs in get_args(Inputs) if available.get(inputs) == own)
 
 

@@ -15,7 +15,7 @@ MAIN = "both"
 ALL = "all"
 FACTORIAL = ("none", "none-matched", "self", "cross-modal", "cross-structure", "both-single", "both")
 """The rows that `all` stands for."""
-INPUTS_ORDER = ("all", "privileged", "primary", "hallucinated")
+INPUTS_ORDER = ("all", "privileged", "primary", "hallucinated", "decomposed")
 """Order of teacher and reference rows in a table, by the inputs of the model."""
 REFERENCE_INPUTS: tuple[Literal["all", "privileged", "primary"], ...] = ("all", "privileged", "primary")
 
@@ -100,7 +100,7 @@ def _primary(name: str) -> str:
 
 
 def without_branch(student: str) -> str | None:
-    """Return the student's counterpart without hallucination, or None.
+    """Return the student's counterpart without hallucination or branches, or None.
 
     An untrained branch can cost several points, which distillation must not be credited for.
     """
@@ -108,4 +108,4 @@ def without_branch(student: str) -> str | None:
     name = model_name(
         model.structure, "primary", temporal_attention=model.temporal_attention, size=model.size
     )
-    return name if model.inputs == "hallucinated" and name in students else None
+    return name if model.inputs in ("hallucinated", "decomposed") and name in students else None

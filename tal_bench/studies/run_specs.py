@@ -21,7 +21,7 @@ from tal_bench.config import (
     TrainSpec,
 )
 from tal_bench.distill.objective import MIX
-from tal_bench.distill.terms.registry import LABELS, TRIDENT_SCORES, Term, terms
+from tal_bench.distill.terms.registry import LABELS, OFFERED_BY, Term, terms
 from tal_bench.distill.variants import TeacherRef, Variant
 from tal_bench.errors import InputError
 from tal_bench.models.detector import Detector
@@ -251,21 +251,21 @@ class RunSpecs:
         for name, width in term.reads.items():
             if name == LABELS:
                 continue
-            for kind, model, offers in (("student", student, own), ("its teacher", teacher, other)):
-                if name not in offers and not (kind == "student" and width == "teacher"):
+            networks = {"student": ("student", student, own), "teacher": ("its teacher", teacher, other)}
+            read = [networks[width]] if width in ("student", "teacher") else networks.values()
+            for kind, model, offers in read:
+                if name not in offers:
                     raise InputError(
                         f"term '{term.name}' of variant '{variant}' reads '{name}', which {kind} '{model}' "
                         "does not offer",
-                        hint="choose networks with trident heads, such as tridet"
-                        if name in TRIDENT_SCORES
-                        else f"it offers {', '.join(offers)}",
+                        hint=OFFERED_BY.get(name, f"it offers {', '.join(offers)}"),
                     )
             if width != "equal" or own[name] == other[name]:
                 continue
             if name == "inputs":
                 raise InputError(
-                    f"variant '{variant}' compares inputs, and '{student}' does not hallucinate the "
-                    f"inputs of its teacher '{teacher}'",
+                    f"term '{term.name}' of variant '{variant}' compares inputs, and '{student}' does not "
+                    f"hallucinate the inputs of its teacher '{teacher}'",
                     hint="choose a student with -hallucinated in its name, or another variant",
                 )
             raise InputError(

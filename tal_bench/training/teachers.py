@@ -133,7 +133,9 @@ class LazyOutputs:
 
     @cached_property
     def _heads(self) -> HeadOutputs:
-        outputs: HeadOutputs = self._compute(self._detector.heads, *self._levels_and_masks, self._keep)
+        outputs: HeadOutputs = self._compute(
+            self._detector.compute_heads, *self._levels_and_masks, self._keep
+        )
         return outputs
 
     @property

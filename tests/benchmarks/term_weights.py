@@ -27,7 +27,7 @@ from tal_bench.config import DistillSpec, RunSpec, TeacherUse, TermUse
 from tal_bench.data.batches import training_batches
 from tal_bench.data.dataset import open_cached
 from tal_bench.distill.objective import DistillationObjective
-from tal_bench.distill.terms.registry import TRIDENT_SCORES, terms
+from tal_bench.distill.terms.registry import BRANCHES, OFFERED_BY, TRIDENT_SCORES, terms
 from tal_bench.distill.variants import variants
 from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import detector_spec, get_model
@@ -38,8 +38,12 @@ from tal_bench.training.teachers import Teachers
 from tal_bench.types import Batch
 
 SEEDS, BATCHES, TEMPERATURE = (0, 1, 2), 4, 2.0
-PAIRS = {False: ("actionformer", "conv-dw-hallucinated"), True: ("tridet", "tridet-hallucinated")}
-"""Teacher and student, by whether terms read the scores of trident heads."""
+PAIRS = {
+    (): ("actionformer", "conv-dw-hallucinated"),
+    TRIDENT_SCORES: ("tridet", "tridet-hallucinated"),
+    BRANCHES: ("actionformer-privileged", "conv-dw-decomposed"),
+}
+"""Teacher and student, by the features that terms read and only these networks offer."""
 REFERENCE = "logits-binary"
 
 
@@ -49,14 +53,14 @@ def reference_coefficient() -> float:
     return float(use.weight * TEMPERATURE**use.temperature_power)
 
 
-def batches(run: RunSpec, seed: int) -> Iterator[Batch]:
-    """Yield the first training batches of a seed, with the streams of the teacher."""
-    videos = open_cached(run.dataset, run.detector.reads, None).videos("train+validation")
+def batches(run: RunSpec, modalities: tuple[str, ...], seed: int) -> Iterator[Batch]:
+    """Yield the first training batches of a seed, with the streams of student and teacher."""
+    videos = open_cached(run.dataset, modalities, None).videos("train+validation")
     every = training_batches(
         videos,
         spec=run.train,
         max_length=run.detector.max_length,
-        modalities=run.detector.reads,
+        modalities=modalities,
         generator=np.random.default_rng(seed),
     )
     return itertools.islice(every, BATCHES)
@@ -78,7 +82,7 @@ def gradient_norms(names: list[str], teacher: str, student: str, reports: Path) 
         net = get_model(student).build(architecture).train()
         objective = DistillationObjective(spec, architecture, {"teacher": run.detector}, seed)
         outputs = Teachers({"teacher": network}, Device("cpu"), objective.keep)
-        for batch in batches(run, seed):
+        for batch in batches(run, tuple({**architecture.primary, **run.detector.privileged}), seed):
             output = net(batch, objective.keep)
             targets = assign(points, batch.segments, batch.labels, architecture.classes, run.train.radius)
             output = replace(output, labels=point_labels(targets, output.mask, batch))
@@ -95,8 +99,9 @@ def main() -> None:
     """Print the table."""
     reports = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("reports")
     print(f"{'term':26} {'gradient':>9} {'balanced weight':>15} {'declared':>9} {'relative':>9}")
-    for trident, (teacher, student) in PAIRS.items():
-        chosen = [n for n in terms if trident == bool(set(terms.get(n).reads) & {*TRIDENT_SCORES})]
+    for features, (teacher, student) in PAIRS.items():
+        chosen = [n for n in terms if set(terms.get(n).reads) & OFFERED_BY.keys() <= {*features}]
+        chosen = [n for n in chosen if not features or set(terms.get(n).reads) & {*features}]
         norms = gradient_norms([*{REFERENCE: None, **dict.fromkeys(chosen)}], teacher, student, reports)
         length = reference_coefficient() * norms[REFERENCE]
         for name in chosen:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from tal_bench.config import DetectorSpec, DistillSpec, TeacherUse
 from tal_bench.data.registry import datasets
 from tal_bench.distill.objective import DistillationObjective
-from tal_bench.distill.terms.registry import TRIDENT_SCORES, terms
-from tal_bench.distill.variants import variants
+from tal_bench.distill.terms.registry import BRANCHES, TRIDENT_SCORES, terms
+from tal_bench.distill.variants import Variant, variants
 from tal_bench.models.checkpoint import ModelCard, load_weights, save_model
 from tal_bench.models.registry import detector_spec, get_model, model_names, students, teachers
 from tal_bench.training.device import Device
@@ -130,12 +130,19 @@ def test_students_never_read_privileged_modalities(student: str) -> None:
     assert narrow(student).reads == ("rgb",)
 
 
+def student_of(variant: Variant) -> str:
+    """Return a student that offers what the terms of a variant read."""
+    reads = {name for use in variant.terms for name in terms.get(use.name).reads}
+    if reads & {*TRIDENT_SCORES}:
+        return "tridet-hallucinated"
+    return "conv-dw-decomposed" if reads & {*BRANCHES} else "conv-dw-hallucinated"
+
+
 @pytest.mark.parametrize("variant", variants)
 def test_variants_train(variant: str) -> None:
     """Two steps with real networks: losses are finite, the student moves, its teachers do not."""
     declared = variants.get(variant)
-    trident = any(set(terms.get(use.name).reads) & {*TRIDENT_SCORES} for use in declared.terms)
-    student_name = "tridet-hallucinated" if trident else "conv-dw-hallucinated"
+    student_name = student_of(declared)
     models = {
         role: run_specs().teacher_of(ref, student_name, "actionformer")
         for role, ref in declared.teachers.items()

@@ -11,7 +11,7 @@ from test_contracts import K, batch, build, narrow
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
-from tal_bench.distill.terms.registry import TRIDENT_SCORES, terms
+from tal_bench.distill.terms.registry import BRANCHES, TRIDENT_SCORES, terms
 from tal_bench.distill.variants import TeacherRef, Variant
 from tal_bench.errors import InputError
 from tal_bench.models.structures import structures
@@ -20,7 +20,12 @@ from tal_bench.training.device import Device
 from tal_bench.training.teachers import Teachers
 
 TRIDENT = ("tridet",)
-PAIRS = [(student, teacher) for student in structures for teacher in structures]
+PAIRS = [(f"{student}-hallucinated", teacher) for student in structures for teacher in structures]
+BRANCHED = [
+    (f"{student}-decomposed", f"{teacher}-privileged")
+    for student, teacher in zip(structures, [*structures][::-1], strict=True)
+]
+"""Students with branches, which terms that compare inputs refuse."""
 
 
 def refusal(term: str, student: str, teacher: str) -> str | None:
@@ -34,13 +39,13 @@ def refusal(term: str, student: str, teacher: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+@pytest.mark.parametrize(("student", "teacher"), [*PAIRS, *BRANCHED])
 def test_terms_train_or_are_refused(student: str, teacher: str) -> None:
-    student = f"{student}-hallucinated"
     refused = {name: line for name in terms if (line := refusal(name, student, teacher))}
-    both = student.removesuffix("-hallucinated") in TRIDENT and teacher in TRIDENT
-    expected = [n for n in terms if not both and set(terms.get(n).reads) & {*TRIDENT_SCORES}]
-    assert list(refused) == expected
+    both = all(name.partition("-")[0] in TRIDENT for name in (student, teacher))
+    missing = set() if both else {*TRIDENT_SCORES}
+    missing |= {"inputs"} if student.endswith("-decomposed") else {*BRANCHES}
+    assert list(refused) == [name for name in terms if set(terms.get(name).reads) & missing]
     assert all("\n" not in line and name in line for name, line in refused.items())
 
     accepted = [name for name in terms if name not in refused]
@@ -70,8 +75,9 @@ def test_terms_that_need_several_classes_are_refused_for_one(name: str) -> None:
     specs = replace(run_specs(), classes=1)
     use = TermUse(name=name, teacher="both", weight=1.0)
     variant = Variant("one", "", teachers={"both": TeacherRef("tridet", "all")}, terms=(use,))
+    student = f"tridet-{'decomposed' if {*BRANCHES} & {*terms.get(name).reads} else 'hallucinated'}"
     if least == 1:
-        specs.check_teachers(variant, "tridet-hallucinated", {"both": "tridet"})
+        specs.check_teachers(variant, student, {"both": "tridet"})
         return
     with pytest.raises(InputError, match=f"'{name}'.* needs {least} classes, and the dataset has 1"):
-        specs.check_teachers(variant, "tridet-hallucinated", {"both": "tridet"})
+        specs.check_teachers(variant, student, {"both": "tridet"})

@@ -134,7 +134,9 @@ def _models(
 
     if not names:
         has_privileged = bool(dataset.channels("privileged"))
-        names = [n for n in model_names() if has_privileged or get_model(n).inputs == "primary"]
+        names = [
+            n for n in model_names() if has_privileged or get_model(n).inputs in ("primary", "decomposed")
+        ]
     return [_model(name, dataset, classes, frames) for name in names]
 
 

@@ -29,14 +29,15 @@ declaration alone. Every module of this package and its folders is imported and 
 
 **What it reads.** `student.logits`, `.offsets`, `.mask`, `.inputs` and `.stem` are always there; everything
 in `features`, and `student.labels`, only if ``reads`` names it. `models.heads.features` lists the names with
-their shapes: `neck`, `classifier/<layer>`, `regressor/<layer>`, `bins`, `starts`, `ends`. The value says
-what the widths of student and teacher must be:
+their shapes: `neck`, `classifier/<layer>`, `regressor/<layer>`, `bins`, `starts`, `ends`, `motion`,
+`appearance`. The value says what the widths of student and teacher must be:
 
     "equal"     refused before training unless they are equal
     "project"   where they differ, the term is given the student's feature in the teacher's width, through a
                 learned 1x1 projection without bias, one per level, teacher and term (for [B, C, T] only)
     "any"       the term accepts any widths
     "teacher"   only the teacher's is read, so only the teacher must offer it
+    "student"   only the student's is read, so only the student must offer it
 
 A feature that a network does not offer (`bins` without trident heads, a head layer that does not exist) is
 refused in one line when the study is planned. `labels` takes "any": `student.labels.positive`, `.classes`,
@@ -86,12 +87,18 @@ from tal_bench.types import Outputs, StudentOutputs
 TermFunction = Callable[[StudentOutputs, Outputs, float], Tensor]
 ModuleFactory = Callable[[DetectorSpec, DetectorSpec], nn.Module]
 """Function (architecture of the student, of the teacher) -> module that is called like a `TermFunction`."""
-Width = Literal["equal", "project", "any", "teacher"]
+Width = Literal["equal", "project", "any", "teacher", "student"]
 OUTPUTS = ("inputs", "stem", "logits", "offsets")
 """What a term can read of every network, as attributes of its outputs."""
 LABELS = "labels"
 """What a term reads that needs the labels of the batch."""
 TRIDENT_SCORES = ("bins", "starts", "ends")
+BRANCHES = ("motion", "appearance")
+OFFERED_BY = {
+    **dict.fromkeys(TRIDENT_SCORES, "choose networks with trident heads, such as tridet"),
+    **dict.fromkeys(BRANCHES, "choose a student with -decomposed in its name, such as conv-dw-decomposed"),
+}
+"""Which networks offer a feature that most do not, for error messages."""
 NEVER_PROJECTED = ("inputs", "logits", "offsets", LABELS, *TRIDENT_SCORES)
 
 
@@ -147,7 +154,7 @@ class Term:
     @property
     def reads_text(self) -> str:
         """What the term reads, for tables: `neck (projected), labels`."""
-        notes = {"project": " (projected)", "teacher": " (teacher only)"}
+        notes = {"project": " (projected)", "teacher": " (teacher only)", "student": " (student only)"}
         return ", ".join(f"{name}{notes.get(width, '')}" for name, width in self.reads.items())
 
     def build(self, student: DetectorSpec, teacher: DetectorSpec) -> TermFunction:

@@ -9,10 +9,12 @@ The outputs themselves:
 
 Entries of `DetectorOutput.features`, lists of one tensor per level, in full precision:
 
-    neck                   [B, D, T_l]          input of the heads
+    neck                   [B, D, T_l]          output of the neck, which the heads or the branches read
+    motion, appearance     [B, D, T_l]          branches of a student with decomposed inputs, before they are
+                                                fused
     classifier/<layer>     [B, D, T_l]          input of a layer of the classifier, before the activation;
-                                                layer 0 reads the neck's features, layer 1 the first hidden
-                                                layer's, and so on
+                                                layer 0 reads the neck's features or the fused branches,
+                                                layer 1 the first hidden layer's, and so on
     regressor/<layer>      [B, D, T_l]          the same of the head of offsets or bins
     bins                   [B, T_l, 2, bins+1]  trident heads: scores of the distances to start and end
     starts, ends           [B, T_l, K]          trident heads: scores of a step being a start or an end

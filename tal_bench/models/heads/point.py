@@ -109,7 +109,7 @@ class Tower(nn.Module):
     def __init__(self, spec: DetectorSpec, outputs: int, kernel: int | None = None) -> None:
         super().__init__()
         kernel = spec.head_kernel if kernel is None else kernel
-        widths = [spec.neck_width or spec.width] + [spec.head_width] * spec.head_layers
+        widths = [spec.head_channels] + [spec.head_width] * spec.head_layers
         self.convs = nn.ModuleList(
             Conv(c_in, c_out, kernel, bias=not spec.head_norm) for c_in, c_out in pairwise(widths)
         )

@@ -28,7 +28,16 @@ FIELDS = {
     "logits-binary": ("logits",),
     "logits": ("logits",),
 }
-NOT_ZERO = ("fitnet", "mgd", "vid", "ofa", "ofa-binary", "crosskd-classification")
+NOT_ZERO = (
+    "fitnet",
+    "mgd",
+    "vid",
+    "ofa",
+    "ofa-binary",
+    "crosskd-classification",
+    "decomposed-branches",
+    "decomposed-features",
+)
 """Terms that are not 0 for equal outputs: modules with initial weights, cross entropies, and logits of `made`
 that its heads did not compute from its features."""
 
@@ -73,7 +82,7 @@ class Made(DetectorOutput):
 def architecture(width: int) -> DetectorSpec:
     """Return an architecture that fits the outputs of `made` with this width of stem, neck and heads."""
     return DetectorSpec(
-        structure="conv", inputs="primary", primary={"rgb": 6}, classes=K, max_length=8, width=width,
+        structure="conv", inputs="decomposed", primary={"rgb": 6}, classes=K, max_length=8, width=width,
         head_width=width, attention_heads=1, branch_blocks=1, regression_ranges=((0, 4), (4, 10000)),
         trident=True, bins=BINS - 1,
     )  # fmt: skip

@@ -133,10 +133,14 @@ def test_recipes_and_requirements_of_the_structure_apply() -> None:
 
 
 def test_models_of_the_structure_are_listed(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert {f"toy-{read}{s}" for read in ("primary", "hallucinated") for s in SUFFIXES} <= set(students)
+    assert {f"toy-{read}{s}" for read in ("primary", "hallucinated", "decomposed") for s in SUFFIXES} <= set(
+        students
+    )
     assert {f"toy{read}{s}" for read in ("", "-privileged") for s in SUFFIXES} <= set(teachers)
     assert main(["list", "students", "--plugin", str(plugin)]) == 0
-    assert re.search(r"^toy +toy-primary +toy-hallucinated *$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^toy +toy-primary +toy-hallucinated +toy-decomposed *$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 @pytest.mark.usefixtures("plugin")
@@ -147,7 +151,8 @@ def test_models_are_added_before_the_registries_of_models_are_loaded(plugin: Pat
         f"for kind in ('students', 'teachers'): assert main(['list', kind, '--plugin', {str(plugin)!r}]) == 0"
     )
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert re.search(r"^toy +toy-primary +toy-hallucinated *$", listed, re.MULTILINE)
+    for read in ("primary", "hallucinated", "decomposed"):  # one under the other in 80 columns
+        assert re.search(rf"^  -{read} +toy-{read} *$", listed, re.MULTILINE)
     assert re.search(r"^toy +toy +toy-privileged *$", listed, re.MULTILINE)
 
 

@@ -17,7 +17,15 @@ from tal_bench.profiling.model_detail import MODULES, cost_by_part, detail_model
 
 
 @pytest.mark.parametrize(
-    "name", ["actionformer", "conv-dw-hallucinated-ta", "conv-privileged", "tridet", "temporalmaxer-primary"]
+    "name",
+    [
+        "actionformer",
+        "conv-dw-hallucinated-ta",
+        "conv-privileged",
+        "tridet",
+        "temporalmaxer-primary",
+        "tridet-decomposed",
+    ],
 )
 def test_parts_add_up_to_the_total(name: str) -> None:
     model, spec = small(name)
@@ -84,4 +92,4 @@ def test_default_is_all_models_that_the_streams_allow(
     every, requested[:] = list(requested), []
     assert {"actionformer", "conv-dw-hallucinated-ta-small", "tridet-privileged"} <= set(every)
     assert main(["profile", "--channels", "rgb=16", "--frames", "64", "--device", "cpu"]) == 0
-    assert requested == [name for name in every if "-primary" in name]
+    assert requested == [name for name in every if "-primary" in name or "-decomposed" in name]

@@ -204,8 +204,13 @@ def test_the_study_of_methods_has_every_method() -> None:
     rows = {row.name: row for row in chosen_rows(spec)}
     compared = {"none", "self", "both-single", "both"}
     assert {row.variant for row in rows.values()} == compared | {n for n in variants if n.startswith("kd-")}
-    trident = {name for name, row in rows.items() if row.student}
-    assert trident == {"none tridet", "kd-ld"}
+    own = {name for name, row in rows.items() if row.student}
+    assert {name: rows[name].student for name in own} == {
+        "none tridet": "tridet-hallucinated",
+        "kd-ld": "tridet-hallucinated",
+        "none decomposed": "conv-dw-decomposed",
+        "kd-decomposed": "conv-dw-decomposed",
+    }
     assert set(names_of(spec)) > rows.keys()
 
 
@@ -230,6 +235,12 @@ def test_modalities_are_shown_by_their_own_names(tmp_path: Path) -> None:
     [
         ("conv-dw-primary", "cross-modal", "variant 'cross-modal' compares inputs"),
         ("conv-dw-primary", "both", "variant 'both' compares inputs"),
+        ("conv-dw-decomposed", "both", "variant 'both' compares inputs"),
+        (
+            "conv-dw-hallucinated",
+            "kd-decomposed",
+            "reads 'motion', which student 'conv-dw-hallucinated' does not",
+        ),
         ("conv-dw-hallucinated-small", "both", "has 5 levels, its teacher 'actionformer' in 'both' has 6"),
     ],
 )
