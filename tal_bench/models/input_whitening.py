@@ -16,7 +16,7 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-SHRINKAGE = 1.0
+SHRINKAGE = 4.0
 """s: 0 would be full whitening, infinity a rotation. It was chosen on the validation part of `sprites`
 (docs/sprites.md)."""
 NEGLIGIBLE = 1e-10

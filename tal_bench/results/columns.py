@@ -1,7 +1,8 @@
 """Columns of costs, each declared once.
 
 The tables of a report (terminal, Markdown, LaTeX, CSV, page), `load_runs`, the metrics of MLflow and the list
-of columns in the documentation derive from `COST_COLUMNS`. A plugin appends its own entry:
+of columns in the documentation derive from `COST_COLUMNS` and, for what a training step costs, from
+`TRAINING_COLUMNS`. A plugin appends its own entry:
 
     COST_COLUMNS.append(CostColumn("energy_j", "Energy", read_energy, "(J)", "min", tables=("costs",)))
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from tal_bench.results.records import CostRecord
+from tal_bench.results.records import CostRecord, TrainingCost
 
 TableName = Literal["accuracy", "costs", "training"]
 TABLES: tuple[TableName, ...] = ("accuracy", "costs", "training")
@@ -65,22 +66,36 @@ class BaseColumn(Generic[Subject]):
 
 
 @dataclass(frozen=True)
-class CostColumn(BaseColumn[CostRecord]):
-    """A column of costs; its values are numbers.
+class MeasuredColumn(BaseColumn[Subject]):
+    """A column of measurements; its values are numbers.
 
     Attributes:
         logged_as: Name in MLflow after `cost/`, with the value in the unit of the tables; `key` by default.
-        parts: Columns whose sum this one is. Tables show them before the sum, data have them after it.
     """
 
-    value: Callable[[CostRecord], float | None]
+    value: Callable[[Subject], float | None]
     logged_as: str = ""
-    parts: CostFamily | None = None
 
     @property
     def metric(self) -> str:
         """Name in MLflow."""
         return METRICS + (self.logged_as or self.key)
+
+
+@dataclass(frozen=True)
+class CostColumn(MeasuredColumn[CostRecord]):
+    """A column of the costs of a model.
+
+    Attributes:
+        parts: Columns whose sum this one is. Tables show them before the sum, data have them after it.
+    """
+
+    parts: CostFamily | None = None
+
+
+@dataclass(frozen=True)
+class TrainingColumn(MeasuredColumn[TrainingCost]):
+    """A column of the costs of a training step."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +235,63 @@ COST_COLUMNS: list[CostColumn | CostFamily] = [
     CostFamily(lambda cost: cost.minute_alternatives, _with_extractor, "<extractor>"),
 ]
 """Columns of costs in the order of tables and data."""
+TRAINING_COLUMNS: list[TrainingColumn] = [
+    TrainingColumn(
+        "train_step_ms",
+        "Step, median",
+        lambda cost: cost.step_ms.get("median"),
+        "(ms)",
+        short="ms/step",
+        digits=0,
+        tables=("training",),
+        terminal=WIDTH_ALL,
+        meaning="median time of a training step in milliseconds, teachers included",
+    ),
+    TrainingColumn(
+        "train_memory_mb",
+        "Peak memory",
+        lambda cost: cost.peak_memory_mb,
+        "(MB)",
+        digits=0,
+        tables=("training",),
+        meaning="peak memory of a training step in MB",
+    ),
+    TrainingColumn(
+        "dropped_params",
+        "Dropped parameters",
+        lambda cost: cost.dropped_params,
+        "(k)",
+        unit_size=1e3,
+        tables=("training",),
+        meaning="parameters of the terms, which are dropped after the training",
+        logged_as="dropped_params_k",
+    ),
+]
+"""Columns of the costs of a training step, after those of the model."""
+
+
+@dataclass(frozen=True)
+class RowCosts:
+    """What was measured for a row.
+
+    Attributes:
+        model: Cost of its model.
+        training: Cost of a step of its training.
+    """
+
+    model: CostRecord | None = None
+    training: TrainingCost | None = None
+
+    def values(self, columns: Sequence[CostColumn]) -> dict[str, float | None]:
+        """Return the unrounded values by the keys of the columns and of `TRAINING_COLUMNS`."""
+        model, training = self.model, self.training
+        found = {column.key: column.value(model) for column in columns} if model else {}
+        return found | ({c.key: c.value(training) for c in TRAINING_COLUMNS} if training else {})
+
+    def logged(self, columns: Sequence[CostColumn]) -> dict[str, float]:
+        """Return the values by their names in MLflow, in the units of the tables."""
+        found = logged_costs(self.model, columns) if self.model else {}
+        return found | (logged_costs(self.training, TRAINING_COLUMNS) if self.training else {})
 
 
 def declared() -> list[CostColumn | CostFamily]:
@@ -241,14 +313,16 @@ def cost_columns(costs: Sequence[CostRecord]) -> list[CostColumn]:
     ]
 
 
-def logged_costs(cost: CostRecord, columns: Sequence[CostColumn]) -> dict[str, float]:
+def logged_costs(cost: Subject, columns: Sequence[MeasuredColumn[Subject]]) -> dict[str, float]:
     """Return the values of a record by their names in MLflow, in the units of the tables."""
     values = ((column, column.value(cost)) for column in columns)
     return {column.metric: value / column.unit_size for column, value in values if value is not None}
 
 
-def column_of_metric(metric: str) -> CostColumn | None:
+def column_of_metric(metric: str) -> CostColumn | TrainingColumn | None:
     """Return the column with a name in MLflow; None if there is none."""
+    if training := next((column for column in TRAINING_COLUMNS if column.metric == metric), None):
+        return training
     found = _find(metric, lambda column: column.metric)
     if found is None:
         return None
@@ -268,7 +342,7 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
         return found[0], entry.rank(found[1]) if isinstance(entry, CostFamily) else (0, "")
 
     positions = {key: place for key in (*fixed, *keys) if (place := position(key)) is not None}
-    return sorted(positions, key=lambda key: positions[key])
+    return [*sorted(positions, key=lambda key: positions[key]), *(column.key for column in TRAINING_COLUMNS)]
 
 
 def _find(text: str, label: Callable[[CostColumn], str]) -> tuple[int, str] | None:

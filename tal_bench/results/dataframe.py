@@ -1,6 +1,6 @@
 """Runs as a pandas table with one row per run, as `tal_bench.load_runs` returns it.
 
-The columns are those of `RUN_COLUMNS`, the metrics of the runs, and those of `results.columns.COST_COLUMNS`.
+The columns are those of `RUN_COLUMNS`, the metrics of the runs, and those of `results.columns`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 from tal_bench.config import RunSpec
 from tal_bench.errors import InputError
-from tal_bench.results.columns import cost_columns, ordered_keys
+from tal_bench.results.columns import RowCosts, cost_columns, ordered_keys
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, StudyRecord
 
@@ -117,12 +117,11 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
     record = files.read_study()
     results = {result.hash: result for result in files.runs()}
     rows = (*record.rows, *record.searches)
-    costs = {row.cost: cost for row in rows if row.cost and (cost := files.read_cost(row.cost))}
-    columns = cost_columns(list(costs.values()))
+    costs = [row_costs(files, row) for row in rows]
+    columns = cost_columns([cost.model for cost in costs if cost.model])
     seen: set[str] = set()
-    for row in rows:
-        cost = costs.get(row.cost)
-        measured = {column.key: column.value(cost) for column in columns} if cost else {}
+    for row, cost in zip(rows, costs, strict=True):
+        measured = cost.values(columns)
         for hash_ in row.runs:
             seen.add(hash_)
             if hash_ in results:
@@ -130,6 +129,14 @@ def _lines(files: StudyFolder) -> Iterator[dict[str, Any]]:
     for hash_, result in results.items():
         if hash_ not in seen:
             yield run_line(result, record, None)
+
+
+def row_costs(files: StudyFolder, row: RowRecord) -> RowCosts:
+    """Return what was measured for a row."""
+    return RowCosts(
+        model=files.read_cost(row.cost) if row.cost else None,
+        training=files.read_training_cost(row.training) if row.training else None,
+    )
 
 
 def run_line(result: RunResult, record: StudyRecord, row: RowRecord | None) -> dict[str, Any]:

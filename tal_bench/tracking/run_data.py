@@ -13,10 +13,10 @@ from typing import Any
 
 from tal_bench.config import content_hash
 from tal_bench.errors import InputError
-from tal_bench.results.columns import CostColumn, cost_columns, logged_costs
-from tal_bench.results.dataframe import RUN_COLUMNS, run_line, teacher_names
+from tal_bench.results.columns import CostColumn, RowCosts, cost_columns
+from tal_bench.results.dataframe import RUN_COLUMNS, row_costs, run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
-from tal_bench.results.records import CostRecord, RowRecord, RunResult, SearchRecord, StudyRecord
+from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
@@ -150,10 +150,9 @@ def column_of_score(metric: str) -> str:
     return f"{'map' if kind == 'mAP' else kind}_{at if at == 'avg' or '-' in at else f'{float(at):.2f}'}"
 
 
-def cost_metrics(cost: CostRecord | None, columns: Sequence[CostColumn]) -> list[tuple[str, float, int]]:
+def cost_metrics(costs: RowCosts, columns: Sequence[CostColumn]) -> list[tuple[str, float, int]]:
     """Return name, value and step of the costs in columns; empty if they have not been measured."""
-    values = logged_costs(cost, columns) if cost else {}
-    return [(plain(name), float(value), 0) for name, value in values.items()]
+    return [(plain(name), float(value), 0) for name, value in costs.logged(columns).items()]
 
 
 def _reason(result: RunResult) -> str:
@@ -223,7 +222,7 @@ def states(record: StudyRecord, files: StudyFolder, study_status: str, reason: s
         with suppress(InputError):  # a damaged record is reported, and its run repeated, by the study
             results[hash_] = files.read_run(hash_)
     ended = {hash_: result for hash_, result in results.items() if result is not None}
-    costs = {row.name: files.read_cost(row.cost) for row in record.rows if row.cost}
+    costs = {row.name: row_costs(files, row) for row in record.rows}
     return [
         *_row_states(record, ended, costs, study_status, reason),
         *_child_states(record, files, ended, costs),
@@ -233,13 +232,13 @@ def states(record: StudyRecord, files: StudyFolder, study_status: str, reason: s
 def _row_states(
     record: StudyRecord,
     results: Mapping[str, RunResult],
-    costs: Mapping[str, CostRecord | None],
+    costs: Mapping[str, RowCosts],
     study_status: str,
     reason: str,
 ) -> list[RunState]:
     """Return the state of every row's run: means over seeds, costs, the same metric names in every row."""
     states = []
-    columns_of_costs = cost_columns([cost for cost in costs.values() if cost])
+    columns_of_costs = cost_columns([cost.model for cost in costs.values() if cost.model])
     for row in all_rows(record):
         finals = [results[hash_] for hash_ in row.finals if hash_ in results]
         status = _row_status(row, results, study_status)
@@ -254,7 +253,7 @@ def _row_states(
         if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
             params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
             params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
-        metrics = _mean_metrics(finals) + cost_metrics(costs.get(row.name), columns_of_costs)
+        metrics = _mean_metrics(finals) + cost_metrics(costs.get(row.name, RowCosts()), columns_of_costs)
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
     return states
 
@@ -290,21 +289,22 @@ def _child_states(
     record: StudyRecord,
     files: StudyFolder,
     results: Mapping[str, RunResult],
-    costs: Mapping[str, CostRecord | None],
+    costs: Mapping[str, RowCosts],
 ) -> list[RunState]:
     """Return the states of the ended trials and final runs of every row."""
     rows = all_rows(record)
     in_rows = {hash_ for row in rows for hash_ in row.runs}
     names = {row.name for row in rows}
     without_row = {h for h, result in results.items() if h not in in_rows and result.spec.distill is None}
-    columns = cost_columns([cost for cost in costs.values() if cost])
+    columns = cost_columns([cost.model for cost in costs.values() if cost.model])
     states = []
     for row in rows:
         others = {hash_ for hash_ in without_row if _is_shown_below(row, results[hash_], names)}
         without_row -= others
         for hash_ in (*row.runs, *sorted(others)):
             if hash_ in results:
-                cost = cost_metrics(costs.get(row.name) if hash_ in in_rows else None, columns)
+                measured = costs.get(row.name) if hash_ in in_rows else None
+                cost = cost_metrics(measured or RowCosts(), columns)
                 states.append(_child_state(record, row, files, results[hash_], cost))
     return states
 

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/small_recipe.py curves --rows none both --factors 1 2 --seeds 5
     python tests/benchmarks/small_recipe.py features --channels 128 1024 --scales 0.01 100
+    python tests/benchmarks/small_recipe.py models --models actionformer conv \\
+        --detector "{whiten: null, standardise: true}" --training "{crop: [0.9, 1.0]}"
 
-Both print mAP on the validation part of `sprites`, one line per setting. Minutes to hours.
+All print mAP on the validation part of `sprites`, one line per setting. Minutes to hours.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ from statistics import fmean, stdev
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from tal_bench.config import DatasetSpec, DistillSpec, TeacherUse, TrainSpec
-from tal_bench.data.channel_statistics import channel_covariances
+from tal_bench.data.channel_statistics import channel_covariances, channel_statistics
 from tal_bench.data.dataset import Dataset, Video, open_dataset
+from tal_bench.data.datasets.sprites.statistics import ridge_r2
 from tal_bench.data.registry import load_spec
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.variants import variants
 from tal_bench.inference import scoring
-from tal_bench.models.input_fusion import fit_whitening
+from tal_bench.models.input_fusion import fit_standardisation, fit_whitening
 from tal_bench.models.registry import decoding_recipe, detector_spec, get_model, model_name, training_recipe
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
@@ -54,6 +58,8 @@ class Setting:
         architecture = detector_spec(get_model(model), self.spec, len(self.data.classes))
         torch.manual_seed(seed)
         network = get_model(model).build(architecture)
+        if architecture.standardise:
+            fit_standardisation(network, channel_statistics(self.training))
         fit_whitening(network, channel_covariances(self.training, architecture.reads))
         return train(
             network,
@@ -139,24 +145,38 @@ def _mapped(setting: Setting, channels: int, relu: bool, scale: float) -> Settin
     )
 
 
+def _recovered(setting: Setting, mapped: Setting) -> float:
+    """Return R² on validation of a ridge regression from the mapped primary features to the original ones."""
+    name = next(name for name, m in setting.spec.modalities.items() if m.role == "primary")
+    parts = [
+        np.concatenate([video.features[name][::2] for video in videos])
+        for videos in (mapped.training, setting.training, mapped.validation, setting.validation)
+    ]
+    return ridge_r2(*parts)
+
+
 def _line(name: str, scores: Sequence[float]) -> None:
     spread = f" ± {stdev(scores):.1f}" if len(scores) > 1 else ""
     print(f"{name}: {fmean(scores):.1f}{spread}  {[round(score, 1) for score in scores]}", flush=True)
 
 
 def main() -> None:
-    """Print learning curves, or results on mapped features."""
+    """Print learning curves, results on mapped features, or those of single models."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["curves", "features"])
+    parser.add_argument("what", choices=["curves", "features", "models"])
     parser.add_argument("--dataset", default="sprites")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=["none", "both"])
+    parser.add_argument("--models", nargs="+", default=["actionformer", "conv"])
+    parser.add_argument("--detector", type=yaml.safe_load, default={}, help="changes to the networks, YAML")
+    parser.add_argument("--training", type=yaml.safe_load, default={}, help="changes to the recipe, YAML")
     parser.add_argument("--factors", nargs="+", type=float, default=[1.0, 2.0, 4.0])
     parser.add_argument("--channels", nargs="+", type=int, default=[16, 128, 1024, 2048])
     parser.add_argument("--scales", nargs="+", type=float, default=[0.01, 1.0, 100.0])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    spec = load_spec(options.dataset)
+    changes = {"detector": options.detector, "training": options.training}
+    spec = load_spec(options.dataset).model_copy(update=changes)
     data = open_dataset(spec, tuple(spec.modalities))
     setting = Setting(spec, data, data.videos("train"), data.videos("validation"))
     trained: dict[str, nn.Module] = {}
@@ -166,12 +186,20 @@ def main() -> None:
                 scores = [setting.distilled(row, seed, factor, trained) for seed in range(options.seeds)]
                 _line(f"{row}, {factor:g} x epochs", scores)
         return
+    if options.what == "models":
+        for model in options.models:
+            for factor in options.factors:
+                networks = (setting.fit(model, seed, factor) for seed in range(options.seeds))
+                _line(f"{model}, {factor:g} x epochs", [setting.score(model, net) for net in networks])
+        return
     for channels in options.channels:
         for relu in (False, True):
             for scale in options.scales:
                 mapped = _mapped(setting, channels, relu, scale)
                 scores = [mapped.distilled("none", seed, 1.0, {}) for seed in range(options.seeds)]
-                _line(f"{channels} channels, {'ReLU' if relu else 'signed'}, scale {scale:g}", scores)
+                kind = "ReLU" if relu else "signed"
+                share = _recovered(setting, mapped)
+                _line(f"{channels} channels, {kind}, scale {scale:g}, R² {share:.2f}", scores)
 
 
 if __name__ == "__main__":

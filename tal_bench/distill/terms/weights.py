@@ -7,7 +7,7 @@ from tal_bench.config import Range
 BALANCED: dict[str, float] = {
     "at": 0.75,
     "crosskd-localization": 10.0,
-    "decomposed-branches": 2.9,
+    "decomposed-branches": 2.2,
     "decomposed-features": 0.46,
     "dist-binary": 0.17,
     "dkd-binary": 0.19,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tal_bench.report.study.columns import COLUMNS, Column, as_column
-from tal_bench.results.columns import CostFamily, declared
+from tal_bench.report.study.columns import COLUMNS, Column, as_column, as_training_column
+from tal_bench.results.columns import TRAINING_COLUMNS, CostColumn, CostFamily, TrainingColumn, declared
 from tal_bench.results.dataframe import METRICS, RUN_COLUMNS
 
 Lines = list[tuple[str, str, str]]
@@ -33,9 +33,11 @@ def _rows() -> Lines:
 
 def _costs() -> Lines:
     columns = [entry.pattern if isinstance(entry, CostFamily) else entry for entry in declared()]
+    shown: list[tuple[CostColumn | TrainingColumn, Column]] = [(c, as_column(c)) for c in columns]
+    shown += [(column, as_training_column(column)) for column in TRAINING_COLUMNS]
     return [
-        (c.key, c.described, "; ".join(filter(None, (_in_tables(as_column(c)), f"MLflow: {c.metric}"))))
-        for c in columns
+        (c.key, c.described, "; ".join(filter(None, (_in_tables(row), f"MLflow: {c.metric}"))))
+        for c, row in shown
     ]
 
 

@@ -20,12 +20,14 @@ from tal_bench.report.study.collect import BASELINES, ReportData, Row
 from tal_bench.results.columns import (
     COST_COLUMNS,
     STEPS,
+    TRAINING_COLUMNS,
     WIDTH_ALL,
     WIDTH_MODALITIES,
     BaseColumn,
     CostColumn,
     CostFamily,
     TableName,
+    TrainingColumn,
     Value,
 )
 
@@ -250,6 +252,12 @@ def as_column(column: CostColumn) -> Column:
     return Column(**declared | {"value": lambda row: column.value(row.cost) if row.cost else None})
 
 
+def as_training_column(column: TrainingColumn) -> Column:
+    """Return a column of the costs of a training step as a column of rows."""
+    declared = {field.name: getattr(column, field.name) for field in fields(BaseColumn)}
+    return Column(**declared | {"value": lambda row: column.value(row.training) if row.training else None})
+
+
 def _values(row: Row, columns: Sequence[Column]) -> dict[str, Value]:
     return {column.key: column.value(row) for column in columns}
 
@@ -322,32 +330,7 @@ COLUMNS: list[Column | ColumnFamily] = [
         _differences,
     ),
     ColumnFamily("", "", _costs),
-    Column(
-        "train_step_ms",
-        "Step, median",
-        lambda row: row.training.step_ms["median"] if row.training else None,
-        "(ms)",
-        short="ms/step",
-        digits=0,
-        tables=("training",),
-        terminal=WIDTH_ALL,
-    ),
-    Column(
-        "train_memory_mb",
-        "Peak memory",
-        lambda row: row.training.peak_memory_mb if row.training else None,
-        "(MB)",
-        digits=0,
-        tables=("training",),
-    ),
-    Column(
-        "dropped_params",
-        "Dropped parameters",
-        lambda row: row.training.dropped_params if row.training else None,
-        "(k)",
-        unit_size=1e3,
-        tables=("training",),
-    ),
+    ColumnFamily("", "", lambda study: [as_training_column(column) for column in TRAINING_COLUMNS]),
     Column(
         "training_gmacs",
         "Whole training",

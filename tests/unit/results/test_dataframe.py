@@ -12,8 +12,12 @@ import pytest
 from fake_study import ROWS, TIOU, write_fake_study
 
 from tal_bench.errors import InputError
+from tal_bench.results.columns import TrainingColumn, column_of_metric
+from tal_bench.results.dataframe import row_costs
 from tal_bench.results.folder import StudyFolder
+from tal_bench.results.records import TrainingCost
 from tal_bench.tracking.dataframe import load_runs
+from tal_bench.tracking.run_data import states
 
 COLUMNS = [
     *(
@@ -32,6 +36,7 @@ COLUMNS = [
     *(f"map_{t:.2f}" for t in TIOU),
     *("map_avg", "params", "gmacs", "latency_ms", "latency_ms_iqr", "peak_memory_mb", "minute"),
     *("minute_decode", "minute_flow", "minute_backbone", "minute_detector", "minute_with_flow_tvl1"),
+    *("train_step_ms", "train_memory_mb", "dropped_params"),
     *("commit", "hash"),
 ]
 
@@ -65,6 +70,37 @@ def test_values_match_the_files(folder: Path) -> None:
     assert line["minute"] == pytest.approx(2.1 + 9.4 + 0.095)
     assert math.isnan(line["minute_flow"])
     assert line["commit"] == "0123abc"
+
+
+def test_the_cost_of_a_training_step_is_in_the_table_and_in_mlflow(tmp_path: Path) -> None:
+    record = write_fake_study(tmp_path)
+    files = StudyFolder(tmp_path)
+    cost = TrainingCost(
+        key="t", step_ms={"median": 812.4, "iqr": 3.0}, peak_memory_mb=1530.0, dropped_params=262_144,
+        batch_size=2, frames=2304, threads=1, device="Fake CPU", precision="fp32",
+    )  # fmt: skip
+    files.write_cost(cost)
+    rows = [row.model_copy(update={"training": "t"}) if row.name == "none" else row for row in record.rows]
+    record = record.model_copy(update={"rows": tuple(rows)})
+    files.write_study(record)
+
+    table = load_runs(files.path).set_index("row")
+    assert (table.loc["none", "dropped_params"] == 262_144).all()
+    assert (table.loc["none", "train_step_ms"] == 812.4).all()
+    assert table.loc["both", ["train_step_ms", "train_memory_mb"]].isna().all(axis=None)
+
+    logged = row_costs(files, next(row for row in rows if row.name == "none")).logged(())
+    assert logged == {
+        "cost/train_step_ms": 812.4,
+        "cost/train_memory_mb": 1530.0,
+        "cost/dropped_params_k": pytest.approx(262.144),
+    }
+    for name, value in logged.items():
+        column = column_of_metric(name)
+        assert isinstance(column, TrainingColumn)
+        assert column.value(cost) == pytest.approx(value * column.unit_size)
+    (none,) = (state for state in states(record, files, "FINISHED") if state.name == "none")
+    assert {name: value for name, value, _ in none.metrics if name in logged} == logged
 
 
 def test_teacher_rows_have_no_variant(folder: Path) -> None:
