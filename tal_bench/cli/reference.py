@@ -93,7 +93,7 @@ def _parameter(parameter: inspect.Parameter) -> list[str]:
 
 def settings() -> str:
     """Return the page of the settings of networks, training, decoding, studies and datasets."""
-    from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, StudySpec, TrainSpec
+    from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, Spec, StudySpec, TrainSpec
     from tal_bench.config.describe import describe
 
     parts = [
@@ -101,7 +101,7 @@ def settings() -> str:
         "Which settings do studies, datasets, networks, training and decoding have in YAML files, and what "
         "are their defaults? `tal-bench list settings` prints those of networks, training and decoding.",
     ]
-    kinds = {
+    kinds: dict[str, type[Spec]] = {
         "Study": StudySpec,
         "Dataset": DatasetSpec,
         "Network": DetectorSpec,
