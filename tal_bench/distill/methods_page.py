@@ -1,22 +1,16 @@
-"""Write docs/methods.md, the description of all distillation terms, from their declarations.
-
-python -m tal_bench.distill.methods_page docs/methods.md
-"""
+"""The page docs/methods.md: all distillation terms, from their declarations."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.distill.variants import variants
-from tal_bench.system.files import write_atomically
 
 HEAD = """\
 # Distillation terms
 
-<!-- Written by `python -m tal_bench.distill.methods_page docs/methods.md` from the declarations; edit \
-those. -->
+What does each distillation term compute, where is it from, and how is it weighted?
+
+<!-- Written by `python -m tal_bench.cli.reference docs`; edit the declarations. -->
 
 The training loss of a distilled student is (1 − λ) · labels + λ · Σ weight · τ^p · term. A term compares \
 what student and teacher compute for the same batch. `tal-bench list terms` prints the formulas, `tal-bench \
@@ -60,7 +54,3 @@ def _section(term: Term) -> str:
     }
     lines = [f"- {title}: {text}\n" for title, text in facts.items() if text]
     return f"\n## {term.name}\n\n{term.summary[:1].upper()}{term.summary[1:]}.\n\n" + "".join(lines)
-
-
-if __name__ == "__main__":
-    write_atomically(Path(sys.argv[1]), page())

@@ -26,6 +26,7 @@ from tal_bench.config import (
     parse_spec,
     read_yaml,
 )
+from tal_bench.config.run import LATER_FIELDS
 from tal_bench.errors import InputError
 
 DISTILL = DistillSpec(
@@ -82,6 +83,23 @@ def test_hash_depends_on_every_other_field() -> None:
         altered = _Loose(changed(value, path))
         same = RunSpec.hash.fget(altered) == spec.hash  # type: ignore[attr-defined]
         assert same == (path[-1] in ("folder", "also", "annotations", "scores")), path
+
+
+def test_results_of_before_a_field_was_added_stay_valid() -> None:
+    """The hash is that of a file without the later fields, and those have defaults when it is read."""
+    value = run_spec().model_dump(mode="json")
+    for part, name, default in LATER_FIELDS:
+        value[part][name] = default
+    spec = RunSpec.model_validate(value)
+    for part, name, _ in LATER_FIELDS:
+        del value[part][name]
+    assert RunSpec.model_validate(value) == spec
+    for key in ("annotations", "scores"):
+        del value["dataset"][key]
+    for modality in value["dataset"]["modalities"].values():
+        del modality["folder"], modality["also"]
+    assert content_hash({"version": 1, **value}) == spec.hash
+    assert {name for _, name, _ in LATER_FIELDS} >= {"standardise", "whiten", "lr_width"}
 
 
 class _Loose:

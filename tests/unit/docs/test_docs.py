@@ -55,13 +55,23 @@ def test_plugins_are_short_and_listed(registry: str, kind: str, name: str, tmp_p
     assert name in listed
 
 
+PAGES = {file.relative_to(ROOT / "docs").as_posix(): file for file in (ROOT / "docs").rglob("*.md")}
+
+
 def test_every_page_is_in_the_contents() -> None:
-    pages = {file.name for file in (ROOT / "docs").glob("*.md")}
-    assert (
-        set(re.findall(r"[\w-]+\.md", str(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))) == pages
-    )
+    nav = str(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert set(re.findall(r"[\w/-]+\.md", nav)) == set(PAGES)
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\]\(([\w-]+\.md)", index)) == pages - {"index.md"}
+    assert set(re.findall(r"\]\(([\w/-]+\.md)", index)) == set(PAGES) - {"index.md"}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_page_says_first_which_question_it_answers(page: str) -> None:
+    title, first, *_ = PAGES[page].read_text(encoding="utf-8").split("\n\n")
+    assert re.fullmatch(r"# .+", title)
+    question = re.match(r"[A-Z](?:`[^`]*`|[^.?`])*\?(?= |$)", first)
+    assert question, f"the first sentence is not a question: {first[:80]}"
+    assert len(question[0]) < 160
 
 
 REGISTRIES = {
