@@ -84,7 +84,7 @@ def test_a_table_is_sorted_within_kinds(browser: Browser, page: Path) -> None:
 
 
 def test_rows_are_switched_off_and_on_in_every_figure(browser: Browser, page: Path) -> None:
-    browser.open(page)
+    browser.open(page, WIDTHS[1])
 
     def visible() -> dict[str, int]:
         script = """const found = {};
@@ -95,11 +95,12 @@ def test_rows_are_switched_off_and_on_in_every_figure(browser: Browser, page: Pa
 
     before = visible()
     assert set(before) == {"actionformer", "none", "self", NASTY}
-    browser.find("details.rows summary").click()
+    browser.find(".row-count").click()
+    assert browser.find("details.rows").get_attribute("open"), "a click anywhere in the heading opens it"
     switch = browser.find("input.row-switch[value=self]")
     switch.send_keys(Keys.SPACE)
     assert set(visible()) == set(before) - {"self"}
-    assert browser.find("output.row-count").text == "3 of 4"
+    assert browser.find(".row-count").text == "3 of 4"
     browser.find("button.no-rows").click()
     assert not visible()
     browser.find("button.all-rows").click()

@@ -6,7 +6,7 @@
  * next, and Escape hides the text.
  *
  * Rows: a checkbox of the class "row-switch" shows and hides the elements whose data-row is its value; buttons of
- * the class "all-rows" and "no-rows" set all of them; <output class="row-count"> says how many are on.
+ * the class "all-rows" and "no-rows" set all of them; an element of the class "row-count" says how many are on.
  */
 "use strict";
 (() => {
@@ -98,7 +98,7 @@
     for (const part of document.querySelectorAll("figure svg [data-row]")) {
       part.classList.toggle("off", off.has(part.dataset.row));
     }
-    for (const count of document.querySelectorAll("output.row-count")) {
+    for (const count of document.querySelectorAll(".row-count")) {
       count.textContent = `${boxes.length - off.size} of ${boxes.length}`;
     }
     hide();

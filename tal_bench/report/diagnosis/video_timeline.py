@@ -60,18 +60,21 @@ def select_videos(truths: Mapping[str, int], rows: int, most: int = MOST) -> Vid
 
 
 def timeline_data(source: Source, averages: Mapping[tuple[str, int | None], float]) -> dict[str, Any]:
-    """Return the data that `video_timeline.js` describes, of the first run of each row.
+    """Return the data that `video_timeline.js` describes, of the first finished run of each row.
 
     Args:
         source: Result of `study_source`.
-        averages: Average mAP in percent by row and seed.
+        averages: Average mAP in percent of the finished runs by row and seed.
     """
+    finished = {
+        name: [run for run in runs if (name, run[0]) in averages] for name, runs in source.rows.items()
+    }
+    runs = {name: found[0] for name, found in finished.items() if found}
     truth, names = source.truth, source.truth.attrs["videos"]
     counts = truth["video"].value_counts()
-    selected = select_videos({video: int(counts.get(video, 0)) for video in names}, len(source.rows))
+    selected = select_videos({video: int(counts.get(video, 0)) for video in names}, max(len(runs), 1))
     classes = sorted(truth["label"].unique())
     level = min(source.thresholds, key=lambda threshold: abs(threshold - TIOU))
-    runs = {name: found[0] for name, found in source.rows.items()}
     detections = {
         name: _detections(read_result_file(file), truth, level, selected, classes)
         for name, (_, file) in runs.items()

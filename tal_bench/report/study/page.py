@@ -115,9 +115,14 @@ def _videos(study: ReportData, folder: Path | None) -> Section:
     if folder is None or not has_detections(folder):
         return Section("Test videos")
     averages: dict[tuple[str, int | None], float] = {
-        (row.name, r.spec.seed): r.metrics["map_avg"] for row in study.rows for r in row.results
+        (row.name, r.spec.seed): r.metrics["map_avg"]
+        for row in study.rows
+        for r in row.results
+        if "map_avg" in r.metrics
     }
     data = timeline_data(study_source(folder), averages)
+    if not data["rows"]:
+        return Section("Test videos")
     shown, of = len(data["videos"]), data["of"]
     text = [
         "Ground truth and the best detections of two rows, of the first seed, in "

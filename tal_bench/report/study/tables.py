@@ -117,8 +117,9 @@ def pairs_csv(study: ReportData) -> dict[str, str]:
 
 def data_files(study: ReportData, folder: Path) -> dict[str, str]:
     """Return tables that `load_results` reads where the runs are missing, by file name."""
+    runs = load_folder(folder) if (folder / "study.json").is_file() else None
     return {
-        "runs.csv": csv_table(load_folder(folder)),
+        **({} if runs is None else {"runs.csv": csv_table(runs)}),
         "trials.csv": csv_table(trials_frame(study.rows)),
     }
 
