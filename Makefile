@@ -2,8 +2,9 @@
 #   make ablate   the main job: the student taught by two teachers against the student alone
 #   make test     every test                  make lint    style and types
 #   make bench    benchmarks                  make ui      the runs in MLflow's pages
-#   make docs     docs/ as pages, in site/
-#   make published   reports/published anew, from the studies in reports/
+#   make docs     docs/ as pages, in site/    make lab     the notebooks in JupyterLab, on your latest study
+#   make notebooks  executes the notebooks on the published studies and saves their outputs
+#   make published  reports/published anew, from the studies in reports/; then make notebooks
 #   make clean    removes .venv and caches, keeps results
 
 VENV := .venv
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(FITS)' 2>/dev/null && ech
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: ablate test lint bench docs published ui install dev clean
+.PHONY: ablate test lint bench docs published ui lab notebooks install dev clean
 
 ablate: $(VENV)/installed
 	$(BIN)/tal-bench ablate --variant both
@@ -48,6 +49,12 @@ published: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui
 
+lab: $(VENV)/installed-notebooks
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. notebooks/01_quickstart.ipynb
+
+notebooks: $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/notebooks/test_notebooks.py
+
 install: $(VENV)/installed
 
 dev: $(VENV)/installed-dev
@@ -71,6 +78,11 @@ $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(BIN)/python
 
 $(VENV)/installed-docs: pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) -e '.[docs]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/installed-notebooks: pyproject.toml setup.py constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV); the first time takes some minutes"
+	$(PIP) -e '.[notebooks]'
 	@touch $(VENV)/installed $@
 
 clean:

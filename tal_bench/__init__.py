@@ -4,7 +4,7 @@ The public interface, documented in docs/api.md. A name is imported on first use
 imports neither torch nor pandas:
 
     ablate, dry_run, train_one, score_checkpoint   run a study, show its plan, train or test one model
-    load_study, load_runs, compare                 read what studies wrote
+    load_results, load_study, load_runs, compare   read what studies wrote
     evaluate, detect, load_model                   score files of detections, use a trained model
     students, teachers, variants, terms, datasets, corruptions, executors   registries that plugins add to
 """
@@ -52,11 +52,12 @@ if TYPE_CHECKING:
     from tal_bench.report.comparison.collect import compare
     from tal_bench.report.comparison.data import ComparedDataset, ComparedRow, StudyComparison
     from tal_bench.report.comparison.write import write_comparison
-    from tal_bench.report.diagnosis.summary import DiagnosisReport
+    from tal_bench.report.diagnosis.summary import DiagnosisReport, DiagnosisTables
     from tal_bench.report.leaderboard.page import write_leaderboard
     from tal_bench.report.leaderboard.publish import publish
     from tal_bench.report.leaderboard.result import PublishedResult
     from tal_bench.report.loaded import LoadedStudy, load_study
+    from tal_bench.report.loaded_report import LoadedReport, load_results
     from tal_bench.report.study.collect import ReportData, Row, collect
     from tal_bench.report.study.columns import COLUMNS, Column
     from tal_bench.report.study.figures import FIGURES
@@ -100,6 +101,7 @@ _NAMES = {
     "models.checkpoint": "ModelCard load_model",
     "tracking.dataframe": "load_runs",
     "report.loaded": "LoadedStudy load_study",
+    "report.loaded_report": "LoadedReport load_results",
     "report.comparison.collect": "compare",
     "report.comparison.data": "ComparedDataset ComparedRow StudyComparison",
     "report.comparison.write": "write_comparison",
@@ -112,7 +114,7 @@ _NAMES = {
     "results.columns": "COST_COLUMNS CostColumn",
     "report.study.figures": "FIGURES",
     "report.common.figure_declaration": "FigureDeclaration",
-    "report.diagnosis.summary": "DiagnosisReport",
+    "report.diagnosis.summary": "DiagnosisReport DiagnosisTables",
     "results.folder": "StudyFolder",
     "results.records": ("CostRecord EpochRecord RowRecord RunResult SearchRecord StudyRecord TrainingCost"),
     "evaluation.evaluate": "evaluate",
@@ -158,6 +160,7 @@ __all__ = [
     "DetectorOutput",
     "DetectorSpec",
     "DiagnosisReport",
+    "DiagnosisTables",
     "DiskFullError",
     "DistillSpec",
     "EpochRecord",
@@ -166,6 +169,7 @@ __all__ = [
     "FigureDeclaration",
     "InputError",
     "Interval",
+    "LoadedReport",
     "LoadedStudy",
     "LocalWorkerPool",
     "MeanAP",
@@ -218,6 +222,7 @@ __all__ = [
     "executors",
     "interpolated_ap",
     "load_model",
+    "load_results",
     "load_runs",
     "load_study",
     "masked_mean",

@@ -186,10 +186,13 @@ def _adjusted_p(difference: Interval, smallest: Floats) -> float:
     """Return the share of simulations whose smallest p-value is at most that of the difference."""
     from scipy.special import stdtr
 
-    if difference.standard_error == 0.0:
-        return 1.0
-    df = difference.degrees_of_freedom
-    p = 2 * stdtr(df, -abs(difference.estimate) / difference.standard_error)
+    if difference.standard_error == 0.0:  # the same difference in every seed and draw of videos
+        if difference.estimate == 0.0:
+            return 1.0
+        p = 0.0
+    else:
+        statistic = abs(difference.estimate) / difference.standard_error
+        p = 2 * stdtr(difference.degrees_of_freedom, -statistic)
     return float((1 + np.count_nonzero(smallest <= p)) / (1 + len(smallest)))
 
 

@@ -125,7 +125,7 @@ class StudentRow:
             runs += _rate_runs(model, self.rates or ((1.0,) if self.trials else ()))
             runs += [PlannedRun(model, "final", seed) for seed in dict.fromkeys(self.teacher_seeds)]
         runs += [
-            PlannedRun(self.student, "tuning", TUNING_SEED, f"{self.name}: trial {number}")
+            PlannedRun(self.student, "tuning", TUNING_SEED, self._trial(number))
             for number in range(self.trials)
         ]
         runs += [
@@ -133,12 +133,34 @@ class StudentRow:
             for rank in range(self.confirmed)
             for seed in self.confirm_seeds
         ]
-        runs += [PlannedRun(self.student, "final", seed, self.name) for seed in self.seeds]
+        runs += [PlannedRun(self.student, "final", seed, self._final) for seed in self.seeds]
         return tuple(runs)
+
+    def _rate(self, number: int) -> float | None:
+        """Return the learning rate of a trial that only trains on labels with it; None for other trials."""
+        if number >= len(self.first) or self.variant.terms or self.epochs_factor != 1.0:
+            return None
+        settings = self.held | self.first[number]
+        return settings.get("lr", 1.0) if settings.keys() <= {"lr"} else None
+
+    def _trial(self, number: int) -> str:
+        """Return what tells a trial from other runs; one on labels may be the tuning run of a teacher."""
+        rate = self._rate(number)
+        return f"{self.name}: trial {number}" if rate is None else _rate(rate)
+
+    @property
+    def _final(self) -> str:
+        """What tells a final run from others; with the default rate alone it is that of a teacher."""
+        as_teacher = self.trials <= 1 and not self.rates and self._rate(0) == 1.0
+        return "" if as_teacher else self.name
+
+
+def _rate(multiple: float) -> str:
+    return f"lr x {multiple:g}"
 
 
 def _rate_runs(model: str, rates: Sequence[float]) -> list[PlannedRun]:
-    return [PlannedRun(model, "tuning", TUNING_SEED, f"lr x {rate:g}") for rate in rates]
+    return [PlannedRun(model, "tuning", TUNING_SEED, _rate(rate)) for rate in rates]
 
 
 @dataclass(frozen=True)

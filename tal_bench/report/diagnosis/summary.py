@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +33,13 @@ COLUMNS = (AVERAGE, *ERRORS, ALL_ERRORS, MISSED)
 
 
 @dataclass(frozen=True, eq=False)
-class DiagnosisReport:
-    """Diagnosis of all runs, with mAP and shares in percent. All tables have columns row and seed.
+class DiagnosisTables:
+    """Tables of a diagnosis, with mAP and shares in percent. All tables have columns row and seed.
 
     Attributes:
-        source: Detections and ground truth.
         against: Name of the baseline row.
         compared: Name of the row whose videos are compared with the baseline: the one with the highest
             average mAP among the other students, or among all other rows; None with a single row.
-        bins: Bins of the ground truths.
-        runs: Diagnosis by row and seed.
         profile: Table with columns tiou, slice (1 = best G detections of each class, 2 = the next G …),
             category and detections.
         gains: Table with columns what (average mAP, each error, all errors, missed) and points.
@@ -49,11 +47,8 @@ class DiagnosisReport:
         videos: Table with columns video and ap.
     """
 
-    source: Source
     against: str
     compared: str | None
-    bins: tuple[Bins, ...]
-    runs: Mapping[tuple[str, int | None], Diagnosis]
     profile: pd.DataFrame
     gains: pd.DataFrame
     groups: pd.DataFrame
@@ -62,7 +57,7 @@ class DiagnosisReport:
     @property
     def row_names(self) -> list[str]:
         """Names of the diagnosed rows, in the order of the source."""
-        return list(dict.fromkeys(name for name, _ in self.runs))
+        return list(dict.fromkeys(self.gains["row"]))
 
     def gain_means(self) -> pd.DataFrame:
         """Return the points of `gains`, mean over seeds: rows × average mAP, errors, all errors, missed."""
@@ -93,6 +88,56 @@ class DiagnosisReport:
             return pd.Series(dtype=np.float64)
         change: pd.Series[float] = means[self.compared] - means[self.against]
         return change.sort_values(ascending=False, kind="stable")
+
+
+@dataclass(frozen=True, eq=False)
+class DiagnosisReport(DiagnosisTables):
+    """Diagnosis of all runs.
+
+    Attributes:
+        source: Detections and ground truth.
+        bins: Bins of the ground truths.
+        runs: Diagnosis by row and seed.
+    """
+
+    source: Source
+    bins: tuple[Bins, ...]
+    runs: Mapping[tuple[str, int | None], Diagnosis]
+
+
+def read_tables(folder: Path, rows: Sequence[str] = ()) -> DiagnosisTables:
+    """Read the tables that `write_diagnosis` wrote.
+
+    Args:
+        folder: Folder with `diagnosis.json` and the tables as CSV.
+        rows: Names of rows; empty for all.
+
+    Raises:
+        InputError: The folder contains no diagnosis, or a row does not exist in it.
+    """
+    if not (folder / "diagnosis.json").is_file():
+        hint = "`tal-bench diagnose` writes it of a study with its runs"
+        raise InputError("no diagnosis there", where=folder, hint=hint)
+    about = json.loads((folder / "diagnosis.json").read_text(encoding="utf-8"))
+    types: dict[str, Any] = {"row": str, "video": str, "bin": str, "seed": "Int64"}
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv", dtype=types, keep_default_na=False, na_values=[""])
+        for name in ("profile", "gains", "groups", "videos")
+    }
+    known = list(dict.fromkeys(tables["gains"]["row"]))
+    for row in rows:
+        if row not in known:
+            raise InputError(
+                f"no row '{row}' in the diagnosis", where=folder, hint=f"choose from {', '.join(known)}"
+            )
+    chosen = {*rows, about["against"]} if rows else set(known)
+    kept = {name: table[table["row"].isin(chosen)].reset_index(drop=True) for name, table in tables.items()}
+    compared = (
+        about["compared"]
+        if about["compared"] in chosen
+        else next((row for row in reversed(known) if row in chosen - {about["against"]}), None)
+    )
+    return DiagnosisTables(about["against"], compared, **kept)
 
 
 def diagnose_source(

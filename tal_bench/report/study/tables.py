@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 import pandas as pd
 
@@ -25,7 +26,9 @@ from tal_bench.report.study.collect import KINDS, ReportData, Row
 from tal_bench.report.study.columns import cells, line, shown
 from tal_bench.report.study.literature import CAUTION, reported, reported_table
 from tal_bench.report.study.pairs import pairs_frame, pairs_table, sentences
+from tal_bench.report.study.trials import trials_frame
 from tal_bench.results.columns import TABLES, TableName
+from tal_bench.results.dataframe import load_folder
 from tal_bench.system.text import printable
 
 TRAINING = "Cost of a training step, teachers included, and parameters that are dropped afterwards"
@@ -110,6 +113,14 @@ def latex(study: ReportData) -> str:
 def pairs_csv(study: ReportData) -> dict[str, str]:
     """Return `pairs.csv`, with one line per pair of student rows; empty if there are no intervals."""
     return {} if study.comparison is None else {"pairs.csv": csv_table(pairs_frame(study.comparison))}
+
+
+def data_files(study: ReportData, folder: Path) -> dict[str, str]:
+    """Return tables that `load_results` reads where the runs are missing, by file name."""
+    return {
+        "runs.csv": csv_table(load_folder(folder)),
+        "trials.csv": csv_table(trials_frame(study.rows)),
+    }
 
 
 def csv(study: ReportData) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,13 @@ def trial_table(row: Row) -> pd.DataFrame:
     table.insert(3, "best", finished.cummax().ffill())
     varied = [name for name in table.columns[4:] if table[name].nunique() > 1]
     return table[["number", "status", "map", "best", *varied]]
+
+
+def trials_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the tables of `trial_table` of all tuned rows one below the other, with the column `row`."""
+    tables = [trial_table(row).assign(row=row.name) for row in rows if row.trials]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["row"])
+    return table[["row", *(name for name in table.columns if name != "row")]]
 
 
 def validation_map(trial: RunResult) -> float:

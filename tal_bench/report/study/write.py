@@ -15,7 +15,7 @@ __all__ = ["summary", "write_report"]
 
 
 def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
-    """Write page, tables, `pairs.csv`, `summary.json`, `figure.png` and `.svg`, and `figures/`.
+    """Write page, tables, `pairs.csv`, `runs.csv`, `trials.csv`, `summary.json`, and all figures.
 
     For studies with several objectives, `pareto.md`, `.csv`, `.png` and `.svg` are written, too. The study
     may be unfinished. Equal results give equal files.
@@ -48,6 +48,7 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
             "table.tex": tables.latex(found),
             "summary.json": json.dumps(summary(found), indent=1) + "\n",
             **tables.pairs_csv(found),
+            **tables.data_files(found, folder),
             **pareto.tables(found),
         }
     )

@@ -17,23 +17,29 @@ import pytest
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 STUDY = ROOT / "reports" / "published" / "two-by-two-sprites"
-BEGIN, END = "<!-- result:begin -->\n", "<!-- result:end -->"
+BLOCKS = ("headline", "result")
 OMITTED = {"conv-dw", "conv", "actionformer-privileged"}
 """Rows of the full table that the README omits."""
 
 
-def block(study: Path) -> str:
+def blocks(study: Path) -> dict[str, str]:
     """Return the sentences and the table of the README from summary.json and table.csv of a study."""
     headline = json.loads((study / "summary.json").read_text(encoding="utf-8"))["headline"]
     lines = [
-        *(f"**{line}**" for line in headline),
-        "",
         "| row | reads | average mAP ↑ | against `none` [95 % CI] | params | s per minute of video (TV-L1) |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     with (study / "table.csv").open(encoding="utf-8") as file:
         lines += [_line(row) for row in csv.DictReader(file) if row["row"] not in OMITTED]
-    return "\n".join(lines) + "\n"
+    sentences = [f"**{line}**" for line in headline]
+    return {name: "\n".join(found) + "\n" for name, found in zip(BLOCKS, (sentences, lines), strict=True)}
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """Return the text of the README with another content between the marks of a block."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, rest = text.split(begin)
+    return before + begin + content + end + rest.split(end)[1]
 
 
 def _line(row: dict[str, str]) -> str:
@@ -56,8 +62,8 @@ def _line(row: dict[str, str]) -> str:
 
 
 def test_readme_shows_the_committed_report() -> None:
-    shown = README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    assert shown == block(STUDY)
+    text = README.read_text(encoding="utf-8")
+    assert all(replaced(text, name, content) == text for name, content in blocks(STUDY).items())
     assert (STUDY / "figure.png").is_file()
 
 
@@ -74,8 +80,8 @@ def test_links_have_targets() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [("students", "conv-wide"), ("variants", "stem-only")])
 def test_plugins_of_the_readme_work(kind: str, name: str, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    example = next(text for text in blocks if f"{kind}.add" in text)
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    example = next(text for text in examples if f"{kind}.add" in text)
     assert len(example.splitlines()) < 20
     file = tmp_path / "plugin.py"
     file.write_text(example, encoding="utf-8")
@@ -84,5 +90,7 @@ def test_plugins_of_the_readme_work(kind: str, name: str, tmp_path: Path) -> Non
 
 
 if __name__ == "__main__":
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    README.write_text(before + BEGIN + block(STUDY) + END + rest.split(END)[1], encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    for block_name, block_content in blocks(STUDY).items():
+        readme = replaced(readme, block_name, block_content)
+    README.write_text(readme, encoding="utf-8")

@@ -136,6 +136,14 @@ def test_a_row_equals_itself() -> None:
     assert {pair.p_value for pair in comparison.pairs.values()} == {1.0}
 
 
+def test_a_difference_without_any_spread_is_evidence() -> None:
+    """The same difference in every seed and draw has no standard error, and is not chance."""
+    (sample,) = normal_rows(np.random.default_rng(6), (0.0,)).values()
+    higher = replace(sample, average=sample.average + 2.0, bootstrap=sample.bootstrap + 2.0)
+    (pair,) = compare_all_pairs({"a": sample, "b": higher}).pairs.values()
+    assert pair.p_value < 0.001
+
+
 @pytest.mark.parametrize(("row", "seed", "both"), [(1.0, 0.0, 0.0), (0.3, 0.3, 0.3), (0.0, 0.5, 0.2)])
 def test_resolution_halves_with_the_numbers_it_gives(row: float, seed: float, both: float) -> None:
     """Simulated studies with the numbers that `resolution` gives have intervals of half the width."""

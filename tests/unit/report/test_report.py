@@ -34,7 +34,7 @@ from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
 
 FILES = {
-    *("page.html", "table.md", "table.csv", "table.tex", "pairs.csv"),
+    *("page.html", "table.md", "table.csv", "table.tex", "pairs.csv", "runs.csv", "trials.csv"),
     *("summary.json", "figure.png", "figure.svg"),
 }
 FIGURE_NAMES = {

@@ -232,6 +232,7 @@ def test_a_figure_that_fails_costs_a_line(folder: Path, capsys: pytest.CaptureFi
         write_report(folder)
     assert raised.value.exit_code == 1
     tables = {"table.md", "table.csv", "table.tex", "pairs.csv", "summary.json", "page.html"}
+    tables |= {"runs.csv", "trials.csv"}
     assert {file.name for file in raised.value.files} == tables
     assert all((folder / name).is_file() for name in tables)
     assert main(["report", str(folder)]) == 1

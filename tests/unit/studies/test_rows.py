@@ -128,6 +128,20 @@ def test_the_progress_bar_ends_where_it_says(tmp_path: Path, budget: Budget, nam
     assert len(computed) <= len(plan.runs)
 
 
+@pytest.mark.parametrize("trials", [1, 4])
+def test_a_run_that_a_row_shares_with_a_teacher_is_planned_once(tmp_path: Path, trials: int) -> None:
+    """The first trial of `none` is the tuning run of the teacher of `self`."""
+    budget = Budget(trials=trials, seeds=1, confirmed=1)
+    _, computed, _ = played(study("self"), tmp_path, budget=budget)
+    plan = make_plan(study("self"), run_specs(budget=budget))
+    rows = {row.name: set(row.runs) for row in plan.student_rows}
+    assert len(rows["none"] & rows["self"]) == (2 if trials == 1 else 1), (
+        "without a search also the final one"
+    )
+    distinct = len({spec.hash for spec in computed})
+    assert len(plan.runs) == distinct if trials == 1 else distinct <= len(plan.runs)
+
+
 def test_rows_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     spec = study("all")
     alone, one, _ = played(spec, tmp_path / "1", 1, budget=LAVISH)
