@@ -49,8 +49,17 @@ published: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui
 
+# Notebooks that one has executed are copies in my_notebooks, which every call makes anew.
 lab: $(VENV)/installed-notebooks
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. notebooks/01_quickstart.ipynb
+	@folder=notebooks; \
+	if ls reports/*/study.json >/dev/null 2>&1; then \
+		folder=my_notebooks; \
+		echo "executing the notebooks on your latest study, into $$folder; this takes a minute or two"; \
+		$(BIN)/python -m nbconvert --log-level ERROR --to notebook --execute --allow-errors \
+			--output-dir $$folder notebooks/0[1-57]*.ipynb || exit 1; \
+	fi; \
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $$folder/01_quickstart.ipynb
 
 notebooks: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/notebooks/test_notebooks.py

@@ -14,6 +14,7 @@ from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Points, assign, point_labels, pyramid_points
 from tal_bench.training.device import Device
 from tal_bench.training.ema import Ema
+from tal_bench.training.flat_parameters import FlatOptimizer
 from tal_bench.training.schedule import build_optimizer, learning_rate
 from tal_bench.training.teachers import Teachers
 from tal_bench.types import Batch, Outputs
@@ -58,11 +59,11 @@ class TrainingStep:
         self.teachers = Teachers(teachers or {}, teacher_device, objective.keep if objective else ())
         learners = [student] if objective is None else [student, objective.to(device.torch)]
         self.optimizer = build_optimizer(learners, spec)
+        self._flat = FlatOptimizer(self.optimizer)
         self.average = Ema(student, spec.ema)
         self.normalizer = torch.tensor(spec.loss_normalizer, device=device.torch)
         self.count = 0
         self._spec, self._device, self._per_epoch = spec, device, steps_per_epoch
-        self._parameters = [p for learner in learners for p in learner.parameters()]
         self._architecture = architecture
         self._points: dict[int, Points] = {}
 
@@ -111,10 +112,10 @@ class TrainingStep:
             self._device,
         )
         self.normalizer.copy_(normalizer)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._flat.clear_gradients()
         self._device.backward(losses["total"])
         if self._spec.clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._spec.clip)
+            nn.utils.clip_grad_norm_(self._flat.parameters, self._spec.clip)
         self.optimizer.step()
         self.average.update()
         return {name: value.detach() for name, value in losses.items()}

@@ -26,6 +26,8 @@ from tal_bench.system.files import write_atomically
 from tal_bench.training.step import TrainingStep
 
 LOG = logging.getLogger(__name__)
+FORMAT = 2
+"""Version of the layout; a checkpoint of another one is ignored."""
 NOTES = "notes"
 """Name of the tensor that contains everything else as JSON."""
 Notes = dict[str, Any]
@@ -55,6 +57,7 @@ class TrainingCheckpointer:
         if time.monotonic() - self._last_saved < self.every:
             return
         notes = {
+            "format": FORMAT,
             "key": self.key,
             "epoch": epoch,
             "count": step.count,
@@ -84,7 +87,7 @@ class TrainingCheckpointer:
         except Exception as error:  # a damaged file can cause any exception
             LOG.warning("%s is damaged (%s): the training starts from the beginning", self.file, error)
             return 0
-        if notes["key"] != self.key:
+        if notes["key"] != self.key or notes.get("format") != FORMAT:
             return 0
         _restore(step, tensors)
         step.count = notes["count"]

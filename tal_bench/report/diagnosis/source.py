@@ -89,10 +89,7 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
 
 def has_detections(folder: Path) -> bool:
     """Return whether the folder of a study has its ground truth and the detections of a final run."""
-    files = StudyFolder(folder)
-    finals = (hash_ for row in files.read_study().rows for hash_ in row.finals)
-    has_run = any(files.run_file(hash_, ".detections.json").is_file() for hash_ in finals)
-    return has_run and (folder / "ground_truth.json").is_file()
+    return (folder / "ground_truth.json").is_file() and any((folder / "runs").glob("*.detections.json"))
 
 
 def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]:

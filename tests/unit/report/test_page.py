@@ -83,6 +83,11 @@ def test_page_is_self_contained(study: ReportData) -> None:
     assert policy.startswith("default-src 'none';")
 
 
+def test_published_pages_are_small() -> None:
+    pages = sorted((Path(__file__).parents[3] / "reports" / "published").glob("*/page.html"))
+    assert pages and all(file.stat().st_size < 3_000_000 for file in pages)
+
+
 def test_figures_on_the_page_share_no_ids(study: ReportData) -> None:
     text = page(study, {figure.name: DRAWING for figure in FIGURES})
     ids = re.findall(r' id="([^"]*)"', text)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
-from tal_bench.distill.terms.registry import terms
+from tal_bench.distill.terms.registry import BRANCHES, terms
 from tal_bench.models.ops import depthwise
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.models.structures import structures
@@ -85,13 +85,14 @@ def test_a_step_on_labels(structure: str) -> None:
 @pytest.mark.parametrize("name", terms)
 def test_a_step_with_a_term(name: str) -> None:
     torch.manual_seed(0)
+    inputs = "decomposed" if {*BRANCHES} & {*terms.get(name).reads} else "hallucinated"
     own, others = (
-        detector_spec(get_model(model), tiny_spec(), 3) for model in ("tridet-hallucinated", "tridet")
+        detector_spec(get_model(model), tiny_spec(), 3) for model in (f"tridet-{inputs}", "tridet")
     )
     uses = (TermUse(name=name, teacher="t", weight=1.0),)
     spec = DistillSpec(teachers={"t": TeacherUse(run="0", model="tridet")}, terms=uses)
     step = TrainingStep(
-        get_model("tridet-hallucinated").build(own),
+        get_model(f"tridet-{inputs}").build(own),
         own,
         FAST,
         steps_per_epoch=5,
