@@ -33,6 +33,7 @@ bench: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'site/index.html; its search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site'
 
 # After the studies have ended: tal-bench ablate --variant all, and the same with --dataset hapt.
 STUDIES := reports/two-by-two-sprites reports/two-by-two-hapt
