@@ -4,6 +4,7 @@
 #   make bench    benchmarks                  make ui      the runs in MLflow's pages
 #   make docs     docs/ as pages, in site/    make lab     the notebooks in JupyterLab, on your latest study
 #   make notebooks  executes the notebooks on the published studies and saves their outputs
+#   make published  reports/published anew, from the studies in reports/; then make notebooks
 #   make clean    removes .venv and caches, keeps results
 
 VENV := .venv
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(FITS)' 2>/dev/null && ech
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: ablate test lint bench docs ui lab notebooks install dev clean
+.PHONY: ablate test lint bench docs published ui lab notebooks install dev clean
 
 ablate: $(VENV)/installed
 	$(BIN)/tal-bench ablate --variant both
@@ -32,6 +33,19 @@ bench: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'site/index.html; its search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site'
+
+# After the studies have ended: tal-bench ablate --variant all, and the same with --dataset hapt.
+STUDIES := reports/two-by-two-sprites reports/two-by-two-hapt
+PUBLISHED := reports/published
+
+published: $(VENV)/installed
+	$(BIN)/tal-bench publish $(STUDIES) --out $(PUBLISHED)
+	$(BIN)/tal-bench compare $(STUDIES) --out $(PUBLISHED)/comparison \
+		--detections framewise=$(PUBLISHED)/comparison/framewise-sprites.csv \
+		--detections framewise=$(PUBLISHED)/comparison/framewise-hapt.csv
+	$(BIN)/tal-bench leaderboard $(PUBLISHED) --out $(PUBLISHED)/leaderboard.html
+	$(BIN)/python tests/unit/docs/test_readme.py
 
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui

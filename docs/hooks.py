@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-ADDED = {"notebooks": (".ipynb",), "reports/published": (".md", ".html", ".png")}
+ADDED = {"notebooks": (".ipynb",), "reports/published": (".md", ".html", ".png", ".py")}
 """Folders of the repository whose files are added, with the suffixes of these files."""
 MARKDOWN_LINK = re.compile(r"(?<=\]\()([^)#\s]+)")
 HTML_LINK = re.compile(r'(?<=<a href=")([^"#]+)')

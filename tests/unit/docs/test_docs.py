@@ -61,6 +61,8 @@ PAGES = {file.relative_to(ROOT / "docs").as_posix(): file for file in (ROOT / "d
 def test_every_page_is_in_the_contents() -> None:
     nav = str(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     assert set(re.findall(r"[\w/-]+\.md", nav)) == set(PAGES)
+    notebooks = {file.name for file in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(re.findall(r"notebooks/([\w-]+\.ipynb)", nav)) == notebooks
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\(([\w/-]+\.md)", index)) == set(PAGES) - {"index.md"}
 

@@ -22,6 +22,7 @@ from tal_bench.cli import main
 from tal_bench.report.common.report_files import IncompleteReportError
 from tal_bench.report.comparison import figures
 from tal_bench.report.comparison.documents import latex, markdown
+from tal_bench.report.comparison.studies import REQUIREMENTS
 from tal_bench.report.comparison.terminal import print_comparison
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
@@ -223,6 +224,11 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def test_every_requirement_has_a_case() -> None:
+    messages = [message for _, message in CHANGES.values()] + ["other test videos"]
+    assert not [r.violated for r in REQUIREMENTS if not any(r.violated in message for message in messages)]
+
+
 def edit(folder: Path, change_video: Callable[[dict[str, Any]], object]) -> None:
     """Change every video of the ground truth of a study."""
     file = folder / "ground_truth.json"
@@ -250,7 +256,7 @@ def test_what_does_not_compare_is_refused(
 
 def test_other_test_videos_are_refused(tmp_path: Path) -> None:
     folders = [write_study(tmp_path / str(n), rows=SMALL, videos=n, seeds=1) for n in (8, 9)]
-    expected = r"9 videos \(1 of its own\) here and 8 videos \(0 of its own\) there"
+    expected = r"other test videos, 9 videos \(1 of its own\) here and 8 videos \(0 of its own\) there"
     with pytest.raises(InputError, match=expected):
         compare(folders)
 
