@@ -12,8 +12,8 @@ import typer
 from tal_bench.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16"]
-TeacherPrecision = Literal["student", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+TeacherPrecision = Literal["student", "fp32", "tf32", "bf16"]
 Sampler = Literal["tpe", "random", "grid", "nsga2"]
 Pruner = Literal["median", "sha", "hyperband", "none"]
 BudgetName = Literal["smoke", "quick", "full"]
@@ -21,7 +21,7 @@ BudgetName = Literal["smoke", "quick", "full"]
 DeviceOption = Annotated[Device | None, typer.Option(help="Device to compute on; auto: CUDA if available.")]
 PrecisionOption = Annotated[
     Precision | None,
-    typer.Option(help="Precision of matrix products; auto: bf16 on CUDA devices that support it."),
+    typer.Option(help="Precision of matrix products; auto: bf16 on GPUs with hardware for it."),
 ]
 TeacherPrecisionOption = Annotated[
     TeacherPrecision | None,
@@ -92,7 +92,10 @@ FoldsOption = Annotated[
     ),
 ]
 JobsOption = Annotated[
-    int | None, typer.Option(min=1, help="Number of worker processes.", show_default="from cores and memory")
+    int | None,
+    typer.Option(
+        min=1, help="Number of worker processes.", show_default="from cores and memory; one per GPU"
+    ),
 ]
 ReportsOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the folders of studies.")]
 PluginOption = Annotated[
@@ -141,6 +144,12 @@ CheckpointEveryOption = Annotated[
         min=0.0,
         metavar="SECONDS",
         help="Seconds between two checkpoints of a training, from which it resumes.",
+    ),
+]
+GraphsOption = Annotated[
+    Literal["auto", "off"],
+    typer.Option(
+        help="Record training steps on a GPU as CUDA graphs, where that works; no meaning on the CPU."
     ),
 ]
 LabelsOption = Annotated[

@@ -23,6 +23,7 @@ from tal_bench.config.detector import DetectorSpec
 from tal_bench.config.run import (
     DistillSpec,
     Phase,
+    Precision,
     Pruner,
     Range,
     RunSpec,
@@ -59,6 +60,7 @@ __all__ = [
     "OddCount",
     "Phase",
     "Positive",
+    "Precision",
     "Pruner",
     "Range",
     "RowSpec",

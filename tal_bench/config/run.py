@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -69,6 +71,8 @@ def grid_size(space: Mapping[str, Search]) -> int:
 
 
 Pruner = Literal["median", "sha", "hyperband", "none"]
+Precision = Literal["fp32", "tf32", "bf16"]
+"""Precision of matrix products and convolutions; `tf32` exists on GPUs only."""
 
 
 class TeacherUse(Spec):
@@ -120,7 +124,7 @@ class DistillSpec(Spec):
     soft_weight: Fraction = 0.6
     temperature: Positive = 2.0
     student_init: str = "random"
-    precision: Literal["student", "fp32", "bf16"] = "student"
+    precision: Literal["student"] | Precision = "student"
     count_padding: bool = False
 
 
@@ -128,13 +132,14 @@ Phase = Literal["tuning", "final"]
 """Phase of a run: tuning runs are evaluated on validation, final runs on test."""
 
 
-LATER_FIELDS: tuple[tuple[str, str, object], ...] = (
-    ("detector", "standardise", False),
-    ("detector", "whiten", None),
-    ("train", "lr_width", None),
+LATER_FIELDS: tuple[tuple[str, object], ...] = (
+    ("detector.standardise", False),
+    ("detector.whiten", None),
+    ("train.lr_width", None),
+    ("device", "cpu"),
 )
-"""Part, name and default of fields that were added after the first release. The hash leaves them out where
-they have their default, so that earlier results stay valid."""
+"""Place and default of fields that were added after the first release. The hash leaves them out where they
+have their default, so that earlier results stay valid."""
 
 
 class RunSpec(Spec):
@@ -152,6 +157,7 @@ class RunSpec(Spec):
         seed: Seed of initial weights, order of videos and crops.
         videos: Number of videos used of each split, from the first on; null = all.
         precision: Precision of matrix products.
+        device: Kind of device that computes the run, since its rounding differs.
         weights: Hash of external weights that are evaluated without training; null = trained by this run.
         pruner: Pruner that may end a tuning run early.
     """
@@ -165,7 +171,8 @@ class RunSpec(Spec):
     phase: Phase = "final"
     seed: Annotated[int, Field(ge=0)] = 0
     videos: Count | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
+    device: Literal["cpu", "cuda"] = "cpu"
     weights: str | None = None
     pruner: Pruner = "median"
 
@@ -178,7 +185,9 @@ class RunSpec(Spec):
         for modality in value["dataset"]["modalities"].values():
             modality.pop("folder")
             modality.pop("also")
-        for part, name, default in LATER_FIELDS:
-            if value[part][name] == default:
-                value[part].pop(name)
+        for place, default in LATER_FIELDS:
+            *parts, name = place.split(".")
+            holder = reduce(getitem, parts, value)
+            if holder[name] == default:
+                holder.pop(name)
         return content_hash({"version": 1, **value})

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tal_bench.config.base import Count, FolderName, Fraction, Positive, Spec
-from tal_bench.config.run import Pruner, Search, grid_size
+from tal_bench.config.run import Precision, Pruner, Search, grid_size
 
 WEIGHTS = (".safetensors", ".json", ".tar", ".pth", ".pt", ".ckpt")
 """Suffixes of files of weights, including formats that have to be imported first."""
@@ -167,8 +167,8 @@ class StudySpec(Spec):
     trials: Count | None = None
     seeds: Count | None = None
     seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    teacher_precision: Literal["student", "fp32", "bf16"] = "student"
+    precision: Literal["auto"] | Precision = "auto"
+    teacher_precision: Literal["student"] | Precision = "student"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     objective: tuple[Objective, ...] = ("map",)
     sampler: Sampler = "tpe"

@@ -7,6 +7,8 @@ finishes and writes its run even if the main process has died.
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -16,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tal_bench.errors import InputError, TalBenchError
-from tal_bench.execution.registry import FLAG
+from tal_bench.execution.registry import FLAG, WorkerSetup
 from tal_bench.execution.worker import prepare_worker
-from tal_bench.system.worker_pool import WorkerLostError, WorkerPool, interrupts_blocked
+from tal_bench.system.worker_pool import UnusableWorkerError, WorkerLostError, WorkerPool, interrupts_blocked
 
+LOG = logging.getLogger(__name__)
 LOCAL = "local"
 CONNECT_TIMEOUT = 10
 """Seconds within which the scheduler must answer."""
@@ -32,25 +35,22 @@ class DaskWorkerPool(WorkerPool):
     """Pool of the workers of a Dask scheduler.
 
     Args:
-        scheduler: Address of the scheduler, or `local` to start one on this machine.
-        jobs: Number of worker processes of a local scheduler.
-        device: Device of the workers, `cpu` or `cuda`.
-        plugins: Plugin files to load in each worker.
-        folder: Folder of the study, which every worker must be able to read.
+        setup: Its address is that of the scheduler, or `local` to start one on this machine.
 
     Raises:
         InputError: dask.distributed is not installed, the scheduler does not answer, or no worker offers a
             required GPU.
     """
 
-    def __init__(self, scheduler: str, jobs: int, device: str, plugins: Sequence[Path], folder: Path) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
+        scheduler, device = setup.address, setup.device
         try:
             from distributed import Client
         except ImportError:
             raise InputError(
                 "dask.distributed is not installed", where=FLAG, hint="pip install 'tal-bench[cluster]'"
             ) from None
-        self._cluster = _local_cluster(jobs, device) if scheduler == LOCAL else None
+        self._cluster = _local_cluster(setup) if scheduler == LOCAL else None
         try:
             self._client = Client(self._cluster or scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -61,8 +61,8 @@ class DaskWorkerPool(WorkerPool):
         resources = GPU if device == "cuda" else {}
         self._check_resources(scheduler, resources)
         self._executor = self._client.get_executor(pure=False, resources=resources)
-        paths = tuple(plugin.expanduser().resolve() for plugin in plugins)
-        self._call_on_worker = partial(call_on_worker, device, paths, folder.resolve())
+        paths = tuple(plugin.expanduser().resolve() for plugin in setup.plugins)
+        self._call_on_worker = partial(call_on_worker, device, paths, setup.folder.resolve())
 
     def size(self) -> int:
         """Return the current number of workers, at least 1 because workers may join later."""
@@ -112,6 +112,9 @@ def call_on_worker(
         prepare_worker(device, plugins)
         try:
             return fn(*args, **kwargs)
+        except UnusableWorkerError as error:
+            LOG.warning("%s: %s; the worker ends, and the call is repeated in another one", host, error)
+            os._exit(1)
         except InputError as error:
             raise type(error)(error.what, where=f"{host}:{error.where}", hint=error.hint) from None
 
@@ -134,25 +137,26 @@ def _copy_outcome(outer: Future[Any], inner: Future[Any]) -> None:
         outer.set_exception(error)
 
 
-def _local_cluster(jobs: int, device: str) -> Any:
+def _local_cluster(setup: WorkerSetup) -> Any:
     """Start a scheduler and workers with one thread (and one GPU) each, reachable only from this machine."""
     from distributed import Nanny, Scheduler, SpecCluster
 
+    environments = setup.environments() or [{}] * setup.jobs
+
     def options(index: int) -> dict[str, Any]:
-        environment = {"CUDA_VISIBLE_DEVICES": str(index)} if device == "cuda" else {}
         return {
             "nthreads": 1,
             "host": "127.0.0.1",
             "dashboard": False,
             "memory_limit": 0,  # no limit, as in local worker pools
-            "resources": GPU if device == "cuda" else {},
-            "env": environment,
+            "resources": GPU if setup.device == "cuda" else {},
+            "env": dict(environments[index]),
             "silence_logs": "ERROR",
         }
 
     with interrupts_blocked():  # threads and processes started here ignore Ctrl-C
         return SpecCluster(
             scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
-            workers={index: {"cls": Nanny, "options": options(index)} for index in range(jobs)},
+            workers={index: {"cls": Nanny, "options": options(index)} for index in range(setup.jobs)},
             silence_logs="ERROR",
         )

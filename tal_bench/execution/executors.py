@@ -40,7 +40,7 @@ def make_executor(setup: WorkerSetup) -> WorkerPool:
     Raises:
         InputError: The executor is unknown or cannot be used.
     """
-    return find_executor(setup.address or None, setup.jobs).make(setup)
+    return find_executor(setup.address or None, setup.jobs, setup.device).make(setup)
 
 
 def _in_process(setup: WorkerSetup) -> WorkerPool:
@@ -51,7 +51,7 @@ def _in_process(setup: WorkerSetup) -> WorkerPool:
 def _dask(setup: WorkerSetup) -> WorkerPool:
     from tal_bench.execution.dask_workers import DaskWorkerPool
 
-    return DaskWorkerPool(setup.address, setup.jobs, setup.device, setup.plugins, setup.folder)
+    return DaskWorkerPool(setup)
 
 
 executors.add("in-process", ExecutorEntry("in-process", "this process, one run at a time", _in_process))
@@ -60,7 +60,7 @@ executors.add(
     ExecutorEntry(
         "processes",
         "--jobs processes on this machine",
-        lambda setup: LocalWorkerPool(setup.jobs, setup.prepare),
+        lambda setup: LocalWorkerPool(setup.jobs, setup.prepare, environments=setup.environments()),
     ),
 )
 executors.add("local", ExecutorEntry("local", "a Dask scheduler started here, with --jobs workers", _dask))

@@ -6,12 +6,13 @@ A new executor is one `executors.add(...)`, in `execution/executors.py` or in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tal_bench.registry import Registry
-from tal_bench.system.worker_pool import WorkerPool
+from tal_bench.system.gpus import check_shared_memory, free_gpu_memory, visible_gpus, worker_environments
+from tal_bench.system.worker_pool import SpawnedProcesses, WorkerPool
 
 FLAG = "--scheduler"
 
@@ -33,6 +34,20 @@ class WorkerSetup:
     folder: Path
     plugins: tuple[Path, ...] = ()
     address: str = ""
+
+    def environments(self) -> list[Mapping[str, str]]:
+        """Return the environment variables of each local worker, which give it a GPU of its own.
+
+        Raises:
+            InputError: Too many workers would share a GPU.
+        """
+        if self.device == "cpu":
+            return []
+        gpus = visible_gpus()
+        if self.jobs > len(gpus) > 0:
+            with SpawnedProcesses(1) as process:  # a process that uses a GPU keeps memory on it
+                check_shared_memory(self.jobs, process.submit(free_gpu_memory).result())
+        return worker_environments(self.jobs, gpus)
 
     def prepare(self) -> None:
         """Prepare a worker; every worker has to call this before its first run."""
@@ -59,14 +74,16 @@ class ExecutorEntry:
 executors: Registry[ExecutorEntry] = Registry("executor", "tal_bench.execution.executors")
 
 
-def find_executor(scheduler: str | None, jobs: int = 1) -> ExecutorEntry:
+def find_executor(scheduler: str | None, jobs: int = 1, device: str = "cpu") -> ExecutorEntry:
     """Return the executor of a value of `--scheduler`; without one, this process or local processes.
+
+    Runs on a GPU have a process of their own, because a failure may make it useless and it is replaced then.
 
     Raises:
         InputError: No executor has the name, or the scheme of the address.
     """
     if scheduler is None:
-        return executors.get("in-process" if jobs == 1 else "processes")
+        return executors.get("in-process" if jobs == 1 and device == "cpu" else "processes")
     name = scheduler.partition("://")[0]
     if name not in executors and ":" in name:  # HOST:PORT
         name = "tcp"

@@ -22,7 +22,9 @@ from tal_bench.extraction.features import Stream, extract
 from tal_bench.extraction.streams import build_streams
 from tal_bench.extraction.workers import map_items
 from tal_bench.system.cache_folder import locked, write_json
+from tal_bench.system.gpus import open_device, still_works
 from tal_bench.system.step_timer import StepTimer
+from tal_bench.system.worker_pool import UnusableWorkerError
 
 MANIFEST = "manifest.json"
 JOURNAL = ".finished.jsonl"
@@ -156,7 +158,7 @@ def extract_files(
         done = len(outcome.skipped)
         with (
             (out / JOURNAL).open("a", encoding="utf-8") as journal,
-            contextlib.closing(map_items(extract_one, waiting, jobs, _crashed)) as results,
+            contextlib.closing(map_items(extract_one, waiting, jobs, _crashed, device)) as results,
         ):
             for record in results:
                 records[record.id] = record
@@ -175,15 +177,20 @@ def extract_file(video: tuple[str, Path], *, out: Path, extraction: Extraction, 
 
     Raises:
         InputError: The features cannot be written, which would also fail for all other videos.
+        TalBenchError: The device cannot be opened, or is out of memory.
+        UnusableWorkerError: This process cannot use its GPU any more.
     """
     name, path = video
     start = time.perf_counter()
+    torch_device = torch.device(device)
+    open_device(torch_device)
     try:
         features, reader = video_features(path, extraction, device=device)
     except TalBenchError as error:
         hint = f" ({error.hint})" if error.hint else ""
         return _failed(video, f"{error.what}{hint}", time.perf_counter() - start)
     except Exception as error:  # for example a codec error or lack of memory; the other videos continue
+        _check_device(torch_device, error, extraction.batch)
         return _failed(video, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     for stream, values in features.items():
         _save(out / stream / f"{name}.npy", values)
@@ -199,6 +206,23 @@ def extract_file(video: tuple[str, Path], *, out: Path, extraction: Extraction, 
         steps=len(next(iter(features.values()))),
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _check_device(device: torch.device, error: Exception, batch: int) -> None:
+    """Check that a video failed by itself, and not because of the GPU.
+
+    Raises:
+        TalBenchError: The GPU is out of memory, which is no fault of the video.
+        UnusableWorkerError: This process cannot use its GPU any more.
+    """
+    if isinstance(error, torch.OutOfMemoryError) and device.type != "cpu":
+        raise TalBenchError(
+            f"out of GPU memory with batches of {batch} steps",
+            where="--batch",
+            hint="give a smaller --batch or fewer --jobs; run again, finished videos are kept",
+        ) from None
+    if not still_works(device):
+        raise UnusableWorkerError(" ".join(f"{type(error).__name__}: {error}".split())) from None
 
 
 def video_features(
@@ -239,7 +263,7 @@ def load_streams(extraction: str, device: str) -> dict[str, Stream]:
 
 
 def _crashed(video: tuple[str, Path]) -> VideoRecord:
-    return _failed(video, "the worker process died: the codec crashed, or memory ran out", 0.0)
+    return _failed(video, "the worker process died: the codec or the GPU failed, or memory ran out", 0.0)
 
 
 def _failed(video: tuple[str, Path], message: str, seconds: float) -> VideoRecord:

@@ -11,6 +11,7 @@ import cv2
 import torch
 
 from tal_bench.system.allocator import keep_freed_memory
+from tal_bench.system.gpus import worker_environments
 from tal_bench.system.worker_pool import LocalWorkerPool, WorkerLostError
 
 Item = TypeVar("Item")
@@ -37,7 +38,11 @@ def use_one_thread() -> None:
 
 
 def map_items(
-    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, crashed: Callable[[Item], Result]
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int,
+    crashed: Callable[[Item], Result],
+    device: str = "cpu",
 ) -> Generator[Result]:
     """Yield the result of every item, in the order of completion.
 
@@ -50,13 +55,16 @@ def map_items(
         jobs: Number of processes; 1 is the current process. More are spawned, so a script needs
             ``if __name__ == "__main__":``.
         crashed: Function that returns the result of an item whose process died at every attempt.
+        device: `cuda` gives every process one GPU, also a single one: a failure may make it useless.
     """
-    if jobs == 1 or len(items) < 2:
+    if device == "cpu" and (jobs == 1 or len(items) < 2):
         with one_thread():
             for item in items:
                 yield work(item)
         return
-    pool = LocalWorkerPool(min(jobs, len(items)), use_one_thread)
+    jobs = min(jobs, len(items))
+    environments = worker_environments(jobs) if device == "cuda" else []
+    pool = LocalWorkerPool(jobs, use_one_thread, environments=environments)
     waiting, running, suspects = list(items), dict[Future[Result], Item](), list[Item]()
     try:
         while waiting or running:
@@ -72,7 +80,7 @@ def map_items(
     finally:
         pool.terminate()
     for item in suspects:
-        single = LocalWorkerPool(1, use_one_thread)
+        single = LocalWorkerPool(1, use_one_thread, environments=environments)
         try:
             yield single.submit(work, item).result()
         except WorkerLostError:

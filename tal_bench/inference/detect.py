@@ -93,7 +93,7 @@ def detect(
     files = find_videos([Path(video) for video in videos])
     chosen_device = choose_device(device)
     # report missing weights once, before any video is read
-    load_streams(card.extraction.model_dump_json(), chosen_device)
+    load_streams(card.extraction.model_dump_json(), "cpu")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         outcome = extract_files(

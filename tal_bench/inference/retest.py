@@ -126,15 +126,23 @@ def retest_models(
         tasks = []
         for part in by_corruption.values():
             versions = [condition.folder(options.seed) for condition in part]
-            key = content_hash(
-                [VERSION, DRAWS, data_identity, identity, model.limit, model.precision, versions]
-            )
+            parts: list[Any] = [
+                VERSION,
+                DRAWS,
+                data_identity,
+                identity,
+                model.limit,
+                model.precision,
+                versions,
+            ]
+            key = content_hash(parts + ([options.device] if options.device != "cpu" else []))
             tasks.append(RetestTask(model, dataset, tuple(part), store, options, folder / f"{key}.json"))
         tasks_by_model.append(tasks)
     every = [task for tasks in tasks_by_model for task in tasks]
     waiting = [task for task in every if not task.file.is_file()]
     done = len(every) - len(waiting)
-    with contextlib.closing(map_items(run_task, waiting, options.jobs, raise_worker_died)) as results:
+    found = map_items(run_task, waiting, options.jobs, raise_worker_died, options.device)
+    with contextlib.closing(found) as results:
         for _ in results:
             done += 1
             progress(done, len(every))

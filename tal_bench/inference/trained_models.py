@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, RunSpec
+from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, Precision, RunSpec
 from tal_bench.data.registry import datasets, load_spec
 from tal_bench.data.splits import with_fingerprint
 from tal_bench.errors import InputError
@@ -46,7 +46,7 @@ class TrainedModel:
     card: ModelCard
     detector: DetectorSpec
     decode: DecodeSpec
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     dataset: DatasetSpec | None = None
     limit: int | None = None
     stored: float | None = None

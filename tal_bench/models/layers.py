@@ -143,7 +143,7 @@ class AffineDropPath(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm over channels that keeps the dtype of its input; statistics are in full precision."""
+    """LayerNorm over channels that keeps the dtype of its input; all else is in full precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
@@ -152,8 +152,11 @@ class LayerNorm(nn.LayerNorm):
         with torch.autocast(x.device.type, enabled=False):
             if x.device.type == "cpu":  # accepts fp32 weights with half-precision inputs
                 return super().forward(x)
-            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+            return self.in_full_precision(x)
+
+    def in_full_precision(self, x: Tensor) -> Tensor:
+        """Compute `forward` where the library wants weights of the dtype of x, without rounding them."""
+        return super().forward(x.float()).to(x.dtype)
 
 
 def layer_norm(channels: int, wanted: bool = True) -> nn.Module:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, ModalitySpec, weights_path
+from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, ModalitySpec, Precision, weights_path
 from tal_bench.config.extraction import Extraction
 from tal_bench.errors import InputError
 from tal_bench.extraction.workers import one_thread
@@ -54,7 +53,7 @@ class Pipeline:
     classes: int = 20
     video: Path | None = None
     device: str = "cpu"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     plugins: tuple[Path, ...] = ()
 
 

@@ -63,7 +63,8 @@ def profile_training(
     """
     with torch.random.fork_rng(devices=[]):
         step = _training_step(spec, student, teachers, device)
-        batch = _labelled_batch(spec.detector, [net for _, net in teachers.values()], spec.train.batch_size)
+        networks = [net for _, net in teachers.values()]
+        batch = device.pin(_labelled_batch(spec.detector, networks, spec.train.batch_size))
 
         held: list[object] = []
 

@@ -38,14 +38,20 @@ RUNS = 5
 """Number of calls of a dataset's `minute_work`, of which the fastest counts."""
 
 
-def extraction_seconds(dataset: DatasetSpec) -> dict[str, float]:
-    """Measure the feature extraction of a minute of video, in CPU seconds on one thread by step.
+def extraction_device(dataset: DatasetSpec, device: str) -> str:
+    """Return where the extraction of a dataset is measured: on the CPU where it cannot use another device."""
+    return "cpu" if dataset.name in datasets and datasets.get(dataset.name).minute_work else device
+
+
+def extraction_seconds(dataset: DatasetSpec, device: str = "cpu") -> dict[str, float]:
+    """Measure the feature extraction of a minute of video by step, on the CPU in seconds of one thread.
 
     This is slow and should be done once per study. Features that this program extracted are measured on a
     synthetic clip with the same settings.
 
     Args:
         dataset: Registered dataset, or one read from a file.
+        device: Device of the networks; decoding and flow run on the CPU.
 
     Returns:
         Seconds of `decode`, `flow`, `backbone/<modality>` and alternatives such as `flow_tvl1`; empty if the
@@ -57,12 +63,12 @@ def extraction_seconds(dataset: DatasetSpec) -> dict[str, float]:
             measured = {step: fastest_call(call, RUNS) for step, call in work().items()}
         return {"decode": 0.0, "flow": 0.0} | measured
     extraction = find_extraction(dataset, tuple(dataset.modalities))
-    return {} if extraction is None else _costs_with_alternatives(extraction)
+    return {} if extraction is None else _costs_with_alternatives(extraction, device)
 
 
-def _costs_with_alternatives(extraction: Extraction) -> dict[str, float]:
+def _costs_with_alternatives(extraction: Extraction, device: str) -> dict[str, float]:
     """Measure the extraction, and TV-L1 as an alternative flow algorithm."""
-    cost = stream_seconds(extraction)
+    cost = stream_seconds(extraction, device=device)
     algorithms = {stream.flow for stream in extraction.streams.values() if stream.flow}
     if algorithms and "tvl1" not in algorithms:
         cost["flow_tvl1"] = stream_seconds(extraction.with_flow("tvl1").only_flow())["flow"]

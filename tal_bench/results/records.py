@@ -78,6 +78,8 @@ class CostRecord(Spec):
             videos.
         minute_alternatives: Seconds per minute of video of other extractors of the privileged modality, by
             name (`flow_tvl1`).
+        minute_device: Hardware of the networks of `minute`; decoding and flow run on the CPU. Empty where
+            nothing was measured, and in earlier records.
     """
 
     key: str
@@ -92,6 +94,7 @@ class CostRecord(Spec):
     precision: str
     minute: dict[str, float] = {}
     minute_alternatives: dict[str, float] = {}
+    minute_device: str = ""
 
     @property
     def minute_total(self) -> float | None:

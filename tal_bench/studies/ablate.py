@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -47,8 +48,8 @@ from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import planned, prepare, read_through, study_name, with_fold
 from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
 from tal_bench.system.console import message_console, print_line
-from tal_bench.system.cpu_count import default_jobs
 from tal_bench.system.files import check_writable, write_atomically
+from tal_bench.system.gpus import default_jobs_on
 from tal_bench.tracking.mirror import MlflowMirror, StudyStatus
 from tal_bench.training.device import choose_device
 from tal_bench.tuning.storage import HEARTBEAT_INTERVAL, JOURNAL, database_url
@@ -64,7 +65,8 @@ class ExecutionOptions:
 
     Attributes:
         reports: Directory of all studies.
-        jobs: Number of worker processes; None = as many as cores and memory allow on the CPU, one on a GPU.
+        jobs: Number of worker processes; None = as many as cores and memory allow on the CPU, one per visible
+            GPU on CUDA.
         tracking_uri: URI of the MLflow store; None = `sqlite:///mlflow.db` in the working directory.
         plugins: Files that declare variants, students or datasets.
         command: Command line as it was typed, for the record.
@@ -72,6 +74,7 @@ class ExecutionOptions:
         scheduler: Name of a registered executor, or address of a Dask scheduler; None for local processes.
         storage: Optuna storage that shows the trials; None for a journal in the study's folder.
         checkpoint_every: Seconds between two checkpoints of a training.
+        graphs: Whether training steps on a GPU are recorded as CUDA graphs; without meaning on the CPU.
         timeout: Seconds after which no new run begins; None = no limit.
         warm_start: Folder of an earlier study whose best settings are tried first.
         register: Whether the best student becomes a version of a registered model in MLflow.
@@ -87,6 +90,7 @@ class ExecutionOptions:
     scheduler: str | None = None
     storage: str | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
+    graphs: Literal["auto", "off"] = "auto"
     timeout: float | None = None
     warm_start: Path | None = None
     register: bool = True
@@ -94,7 +98,7 @@ class ExecutionOptions:
 
     def jobs_on(self, device: str) -> int:
         """Return the number of worker processes on a device."""
-        return self.jobs or (default_jobs() if device == "cpu" else 1)
+        return self.jobs or default_jobs_on(device)
 
 
 @dataclass
@@ -217,8 +221,7 @@ def open_plan(
     find_executor(options.scheduler)
     if options.warm_start is not None:
         spec = warm_start(spec, options.warm_start)
-    jobs = options.jobs_on(choose_device(spec.device))
-    dataset = prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd())
+    dataset = prepare(spec.dataset, options.jobs_on("cpu"), options.data_root, console).at(Path.cwd())
     plan, data, notes = planned(spec, with_fold(spec, dataset))
     for line in notes:
         print_line(console, line)
@@ -297,7 +300,7 @@ def fold_studies(
     """
     load_plugins(options.plugins)
     check_names(spec, places)
-    jobs = options.jobs_on(choose_device(spec.device))
+    jobs = options.jobs_on("cpu")
     dataset = with_fold(spec, prepare(spec.dataset, jobs, options.data_root, console).at(Path.cwd()))
     folder = StudyFolder(options.reports / study_name(spec, dataset))
     studies = [spec.model_copy(update={"folds": fold}) for fold in range(dataset.folds or 0)]
@@ -456,7 +459,8 @@ def _time_limit(timeout: float | None) -> Callable[[], bool]:
 
 
 def _job_factory(execution: _Execution) -> JobFactory:
-    return JobFactory(execution.folder.path.resolve(), execution.device, execution.options.checkpoint_every)
+    options = execution.options
+    return JobFactory(execution.folder.path.resolve(), options.checkpoint_every, options.graphs == "auto")
 
 
 def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:

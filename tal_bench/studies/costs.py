@@ -10,13 +10,16 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from tal_bench.config import content_hash
 from tal_bench.errors import InputError
 from tal_bench.inference.trained_models import load_trained
 from tal_bench.models.registry import decoding_recipe
+from tal_bench.profiling.inputs import hardware_name
 from tal_bench.profiling.model import cost_key, profile_model
 from tal_bench.profiling.training import profile_training, training_key
 from tal_bench.profiling.video_minute import (
     detector_seconds_per_minute,
+    extraction_device,
     extraction_seconds,
     minute_of_video,
     steps_per_minute,
@@ -57,7 +60,7 @@ def measure_costs(
 def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, console: Console) -> CostRecord:
     """Return the cost of a row's architecture, measured with the weights of a run unless it is on disk."""
     folder = StudyFolder(jobs.folder)
-    device = Device(jobs.device, run_specs.precision)
+    device = Device(run_specs.device, run_specs.precision)
     ended = folder.read_run(run)
     model = run_specs.model(row.model)
     architecture = ended.spec.detector if ended else run_specs.architecture(row.model)  # sizes may be tuned
@@ -68,7 +71,11 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
         return known
     print_line(console, f"measuring the cost of {row.name}")
     cost = profile_model(model, architecture, frames=frames, device=device, threads=THREADS)
-    extraction = _extraction(run_specs, jobs.folder, console)
+    # all of a minute is measured on one device: the extraction of some datasets runs on the CPU only
+    where = extraction_device(run_specs.dataset, run_specs.device)
+    if where != run_specs.device:
+        device = Device(where)
+    extraction = _extraction(run_specs, jobs.folder, device, console)
     if extraction:
         net = load_trained(run, folder)[0]
         detector = detector_seconds_per_minute(
@@ -80,7 +87,8 @@ def _cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: str, conso
             threads=THREADS,
         )
         minute, others = minute_of_video(architecture, extraction, detector)
-        cost = cost.model_copy(update={"minute": minute, "minute_alternatives": others})
+        measured = {"minute": minute, "minute_alternatives": others}
+        cost = cost.model_copy(update={**measured, "minute_device": hardware_name(device.torch)})
     folder.write_cost(cost)
     return cost
 
@@ -100,7 +108,7 @@ def _training_cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: s
         if teacher is None:
             return ""
         teachers[role] = (run_specs.model(use.model), teacher.spec.detector)
-    device = Device(jobs.device, run_specs.precision)
+    device = Device(run_specs.device, run_specs.precision)
     key = training_key(spec, teachers, device=device, threads=THREADS)
     if _known(partial(folder.read_training_cost, key), console) is None:
         print_line(console, f"measuring the training step of {row.name}")
@@ -118,13 +126,17 @@ def _known(read: Callable[[], R | None], console: Console) -> R | None:
         return None
 
 
-def _extraction(run_specs: RunSpecs, folder: Path, console: Console) -> dict[str, float]:
-    """Return the seconds of extraction per minute of video, measured once per study (`extraction.json`)."""
-    file = folder / "costs" / "extraction.json"
+def _extraction(run_specs: RunSpecs, folder: Path, device: Device, console: Console) -> dict[str, float]:
+    """Return the seconds of extraction per minute of video, measured once per study and device.
+
+    They are kept in `extraction.json`, those of a GPU in a file with a hash of its name.
+    """
+    gpu = f"-{content_hash(hardware_name(device.torch))}" if device.torch.type == "cuda" else ""
+    file = folder / "costs" / f"extraction{gpu}.json"
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known
     print_line(console, "measuring what a minute of video costs")
-    measured = extraction_seconds(run_specs.dataset)
+    measured = extraction_seconds(run_specs.dataset, device.torch.type)
     write_atomically(file, json.dumps(measured, indent=1))
     return measured

@@ -102,7 +102,7 @@ def dry_run(
         return _of_all_folds(spec, options, places)
     plan, data = open_plan(spec, options, message_console(), places)
     folder, device = study_folder(plan, options), choose_device(plan.spec.device)
-    found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve(), device)).rows())
+    found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve())).rows())
     distinct = {key: result for results in found.values() for key, result in results.items()}
     jobs = options.jobs_on(device)
     rows = tuple(

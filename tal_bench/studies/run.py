@@ -30,6 +30,8 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import EpochRecord, RunResult
 from tal_bench.system.environment import environment
 from tal_bench.system.files import write_atomically
+from tal_bench.system.gpus import DeviceUnavailableError, open_device, still_works
+from tal_bench.system.worker_pool import UnusableWorkerError
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
 from tal_bench.training.teacher_cache import TeacherCache
@@ -57,18 +59,18 @@ class Job:
     Attributes:
         spec: Spec of the run.
         folder: Folder of the study.
-        device: `cpu` or `cuda`.
         history: Validation curves of earlier trials, by which to prune; None = do not prune.
         position: Position of the trial within its generation.
         checkpoint_every: Seconds between two checkpoints of the training.
+        graphs: Whether training steps on a GPU are recorded as CUDA graphs.
     """
 
     spec: RunSpec
     folder: Path
-    device: str = "cpu"
     history: tuple[Curve, ...] | None = None
     position: int = 0
     checkpoint_every: float = CHECKPOINT_EVERY
+    graphs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,17 @@ class JobFactory:
 
     Attributes:
         folder: Folder of the study.
-        device: `cpu` or `cuda`.
         checkpoint_every: Seconds between two checkpoints of a training.
+        graphs: Whether training steps on a GPU are recorded as CUDA graphs.
     """
 
     folder: Path
-    device: str
     checkpoint_every: float = CHECKPOINT_EVERY
+    graphs: bool = True
 
     def job(self, spec: RunSpec) -> Job:
         """Return the job of a run."""
-        return Job(spec, self.folder, self.device, checkpoint_every=self.checkpoint_every)
+        return Job(spec, self.folder, checkpoint_every=self.checkpoint_every, graphs=self.graphs)
 
     def trials(self, specs: Sequence[RunSpec], past: Sequence[Trial], pruner: Pruner) -> list[Job]:
         """Return the jobs of a generation of trials, with the curves by which they may be pruned.
@@ -103,7 +105,7 @@ class JobFactory:
         used = [trial for trial in past if trial.finished] if pruner == "median" else past
         history = tuple(trial.curve for trial in used)
         return [
-            Job(spec, self.folder, self.device, history, position, self.checkpoint_every)
+            Job(spec, self.folder, history, position, self.checkpoint_every, self.graphs)
             for position, spec in enumerate(pruned)
         ]
 
@@ -129,13 +131,14 @@ def load_result(job: Job) -> RunResult | None:
 def run(job: Job) -> RunResult:
     """Do a run and write its result; a failure is a result too.
 
-    The result is written last, after weights and detections.
+    The result is written last, after weights and detections. The training state of a failed run is kept.
 
     Raises:
         InputError: Data or teachers cannot be read; other failures are in the result's `error`.
+        UnusableWorkerError: This process cannot use its device any more; another one has to do the run.
     """
     folder = StudyFolder(job.folder)
-    attempt = _Attempt(job, folder, Device(job.device, job.spec.precision))
+    attempt = _Attempt(job, folder)
     try:
         result = attempt.finish()
     except _PrunedError:
@@ -143,20 +146,25 @@ def run(job: Job) -> RunResult:
     except InputError:
         raise
     except Exception as error:
-        result = attempt.result("failed", error=reason(error, job.spec))
+        why = reason(error, job.spec)
+        if not (isinstance(error, DeviceUnavailableError) or still_works(attempt.device.torch)):
+            raise UnusableWorkerError(why) from None
+        result = attempt.result("failed", error=why)
     try:
         folder.write_run(result)
     except DiskFullError as error:
         return attempt.result("failed", error=str(error))
-    folder.run_file(job.spec.hash, ".resume").unlink(missing_ok=True)
+    if result.status != "failed":
+        folder.run_file(job.spec.hash, ".resume").unlink(missing_ok=True)
     return result
 
 
 class _Attempt:
     """A run in progress, with its measurements so far."""
 
-    def __init__(self, job: Job, folder: StudyFolder, device: Device) -> None:
-        self.spec, self.folder, self.device = job.spec, folder, device
+    def __init__(self, job: Job, folder: StudyFolder) -> None:
+        self.spec, self.folder, self.graphs = job.spec, folder, job.graphs
+        self.device = Device(job.spec.device, job.spec.precision)
         self.history: list[EpochRecord] = []
         self.timings: dict[str, float] = {}
         self.data: Dataset | None = None
@@ -181,6 +189,7 @@ class _Attempt:
 
     def finish(self) -> RunResult:
         """Train, unless the weights are imported; evaluate; write weights and detections."""
+        open_device(self.device.torch)
         spec, file = self.spec, self.folder.run_file(self.spec.hash, ".safetensors")
         networks = _networks(spec, self.folder) if spec.weights is None else None
         self.data = open_cached(spec.dataset, _reads(spec, self.folder), spec.videos)
@@ -227,6 +236,7 @@ class _Attempt:
             after_epoch=self._after_epoch,
             checkpointer=self.checkpointer,
             teacher_cache=TEACHER_CACHE,
+            graphs=self.graphs,
         )
         self.timings["train"] = self._training_seconds()
         return average

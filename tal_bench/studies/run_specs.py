@@ -15,6 +15,7 @@ from tal_bench.config import (
     DistillSpec,
     Inputs,
     Phase,
+    Precision,
     RunSpec,
     Settings,
     TeacherUse,
@@ -48,12 +49,13 @@ MIN_STEPS = 6
 
 @dataclass(frozen=True, slots=True)
 class RunSpecs:
-    """Builds the specs of a study's runs; dataset, budget and precision are the same in all of them.
+    """Builds the specs of a study's runs; dataset, budget, device and precision are the same in all of them.
 
     Attributes:
         dataset: Dataset with its fingerprint.
         classes: Number of classes, K.
         budget: Budget of the study.
+        device: Kind of device of the runs.
         precision: Precision of the runs.
         teacher_precision: Precision of the teachers during distillation.
         imported: Teacher from a file of weights, or None.
@@ -62,8 +64,9 @@ class RunSpecs:
     dataset: DatasetSpec
     classes: int
     budget: Budget
-    precision: Literal["fp32", "bf16"]
-    teacher_precision: Literal["student", "fp32", "bf16"] = "student"
+    device: Literal["cpu", "cuda"]
+    precision: Precision
+    teacher_precision: Literal["student"] | Precision = "student"
     imported: ImportedTeacher | None = None
 
     def is_imported(self, model: str) -> bool:
@@ -124,6 +127,7 @@ class RunSpecs:
             decode=decoding_recipe(self.model(model), self.dataset),
             videos=self.budget.videos,
             precision=self.precision,
+            device=self.device,
         )
         if self.imported and self.is_imported(model):
             return common.model_copy(update={"weights": self.imported.weights})

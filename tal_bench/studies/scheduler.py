@@ -14,7 +14,7 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.protocol import RowSteps
 from tal_bench.studies.run import Job, load_result, run
-from tal_bench.system.worker_pool import WorkerLostError
+from tal_bench.system.worker_pool import UnusableWorkerError, WorkerLostError
 
 OnResult = Callable[[str, RunResult, bool], None]
 """(row, result, whether it was computed now rather than found on disk)."""
@@ -131,7 +131,7 @@ def _result(future: Future[RunResult], job: Job) -> RunResult:
     """Return the result of a run; where its workers died, a recorded failure that says so."""
     try:
         return future.result()
-    except WorkerLostError as error:
+    except (WorkerLostError, UnusableWorkerError) as error:
         result = lost(job.spec, error)
     with suppress(DiskFullError):  # the run is tried again without a record, too
         StudyFolder(job.folder).write_run(result)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tal_bench.config import BUDGETS, DatasetSpec, StudySpec
+from tal_bench.config import BUDGETS, DatasetSpec, Precision, StudySpec
 from tal_bench.data.dataset import Dataset, open_dataset
 from tal_bench.data.findings import Finding
 from tal_bench.data.registry import load_spec, notices
@@ -95,8 +96,9 @@ def planned(spec: StudySpec, dataset: DatasetSpec) -> tuple[StudyPlan, Dataset, 
         dataset=dataset,
         classes=len(data.outputs),
         budget=spec.effective_budget,
+        device=device,
         precision=choose_precision(spec.precision, device),
-        teacher_precision=spec.teacher_precision,
+        teacher_precision=_teacher_precision(spec, device),
         imported=imported,
     )
     plan = make_plan(spec, run_specs, folder)
@@ -104,6 +106,17 @@ def planned(spec: StudySpec, dataset: DatasetSpec) -> tuple[StudyPlan, Dataset, 
         check_teaches(imported, [row.name for row in plan.rows])
     _check_parts(plan, data)
     return plan, data, [*filter(None, (changed,)), *data.notes()]
+
+
+def _teacher_precision(spec: StudySpec, device: str) -> Literal["student"] | Precision:
+    """Return the precision of the teachers.
+
+    Raises:
+        InputError: The device does not have it.
+    """
+    if spec.teacher_precision == "student":
+        return "student"
+    return choose_precision(spec.teacher_precision, device, flag="--teacher-precision")
 
 
 def _check_parts(plan: StudyPlan, data: Dataset) -> None:

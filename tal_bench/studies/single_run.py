@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tal_bench.config import BUDGETS, Budget
+from tal_bench.config import BUDGETS, Budget, Precision
 from tal_bench.data.dataset import open_dataset
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError, TalBenchError
@@ -36,7 +36,7 @@ def train_one(
     budget: Literal["smoke", "quick", "full"] = "quick",
     reports: Path = Path("reports"),
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Literal["auto"] | Precision = "auto",
     teacher: str = "actionformer",
     data_root: Path | None = None,
 ) -> RunResult:
@@ -69,16 +69,17 @@ def train_one(
         dataset=spec,
         classes=len(data.outputs),
         budget=limits,
+        device=device_name,
         precision=choose_precision(precision, device_name),
     )
     teachers = {role: run_specs.teacher_of(ref, model, teacher) for role, ref in chosen.teachers.items()}
     run_specs.check_teachers(chosen, model, teachers)
     trained = (model, *teachers.values())
     data.require("train+validation", max(run_specs.schedule(name).batch_size for name in trained))
-    jobs = JobFactory(reports / f"train-{spec.name}", device_name)
+    jobs = JobFactory(reports / f"train-{spec.name}")
     steps = _steps(run_specs, jobs, model, chosen, teachers, seed)
     with run_progress(console, 1 + len(teachers)) as show:
-        executor = make_executor(WorkerSetup(1, device_name, jobs.folder))
+        executor = make_executor(WorkerSetup(1, device_name, jobs.folder, address="in-process"))
         rows = run_rows([(variant, steps)], executor, executor.size, show)
     result = StudyFolder(jobs.folder).read_run(rows[variant].finals[0])
     if result is None or result.status != "finished":
@@ -111,7 +112,7 @@ def score_checkpoint(
     *,
     reports: Path = Path("reports"),
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Literal["auto"] | Precision = "auto",
     data_root: Path | None = None,
 ) -> tuple[RunResult, Path]:
     """Detect in the test videos of a dataset, with the post-processing that the file names, and score that.
@@ -137,11 +138,12 @@ def score_checkpoint(
         dataset=spec,
         classes=len(data.outputs),
         budget=Budget(),
+        device=device_name,
         precision=choose_precision(precision, device_name),
         imported=imported,
     )
     run_spec = run_specs.on_labels(imported.name, "final", 0, {})
-    job = JobFactory(reports / f"test-{spec.name}", device_name).job(
+    job = JobFactory(reports / f"test-{spec.name}").job(
         run_spec.model_copy(update={"decode": imported.card.decode})
     )
     folder = StudyFolder(job.folder)

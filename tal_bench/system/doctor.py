@@ -24,7 +24,6 @@ PACKAGES: tuple[tuple[str, str, str], ...] = (
     ("torch", "torch", "everything but tables and evaluation"),
     ("torchvision", "torchvision", "image backbones"),
     ("timm", "timm", "image backbones"),
-    ("lightning-fabric", "lightning_fabric", "training"),
     ("optuna", "optuna", "tuning"),
     ("mlflow", "mlflow", "tracking"),
     ("numba", "numba", "NMS"),

@@ -21,9 +21,19 @@ def environment(device: torch.device) -> dict[str, str]:
 
     return {
         **_versions(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": gpu_name(device) if device.type == "cuda" else _processor(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def gpu_name(device: torch.device) -> str:
+    """Return the model of a GPU; `cuda` where the driver does not answer."""
+    import torch
+
+    try:
+        return torch.cuda.get_device_name(device)
+    except (RuntimeError, AssertionError):
+        return "cuda"
 
 
 @lru_cache(maxsize=1)

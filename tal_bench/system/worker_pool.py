@@ -1,6 +1,6 @@
 """Worker processes that ignore Ctrl-C and exit when the parent process exits or dies.
 
-A call whose worker process dies is retried in another process.
+A call whose worker process dies, or declares itself unusable, is retried in another process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -27,6 +27,10 @@ ATTEMPTS = 3
 
 class WorkerLostError(TalBenchError):
     """The worker process of a call died at every attempt."""
+
+
+class UnusableWorkerError(TalBenchError):
+    """The worker process of a call cannot make further calls, and has to be replaced."""
 
 
 class WorkerPool(Executor, ABC):
@@ -48,15 +52,19 @@ class SpawnedProcesses(ProcessPoolExecutor):
         jobs: Number of processes.
         initializer: Function called in each process before its first call, with ``initargs``.
         initargs: Arguments of ``initializer``.
+        environment: Environment variables that are set in each process before that.
     """
 
     def __init__(
-        self, jobs: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+        self,
+        jobs: int,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        super().__init__(
-            jobs, mp_context=context, initializer=_start_worker, initargs=(initializer, initargs)
-        )
+        arguments = (dict(environment or {}), initializer, initargs)
+        super().__init__(jobs, mp_context=context, initializer=_start_worker, initargs=arguments)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call; starts a process if none is idle."""
@@ -78,18 +86,27 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
         jobs: Number of processes.
         initializer: Function called in each process before its first call, with ``initargs``.
         initargs: Arguments of ``initializer``.
+        environments: Environment variables of the processes, in turn; none by default.
     """
 
     def __init__(
-        self, jobs: int, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+        self,
+        jobs: int,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        environments: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(jobs, thread_name_prefix="worker")
         self._jobs = jobs
         self._process_init = (initializer, initargs)
         self._lock, self._terminated = threading.Lock(), False
-        self._workers = {SpawnedProcesses(1, *self._process_init) for _ in range(jobs)}
+        given = [dict(variables) for variables in environments] or [{}]
+        self._environments = {
+            SpawnedProcesses(1, *self._process_init, given[number % len(given)]): given[number % len(given)]
+            for number in range(jobs)
+        }
         self._idle: SimpleQueue[SpawnedProcesses] = SimpleQueue()
-        for worker in self._workers:
+        for worker in self._environments:
             self._idle.put(worker)
 
     def size(self) -> int:
@@ -106,37 +123,41 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes after their pending calls."""
         super().shutdown(wait=wait, cancel_futures=cancel_futures)
-        for worker in self._workers:
+        for worker in self._environments:
             worker.shutdown(wait=wait)
 
     def terminate(self) -> None:
         """Terminate the processes at once and drop unfinished calls."""
         with self._lock:
             self._terminated = True
-            for worker in self._workers:
+            for worker in self._environments:
                 worker.terminate()
         super().shutdown(wait=False, cancel_futures=True)
 
     def _replace(self, dead: SpawnedProcesses) -> SpawnedProcesses:
-        """Return a new worker for a dead one; after `terminate` the new worker is terminated as well."""
-        dead.shutdown(wait=False)
+        """Return a new worker for a dead or useless one; after `terminate` it is terminated as well."""
+        dead.terminate()
         with self._lock:
-            self._workers.discard(dead)
-            worker = SpawnedProcesses(1, *self._process_init)
-            self._workers.add(worker)
+            environment = self._environments.pop(dead)
+            worker = SpawnedProcesses(1, *self._process_init, environment)
+            self._environments[worker] = environment
             if self._terminated:
                 worker.terminate()
         return worker
 
     def _supervise(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         worker = self._idle.get()
+        died = f"the worker process died {ATTEMPTS} times"
         try:
             for _ in range(ATTEMPTS):
                 try:
                     return worker.submit(fn, *args, **kwargs).result()
                 except BrokenProcessPool:
-                    worker = self._replace(worker)
-            raise WorkerLostError(f"the worker process died {ATTEMPTS} times")
+                    why = died
+                except UnusableWorkerError as error:
+                    why = f"{ATTEMPTS} attempts in fresh processes failed, the last with {error}"
+                worker = self._replace(worker)
+            raise WorkerLostError(why)
         finally:
             self._idle.put(worker)
 
@@ -159,7 +180,10 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _start_worker(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+def _start_worker(
+    environment: Mapping[str, str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    os.environ.update(environment)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)

@@ -1,14 +1,16 @@
-"""Device and precision of a run, on top of lightning-fabric."""
+"""Device and precision of a run."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from tal_bench.config import Precision
 from tal_bench.errors import InputError
 from tal_bench.models.layers import prepare_for_inference
 from tal_bench.system.allocator import keep_freed_memory
@@ -16,24 +18,22 @@ from tal_bench.types import Batch
 
 
 class Device:
-    """Device with a precision.
+    """Device with a precision. It is not touched before the first tensor is moved there.
 
     Args:
-        name: `cpu` or `cuda`.
-        precision: `fp32`, or `bf16` for autocast of matrix products.
+        name: `cpu`, or `cuda` for the first visible GPU.
+        precision: `fp32`; `tf32` for matrix products and convolutions with inputs rounded to TF32, on GPUs
+            only; or `bf16` for autocast of matrix products. What stays in full precision under `bf16`, such
+            as the last layers of the heads, is computed as in `fp32`.
     """
 
-    def __init__(self, name: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> None:
-        from lightning_fabric import Fabric
-
+    def __init__(self, name: str = "cpu", precision: Precision = "fp32") -> None:
         if name == "cpu":
             keep_freed_memory()
-        mode = "bf16-mixed" if precision == "bf16" else "32-true"
-        self._fabric = Fabric(accelerator=name, devices=1, precision=mode)
-        self.torch: torch.device = self._fabric.device
+        self.torch = torch.device(name, 0) if name == "cuda" else torch.device(name)
         self.precision = precision
 
-    def with_precision(self, precision: Literal["fp32", "bf16"]) -> Device:
+    def with_precision(self, precision: Precision) -> Device:
         """Return the same device with another precision."""
         return Device(self.torch.type, precision)
 
@@ -75,17 +75,40 @@ class Device:
             return prepare_for_inference(model, torch.bfloat16)
         return prepare_for_inference(model) if self.torch.type == "cpu" else model
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which matrix products use the precision."""
-        context: AbstractContextManager[Any] = self._fabric.autocast()
-        return context
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Context in which matrix products use the precision."""
+        if self.precision != "bf16":
+            with self.arithmetic():
+                yield
+            return
+        with self.arithmetic(), torch.autocast(self.torch.type, dtype=torch.bfloat16):
+            yield
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients."""
-        self._fabric.backward(loss)
+        """Accumulate gradients, in the precision of the forward pass."""
+        with self.arithmetic():
+            loss.backward()
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Context in which products of fp32 tensors on a GPU are exact, or all of them use TF32.
+
+        By default PyTorch rounds the inputs of convolutions to TF32, and those of matrix products not.
+        """
+        if self.torch.type == "cpu":
+            yield
+            return
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = products.allow_tf32, convolutions.allow_tf32
+        products.allow_tf32 = convolutions.allow_tf32 = self.precision == "tf32"
+        try:
+            yield
+        finally:
+            products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     """Resolve the name of a device; `auto` is CUDA if available.
 
     Raises:
@@ -98,8 +121,15 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> str:
     return name
 
 
-def choose_precision(name: Literal["auto", "fp32", "bf16"], device: str) -> Literal["fp32", "bf16"]:
-    """Resolve a precision; `auto` is bf16 on CUDA devices that support it, fp32 elsewhere."""
+def choose_precision(name: Literal["auto"] | Precision, device: str, flag: str = "--precision") -> Precision:
+    """Resolve a precision; `auto` is bf16 on GPUs with hardware for it (Ampere and later), fp32 elsewhere.
+
+    Raises:
+        InputError: TF32 is requested on the CPU.
+    """
     if name == "auto":
-        return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if fast else "fp32"
+    if name == "tf32" and device == "cpu":
+        raise InputError("the CPU has no TF32", where=f"{flag} tf32", hint="use fp32 or bf16")
     return name

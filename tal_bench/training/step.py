@@ -101,16 +101,18 @@ class TrainingStep:
         Returns:
             Losses by name, detached, including `total`.
         """
-        losses, normalizer = _losses(
-            self.student,
-            batch,
-            self._points_of(batch.mask.shape[1]),
-            self.normalizer,
-            self._spec,
-            answers,
-            self.objective,
-            self._device,
-        )
+        points = self._points_of(batch.mask.shape[1])
+        with self._device.arithmetic():
+            losses, normalizer = _losses(
+                self.student,
+                batch,
+                points,
+                self.normalizer,
+                self._spec,
+                answers,
+                self.objective,
+                self._device,
+            )
         self.normalizer.copy_(normalizer)
         self._flat.clear_gradients()
         self._device.backward(losses["total"])

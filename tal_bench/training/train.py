@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,10 +16,12 @@ from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.backbone import sufficient_length
 from tal_bench.models.detector import Detector
 from tal_bench.training.device import Device
+from tal_bench.training.recorded_step import CudaRecorder, RecordedStep
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers_ahead import outputs_ahead
 from tal_bench.training.training_checkpoint import TrainingCheckpointer
+from tal_bench.types import Batch, Outputs
 
 AfterEpoch = Callable[[int, dict[str, float], nn.Module], bool]
 """Callback (completed epochs, mean losses, averaged student) -> whether to stop."""
@@ -38,6 +40,7 @@ def train(
     after_epoch: AfterEpoch = lambda epoch, losses, model: False,
     checkpointer: TrainingCheckpointer | None = None,
     teacher_cache: TeacherCache | None = None,
+    graphs: bool = False,
 ) -> nn.Module:
     """Train a detector on labels and, given an objective, on the outputs of its teachers.
 
@@ -55,6 +58,7 @@ def train(
         after_epoch: Callback after every epoch.
         checkpointer: Saves the state between epochs; a training with a saved state is resumed from it.
         teacher_cache: Keeps outputs of the teachers for later trainings; results do not change.
+        graphs: Whether steps on a GPU are recorded as CUDA graphs; batches then have one length.
 
     Returns:
         The student with averaged weights, in eval mode.
@@ -72,8 +76,12 @@ def train(
         objective=objective,
     )
     modalities = tuple(videos[0].features)
-    length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
     completed = checkpointer.restore(step, generator) if checkpointer else 0
+    advance: TrainingStep | RecordedStep = step
+    length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
+    if graphs and device.torch.type == "cuda":
+        advance = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        length_of = lambda steps: architecture.max_length  # noqa: E731
     for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
         batches = training_batches(
@@ -85,8 +93,13 @@ def train(
             length_of=length_of,
         )
         prepared = prefetched(batches, device.pin)
-        for batch, answers in outputs_ahead(step.teachers, prepared, device, teacher_cache):
-            losses = step(batch, answers)
+        pairs: Iterable[tuple[Batch, Mapping[str, Outputs] | None]]
+        if isinstance(advance, RecordedStep):  # teachers are part of the recording
+            pairs = ((batch, None) for batch in prepared)
+        else:
+            pairs = outputs_ahead(step.teachers, prepared, device, teacher_cache)
+        for batch, answers in pairs:
+            losses = advance(batch, answers)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
         means = {name: float(value) / per_epoch for name, value in sums.items()}
         if after_epoch(epoch, means, step.average.module):

@@ -11,7 +11,7 @@ import typer
 
 from tal_bench.cli.options import Device
 from tal_bench.errors import DataError, InputError
-from tal_bench.system.cpu_count import default_jobs
+from tal_bench.system.gpus import default_jobs_on
 
 if TYPE_CHECKING:
     from tal_bench.config.extraction import Extraction
@@ -64,7 +64,8 @@ def extract(
     fps: Annotated[str, typer.Option(metavar="N|native", help="Frame rate to resample to.")] = "25",
     size: SizeOption = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes.", show_default="from cores and memory")
+        int | None,
+        typer.Option(min=1, help="Number of processes.", show_default="from cores and memory; one per GPU"),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch size of the networks, in steps.")] = 16,
     device: Annotated[
@@ -98,7 +99,7 @@ def extract(
             files,
             out,
             settings,
-            jobs=jobs or default_jobs(),
+            jobs=jobs or default_jobs_on(where),
             device=where,
             command=shlex.join(["tal-bench", *sys.argv[1:]]),
             progress=progress,

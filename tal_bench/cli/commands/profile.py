@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from tal_bench import config
     from tal_bench.config import DatasetSpec, DetectorSpec
     from tal_bench.models.registry import Model
     from tal_bench.profiling.model_detail import DetailedCost
@@ -106,7 +107,7 @@ def _measure(
     models: list[tuple[Model, DetectorSpec]],
     frames: int,
     device: str,
-    precision: Literal["fp32", "bf16"],
+    precision: config.Precision,
     threads: int,
     out: Path | None,
     *,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from tal_bench import config
     from tal_bench.config.extraction import Extraction
     from tal_bench.profiling.pipeline import Pipeline, PipelineCost
 
@@ -41,7 +42,7 @@ def profile_minute(
     classes: int,
     video: Path | None,
     device: str,
-    precision: Literal["fp32", "bf16"],
+    precision: config.Precision,
     plugins: Sequence[Path],
     picture: Path | None,
     as_json: bool,

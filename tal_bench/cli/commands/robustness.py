@@ -79,7 +79,7 @@ def robustness(
     folder = _check_paths(what, out)
     from tal_bench.inference.retest import RobustnessOptions
     from tal_bench.plugins import load_plugins
-    from tal_bench.system.cpu_count import default_jobs
+    from tal_bench.system.gpus import default_jobs_on
     from tal_bench.training.device import choose_device
 
     load_plugins(plugin or ())
@@ -94,7 +94,7 @@ def robustness(
         dataset=dataset,
         data_root=data_root,
         seed=seed,
-        jobs=jobs or (1 if where == "cuda" else default_jobs()),
+        jobs=jobs or default_jobs_on(where),
         device=where,
         plugins=tuple(plugin or ()),
     )

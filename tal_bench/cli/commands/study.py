@@ -24,6 +24,7 @@ from tal_bench.cli.options import (
     Device,
     DeviceOption,
     FoldsOption,
+    GraphsOption,
     JobsOption,
     ObjectiveOption,
     PatienceOption,
@@ -98,6 +99,7 @@ def ablate(
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
     checkpoint_every: CheckpointEveryOption = 30.0,
+    graphs: GraphsOption = "auto",
     reports: ReportsOption = Path("reports"),
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -138,6 +140,7 @@ SPEC_FLAGS = (
 """Flags that are fields of a study under the same name."""
 EXECUTION_FLAGS = (
     *("reports", "jobs", "scheduler", "storage", "tracking_uri", "checkpoint_every", "data_root"),
+    "graphs",
     *("warm_start", "register", "system_metrics"),
 )
 """Flags that are fields of `ExecutionOptions` under the same name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -67,8 +67,9 @@ class LevelGaps:
 
 def _odd_parts(sizes: list[int]) -> Tensor:
     """Return the indices of every second part of a sequence that consists of parts of the given sizes."""
-    between = torch.cat([torch.full((size,), i % 2, dtype=torch.bool) for i, size in enumerate(sizes)])
-    return between.nonzero()[:, 0]
+    ends = list(accumulate(sizes))
+    parts = zip(sizes[1::2], ends[1::2], strict=True)
+    return torch.cat([torch.arange(end - size, end) for size, end in parts])
 
 
 class PackedPyramid:

@@ -107,8 +107,15 @@ def provenance(study: ReportData) -> list[str]:
         f"{spending.seeds} {'seed' if spending.seeds == 1 else 'seeds'}{_changed_tuning(record.spec)}",
         f"Date: {record.finished or 'unfinished'}",
         f"Trained on: {'; '.join(trained) or 'unknown'}",
-        f"Costs measured on: {'; '.join(devices) or 'not measured'}",
+        f"Costs measured on: {'; '.join(devices) or 'not measured'}{_minute_devices(study)}",
     ]
+
+
+def _minute_devices(study: ReportData) -> str:
+    """Return where the minute of video was measured if it is not where the other costs were."""
+    costs = [row.cost for row in study.rows if row.cost and row.cost.minute_device]
+    others = sorted({cost.minute_device for cost in costs if cost.minute_device != cost.device})
+    return f"; minutes of video on: {'; '.join(others)}" if others else ""
 
 
 def _changed_tuning(spec: StudySpec) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +90,27 @@ def test_hash_depends_on_every_other_field() -> None:
 def test_results_of_before_a_field_was_added_stay_valid() -> None:
     """The hash is that of a file without the later fields, and those have defaults when it is read."""
     value = run_spec().model_dump(mode="json")
-    for part, name, default in LATER_FIELDS:
-        value[part][name] = default
+    holders = [
+        (reduce(getitem, place.split(".")[:-1], value), place, default) for place, default in LATER_FIELDS
+    ]
+    for holder, place, default in holders:
+        holder[place.split(".")[-1]] = default
     spec = RunSpec.model_validate(value)
-    for part, name, _ in LATER_FIELDS:
-        del value[part][name]
+    for holder, place, _ in holders:
+        del holder[place.split(".")[-1]]
     assert RunSpec.model_validate(value) == spec
     for key in ("annotations", "scores"):
         del value["dataset"][key]
     for modality in value["dataset"]["modalities"].values():
         del modality["folder"], modality["also"]
     assert content_hash({"version": 1, **value}) == spec.hash
-    assert {name for _, name, _ in LATER_FIELDS} >= {"standardise", "whiten", "lr_width"}
+    places = {place for place, _ in LATER_FIELDS}
+    assert places >= {"detector.standardise", "detector.whiten", "train.lr_width", "device"}
+
+
+def test_runs_on_gpus_and_in_other_precisions_have_hashes_of_their_own() -> None:
+    kinds = [(device, precision) for device in ("cpu", "cuda") for precision in ("fp32", "tf32", "bf16")]
+    assert len({run_spec(device=device, precision=precision).hash for device, precision in kinds}) == 6
 
 
 class _Loose:

@@ -13,6 +13,7 @@ import pytest
 from tal_bench.errors import DataError, InputError, TalBenchError
 from tal_bench.execution import dask_workers
 from tal_bench.execution.dask_workers import DaskWorkerPool, call_on_worker
+from tal_bench.execution.registry import WorkerSetup
 from tal_bench.system.worker_pool import WorkerLostError
 
 distributed = pytest.importorskip("distributed")
@@ -21,9 +22,9 @@ distributed = pytest.importorskip("distributed")
 def test_an_unreachable_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_workers, "CONNECT_TIMEOUT", 1)
     with pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: the scheduler does not answer"):
-        DaskWorkerPool("tcp://127.0.0.1:9", 1, "cpu", (), tmp_path)
+        DaskWorkerPool(WorkerSetup(1, "cpu", tmp_path, address="tcp://127.0.0.1:9"))
     with pytest.raises(InputError, match="the scheduler does not answer"):
-        DaskWorkerPool("nonsense", 1, "cpu", (), tmp_path)
+        DaskWorkerPool(WorkerSetup(1, "cpu", tmp_path, address="nonsense"))
 
 
 def test_a_worker_without_the_folder_names_its_host(tmp_path: Path) -> None:

@@ -7,24 +7,33 @@ from pathlib import Path
 import pytest
 
 from tal_bench.errors import InputError
+from tal_bench.execution import registry
 from tal_bench.execution.executors import InProcessPool, make_executor
 from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
+from tal_bench.system.gpus import VARIABLE
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "jobs", "name"),
+    ("scheduler", "jobs", "device", "name"),
     [
-        (None, 1, "in-process"),
-        (None, 2, "processes"),
-        ("in-process", 2, "in-process"),
-        ("local", 2, "local"),
-        ("tcp://10.0.0.1:8786", 1, "tcp"),
-        ("tls://host:8786", 1, "tls"),
-        ("host:8786", 1, "tcp"),
+        (None, 1, "cpu", "in-process"),
+        (None, 1, "cuda", "processes"),
+        (None, 2, "cpu", "processes"),
+        ("in-process", 2, "cuda", "in-process"),
+        ("local", 2, "cpu", "local"),
+        ("tcp://10.0.0.1:8786", 1, "cpu", "tcp"),
+        ("tls://host:8786", 1, "cpu", "tls"),
+        ("host:8786", 1, "cpu", "tcp"),
     ],
 )
-def test_the_executor_of_an_option(scheduler: str | None, jobs: int, name: str) -> None:
-    assert find_executor(scheduler, jobs).name == name
+def test_the_executor_of_an_option(scheduler: str | None, jobs: int, device: str, name: str) -> None:
+    assert find_executor(scheduler, jobs, device).name == name
+
+
+def test_local_workers_get_the_gpus_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "visible_gpus", lambda: ("GPU-a", "MIG-b"))
+    assert WorkerSetup(2, "cuda", tmp_path).environments() == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
+    assert WorkerSetup(2, "cpu", tmp_path).environments() == []
 
 
 @pytest.mark.parametrize("scheduler", ["tpc://10.0.0.1:8786", "proceses"])

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from clips import noise_frames, write_clip, write_sound
 from processes import finished, start, still_alive, wait_until, workers
 from test_backbone_weights import NET, extraction
 
 from tal_bench.cli import main
 from tal_bench.config.extraction import FILE, Extraction
-from tal_bench.errors import InputError
+from tal_bench.errors import InputError, TalBenchError
 from tal_bench.extraction import video_files as module
 from tal_bench.extraction.streams import complete
-from tal_bench.extraction.video_files import JOURNAL, MANIFEST, extract_files, find_videos
+from tal_bench.extraction.video_files import JOURNAL, MANIFEST, extract_file, extract_files, find_videos
 from tal_bench.extraction.workers import map_items
+from tal_bench.system.worker_pool import UnusableWorkerError
 
 ARGS = ["--backbone", NET, "--weights", "random", "--size", "32"]
 
@@ -181,6 +183,41 @@ def test_unwritable_features_stop_the_extraction(
     monkeypatch.setattr(module.np, "save", no_space)
     with pytest.raises(InputError, match=r"good\.npy: cannot be written: No space left"):
         extract_files({"good": videos / "good_0.mkv"}, tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("error", "works", "raised", "message"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            True,
+            TalBenchError,
+            "--batch: out of GPU memory",
+        ),
+        (RuntimeError("CUDA error: misaligned address"), False, UnusableWorkerError, "misaligned address"),
+    ],
+)
+def test_a_failure_of_the_gpu_is_not_one_of_the_video(
+    error: Exception,
+    works: bool,
+    raised: type[Exception],
+    message: str,
+    tmp_path: Path,
+    settings: Extraction,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "open_device", lambda device: None)
+    monkeypatch.setattr(module, "still_works", lambda device: works)
+    monkeypatch.setattr(module, "video_features", fail)
+    video = ("a", tmp_path / "a.mkv")
+    with pytest.raises(raised, match=message):
+        extract_file(video, out=tmp_path, extraction=settings, device="cuda")
+    monkeypatch.setattr(module, "still_works", lambda device: True)
+    record = extract_file(video, out=tmp_path, extraction=settings, device="cpu")
+    assert record.status == "failed", "on the CPU, a video that does not fit into memory fails"
 
 
 def test_ids_of_videos(tmp_path: Path) -> None:

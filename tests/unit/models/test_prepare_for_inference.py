@@ -10,7 +10,7 @@ from tiny import tiny_spec
 from torch import nn
 from torch.nn import functional as F
 
-from tal_bench.models.layers import Conv, prepare_for_inference
+from tal_bench.models.layers import Conv, LayerNorm, prepare_for_inference
 from tal_bench.models.ops.packed_weights import available
 from tal_bench.models.ops.winograd import MIN_CHANNELS, MIN_STEPS
 from tal_bench.models.registry import detector_spec, get_model
@@ -96,3 +96,17 @@ def test_operations_of_prepared_layers_are_counted(name: str, precision: Literal
     assert counted == pytest.approx(
         count(model, architecture, 576)[1], rel=0 if precision == "fp32" else 0.01
     )
+
+
+def test_layer_norm_rounds_its_gains_on_no_device() -> None:
+    """The form for GPUs, whose kernels want weights of the dtype of x, equals that of the CPU."""
+    norm = LayerNorm(32)
+    with torch.no_grad():
+        norm.weight.uniform_(0.9, 1.1)
+        norm.bias.uniform_(-0.1, 0.1)
+    x = torch.randn(2, 5, 32, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = norm(x)
+    torch.testing.assert_close(norm.in_full_precision(x), expected, rtol=0, atol=0)
+    rounded = F.layer_norm(x, (32,), norm.weight.bfloat16(), norm.bias.bfloat16())
+    assert not torch.equal(rounded, expected), "the gains of this test are not those of bf16"

@@ -27,6 +27,7 @@ from tal_bench.profiling.parameters import inference_parameters
 from tal_bench.profiling.video_minute import (
     RUNS,
     detector_seconds_per_minute,
+    extraction_device,
     extraction_seconds,
     minute_of_video,
     steps_per_minute,
@@ -302,3 +303,12 @@ def test_steps_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "read_annotations", lambda path: File())
     assert steps_per_minute(dataset(fps=None)) == 600
+
+
+def test_extraction_is_measured_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extraction_device(dataset(), "cuda") == "cuda"
+    entry = replace(datasets.get("thumos14"), name="own", minute_work=dict)
+    monkeypatch.setitem(datasets._entries, "own", entry)
+    own = dataset().model_copy(update={"name": "own"})
+    assert extraction_device(own, "cuda") == "cpu"
+    assert extraction_device(own, "cpu") == "cpu"

@@ -12,6 +12,7 @@ from tal_bench.config import DistillSpec, RunSpec, TeacherUse, TermUse
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.profiling.training import profile_training, training_key
 from tal_bench.training.device import Device
+from tal_bench.types import Batch
 
 STUDENT, TEACHER = "conv-dw-hallucinated", "tridet"
 
@@ -66,3 +67,16 @@ def test_rows_with_the_same_work_share_a_measurement() -> None:
 
     assert key("stem") == key("stem", weight=3.0)
     assert len({key(), key("stem"), key("offsets"), key("stem", device=Device("cpu", "bf16"))}) == 4
+
+
+def test_measured_batches_are_pinned_as_those_of_a_training() -> None:
+    class Pinning(Device):
+        pinned = 0
+
+        def pin(self, batch: Batch) -> Batch:
+            self.pinned += 1
+            return super().pin(batch)
+
+    device = Pinning("cpu")
+    profile_training(run_spec(), get_model(STUDENT), {}, device=device, threads=1)
+    assert device.pinned == 1

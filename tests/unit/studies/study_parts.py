@@ -37,6 +37,7 @@ def run_specs(**changes: Any) -> RunSpecs:
         "dataset": tiny_spec(),
         "classes": 3,
         "budget": Budget(trials=1, seeds=2),
+        "device": "cpu",
         "precision": "fp32",
     }
     return RunSpecs(**{**value, **changes})
@@ -44,7 +45,7 @@ def run_specs(**changes: Any) -> RunSpecs:
 
 def protocol(spec: StudySpec, folder: Path, **changes: Any) -> Protocol:
     """The protocol of a study on ten small videos; changes are those of `run_specs`."""
-    return Protocol(make_plan(spec, run_specs(**changes)), JobFactory(folder, "cpu"))
+    return Protocol(make_plan(spec, run_specs(**changes)), JobFactory(folder))
 
 
 Behaviour = Callable[[Job], RunResult]

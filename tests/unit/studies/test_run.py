@@ -25,8 +25,10 @@ from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.results.folder import StudyFolder
 from tal_bench.studies import run as runs
 from tal_bench.studies.run import Job, _networks, load_result, run
+from tal_bench.system.worker_pool import UnusableWorkerError
 from tal_bench.training import step
 from tal_bench.training.teacher_cache import TeacherCache
+from tal_bench.training.train import train
 
 STUDENT = "conv-dw-hallucinated"
 
@@ -237,3 +239,62 @@ def test_interrupted_runs_leave_no_result(
     with pytest.raises(KeyboardInterrupt):
         run(job)
     assert load_result(job) is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_cannot_be_opened_is_a_failed_run(dataset: DatasetSpec, tmp_path: Path) -> None:
+    job = Job(spec_of(dataset, device="cuda"), tmp_path)
+    result = run(job)
+    assert result.status == "failed"
+    assert str(result.error).startswith("device cuda cannot be opened: ")
+    assert StudyFolder(tmp_path).read_run(job.spec.hash) == result
+
+
+def failing_after_an_epoch(*args: Any, **kwargs: Any) -> nn.Module:
+    """Train for one epoch, and raise what a GPU raises after a failed assertion."""
+    after = kwargs["after_epoch"]
+
+    def stop(epoch: int, losses: dict[str, float], model: nn.Module) -> bool:
+        if epoch == 2:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return bool(after(epoch, losses, model))
+
+    return train(*args, **{**kwargs, "after_epoch": stop})
+
+
+def test_a_failed_run_keeps_its_training_state(
+    dataset: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = FAST.model_copy(update={"epochs": 3})
+    job = Job(spec_of(dataset, train=schedule), tmp_path, checkpoint_every=0.0)
+    whole = run(Job(job.spec, tmp_path / "whole"))
+    state = StudyFolder(tmp_path).run_file(job.spec.hash, ".resume")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "train", failing_after_an_epoch)
+        assert run(job).status == "failed"
+    assert state.is_file()
+    epochs: list[int] = []
+    with monkeypatch.context() as patch:
+        record = runs._Attempt._after_epoch
+        patch.setattr(
+            runs._Attempt,
+            "_after_epoch",
+            lambda self, epoch, *rest: (epochs.append(epoch), record(self, epoch, *rest))[1],
+        )
+        again = run(job)
+    assert epochs == [2, 3], "the first epoch is not repeated"
+    assert (again.metrics, again.history) == (whole.metrics, whole.history)
+    assert not state.exists()
+
+
+def test_a_process_that_lost_its_device_records_nothing_and_asks_to_be_replaced(
+    dataset: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(spec_of(dataset, train=FAST.model_copy(update={"epochs": 2})), tmp_path, checkpoint_every=0.0)
+    monkeypatch.setattr(runs, "train", failing_after_an_epoch)
+    monkeypatch.setattr(runs, "still_works", lambda device: False)
+    with pytest.raises(UnusableWorkerError, match="device-side assert"):
+        run(job)
+    folder = StudyFolder(tmp_path)
+    assert folder.read_run(job.spec.hash) is None
+    assert folder.run_file(job.spec.hash, ".resume").is_file()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkerPool, WorkerLostError
+from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkerPool, UnusableWorkerError, WorkerLostError
 
 
 def die_first(note: Path) -> int:
@@ -44,3 +44,45 @@ def test_only_the_call_of_a_dead_worker_is_retried(tmp_path: Path) -> None:
     assert (tmp_path / "never").read_text() == "x" * ATTEMPTS
     assert workers.submit(os.getpid).result() != os.getpid(), "dead workers are replaced"
     workers.shutdown()
+
+
+USELESS: list[bool] = []
+
+
+def compute(note: Path, number: int) -> int:
+    """Make this process useless in the first call with number 3, as a failed assertion on a GPU does."""
+    if number == 3 and not note.exists():
+        note.touch()
+        USELESS.append(True)
+    if USELESS:
+        raise UnusableWorkerError("device-side assert triggered")
+    return number
+
+
+def always_useless() -> None:
+    raise UnusableWorkerError("device-side assert triggered")
+
+
+def variable(name: str) -> str:
+    return os.environ[name]
+
+
+def test_a_useless_worker_is_replaced_and_its_call_repeated(tmp_path: Path) -> None:
+    workers = LocalWorkerPool(1)
+    calls = [workers.submit(compute, tmp_path / "broke", number) for number in range(12)]
+    assert [call.result() for call in calls] == list(range(12))
+    with pytest.raises(WorkerLostError, match=f"{ATTEMPTS} attempts .* the last with device-side assert"):
+        workers.submit(always_useless).result()
+    workers.shutdown()
+
+
+def test_every_worker_has_its_environment_also_after_a_replacement(tmp_path: Path) -> None:
+    workers = LocalWorkerPool(1, environments=[{"TAL_TEST_GPU": "GPU-a"}, {"TAL_TEST_GPU": "GPU-b"}])
+    assert workers.submit(variable, "TAL_TEST_GPU").result() == "GPU-a"
+    workers.submit(die_first, tmp_path / "dead").result()
+    assert workers.submit(variable, "TAL_TEST_GPU").result() == "GPU-a"
+    workers.shutdown()
+    workers = LocalWorkerPool(3, environments=[{"TAL_TEST_GPU": "GPU-a"}, {"TAL_TEST_GPU": "GPU-b"}])
+    assert [each["TAL_TEST_GPU"] for each in workers._environments.values()] == ["GPU-a", "GPU-b", "GPU-a"]
+    workers.terminate()
+    assert "TAL_TEST_GPU" not in os.environ

@@ -154,7 +154,7 @@ def test_a_full_disk_does_not_stop_training(
     assert "disk is full" in caplog.text
 
 
-def test_a_failed_run_deletes_its_checkpoint(
+def test_a_failed_run_keeps_its_checkpoint(
     specs: dict[str, RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(specs["transformer"], tmp_path, checkpoint_every=0.0)
@@ -171,4 +171,4 @@ def test_a_failed_run_deletes_its_checkpoint(
     assert result.error is not None
     assert "out of memory with batches of 2" in result.error
     assert "batch_size: 1" in result.error
-    assert not StudyFolder(tmp_path).run_file(job.spec.hash, ".resume").exists()
+    assert StudyFolder(tmp_path).run_file(job.spec.hash, ".resume").exists()

@@ -1,0 +1,124 @@
+"""GPUs that this process may use, and how they are divided among worker processes.
+
+A worker sees one GPU alone, by an entry of `CUDA_VISIBLE_DEVICES`. Where the variable is set already, by a
+scheduler or by the user, the entries are taken from it, because they may be names (`GPU-…`, `MIG-…`), and
+numbers from 0 would stand for GPUs of other users.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tal_bench.errors import InputError, TalBenchError
+from tal_bench.system.cpu_count import default_jobs
+
+if TYPE_CHECKING:
+    import torch
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+BYTES_PER_JOB = 2e9
+"""GPU memory that every further training on a GPU has to find free, its CUDA context included."""
+
+
+def visible_gpus(count: Callable[[], int] | None = None) -> tuple[str, ...]:
+    """Return the entries of `CUDA_VISIBLE_DEVICES` that select each GPU of this process.
+
+    Args:
+        count: Returns the number of GPUs that CUDA reports; by default PyTorch's.
+    """
+    if count is None:
+        import torch
+
+        count = torch.cuda.device_count
+    number = count()
+    text = os.environ.get(VARIABLE)
+    if text is None or not number:
+        return tuple(str(index) for index in range(number))
+    entries = tuple(dict.fromkeys(entry.strip() for entry in text.split(",") if entry.strip()))
+    if all(entry.startswith("MIG-") for entry in entries):
+        return entries  # CUDA reports one at most to a process, whatever their number
+    return entries[:number]  # CUDA ignores everything from the first invalid entry on
+
+
+def worker_environments(jobs: int, gpus: Sequence[str] | None = None) -> list[Mapping[str, str]]:
+    """Return the environment variables of every worker, which give it one GPU; GPUs are shared evenly.
+
+    Args:
+        jobs: Number of workers.
+        gpus: Entries of `visible_gpus`, the default.
+    """
+    gpus = visible_gpus() if gpus is None else gpus
+    return [{VARIABLE: gpus[number % len(gpus)]} for number in range(jobs)] if gpus else []
+
+
+def default_jobs_on(device: str) -> int:
+    """Return the default number of workers on `cpu` (see `default_jobs`), or `cuda`: one per visible GPU."""
+    return default_jobs() if device == "cpu" else max(1, len(visible_gpus()))
+
+
+def check_shared_memory(jobs: int, free: Sequence[int], flag: str = "--jobs") -> None:
+    """Check that workers that share a GPU find memory on it.
+
+    Args:
+        jobs: Number of workers.
+        free: Free bytes of every visible GPU.
+        flag: Flag that gave the number of workers.
+
+    Raises:
+        InputError: There is room for fewer.
+    """
+    if jobs <= len(free):
+        return
+    smallest, shared = min(free), -(-jobs // len(free))
+    room = max(1, int(smallest // BYTES_PER_JOB))
+    if shared > room:
+        raise InputError(
+            f"{shared} trainings would share a GPU with {smallest / 1e9:.1f} GB free, and each may need "
+            f"{BYTES_PER_JOB / 1e9:.0f} GB",
+            where=f"{flag} {jobs}",
+            hint=f"use at most {room * len(free)}",
+        )
+
+
+class DeviceUnavailableError(TalBenchError):
+    """The device cannot be opened by this process."""
+
+
+def open_device(device: torch.device) -> None:
+    """Make a first allocation on a device.
+
+    Raises:
+        DeviceUnavailableError: The device cannot be used.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
+        reason = str(error).strip().partition("\n")[0]
+        raise DeviceUnavailableError(f"device {device.type} cannot be opened: {reason}") from error
+
+
+def still_works(device: torch.device) -> bool:
+    """Whether a device that was opened still computes.
+
+    After a failed assertion or an illegal access on a GPU, no call of the process on that GPU succeeds again.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return True
+    try:
+        torch.cuda.synchronize(device)  # reports the errors of what was launched before
+    except (RuntimeError, AssertionError):
+        return False
+    return True
+
+
+def free_gpu_memory() -> list[int]:
+    """Return the free bytes of every GPU of this process; opens a CUDA context on each of them."""
+    import torch
+
+    return [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]

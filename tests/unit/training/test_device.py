@@ -1,0 +1,54 @@
+"""Devices and precisions; those of a GPU as far as they can be seen without one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_gpu import assumed_gpu
+
+from tal_bench.config import Precision
+from tal_bench.errors import InputError
+from tal_bench.training.device import Device, choose_precision
+
+
+def tf32() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("bf16", False)])
+def test_products_and_convolutions_have_one_precision(precision: Precision, allowed: bool) -> None:
+    device, before = Device("cuda", precision), tf32()
+    seen: list[tuple[bool, bool]] = []
+    x = torch.ones((), requires_grad=True)
+    x.register_hook(lambda grad: seen.append(tf32()))
+    with assumed_gpu(), device.autocast():
+        assert tf32() == (allowed, allowed)
+        assert torch.is_autocast_enabled("cuda") == (precision == "bf16")
+    device.backward(2 * x)
+    assert seen == [(allowed, allowed)], "the backward pass has the precision of the forward pass"
+    assert tf32() == before, "other code of the process keeps its own"
+
+
+def test_autocast_on_the_cpu() -> None:
+    for precision in ("fp32", "bf16"):
+        with Device("cpu", precision).autocast():  # type: ignore[arg-type]
+            assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
+    assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+@pytest.mark.parametrize(("hardware", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_where_the_hardware_has_it(
+    hardware: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or hardware
+    )
+    assert choose_precision("auto", "cuda") == chosen
+    assert choose_precision("bf16", "cuda") == "bf16", "what is asked for is taken"
+    assert choose_precision("auto", "cpu") == "fp32"
+
+
+def test_the_cpu_has_no_tf32() -> None:
+    assert choose_precision("tf32", "cuda") == "tf32"
+    with pytest.raises(InputError, match=r"^--precision tf32: the CPU has no TF32 \(use fp32 or bf16\)$"):
+        choose_precision("tf32", "cpu")
