@@ -1,0 +1,207 @@
+"""A training step and predictions on fake CUDA tensors: every structure, every term, every precision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from fake_gpu import GpuRules, RuleError, fake_gpu
+from study_parts import run_specs
+from test_contracts import K, batch, narrow
+from test_term_structures import refusal
+from torch import Tensor
+
+from tal_bench.config import DistillSpec, Precision, TeacherUse, TermUse, TrainSpec
+from tal_bench.distill.objective import DistillationObjective
+from tal_bench.distill.terms.registry import terms
+from tal_bench.distill.variants import variants
+from tal_bench.errors import InputError
+from tal_bench.models.registry import get_model
+from tal_bench.models.structures import structures
+from tal_bench.training import step as step_module
+from tal_bench.training.device import Device
+from tal_bench.training.step import TrainingStep
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
+SLOW = pytest.mark.skipif("TAL_BENCH_SLOW" not in os.environ, reason="TAL_BENCH_SLOW is not set")
+SCHEDULE = TrainSpec(iou_power=0.2, regression_weight="balanced", input_noise=0.1, label_smoothing=0.1)
+"""A schedule with every optional part of the loss."""
+
+
+def new_step(
+    student: str, precision: Precision, teachers: dict[str, str], uses: tuple[TermUse, ...], spec: TrainSpec
+) -> TrainingStep:
+    """Return the training step of a student on the fake GPU, with teachers by role."""
+    architectures = {role: narrow(name) for role, name in teachers.items()}
+    objective = None
+    if uses:
+        given = {role: TeacherUse(run="0", model=name) for role, name in teachers.items()}
+        distill = DistillSpec(teachers=given, terms=uses)
+        objective = DistillationObjective(distill, narrow(student), architectures)
+    return TrainingStep(
+        get_model(student).build(narrow(student)),
+        narrow(student),
+        spec,
+        steps_per_epoch=10,
+        device=Device("cuda", precision),
+        teachers={role: get_model(name).build(architectures[role]) for role, name in teachers.items()},
+        objective=objective,
+    )
+
+
+def checked_update(
+    student: str,
+    precision: Precision,
+    teachers: dict[str, str] | None = None,
+    uses: tuple[TermUse, ...] = (),
+    spec: TrainSpec = SCHEDULE,
+) -> GpuRules:
+    """Make two steps on the fake GPU, and check the second: the first makes what is kept between steps."""
+    with fake_gpu():
+        step = new_step(student, precision, teachers or {}, uses, spec)
+        given = Device("cuda").move(batch())
+        step(given)
+        step.set_rate()
+        with GpuRules(precision) as rules:
+            losses = step.update(given, step.teachers(given))
+        assert all(value.device.type == "cuda" for value in losses.values())
+        assert len(losses) >= 4 + len(uses)
+    return rules
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("structure", structures)
+def test_a_step_on_labels(structure: str, precision: Precision) -> None:
+    rules = checked_update(f"{structure}-hallucinated", precision)
+    names = " ".join(rules.operations)
+    assert sum(rules.operations.values()) > 300
+    for part in ("convolution_backward", "_fused_adamw_", "_foreach_lerp_", "native_layer_norm"):
+        assert part in names, "forward, backward, optimizer and average are all seen"
+
+
+@pytest.mark.parametrize("student", structures)
+def test_a_step_with_every_term(student: str) -> None:
+    """All terms at once, of one teacher of another structure or, for those of trident heads, of the same."""
+    names = list(structures)
+    precision = PRECISIONS[names.index(student) % len(PRECISIONS)]
+    teacher = student if student == "tridet" else names[names.index(student) - 1]
+    uses = tuple(
+        TermUse(name=name, teacher="t", weight=1.0)
+        for name in terms
+        if refusal(name, f"{student}-hallucinated", teacher) is None
+        and name != "mgd"  # draws random numbers on the host, so its steps are not recorded
+    )
+    assert len(uses) > 15
+    checked_update(f"{student}-hallucinated", precision, {"t": teacher}, uses)
+
+
+def taught(student: str, variant: str, precision: Precision) -> None:
+    """Check the step of a variant, with its own teachers."""
+    chosen = variants.get(variant)
+    specs = run_specs(classes=K)
+    roles = {role: specs.teacher_of(ref, student, "actionformer") for role, ref in chosen.teachers.items()}
+    checked_update(student, precision, roles, chosen.terms)
+
+
+def test_a_step_with_two_teachers() -> None:
+    taught("conv-dw-hallucinated", "both", "tf32")
+
+
+@SLOW
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", variants)
+@pytest.mark.parametrize("structure", structures)
+def test_every_variant(structure: str, variant: str, precision: Precision) -> None:
+    student = f"{structure}-hallucinated"
+    chosen = variants.get(variant)
+    specs = run_specs(classes=K)
+    try:
+        roles = {r: specs.teacher_of(ref, student, "actionformer") for r, ref in chosen.teachers.items()}
+        specs.check_teachers(chosen, student, roles)
+    except InputError as error:
+        pytest.skip(str(error))
+    taught(student, variant, precision)
+
+
+@pytest.mark.parametrize("structure", structures)
+def test_a_prediction(structure: str, precision: Precision = "bf16") -> None:
+    """The forward pass of a network prepared for inference, as teachers and predictions use it."""
+    with fake_gpu():
+        device = Device("cuda", precision)
+        net = device.prepare_for_inference(get_model(structure).build(narrow(structure)))
+        given = device.move(batch())
+        with torch.no_grad(), device.autocast():
+            net(given)
+            with GpuRules(precision):
+                output = net(given)
+        found = [*output.logits, *output.offsets]
+        assert {(x.device.type, x.dtype) for x in found} == {("cuda", torch.float32)}
+
+
+def add_a_host_tensor(loss: Tensor) -> Tensor:
+    return loss + torch.ones(1)
+
+
+def read_a_value(loss: Tensor) -> Tensor:
+    return loss * float(loss.detach())
+
+
+def copy_to_the_host(loss: Tensor) -> Tensor:
+    return loss.cpu().cuda()
+
+
+def select_by_a_mask(loss: Tensor) -> Tensor:
+    values = torch.stack([loss, loss])
+    return values[values > 0].sum()
+
+
+def multiply_two_dtypes(loss: Tensor) -> Tensor:
+    return loss + (loss.bfloat16().expand(4, 4) @ torch.ones(4, 4, device="cuda")).sum()
+
+
+def multiply_in_half(loss: Tensor) -> Tensor:
+    return loss + (loss.bfloat16().expand(4, 4) @ torch.ones(4, 4, device="cuda", dtype=torch.bfloat16)).sum()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (add_a_host_tensor, r"aten::add\.Tensor has operands on cpu and cuda"),
+        (read_a_value, "aten::_local_scalar_dense reads a value on the host"),
+        (copy_to_the_host, "aten::_to_copy copies to the host"),
+        (select_by_a_mask, r"aten::index\.Tensor with a mask has a shape that depends on values"),
+        (multiply_two_dtypes, r"aten::mm has operands of torch\.bfloat16 and torch\.float32"),
+        (multiply_in_half, r"aten::mm computes in torch\.bfloat16, not in fp32"),
+    ],
+)
+def test_faults_in_a_loss_are_found(
+    fault: Callable[[Tensor], Tensor], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules see what a step does: the same step passes above without the fault."""
+    correct = step_module._losses
+    broken: list[bool] = []
+
+    def losses(*args: Any) -> Any:
+        found, normalizer = correct(*args)
+        if broken:
+            found["total"] = fault(found["total"])
+        broken.append(True)  # the first step is not checked
+        return found, normalizer
+
+    monkeypatch.setattr(step_module, "_losses", losses)
+    with pytest.raises(RuleError, match=message):
+        checked_update("conv", "fp32")
+
+
+def test_other_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_gpu(), pytest.raises(RuleError, match="copies from the host within a step"), GpuRules("fp32"):
+        torch.ones(2).to("cuda")
+    with fake_gpu(), pytest.raises(RuleError, match="has no kernel for CUDA"), GpuRules("fp32"):
+        torch.ops.mkldnn._linear_pointwise(torch.ones(2, 2), torch.ones(2, 2), None, "none", [], "none")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    x = torch.ones(2, 2)
+    with pytest.raises(RuleError, match=r"TF32 set to \(False, True\)"), GpuRules("fp32"):
+        x @ x
