@@ -78,28 +78,28 @@ def dataset() -> DatasetSpec:
     )
 
 
-def network(name: str) -> tuple[DetectorSpec, nn.Module]:
-    """Return the architecture of a registered detector, and the detector with random weights."""
+def network(name: str, data: DatasetSpec | None = None) -> tuple[DetectorSpec, nn.Module]:
+    """Return the architecture of a detector for a dataset, and the detector with random weights."""
     torch.manual_seed(0)
     model = get_model(name)
-    spec = detector_spec(model, dataset(), CLASSES)
+    spec = detector_spec(model, data or dataset(), CLASSES)
     return spec, model.build(spec)
 
 
-def operations(name: str) -> float:
+def operations(name: str, data: DatasetSpec | None = None) -> float:
     """Count the floating-point operations of a forward pass of one video."""
-    spec, _ = network(name)
-    return 2.0 * count(get_model(name), spec, FRAMES)[1]
+    spec, _ = network(name, data)
+    return 2.0 * count(get_model(name), spec, spec.max_length)[1]
 
 
-def batch(videos: int) -> Batch:
-    """Return a batch of noise of maximum length, with fifteen segments per video."""
+def batch(videos: int, frames: int = FRAMES) -> Batch:
+    """Return a batch of noise without padding, with fifteen segments per video."""
     torch.manual_seed(1)
-    starts = torch.rand(videos, 15) * (FRAMES - 60)
+    starts = torch.rand(videos, 15) * (frames - 60)
     segments = torch.stack([starts, starts + 5 + 50 * torch.rand(videos, 15)], dim=2)
     return Batch(
-        features={m: torch.rand(videos, FRAMES, WIDTH).transpose(1, 2) for m in ("rgb", "flow")},
-        mask=torch.ones(videos, FRAMES, dtype=torch.bool),
+        features={m: torch.rand(videos, frames, WIDTH).transpose(1, 2) for m in ("rgb", "flow")},
+        mask=torch.ones(videos, frames, dtype=torch.bool),
         segments=segments,
         labels=torch.randint(0, CLASSES, (videos, 15)),
         videos=[VideoMeta(id=str(i), duration=300.0, fps=30.0, stride=4, window=16) for i in range(videos)],
@@ -124,13 +124,16 @@ def both(precision: Literal["student", "bf16"]) -> DistillSpec:
 
 
 def training_step(
-    name: str, device: Device, teachers: Literal["none", "student", "bf16"] = "none"
+    name: str,
+    device: Device,
+    teachers: Literal["none", "student", "bf16"] = "none",
+    data: DatasetSpec | None = None,
 ) -> TrainingStep:
     """Return a training step, with both teachers if their precision is given."""
-    spec, student = network(name)
+    spec, student = network(name, data)
     if teachers == "none":
         return TrainingStep(student, spec, TrainSpec(), steps_per_epoch=100, device=device)
-    networks = {"modal": network("actionformer"), "structure": network("conv")}
+    networks = {"modal": network("actionformer", data), "structure": network("conv", data)}
     objective = DistillationObjective(both(teachers), spec, {role: s for role, (s, _) in networks.items()})
     frozen = {role: net for role, (_, net) in networks.items()}
     return TrainingStep(

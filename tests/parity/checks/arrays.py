@@ -15,6 +15,16 @@ from . import Compared
 Array = np.ndarray[Any, Any]
 
 
+def on_default_device(array: Array) -> Tensor:
+    """Return a copy of an array as a tensor on the default device of torch, on which a check then runs."""
+    return torch.from_numpy(array.copy()).to(default_device())
+
+
+def default_device() -> torch.device:
+    """Return the device of new tensors: the CPU, unless `with torch.device(...)` says otherwise."""
+    return torch.empty(0).device
+
+
 class Arrays:
     """Arrays of a fixture, with a record of those that were used."""
 
@@ -29,7 +39,7 @@ class Arrays:
         return self._arrays[name]
 
     def tensor(self, name: str) -> Tensor:
-        return torch.from_numpy(self(name).copy())
+        return on_default_device(self(name))
 
     def several(self, prefix: str) -> list[Tensor]:
         """Return `prefix/0`, `prefix/1` ... as tensors; empty if there are none."""

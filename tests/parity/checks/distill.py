@@ -20,7 +20,7 @@ from tal_bench.types import DetectorOutput
 
 from ..fixtures import Fixture
 from . import Compared, Kind, has
-from .arrays import Arrays, equal, near_levels, relative, scaled
+from .arrays import Arrays, default_device, equal, near_levels, relative, scaled
 from .networks import LOSS, OUTPUT, Network, gradients, losses, network
 
 VARIANTS = {"rgb": "c2ms-modal", "sim": "c2ms-structure", "multi": "c2ms-both"}
@@ -77,7 +77,7 @@ def _outputs(name: str, output: DetectorOutput, arrays: Arrays) -> Iterator[Comp
 def _labels(net: Network, output: DetectorOutput, arrays: Arrays, meta: dict[str, Any]) -> DetectionLoss:
     settings: TrainSpec = train_spec(net.settings["train_cfg"])
     targets = assign(
-        pyramid_points(net.spec, [x.shape[1] for x in output.logits]),
+        pyramid_points(net.spec, [x.shape[1] for x in output.logits], default_device()),
         *pack_segments(arrays.several("batch/segments"), arrays.several("batch/labels")),
         net.spec.classes,
         settings.radius,

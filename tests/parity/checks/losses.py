@@ -16,7 +16,7 @@ from tal_bench.types import DetectorOutput
 
 from ..fixtures import Fixture
 from . import Compared, Kind, has
-from .arrays import Arrays, near, relative
+from .arrays import Arrays, default_device, near, relative
 from .networks import GRADIENT, LOSS, assignment, losses
 
 
@@ -45,7 +45,7 @@ def _case(name: str, case: dict[str, Any], spec: DetectorSpec, arrays: Arrays) -
     output = DetectorOutput(logits, offsets, arrays.several(f"{name}/mask"), empty, empty)
     settings = train_spec(case["train_cfg"])
     targets = assign(
-        pyramid_points(spec, [x.shape[1] for x in logits]),
+        pyramid_points(spec, [x.shape[1] for x in logits], default_device()),
         *pack_segments(arrays.several(f"{name}/segments"), arrays.several(f"{name}/labels")),
         spec.classes,
         settings.radius,

@@ -24,7 +24,7 @@ from tal_bench.types import Batch, DetectorOutput, VideoMeta
 
 from ..fixtures import Fixture
 from . import Compared, Kind, has
-from .arrays import Arrays, equal, near, near_levels, relative, scaled
+from .arrays import Arrays, default_device, equal, near, near_levels, relative, scaled
 from .matching import Detections, Excuse, matched
 
 OUTPUT, DOUBLE, LOSS, GRADIENT = 2e-5, 1e-9, 1e-5, 2e-3
@@ -125,7 +125,7 @@ def _evaluation(net: Network, arrays: Arrays, case: str, facts: dict[str, Any]) 
     yield from _outputs(net, arrays, case, output)
     if f"{case}/points/0" in arrays:
         theirs = arrays.several(f"{case}/points")
-        points = pyramid_points(spec, [len(x) for x in theirs])
+        points = pyramid_points(spec, [len(x) for x in theirs], default_device())
         columns = [points.position[:, None], points.reach, points.stride[:, None]]
         ours = torch.cat(columns, dim=1).split([len(x) for x in theirs])
         yield from near_levels(f"{case}/points", list(ours), theirs, 0.0)
@@ -232,7 +232,7 @@ def _training(net: Network, arrays: Arrays, facts: dict[str, Any]) -> Iterator[C
     yield from _intermediate(net, arrays, "train", output)
     yield from _outputs(net, arrays, "train", output)
     settings = train_spec(net.settings["train_cfg"], net.settings)
-    points = pyramid_points(net.spec, [x.shape[1] for x in output.logits])
+    points = pyramid_points(net.spec, [x.shape[1] for x in output.logits], default_device())
     targets = assign(
         points,
         *pack_segments(arrays.several("train/segments"), arrays.several("train/labels")),

@@ -20,7 +20,7 @@ from tal_bench.types import Batch
 
 from ..fixtures import Fixture
 from . import Compared, Kind, has
-from .arrays import Arrays, equal, relative
+from .arrays import Arrays, default_device, equal, relative
 from .networks import LOSS, ZERO, Network, network, pad
 
 WEIGHT = 0.01
@@ -86,7 +86,7 @@ class Training:
             self.net.spec,
             self.spec,
             steps_per_epoch=len(self.batches),
-            device=Device("cpu"),
+            device=Device(default_device().type),
         )
         compared: list[Compared] = []
         for i, facts in enumerate(self.iterations):

@@ -131,7 +131,7 @@ def _error(ours: Tensor, theirs: np.ndarray[Any, Any]) -> float:
     """Return the largest absolute difference; NaN if ours contains one."""
     if theirs.size == 0:
         return 0.0
-    return float(np.abs(ours.detach().double().numpy().reshape(theirs.shape) - theirs).max())
+    return float(np.abs(ours.detach().double().cpu().numpy().reshape(theirs.shape) - theirs).max())
 
 
 KIND: Kind = Kind("kd", has("method", "formula", "cases", "tolerances"), check)

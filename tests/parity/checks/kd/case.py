@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...fixtures import Fixture
+from ..arrays import on_default_device
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Case:
         """Read a case of a fixture in a precision."""
 
         def tensor(array: Any) -> Tensor:
-            x = torch.from_numpy(array.copy())
+            x = on_default_device(array)
             return x.to(precision).requires_grad_() if x.is_floating_point() else x
 
         inputs, params = (

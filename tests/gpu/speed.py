@@ -1,0 +1,253 @@
+"""Times and memory of training steps, forward passes and predictions at the published size."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from threading import Barrier
+from typing import Any, Literal
+
+import torch
+from published import BATCH, batch, network, operations, training_step
+
+from tal_bench.config import DatasetSpec, DecodeSpec, Precision
+from tal_bench.models.registry import get_model
+from tal_bench.profiling.latency import synchronise
+from tal_bench.profiling.memory import MB, peak_allocation
+from tal_bench.profiling.model import profile_model
+from tal_bench.training.device import Device
+from tal_bench.training.prediction import decode
+from tal_bench.training.recorded_step import WARM_UP, CudaRecorder, RecordedStep
+
+from .rows import Check, Row, Settings, beside, timed
+
+DETECTOR, STUDENT = "actionformer", "conv-dw-hallucinated-ta"
+"""Detector of most rows, and student of the steps with two teachers."""
+TEACHERS = ("actionformer", "conv")
+PREDICTED = 8
+"""Videos of a batch of predictions."""
+SECONDS = {"cpu": 1.0, "cuda": 8.0}
+"""Duration of the trainings at once."""
+BEGIN = 120.0
+"""Seconds that trainings at once wait for each other before they begin."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step to measure: student, precision, whether with two teachers, whether as a CUDA graph."""
+
+    student: str
+    precision: Precision
+    teachers: bool = False
+    graphs: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the row."""
+        parts = [f"step {self.student} {self.precision}"]
+        return ", ".join(parts + ["2 teachers"] * self.teachers + ["graphs"] * self.graphs)
+
+    def flop(self, data: DatasetSpec) -> float:
+        """Floating-point operations: three forward passes of the student, one of each teacher."""
+        teachers = sum(operations(name, data) for name in TEACHERS) if self.teachers else 0.0
+        return BATCH * (3 * operations(self.student, data) + teachers)
+
+    def prepare(self, device: Device, data: DatasetSpec) -> Callable[[], Any]:
+        """Return a function that makes one step, after warm-up.
+
+        Raises:
+            RuntimeError: The step could not be recorded as a CUDA graph.
+        """
+        step = training_step(self.student, device, "student" if self.teachers else "none", data)
+        videos = device.pin(batch(BATCH, data.max_length))
+        if not self.graphs:
+            for _ in range(WARM_UP):
+                step(videos)
+            return lambda: step(videos)
+        recorded = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        for _ in range(WARM_UP + 2):
+            recorded(videos)
+        if recorded.why_not:
+            raise RuntimeError(f"the step is not recorded: {recorded.why_not}")
+        return lambda: recorded(videos)
+
+
+EAGER = [Step(DETECTOR, "fp32"), Step(DETECTOR, "tf32"), Step(DETECTOR, "bf16")]
+RECORDED = [Step(DETECTOR, step.precision, graphs=True) for step in EAGER]
+DISTILLED = [
+    Step(STUDENT, "bf16", teachers, graphs)
+    for graphs, teachers in itertools.product((False, True), (False, True))
+]
+
+
+def _step(settings: Settings, step: Step) -> Iterator[Row]:
+    device = Device(settings.device, step.precision)
+    if settings.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    work = step.prepare(device, settings.data)
+    peak = _peak(work, device)
+    yield Row(step.name, **timed(work, step.flop(settings.data), device.torch), peak_mb=peak)
+
+
+def _peak(work: Callable[[], object], device: Device) -> float:
+    """Return the peak memory in MB, see `Row.peak_mb`; on a GPU since its statistics were reset."""
+    if device.torch.type == "cuda":
+        synchronise(device.torch)
+        return torch.cuda.max_memory_allocated() / MB
+    return peak_allocation(work, device.torch) / MB
+
+
+def _forward(settings: Settings, precision: Precision) -> Iterator[Row]:
+    """Latency and memory of one video, and throughput of a batch."""
+    device, spec = Device(settings.device, precision), network(DETECTOR, settings.data)[0]
+    cost = profile_model(
+        get_model(DETECTOR), spec, frames=settings.frames, device=device, threads=torch.get_num_threads()
+    )
+    yield Row(
+        f"forward {DETECTOR} {precision}, batch 1",
+        value=cost.latency_ms["median"],
+        unit="ms",
+        peak_mb=cost.peak_memory_mb,
+        note=f"{cost.gmacs:.1f} GMACs, waiting for the device after each",
+        **beside(2e9 * cost.gmacs / (cost.latency_ms["median"] / 1e3), device.torch),
+    )
+    yield _throughput(settings, device, f"forward {DETECTOR} {precision}, batch {PREDICTED}", decoded=False)
+
+
+def _prediction(settings: Settings, precision: Precision) -> Iterator[Row]:
+    """Throughput from features in pinned memory to segments after NMS.
+
+    Weights are random, so every video has as many candidates as the settings allow.
+    """
+    device = Device(settings.device, precision)
+    yield _throughput(settings, device, f"prediction {DETECTOR} {precision}, with NMS", decoded=True)
+
+
+def _throughput(settings: Settings, device: Device, name: str, *, decoded: bool) -> Row:
+    if settings.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    model = device.prepare_for_inference(network(DETECTOR, settings.data)[1])
+    videos = device.pin(batch(PREDICTED, settings.frames))
+    found: list[int] = []
+
+    def work() -> None:
+        with torch.inference_mode(), device.autocast():
+            output = model(device.move(videos))
+        if decoded:
+            found[:] = [len(one.scores) for one in decode(output, videos.videos, DecodeSpec())]
+
+    work()
+    peak = _peak(work, device)
+    flop = PREDICTED * operations(DETECTOR, settings.data)
+    note = f"{sum(found) / PREDICTED:.0f} segments a video" if decoded else ""
+    return Row(name, **timed(work, flop, device.torch, videos=PREDICTED), peak_mb=peak, note=note)
+
+
+_barrier: Barrier | None = None
+
+
+def _meet(barrier: Barrier, threads: int) -> None:
+    """Prepare a worker process: the barrier at which trainings meet, and its number of threads."""
+    global _barrier  # noqa: PLW0603  (a worker process has no other way to receive a barrier)
+    _barrier = barrier
+    torch.set_num_threads(threads)
+
+
+def _train(
+    device: Literal["cpu", "cuda"], step: Step, data: DatasetSpec, seconds: float, wait: float
+) -> float:
+    """Train in a worker process once all are ready; return steps per second."""
+    assert _barrier is not None
+    place = Device(device, step.precision)
+    work = step.prepare(place, data)
+    _barrier.wait(wait)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        work()
+        synchronise(place.torch)
+        count += 1
+    return count / (time.perf_counter() - started)
+
+
+def at_once(settings: Settings, trainings: int) -> Iterator[Row]:
+    """Train in several processes at once and yield the sum of their steps per second.
+
+    On a GPU all of them share the first one, with bf16 and CUDA graphs; on the CPU each has one thread.
+    """
+    cuda = settings.device == "cuda"
+    step = Step(DETECTOR, "bf16" if cuda else "fp32", graphs=cuda)
+    context = multiprocessing.get_context("spawn")
+    seconds, wait = SECONDS[settings.device], min(BEGIN, settings.remaining)
+    with ProcessPoolExecutor(
+        trainings, context, initializer=_meet, initargs=(context.Barrier(trainings), 1)
+    ) as pool:
+        jobs = [
+            pool.submit(_train, settings.device, step, settings.data, seconds, wait) for _ in range(trainings)
+        ]
+        rates = [job.result(timeout=wait + 10 * seconds) for job in jobs]
+    total = sum(rates)
+    rows = [row.value for row in settings.rows if row.check == at_once_name(1)]
+    single = total if trainings == 1 else next((rate for rate in rows if rate), None)
+    note = f"{total / single:.2f} × one training" if single and trainings > 1 else step.name
+    dense = beside(total * step.flop(settings.data), torch.device(settings.device))
+    yield Row(at_once_name(trainings), value=total, unit="steps/s", note=note, **dense)
+
+
+def at_once_name(trainings: int) -> str:
+    """Return the name of the row of several trainings at once."""
+    return f"trainings at once: {trainings}"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Ratio of two rows that is aimed at."""
+
+    name: str
+    over: str
+    under: str
+    bound: float
+    at_least: bool = True
+
+    def row(self, settings: Settings) -> Row:
+        """Return the ratio; an aim that is missed is no failure."""
+        value = settings.value(self.over) / settings.value(self.under)
+        met = value >= self.bound if self.at_least else value <= self.bound
+        note = f"aim {'≥' if self.at_least else '≤'} {self.bound:g}: {'met' if met else 'missed'}"
+        return Row(self.name, value=value, unit="×", note=note)
+
+
+FULL, HALF, GRAPH = EAGER[0].name, EAGER[2].name, RECORDED[2].name
+AIMS = [
+    Aim("ratio: eager fp32 step to bf16 with graphs", FULL, GRAPH, 5.0),
+    Aim("ratio: eager bf16 step to bf16 with graphs", HALF, GRAPH, 3.0),
+    Aim("ratio: step with 2 teachers to without", DISTILLED[3].name, DISTILLED[2].name, 1.6, at_least=False),
+    Aim("ratio: 4 trainings at once to 1", at_once_name(4), at_once_name(1), 2.0),
+]
+
+
+def _check(step: Step) -> Check:
+    return Check(
+        step.name,
+        lambda settings: _step(settings, step),
+        needs_cuda=step.graphs or step.precision == "tf32",
+    )
+
+
+def _aim(aim: Aim) -> Check:
+    return Check(aim.name, lambda settings: [aim.row(settings)], needs_cuda=True)
+
+
+CHECKS = [
+    *map(_check, EAGER + RECORDED + DISTILLED),
+    Check("forward fp32", lambda settings: _forward(settings, "fp32")),
+    Check("forward bf16", lambda settings: _forward(settings, "bf16")),
+    Check("prediction bf16", lambda settings: _prediction(settings, "bf16")),
+    Check(at_once_name(1), lambda settings: at_once(settings, 1)),
+    Check(at_once_name(2), lambda settings: at_once(settings, 2)),
+    Check(at_once_name(4), lambda settings: at_once(settings, 4), needs_cuda=True),
+    *map(_aim, AIMS),
+]
