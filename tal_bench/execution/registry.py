@@ -46,7 +46,9 @@ class WorkerSetup:
         gpus = visible_gpus()
         if self.jobs > len(gpus) > 0:
             with SpawnedProcesses(1) as process:  # a process that uses a GPU keeps memory on it
-                check_shared_memory(self.jobs, process.submit(free_gpu_memory).result())
+                free = process.submit(free_gpu_memory).result()
+            # CUDA reports a single MIG device, whatever their number
+            check_shared_memory(self.jobs, [min(free)] * len(gpus))
         return worker_environments(self.jobs, gpus)
 
     def prepare(self) -> None:

@@ -62,6 +62,8 @@ def map_items(
             for item in items:
                 yield work(item)
         return
+    if not items:  # a resumed command may have nothing left to do
+        return
     jobs = min(jobs, len(items))
     environments = worker_environments(jobs) if device == "cuda" else []
     pool = LocalWorkerPool(jobs, use_one_thread, environments=environments)

@@ -63,7 +63,8 @@ class CudaRecorder:
     def record(self, work: Work) -> tuple[Callable[[], None], Losses]:
         """Record the work as a graph, see `Recorder.record`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # the thread that pins the next batch may allocate meanwhile, which other modes forbid to all threads
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             losses = work()
         return graph.replay, losses
 

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class IncompleteReportError(TalBenchError):
-    """Figures or the page could not be made; everything else has been written; exit code 1.
+    """Some files could not be made; everything else has been written; exit code 1.
 
     Args:
         problems: File, type of error and message of each.

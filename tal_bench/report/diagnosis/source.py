@@ -88,8 +88,11 @@ def study_source(folder: Path, thresholds: Sequence[float] | None = None) -> Sou
 
 
 def has_detections(folder: Path) -> bool:
-    """Return whether the folder of a study has its ground truth and the detections of a final run."""
-    return (folder / "ground_truth.json").is_file() and any((folder / "runs").glob("*.detections.json"))
+    """Return whether the folder of a study has its ground truth and the detections of a row's final run."""
+    if not all((folder / name).is_file() for name in ("study.json", "ground_truth.json")):
+        return False
+    files = StudyFolder(folder)
+    return any(_finals(files, row) for row in files.read_study().rows)
 
 
 def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]:
@@ -101,7 +104,8 @@ def _finals(files: StudyFolder, row: RowRecord) -> list[tuple[int | None, Path]]
 
 
 def _provenance(files: StudyFolder, record: StudyRecord) -> tuple[str, ...]:
-    commits = {r.environment.get("commit", "") for r in files.runs() if r.spec.phase == "final"} - {""}
+    runs = (files.read_run(hash_) for row in record.rows for hash_ in row.finals)
+    commits = {run.environment.get("commit", "") for run in runs if run is not None} - {""}
     return (
         f"Study: {record.command}",
         f"Commit: {', '.join(sorted(commits)) or 'unknown'}",

@@ -28,8 +28,9 @@ COPIED = (".json", ".md", ".csv", ".png", ".svg")
 def publish(study: Path | str, out: Path | str = PUBLISHED) -> list[Path]:
     """Write the report of a finished study and a JSON file per row to `<out>/<name of the folder>/`.
 
-    The report is made anew. JSON files of an earlier publication of the study are replaced. Weights,
-    detections, ground truth and the runs themselves are not published.
+    The report is made anew. JSON files of an earlier publication of the study are replaced. Weights, and the
+    files of detections, ground truth and runs are not published; the timeline of the page contains the ground
+    truth and the best detections of the test videos, and `runs.csv` the metrics of the runs.
 
     Args:
         study: Folder of a finished study.

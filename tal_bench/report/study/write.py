@@ -30,8 +30,8 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
 
     Raises:
         InputError: There is no study, one of its files is malformed, or the folder is not writable.
-        IncompleteReportError: Figures or the page could not be made; the tables and all other files, which
-            are its `files`, have been written.
+        IncompleteReportError: Figures, the page or `runs.csv` could not be made, the last because of a
+            malformed run of no row; the tables and all other files, which are its `files`, have been written.
     """
     from tal_bench.report.common.report_files import ReportFiles
     from tal_bench.report.study import pareto, tables
@@ -48,10 +48,10 @@ def write_report(folder: Path, study: ReportData | None = None) -> list[Path]:
             "table.tex": tables.latex(found),
             "summary.json": json.dumps(summary(found), indent=1) + "\n",
             **tables.pairs_csv(found),
-            **tables.data_files(found, folder),
             **pareto.tables(found),
         }
     )
+    files.write(files.attempt("runs.csv, trials.csv", lambda: tables.data_files(found, folder)) or {})
     images = files.draw_all(FIGURES, found)
     text = files.attempt("page.html", lambda: page(found, images, folder))
     if text is not None:

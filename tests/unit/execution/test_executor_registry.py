@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from tal_bench.errors import InputError
 from tal_bench.execution import registry
 from tal_bench.execution.executors import InProcessPool, make_executor
 from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
-from tal_bench.system.gpus import VARIABLE
+from tal_bench.system.gpus import BYTES_PER_JOB, VARIABLE
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,19 @@ def test_local_workers_get_the_gpus_of_the_command(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(registry, "visible_gpus", lambda: ("GPU-a", "MIG-b"))
     assert WorkerSetup(2, "cuda", tmp_path).environments() == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
     assert WorkerSetup(2, "cpu", tmp_path).environments() == []
+
+
+def test_mig_devices_are_shared_although_cuda_reports_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "MIG-a,MIG-b")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(registry, "SpawnedProcesses", ThreadPoolExecutor)
+    monkeypatch.setattr(registry, "free_gpu_memory", lambda: [int(2.5 * BYTES_PER_JOB)])
+    given = [variables[VARIABLE] for variables in WorkerSetup(4, "cuda", tmp_path).environments()]
+    assert given == ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]
+    with pytest.raises(InputError, match=r"--jobs 5: 3 trainings would share .* \(use at most 4\)"):
+        WorkerSetup(5, "cuda", tmp_path).environments()
 
 
 @pytest.mark.parametrize("scheduler", ["tpc://10.0.0.1:8786", "proceses"])

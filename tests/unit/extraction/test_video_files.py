@@ -174,6 +174,11 @@ def test_a_worker_that_dies_fails_only_its_item() -> None:
     assert sorted(results) == [-3, 1, 2]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nothing_is_left_to_do_when_a_command_is_resumed(device: str) -> None:
+    assert list(map_items(work, [], 2, lambda item: -item, device)) == []
+
+
 def test_unwritable_features_stop_the_extraction(
     videos: Path, tmp_path: Path, settings: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

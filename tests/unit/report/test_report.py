@@ -21,6 +21,7 @@ from rich.console import Console
 from tal_bench.errors import InputError
 from tal_bench.report.common.label_placement import spread
 from tal_bench.report.common.plot_style import rendered
+from tal_bench.report.common.report_files import IncompleteReportError
 from tal_bench.report.common.tables import escape
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.columns import shown
@@ -258,6 +259,18 @@ def test_no_intervals_without_ground_truth(tmp_path: Path) -> None:
     assert study.rows[0].mean() is not None
     assert not any(row.differences for row in study.rows)
     assert "No ground_truth.json" in markdown(study)
+
+
+@pytest.mark.usefixtures("main_figure_only")
+def test_a_malformed_run_of_no_row_costs_the_table_of_runs_only(tmp_path: Path) -> None:
+    write_fake_study(tmp_path, rows=ROWS[4:6])
+    (tmp_path / "runs" / "0123456789abcdef.json").write_text("{")
+    with pytest.raises(
+        IncompleteReportError, match=r"lacks runs.csv, trials.csv \(InputError: .*0123456789abcdef"
+    ):
+        write_report(tmp_path)
+    written = {file.name for file in tmp_path.iterdir()}
+    assert written >= FILES - {"runs.csv", "trials.csv"}
 
 
 def test_malformed_detections_name_the_file(tmp_path: Path) -> None:

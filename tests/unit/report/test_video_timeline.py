@@ -81,3 +81,14 @@ def test_no_timeline_without_detections(tmp_path: Path) -> None:
     assert not has_detections(tmp_path)
     text = page(collect(tmp_path), {}, tmp_path)
     assert 'id="accuracy"' in text and "timeline-data" not in text
+
+
+def test_detections_of_no_row_make_no_timeline(tmp_path: Path) -> None:
+    """A folder may have runs of earlier settings before the first final run of a row has ended."""
+    write_fake_study(tmp_path, rows=ROWS[4:6], seeds=1, trials=0)
+    first, *others = (tmp_path / "runs").glob("*.detections.json")
+    for file in others:
+        file.unlink()
+    first.rename(first.with_name("0123456789abcdef.detections.json"))
+    assert not has_detections(tmp_path)
+    assert "timeline-data" not in page(collect(tmp_path), {}, tmp_path)

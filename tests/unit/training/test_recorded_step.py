@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.training.device import Device
-from tal_bench.training.recorded_step import MAX_SHAPES, WARM_UP, Losses, RecordedStep, Work
+from tal_bench.training.recorded_step import MAX_SHAPES, WARM_UP, CudaRecorder, Losses, RecordedStep, Work
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
@@ -152,3 +154,19 @@ def test_terms_with_random_numbers_of_the_host_are_not_recorded(caplog: pytest.L
     assert not recorder.recorded
     assert step.why_not == "a term draws random numbers on the host"
     assert step.step.count == WARM_UP + 2
+
+
+def test_other_threads_may_pin_memory_while_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, an allocation of the thread that prepares the next batch would break the recording."""
+    modes = []
+
+    @contextmanager
+    def graph(made: object, stream: object, capture_error_mode: str = "global") -> Iterator[None]:
+        modes.append(capture_error_mode)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    _, losses = CudaRecorder(torch.device("cuda", 0)).record(lambda: {"total": torch.ones(())})
+    assert modes == ["thread_local"] and losses["total"] == 1.0
