@@ -35,15 +35,15 @@ docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo 'site/index.html; its search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site'
 
-# After the studies have ended: tal-bench ablate --variant all, and the same with --dataset hapt.
-STUDIES := reports/two-by-two-sprites reports/two-by-two-hapt
+# After the studies have ended: tal-bench ablate --variant all, and the same with --dataset hapt. A published study
+# whose runs are not in reports/ stays as it is.
+STUDIES := $(wildcard reports/two-by-two-sprites reports/two-by-two-hapt)
 PUBLISHED := reports/published
 
 published: $(VENV)/installed
 	$(BIN)/tal-bench publish $(STUDIES) --out $(PUBLISHED)
 	$(BIN)/tal-bench compare $(STUDIES) --out $(PUBLISHED)/comparison \
-		--detections framewise=$(PUBLISHED)/comparison/framewise-sprites.csv \
-		--detections framewise=$(PUBLISHED)/comparison/framewise-hapt.csv
+		$(STUDIES:reports/two-by-two-%=--detections framewise=$(PUBLISHED)/comparison/framewise-%.csv)
 	$(BIN)/tal-bench leaderboard $(PUBLISHED) --out $(PUBLISHED)/leaderboard.html
 	$(BIN)/python tests/unit/docs/test_readme.py
 
