@@ -24,7 +24,7 @@ IMAGES = {
     "02_compare_variants": 1,
     "03_cost_and_pareto": 2,
     "04_error_diagnosis": 2,
-    "05_tuning": 2,
+    "05_tuning": 1,
     "06_your_own_data": 0,
     "07_compare_studies": 1,
 }

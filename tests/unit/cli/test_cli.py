@@ -179,7 +179,7 @@ def test_debug_shows_the_traceback(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("ablate --trails 3", "did you mean --trials?"),
+        ("ablate --trails 3", "did you mean --graphs, --trials?"),
         ("ablat", "ablate"),
         ("ablate --trials 0", "--trials 0:"),
         ("ablate --seeds=-1", "--seeds -1:"),

@@ -24,6 +24,12 @@ students.add("listed-primary", Model("listed-primary", "listed", "primary", summ
 
 
 @pytest.fixture
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal on which the grid of names fits; on a narrow one the names stand one under the other."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
 def _restored() -> Iterator[None]:
     """Restore the registry of students after the test."""
     entries = {name: students.get(name) for name in students}
@@ -37,6 +43,7 @@ def listed(kind: str, capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("_wide")
 @pytest.mark.parametrize(("kind", "registry"), [("students", students), ("teachers", teachers)])
 def test_every_name_is_composed_from_the_grid(
     kind: str, registry: Registry[object], capsys: pytest.CaptureFixture[str]
@@ -49,10 +56,25 @@ def test_every_name_is_composed_from_the_grid(
     assert len(output.splitlines()) < 12
 
 
+def test_a_narrow_terminal_shows_every_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = listed("students", capsys).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {f"{word}{suffix}" for line in lines for word in line.split() for suffix in SUFFIXES} >= set(
+        students
+    )
+
+
+@pytest.mark.usefixtures("_wide")
 def test_the_grid_has_a_line_per_structure(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.split() for line in listed("students", capsys).splitlines()]
-    assert ["structure", "-primary", "-hallucinated"] in lines
-    assert ["conv-dw", "conv-dw-primary", "conv-dw-hallucinated"] in lines
+    assert ["structure", "-primary", "-hallucinated", "-decomposed"] in lines
+    assert [
+        "conv-dw",
+        *(f"conv-dw-{inputs}" for inputs in ("primary", "hallucinated", "decomposed")),
+    ] in lines
     lines = [line.split() for line in listed("teachers", capsys).splitlines()]
     assert ["structure", "no", "suffix", "-privileged"] in lines
     assert ["tridet", "tridet", "tridet-privileged"] in lines
@@ -67,7 +89,7 @@ def test_students_of_a_plugin_are_listed_by_name(tmp_path: Path, capsys: pytest.
     assert re.search(r"^listed-primary +another structure", output, re.MULTILINE)
 
 
-@pytest.mark.usefixtures("_restored")
+@pytest.mark.usefixtures("_restored", "_wide")
 def test_missing_combinations_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "conv-primary-ta" in students  # loads the registry
     for name in ("conv-primary-ta", *(f"tridet-primary{suffix}" for suffix in SUFFIXES)):
