@@ -44,14 +44,16 @@ def test_a_click_shows_settings_intervals_and_origin(browser: Browser, width: in
         "against none",
         "Commit",
         "tal-bench ablate",
-        "Total with TV-L1",
     ):
         assert word in text
+    assert "TV-L1" not in text, "a student that reads no flow has no cost of flow"
     assert browser.too_wide() == []
     box = browser.find("#result-sprites-both-rgb + .details .detail").rect
     assert box["x"] >= 0 and box["x"] + box["width"] <= width, "the details are within the window"
     browser.find("#result-sprites-both-rgb button.open").click()
     assert not browser.texts(".details")
+    browser.find("[id^='result-sprites-actionformer-rgb-'] td:nth-child(3)").click()
+    assert "Total with TV-L1" in browser.texts(".details")[0]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
