@@ -236,9 +236,7 @@ class DetectorSpec(Spec):
     @property
     def input_channels(self) -> int:
         """Channels of the embedding's input."""
-        primary, privileged = self.primary_channels, self.privileged_channels
-        channels = {"primary": primary, "decomposed": primary, "privileged": privileged}
-        return channels.get(self.inputs, primary + privileged)
+        return sum(self.input_widths)
 
     @property
     def input_widths(self) -> tuple[int, ...]:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 SHRINKAGE = 4.0
-"""s: 0 would be full whitening, infinity a rotation. It was chosen on the validation part of `sprites`
-(docs/sprites.md)."""
+"""s: 0 would be full whitening, infinity a rotation; docs/sprites.md says how it was chosen."""
 NEGLIGIBLE = 1e-10
 """Components with a smaller share of the largest variance are rounding errors; they are set to zero."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import cycle, islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from queue import SimpleQueue
@@ -100,10 +101,9 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
         self._jobs = jobs
         self._process_init = (initializer, initargs)
         self._lock, self._terminated = threading.Lock(), False
-        given = [dict(variables) for variables in environments] or [{}]
         self._environments = {
-            SpawnedProcesses(1, *self._process_init, given[number % len(given)]): given[number % len(given)]
-            for number in range(jobs)
+            SpawnedProcesses(1, *self._process_init, variables): variables
+            for variables in islice(cycle(environments or [{}]), jobs)
         }
         self._idle: SimpleQueue[SpawnedProcesses] = SimpleQueue()
         for worker in self._environments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -41,29 +41,13 @@ class Device:
         """Return the batch in pinned memory, or the batch itself on the CPU."""
         if self.torch.type == "cpu":
             return batch
-        features = {name: x.pin_memory() for name, x in batch.features.items()}
-        return dataclasses.replace(
-            batch,
-            features=features,
-            mask=batch.mask.pin_memory(),
-            segments=batch.segments.pin_memory(),
-            labels=batch.labels.pin_memory(),
-        )
+        return _with_tensors(batch, Tensor.pin_memory)
 
     def move(self, batch: Batch) -> Batch:
         """Return the batch on this device."""
         if self.torch.type == "cpu":
             return batch
-        return dataclasses.replace(
-            batch,
-            features={name: self._to_device(x) for name, x in batch.features.items()},
-            mask=self._to_device(batch.mask),
-            segments=self._to_device(batch.segments),
-            labels=self._to_device(batch.labels),
-        )
-
-    def _to_device(self, x: Tensor) -> Tensor:
-        return x.to(self.torch, non_blocking=True)
+        return _with_tensors(batch, lambda x: x.to(self.torch, non_blocking=True))
 
     def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """Return the model on this device in eval mode, as a copy with prepared weights where that is faster.
@@ -133,3 +117,14 @@ def choose_precision(name: Literal["auto"] | Precision, device: str, flag: str =
     if name == "tf32" and device == "cpu":
         raise InputError("the CPU has no TF32", where=f"{flag} tf32", hint="use fp32 or bf16")
     return name
+
+
+def _with_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """Return a batch with a function applied to each of its tensors."""
+    return dataclasses.replace(
+        batch,
+        features={name: change(x) for name, x in batch.features.items()},
+        mask=change(batch.mask),
+        segments=change(batch.segments),
+        labels=change(batch.labels),
+    )

@@ -132,8 +132,9 @@ class RecordedStep:
 
     def _repeat(self, recording: _Recording, batch: Batch) -> Losses:
         self.step.set_rate()
+        recorded = _tensors(recording.batch)
         for name, x in _tensors(batch).items():
-            _tensors(recording.batch)[name].copy_(x, non_blocking=True)
+            recorded[name].copy_(x, non_blocking=True)
         recording.repeat()
         self.step.count += 1
         return {name: value.clone() for name, value in recording.losses.items()}

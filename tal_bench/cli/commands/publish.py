@@ -9,6 +9,7 @@ import typer
 
 from tal_bench.cli.options import PluginOption
 
+PUBLISHED = Path("reports/published")
 StudiesArgument = Annotated[
     list[Path], typer.Argument(metavar="STUDY_DIR...", help="Folders of finished studies.")
 ]
@@ -17,7 +18,7 @@ PlacesArgument = Annotated[
     typer.Argument(
         metavar="[DIR|FILE.json]...",
         help="Folders of published studies, and JSON files of single results.",
-        show_default="reports/published",
+        show_default=str(PUBLISHED),
     ),
 ]
 
@@ -27,7 +28,7 @@ def publish(
     out: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Folder of published studies; one folder per study is written."),
-    ] = Path("reports/published"),
+    ] = PUBLISHED,
     plugin: PluginOption = None,
 ) -> None:
     """Check finished studies, and write the report and a JSON file per row of each."""
@@ -57,6 +58,6 @@ def leaderboard(
     load_plugins(tuple(plugin or ()))
     import tal_bench
 
-    results = tal_bench.write_leaderboard(places or [Path("reports/published")], out)
+    results = tal_bench.write_leaderboard(places or [PUBLISHED], out)
     measured = sum(result.measured is not None for result in results)
     typer.echo(f"{out}: {measured} measured results, {len(results) - measured} reported ones")

@@ -119,7 +119,7 @@ def render_page(
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=shown)
     environment.filters["code"] = _code
     environment.filters["json"] = _json
     names = [INTERACTIVE_TABLES, FIGURE_VALUES, *[VIDEO_TIMELINE] * any(s.timeline for s in sections)]
@@ -162,6 +162,6 @@ def _code(text: str) -> str:
     )
 
 
-def _shown(value: object) -> object:
+def shown(value: object) -> object:
     """Replace the characters of a text that a page cannot have."""
     return printable(value) if type(value) is str else value

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from tal_bench.report.common.page_parts import shown
 from tal_bench.report.common.scripts import INTERACTIVE_TABLES, INTERACTIVE_TABLES_STYLE, script
 from tal_bench.report.leaderboard import board
 from tal_bench.report.leaderboard.result import PublishedResult, literature, read_results
 from tal_bench.system.files import write_atomically
-from tal_bench.system.text import printable
 
 
 def write_leaderboard(places: Sequence[Path | str], out: Path | str) -> list[PublishedResult]:
@@ -42,7 +42,7 @@ def leaderboard_page(results: Sequence[PublishedResult]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=shown,
     )
     text = resources.files("tal_bench.report.leaderboard").joinpath("leaderboard.html")
     groups = board.board(results)

@@ -58,7 +58,7 @@ class DecomposedFeatures(nn.Module):
         return level_mean(mean_square(project(valid_features(s, m)), t, m) for project, s, t, m in levels)
 
 
-class DecomposedBranches(nn.Module):
+class BranchDetection(nn.Module):
     """Detection losses of both branches with shared heads, which are dropped after the training."""
 
     def __init__(self, student: DetectorSpec, teacher: DetectorSpec) -> None:
@@ -114,7 +114,7 @@ terms.add(
     Term(
         "decomposed-branches",
         None,
-        module=DecomposedBranches,
+        module=BranchDetection,
         search=around(BALANCED["decomposed-branches"]),
         weight=BALANCED["decomposed-branches"],
         summary="heads shared by a motion branch that learns from the teacher and an appearance branch that "
