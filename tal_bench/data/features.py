@@ -63,7 +63,10 @@ def load_array(path: Path, stream: str = "") -> NDArray[Any]:
             raise DataError("cannot be read: Is a directory", where=path)
         if path.stat().st_size == 0:
             raise DataError("empty file (0 bytes)", where=path, kind="empty")
-        value = loader(path)
+        with warnings.catch_warnings():
+            # torch warns of pickles, which it rejects, and numpy of headers by Python 2, which it reads
+            warnings.simplefilter("ignore")
+            value = loader(path)
     except FileNotFoundError:
         raise DataError("missing feature file", where=path, kind="missing") from None
     except DataError:
@@ -113,9 +116,7 @@ def _load_npz(path: Path) -> Any:
 def _load_pt(path: Path) -> Any:
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of pickles, which it then rejects
-        value = torch.load(path, map_location="cpu", weights_only=True)
+    value = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(value, dict):
         return {str(k): _to_numpy(v) for k, v in value.items() if isinstance(v, torch.Tensor)}
     return _to_numpy(value) if isinstance(value, torch.Tensor) else value

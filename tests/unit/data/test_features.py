@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from data_files import small_dataset
 
 from tal_bench.config import DatasetSpec, ModalitySpec, parse_spec
-from tal_bench.data.features import read_features
+from tal_bench.data.features import load_array, read_features
 from tal_bench.errors import DataError, InputError
 
 
@@ -153,3 +154,14 @@ def test_archive_with_several_arrays_needs_a_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", one=VALUES, two=VALUES)
     with pytest.raises(DataError, match=r"contains 2 arrays \(one, two\)"):
         read_features(_spec(tmp_path, suffix=".npz"), "v", ["rgb"])
+
+
+def test_a_header_that_python_2_wrote_is_read_without_a_remark(tmp_path: Path) -> None:
+    file = tmp_path / "a.npy"
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (12L, 6L), }".ljust(117) + b"\n"
+    values = np.arange(72, dtype=np.float32)
+    file.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values.tobytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load_array(file)
+    assert np.array_equal(found, values.reshape(12, 6))
