@@ -22,7 +22,7 @@ from tal_bench.profiling.memory import MB, peak_allocation
 from tal_bench.profiling.model import profile_model
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
-from tal_bench.training.recorded_step import WARM_UP, CudaRecorder, RecordedStep
+from tal_bench.training.recorded_step import WARM_UP, recorded_on
 from tal_bench.types import Batch
 
 from .rows import Check, Row, Settings, beside, timed
@@ -74,7 +74,7 @@ class Step:
             for _ in range(WARM_UP):
                 step(videos)
             return lambda: step(videos)
-        recorded = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        recorded = recorded_on(device, step)
         for _ in range(WARM_UP + 2):
             recorded(videos)
         if recorded.why_not:
