@@ -93,8 +93,7 @@ def test_a_step_with_every_term(student: str) -> None:
     uses = tuple(
         TermUse(name=name, teacher="t", weight=1.0)
         for name in terms
-        if refusal(name, f"{student}-hallucinated", teacher) is None
-        and name != HOST_RANDOM
+        if refusal(name, f"{student}-hallucinated", teacher) is None and name != HOST_RANDOM
     )
     assert len(uses) > 15
     checked_update(f"{student}-hallucinated", precision, {"t": teacher}, uses)
