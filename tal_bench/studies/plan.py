@@ -199,11 +199,6 @@ class StudyPlan:
         """Every run once."""
         return tuple(dict.fromkeys(run for row in self.rows for run in row.runs))
 
-    @property
-    def results(self) -> int:
-        """Number of results that the rows get; a run that rows share counts in each of them."""
-        return sum(len(row.runs) for row in self.rows)
-
     def front_members(
         self, found: Mapping[str, RowRecord]
     ) -> dict[str, list[tuple[StudentRow, Settings, str]]]:

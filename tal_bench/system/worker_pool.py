@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from tal_bench.errors import TalBenchError
+from tal_bench.system.allocator import collect_garbage_rarely
 
 ATTEMPTS = 3
 """Number of attempts of a call whose worker process dies."""
@@ -184,6 +185,7 @@ def _start_worker(
     environment: Mapping[str, str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
     os.environ.update(environment)
+    collect_garbage_rarely()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
