@@ -35,15 +35,16 @@ docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo 'site/index.html; its search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site'
 
-# After the studies have ended: tal-bench ablate --variant all, and the same with --dataset hapt. A published study
-# whose runs are not in reports/ stays as it is.
-STUDIES := $(wildcard reports/two-by-two-sprites reports/two-by-two-hapt)
+# After the studies have ended: tal-bench ablate --variant all, the same with --dataset hapt, and tal-bench ablate methods
+# --trials 1. A published study whose runs are not in reports/ stays as it is; the comparison needs the first two.
+COMPARED := $(wildcard reports/two-by-two-sprites reports/two-by-two-hapt)
+STUDIES := $(COMPARED) $(wildcard reports/methods-sprites)
 PUBLISHED := reports/published
 
 published: $(VENV)/installed
 	$(BIN)/tal-bench publish $(STUDIES) --out $(PUBLISHED)
-	$(BIN)/tal-bench compare $(STUDIES) --out $(PUBLISHED)/comparison \
-		$(STUDIES:reports/two-by-two-%=--detections framewise=$(PUBLISHED)/comparison/framewise-%.csv)
+	$(BIN)/tal-bench compare $(COMPARED) --out $(PUBLISHED)/comparison \
+		$(COMPARED:reports/two-by-two-%=--detections framewise=$(PUBLISHED)/comparison/framewise-%.csv)
 	$(BIN)/tal-bench leaderboard $(PUBLISHED) --out $(PUBLISHED)/leaderboard.html
 	$(BIN)/python tests/unit/docs/test_readme.py
 

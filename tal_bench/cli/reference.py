@@ -251,9 +251,9 @@ def _page(parts: Iterable[str]) -> str:
 
 def terms() -> str:
     """Return the page of distillation terms."""
-    from tal_bench.distill.methods_page import page
+    from tal_bench.distill.methods_page import parts
 
-    return page()
+    return _page(parts())
 
 
 PAGES: dict[str, Callable[[], str]] = {

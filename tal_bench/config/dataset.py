@@ -69,7 +69,7 @@ class ModalitySpec(Spec):
         return self
 
 
-class Settings(Spec):
+class Overrides(Spec):
     """Changes of a dataset to the published default settings.
 
     Attributes:
@@ -116,7 +116,7 @@ def _check_fields(key: str, kind: type[Spec], value: dict[str, Any]) -> None:
                 raise ValueError(f"{key}.{name}: {first['msg']}, got {brief(first['input'])}") from None
 
 
-class DatasetSpec(Settings):
+class DatasetSpec(Overrides):
     """Specification of a dataset: annotations, feature streams, splits and AP method.
 
     Attributes:
@@ -191,7 +191,7 @@ class DatasetSpec(Settings):
     tiou: tuple[Fraction, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     extra_tiou: tuple[Fraction, ...] = ()
     recall: tuple[Count, ...] = ()
-    models: dict[str, Settings] = {}
+    models: dict[str, Overrides] = {}
     fingerprint: str = ""
 
     @model_validator(mode="after")
@@ -223,7 +223,7 @@ class DatasetSpec(Settings):
 
     def settings(self, structure: str, kind: Literal["training", "decoding"]) -> dict[str, Any]:
         """Return the changed fields of `TrainSpec` or `DecodeSpec` for a structure (`tridet`)."""
-        changes = self.models.get(structure, Settings())
+        changes = self.models.get(structure, Overrides())
         return {**getattr(self, kind), **getattr(changes, kind)}
 
     def at(self, base: Path) -> Self:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.distill.variants import variants
 
-HEAD = """\
-# Distillation terms
-
-What does each distillation term compute, where is it from, and how is it weighted?
-
-<!-- Written by `python -m tal_bench.cli.reference docs`; edit the declarations. -->
-
+HEAD = (
+    "# Distillation terms",
+    "What does each distillation term compute, where is it from, and how is it weighted?",
+)
+INTRODUCTION = """\
 The training loss of a distilled student is (1 − λ) · labels + λ · Σ weight · τ^p · term. A term compares \
 what student and teacher compute for the same batch. `tal-bench list terms` prints the formulas, `tal-bench \
 ablate methods` compares the published methods, and [extend.md](extend.md#plugins) shows how to add one.
@@ -21,17 +19,18 @@ Notation: s student, t teacher, B batch, T_l steps and C channels of level l, K 
 gradient. *projected*: the student's feature passes a learned 1×1 projection where the widths differ. \
 Projections and all other parameters of a term are trained with the student and dropped afterwards. Weights \
 are searched in the given range, starting from the default; weights of publications do not carry over where \
-they divide by other numbers.
-
+they divide by other numbers."""
+COLUMNS = """\
 | Term | Compares | Reads | Default weight | Variants |
 |---|---|---|---|---|
 """
 
 
-def page() -> str:
-    """Return the text of docs/methods.md."""
+def parts() -> list[str]:
+    """Return the parts of docs/methods.md: title, question, introduction, table, a section per term."""
     declared = [terms.get(name) for name in sorted(terms)]
-    return HEAD + "".join(map(_line, declared)) + "".join(map(_section, declared))
+    table = COLUMNS + "\n".join(map(_line, declared))
+    return [*HEAD, INTRODUCTION, table, *map(_section, declared)]
 
 
 def _line(term: Term) -> str:
@@ -40,7 +39,7 @@ def _line(term: Term) -> str:
     ]
     weight = f"{term.weight:g} ({term.search.low:g} … {term.search.high:g})"
     used = ", ".join(f"`{name}`" for name in users) or "–"
-    return f"| [`{term.name}`](#{term.name}) | {term.summary} | {term.reads_text} | {weight} | {used} |\n"
+    return f"| [`{term.name}`](#{term.name}) | {term.summary} | {term.reads_text} | {weight} | {used} |"
 
 
 def _section(term: Term) -> str:
@@ -52,5 +51,5 @@ def _section(term: Term) -> str:
         "Source": term.source,
         "Our differences": term.differences,
     }
-    lines = [f"- {title}: {text}\n" for title, text in facts.items() if text]
-    return f"\n## {term.name}\n\n{term.summary[:1].upper()}{term.summary[1:]}.\n\n" + "".join(lines)
+    lines = "\n".join(f"- {title}: {text}" for title, text in facts.items() if text)
+    return f"## {term.name}\n\n{term.summary[:1].upper()}{term.summary[1:]}.\n\n{lines}"

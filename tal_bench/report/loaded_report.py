@@ -18,11 +18,12 @@ from tal_bench.report.diagnosis.summary import DiagnosisTables, read_tables
 from tal_bench.report.loaded import COUNTS, INTERVAL, TEXT, LoadedStudy, load_study
 from tal_bench.report.study.trials import importances
 from tal_bench.results.columns import TRAINING_COLUMNS, ordered_keys
+from tal_bench.results.places import PUBLISHED, REPORTS
 
 VARIABLE = "TAL_BENCH_STUDY"
 """Environment variable with the folder that `load_results` opens by default."""
-REPORTS = Path("reports")
-PUBLISHED = Path("published", "two-by-two-sprites")
+EXAMPLE = "two-by-two-sprites"
+"""Published study that `load_results` opens where no other is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +151,14 @@ def load_results(folder: Path | str | None = None) -> LoadedStudy | LoadedReport
 
 def _latest() -> Path:
     """Return the folder of the study that ended last, else that of the published one."""
-    places = [place / REPORTS for place in (Path(), Path(".."))]
-    records = [file for place in places for file in place.glob("*/study.json")]
+    places = (Path(), Path(".."))
+    records = [file for place in places for file in (place / REPORTS).glob("*/study.json")]
     ended = [file for file in records if (file.parent / "summary.json").is_file()]
     if ended:
         return max(ended, key=lambda file: (file.stat().st_mtime, str(file))).parent
     for place in places:
-        if (place / PUBLISHED).is_dir():
-            return place / PUBLISHED
+        if (published := place / PUBLISHED / EXAMPLE).is_dir():
+            return published
     raise InputError(
         "no study there", where=REPORTS.resolve(), hint="run `tal-bench ablate`, or give a folder"
     )

@@ -29,6 +29,7 @@ from tal_bench.report.study.tables import markdown
 from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
 from tal_bench.results.folder import StudyFolder
+from tal_bench.results.places import REPORTS
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
 from tal_bench.results.study_lock import study_lock, termination_as_interrupt
 from tal_bench.studies.costs import measure_costs
@@ -81,7 +82,7 @@ class ExecutionOptions:
         system_metrics: Whether the load of the machine is logged to MLflow.
     """
 
-    reports: Path = Path("reports")
+    reports: Path = REPORTS
     jobs: int | None = None
     tracking_uri: str | None = None
     plugins: tuple[Path, ...] = ()

@@ -14,6 +14,7 @@ from tal_bench.execution.progress import run_progress
 from tal_bench.execution.registry import WorkerSetup
 from tal_bench.models.registry import get_model, students
 from tal_bench.results.folder import StudyFolder
+from tal_bench.results.places import REPORTS
 from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.imported_teacher import import_teacher
 from tal_bench.studies.protocol import RowSteps
@@ -34,7 +35,7 @@ def train_one(
     variant: str = BASELINE,
     seed: int = 0,
     budget: Literal["smoke", "quick", "full"] = "quick",
-    reports: Path = Path("reports"),
+    reports: Path = REPORTS,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Literal["auto"] | Precision = "auto",
     teacher: str = "actionformer",
@@ -110,7 +111,7 @@ def score_checkpoint(
     path: Path,
     dataset: str,
     *,
-    reports: Path = Path("reports"),
+    reports: Path = REPORTS,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Literal["auto"] | Precision = "auto",
     data_root: Path | None = None,

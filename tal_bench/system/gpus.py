@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+WORKERS = "TAL_BENCH_GPU_WORKERS"
+"""Environment variable with the number of workers that share the GPU of a worker."""
 BYTES_PER_JOB = 2e9
 """GPU memory that every further training on a GPU has to find free, its CUDA context included."""
 
@@ -45,12 +47,17 @@ def visible_gpus(count: Callable[[], int] | None = None) -> tuple[str, ...]:
 def worker_environments(jobs: int, gpus: Sequence[str] | None = None) -> list[Mapping[str, str]]:
     """Return the environment variables of every worker, which give it one GPU; GPUs are shared evenly.
 
+    They also say how many workers share its GPU.
+
     Args:
         jobs: Number of workers.
         gpus: Entries of `visible_gpus`, the default.
     """
     gpus = visible_gpus() if gpus is None else gpus
-    return [{VARIABLE: gpus[number % len(gpus)]} for number in range(jobs)] if gpus else []
+    return [
+        {VARIABLE: gpus[number % len(gpus)], WORKERS: str(-(-jobs // len(gpus)))}
+        for number in range(jobs if gpus else 0)
+    ]
 
 
 def default_jobs_on(device: str) -> int:
@@ -80,6 +87,19 @@ def check_shared_memory(jobs: int, free: Sequence[int], flag: str = "--jobs") ->
             where=f"{flag} {jobs}",
             hint=f"use at most {room * len(free)}",
         )
+
+
+def room_for_features(device: torch.device) -> int:
+    """Return how many bytes of a GPU the features of a training may take: half of what this process has.
+
+    That is its share of the GPU's memory, or what is free where that is less. The other half is for the
+    training itself.
+    """
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for this process
+    return int(min(free + kept, total / int(os.environ.get(WORKERS, "1"))) / 2)
 
 
 class DeviceUnavailableError(TalBenchError):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.distill.randomness import StepRandom
+from tal_bench.training.device import batch_tensors
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, Outputs
 
@@ -118,7 +119,7 @@ class RecordedStep:
         """Train on a batch and return its losses, as `TrainingStep` does; given answers are not recorded."""
         if self.why_not or answers is not None:
             return self.step(batch, answers)
-        key = tuple((name, tuple(x.shape), x.dtype) for name, x in _tensors(batch).items())
+        key = tuple((name, tuple(x.shape), x.dtype) for name, x in batch_tensors(batch).items())
         self._seen[key] = self._seen.get(key, 0) + 1
         if key in self._recordings:
             return self._repeat(self._recordings[key], batch)
@@ -132,8 +133,8 @@ class RecordedStep:
 
     def _repeat(self, recording: _Recording, batch: Batch) -> Losses:
         self.step.set_rate()
-        recorded = _tensors(recording.batch)
-        for name, x in _tensors(batch).items():
+        recorded = batch_tensors(recording.batch)
+        for name, x in batch_tensors(batch).items():
             recorded[name].copy_(x, non_blocking=True)
         recording.repeat()
         self.step.count += 1
@@ -166,12 +167,6 @@ class RecordedStep:
         self.why_not = why
         self._recordings.clear()
         LOG.warning("the training step is not recorded as a CUDA graph: %s", why)
-
-
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    """Return the tensors of a batch by name."""
-    parts = {f"features/{name}": x for name, x in batch.features.items()}
-    return {**parts, "mask": batch.mask, "segments": batch.segments, "labels": batch.labels}
 
 
 def _state(step: TrainingStep) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@
     python tests/benchmarks/small_recipe.py models --models actionformer conv \\
         --detector "{whiten: null, standardise: true}" --training "{crop: [0.9, 1.0]}"
 
-All print mAP on the validation part of `sprites`, one line per setting. Minutes to hours.
+All print mAP on the validation part of `sprites`, or of another `--dataset`, one line per setting. Minutes to
+hours. `--share` trains on a part of the training videos, for as many steps as on all of them.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ STUDENT, TEACHER_SEED = "conv-dw-hallucinated", 1000
 
 @dataclass
 class Setting:
-    """A dataset with its training and validation videos; teachers are trained once."""
+    """A dataset with its training and validation videos, and a factor on the epochs of every training."""
 
     spec: DatasetSpec
     data: Dataset
     training: Sequence[Video]
     validation: Sequence[Video]
+    factor: float = 1.0
 
     def fit(
         self,
@@ -65,7 +67,7 @@ class Setting:
             network,
             architecture,
             self.training,
-            _lengthened(training_recipe(get_model(model), self.spec), factor),
+            _lengthened(training_recipe(get_model(model), self.spec), factor * self.factor),
             seed=seed,
             device=Device("cpu", "fp32"),
             teachers=teachers,
@@ -121,6 +123,12 @@ def _lengthened(recipe: TrainSpec, factor: float) -> TrainSpec:
     )
 
 
+def _reduced(setting: Setting, share: float) -> Setting:
+    """Return the setting with every n-th training video, and n times the epochs, n = 1 / ``share``."""
+    every = round(1 / share)
+    return replace(setting, training=setting.training[::every], factor=float(every))
+
+
 def _mapped(setting: Setting, channels: int, relu: bool, scale: float) -> Setting:
     """Return the setting with features that went through fixed random maps."""
     random, maps = np.random.default_rng(5), {}
@@ -165,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["curves", "features", "models"])
     parser.add_argument("--dataset", default="sprites")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the training videos")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=["none", "both"])
     parser.add_argument("--models", nargs="+", default=["actionformer", "conv"])
@@ -175,10 +184,11 @@ def main() -> None:
     parser.add_argument("--scales", nargs="+", type=float, default=[0.01, 1.0, 100.0])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    changes = {"detector": options.detector, "training": options.training}
-    spec = load_spec(options.dataset).model_copy(update=changes)
+    spec = load_spec(options.dataset)
+    changes = {"detector": spec.detector | options.detector, "training": spec.training | options.training}
+    spec = spec.model_copy(update=changes)
     data = open_dataset(spec, tuple(spec.modalities))
-    setting = Setting(spec, data, data.videos("train"), data.videos("validation"))
+    setting = _reduced(Setting(spec, data, data.videos("train"), data.videos("validation")), options.share)
     trained: dict[str, nn.Module] = {}
     if options.what == "curves":
         for row in options.rows:

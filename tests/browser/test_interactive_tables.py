@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from browsing import Browser, started_browser
 
-from tal_bench.report.common.scripts import INTERACTIVE_TABLES, INTERACTIVE_TABLES_STYLE, script
+from tal_bench.report.common.page_assets import INTERACTIVE_TABLES, INTERACTIVE_TABLES_STYLE, script
 
 ROWS = {
     "none": ("Students", "52.7 ± 1.4", "rgb"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .checks import Compared
-from .fixtures import Fixture, discover
+from .fixtures import Fixture, FixtureError, discover
 
 HERE = Path(__file__).parent
 EXCERPT = HERE / "excerpt"
@@ -34,7 +34,10 @@ def selected_fixtures(config: pytest.Config) -> list[Fixture]:
     """Return the fixtures of the folders given by --parity-dir, or of the default folders that exist."""
     given = config.getoption("parity_dir", default=None)
     folders = [Path(folder) for folder in given or [EXCERPT, *filter(Path.is_dir, SIBLINGS)]]
-    return [fixture for folder in folders for fixture in discover(folder)]
+    try:
+        return [fixture for folder in folders for fixture in discover(folder)]
+    except FixtureError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
+
+
+class FixtureError(Exception):
+    """A fixture or a folder of fixtures that cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,26 @@ class Fixture:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        meta = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
-        assert isinstance(meta, dict), f"{self.id}: the JSON is not an object"
+        file = self.folder / f"{self.name}.json"
+        try:
+            meta = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FixtureError(f"{file}: no such file beside {self.name}.safetensors") from None
+        except ValueError as error:
+            raise FixtureError(f"{file}: not JSON: {error}") from None
+        if not isinstance(meta, dict):
+            raise FixtureError(f"{file}: the JSON is not an object")
         return meta
 
     @cached_property
     def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
-        return load_file(self.folder / f"{self.name}.safetensors")
+        file = self.folder / f"{self.name}.safetensors"
+        try:
+            return load_file(file)
+        except FileNotFoundError:
+            raise FixtureError(f"{file}: no such file beside {self.name}.json") from None
+        except SafetensorError as error:
+            raise FixtureError(f"{file}: not readable: {error}") from None
 
     def tree(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
         """Return the arrays below `prefix/`, by the rest of their names."""
@@ -45,9 +63,25 @@ class Fixture:
 
 
 def discover(folder: Path) -> list[Fixture]:
-    """Return the fixtures of a folder by name; ground-truth files belong to the fixture that names them."""
+    """Return the fixtures of a folder by name; a ground-truth file belongs to the fixture that names it.
+
+    Raises:
+        FixtureError: If the folder does not exist, or holds no fixture.
+    """
     if not folder.is_dir():
-        raise FileNotFoundError(f"--parity-dir {folder}: no such folder")
-    names = {path.stem for path in folder.glob("*.json") if not path.stem.endswith("_gt")}
-    names |= {path.stem for path in folder.glob("*.safetensors")}
-    return [Fixture(folder, name) for name in sorted(names)]
+        raise FixtureError(f"--parity-dir {folder}: no such folder")
+    names = {path.stem for path in folder.iterdir() if path.suffix in (".json", ".safetensors")}
+    fixtures = [Fixture(folder, name) for name in sorted(names)]
+    truth = {_ground_truth(fixture) for fixture in fixtures}
+    found = [one for one in fixtures if f"{one.name}.json" not in truth and not one.name.endswith("_gt")]
+    if not found:
+        raise FixtureError(f"--parity-dir {folder}: no fixture, which is a NAME.json and a NAME.safetensors")
+    return found
+
+
+def _ground_truth(fixture: Fixture) -> str | None:
+    """Return the name of the ground-truth file of a fixture; None if it has none or cannot be read."""
+    try:
+        return fixture.meta.get("gt_json")
+    except FixtureError:
+        return None  # reported by the comparison of this fixture

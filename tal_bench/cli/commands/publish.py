@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tal_bench.cli.options import PluginOption
+from tal_bench.results.places import PUBLISHED
 
-PUBLISHED = Path("reports/published")
 StudiesArgument = Annotated[
     list[Path], typer.Argument(metavar="STUDY_DIR...", help="Folders of finished studies.")
 ]
@@ -58,6 +58,6 @@ def leaderboard(
     load_plugins(tuple(plugin or ()))
     import tal_bench
 
-    results = tal_bench.write_leaderboard(places or [PUBLISHED], out)
+    results = tal_bench.write_leaderboard(places or (PUBLISHED,), out)
     measured = sum(result.measured is not None for result in results)
     typer.echo(f"{out}: {measured} measured results, {len(results) - measured} reported ones")

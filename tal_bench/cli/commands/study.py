@@ -51,6 +51,7 @@ from tal_bench.cli.options import (
 )
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
+from tal_bench.results.places import REPORTS
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec
@@ -100,7 +101,7 @@ def ablate(
     tracking_uri: TrackingOption = None,
     checkpoint_every: CheckpointEveryOption = 30.0,
     graphs: GraphsOption = "auto",
-    reports: ReportsOption = Path("reports"),
+    reports: ReportsOption = REPORTS,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     teacher_precision: TeacherPrecisionOption = None,
@@ -215,7 +216,7 @@ def train(
     budget: Annotated[
         BudgetName, typer.Option(help="Budget; smoke stops after 2 epochs on 12 videos.")
     ] = "quick",
-    reports: ReportsOption = Path("reports"),
+    reports: ReportsOption = REPORTS,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
     data_root: DataRootOption = None,

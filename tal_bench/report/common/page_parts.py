@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import re
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from tal_bench.report.common.inline_svg import inline_svg
 from tal_bench.report.common.markup import parts
-from tal_bench.report.common.plot_style import DPI
-from tal_bench.report.common.scripts import (
+from tal_bench.report.common.page_assets import (
     FIGURE_VALUES,
     INTERACTIVE_TABLES,
     INTERACTIVE_TABLES_STYLE,
+    PAGE_STYLE,
     VIDEO_TIMELINE,
+    policy,
     script,
 )
+from tal_bench.report.common.plot_style import DPI
 from tal_bench.report.common.tables import Table
 from tal_bench.system.text import printable
 
@@ -134,14 +135,10 @@ def render_page(
         source=source,
         rows=rows,
         scripts=[Markup(text) for text in scripts],
-        hashes=[_hash(text) for text in scripts],
+        policy=Markup(policy(scripts)),
+        style=Markup(PAGE_STYLE),
         table_style=Markup(INTERACTIVE_TABLES_STYLE),
     )
-
-
-def _hash(text: str) -> str:
-    """Return the hash by which the policy of a page allows a script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _json(value: object) -> Markup:

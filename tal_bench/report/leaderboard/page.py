@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from tal_bench.report.common.page_assets import (
+    INTERACTIVE_TABLES,
+    INTERACTIVE_TABLES_STYLE,
+    PAGE_STYLE,
+    policy,
+    script,
+)
 from tal_bench.report.common.page_parts import shown
-from tal_bench.report.common.scripts import INTERACTIVE_TABLES, INTERACTIVE_TABLES_STYLE, script
 from tal_bench.report.leaderboard import board
 from tal_bench.report.leaderboard.result import PublishedResult, literature, read_results
 from tal_bench.system.files import write_atomically
@@ -46,11 +52,14 @@ def leaderboard_page(results: Sequence[PublishedResult]) -> str:
     )
     text = resources.files("tal_bench.report.leaderboard").joinpath("leaderboard.html")
     groups = board.board(results)
+    tables = script(INTERACTIVE_TABLES)
     return environment.from_string(text.read_text(encoding="utf-8")).render(
         groups=groups,
         headers=board.HEADERS,
         minor=[k for k, name in enumerate(board.HEADERS) if name in board.MINOR],
         choices={key: board.choices(groups, key) for key in ("dataset", "reads", "origin")},
+        policy=policy([tables]),
+        page_style=PAGE_STYLE,
         style=INTERACTIVE_TABLES_STYLE,
-        script=script(INTERACTIVE_TABLES),
+        script=tables,
     )

@@ -15,10 +15,9 @@ from tal_bench.report.study.collect import ReportData, Row, collect, percent
 from tal_bench.report.study.write import write_report
 from tal_bench.results.columns import cost_columns
 from tal_bench.results.folder import StudyFolder
+from tal_bench.results.places import PUBLISHED
 from tal_bench.system.files import write_atomically
 
-PUBLISHED = Path("reports/published")
-"""Folder of published studies."""
 PARTS = ("diagnosis", "robustness")
 """Folders within a study whose files are published, too, if they exist."""
 COPIED = (".json", ".md", ".csv", ".png", ".svg")
@@ -61,10 +60,10 @@ def publish(study: Path | str, out: Path | str = PUBLISHED) -> list[Path]:
         target / file.relative_to(folder): file.read_bytes() for file in (*report, *parts)
     }
     results = {target / RESULTS / f"{n}.json": result_text(r) for n, r in published_rows(data).items()}
-    for stale in set((target / RESULTS).glob("*.json")) - set(results):
-        stale.unlink()
     for file, content in (contents | results).items():
         write_atomically(file, content)
+    for stale in set((target / RESULTS).glob("*.json")) - set(results):
+        stale.unlink()
     return [*contents, *results]
 
 

@@ -32,6 +32,7 @@ TERMS = {"hallucination": "i3d", "stem": "stem", "logits": "logits", "offsets": 
 def check(fixture: Fixture) -> Iterator[Compared]:
     """Run student and teachers on the batch, with weights, shares and temperature of the variant."""
     arrays, meta = Arrays(fixture), fixture.meta
+    assert meta["mode"] in VARIANTS, f"{fixture.id}: mode {meta['mode']!r} is none of {', '.join(VARIANTS)}"
     variant = variants.get(VARIANTS[meta["mode"]])
     nets = {name: network(kwargs, arrays.tree(name)) for name, kwargs in meta["models"].items()}
     yield from _declared(variant, meta["constants"])

@@ -28,10 +28,11 @@ def check(fixture: Fixture) -> Iterator[Compared]:
         ours = {key: list(x.shape) for key, x in _detector(shapes, 0.0).state_dict().items()}
         theirs = {key: list(x.shape) for key, x in from_original(_filled(shapes, 0.0)).items()}
         yield equal(f"{name}: weights", ours == theirs, True)
-    for step, student in STUDENTS.items():
-        for key, copied in fixture.meta.get(step, {}).items():
+    for step, facts in fixture.meta.items():
+        for key, copied in facts.items() if isinstance(facts, dict) else ():
             if key.startswith(KEYS):
-                teacher = key.removeprefix(KEYS)
+                assert step in STUDENTS, f"{fixture.id}: the student of {step} is not known"
+                student, teacher = STUDENTS[step], key.removeprefix(KEYS)
                 yield from _copy(f"{student} from {teacher}", every[student], every[teacher], copied)
 
 

@@ -23,13 +23,15 @@ from .networks import GRADIENT, LOSS, assignment, losses
 def check(fixture: Fixture) -> Iterator[Compared]:
     """Compare every case of the fixture, with its training settings."""
     arrays, meta = Arrays(fixture), fixture.meta
+    first_level = int(meta["strides"][0]).bit_length() - 1
     spec = DetectorSpec(
         structure="conv",
         inputs="all",
         primary={"rgb": 1},
         classes=meta["num_classes"],
         max_length=meta["max_seq_len"],
-        branch_blocks=len(meta["strides"]) - 1,
+        branch_blocks=len(meta["strides"]) - 1 + first_level,
+        first_level=first_level,
         regression_ranges=meta["regression_range"],
     )
     assert list(spec.level_strides) == meta["strides"], f"strides {meta['strides']}"

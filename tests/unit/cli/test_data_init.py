@@ -10,7 +10,7 @@ from layouts import EXTERNAL_DATASETS
 
 from tal_bench.cli import main
 from tal_bench.config import DatasetSpec, ModalitySpec
-from tal_bench.config.dataset import Settings
+from tal_bench.config.dataset import Overrides
 from tal_bench.data.registry import datasets, read_dataset_file
 
 
@@ -43,7 +43,7 @@ def test_every_commented_line_is_a_setting(tmp_path: Path) -> None:
     hidden = {"validation", "validation_fraction", "scores_top", "extra_tiou", "fingerprint"}
     assert set(DatasetSpec.model_fields) - hidden <= shown
     text = "\n".join(lines)
-    assert all(f"{name}:" in text for name in (*ModalitySpec.model_fields, *Settings.model_fields))
+    assert all(f"{name}:" in text for name in (*ModalitySpec.model_fields, *Overrides.model_fields))
 
 
 @pytest.mark.parametrize("name", EXTERNAL_DATASETS)

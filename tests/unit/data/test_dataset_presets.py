@@ -12,7 +12,7 @@ import yaml
 from layouts import CLASSES, EXTERNAL_DATASETS, write_layout
 
 from tal_bench.config import DatasetSpec
-from tal_bench.config.dataset import Settings
+from tal_bench.config.dataset import Overrides
 from tal_bench.data.dataset import ONE_CLASS, open_dataset
 from tal_bench.data.registry import datasets, find_folder, load_spec, read_dataset_file
 from tal_bench.errors import DataError, InputError
@@ -120,7 +120,7 @@ def test_recipes_and_networks_are_those_of_the_papers() -> None:
 
 
 def test_settings_of_an_unknown_structure_are_rejected() -> None:
-    spec = declared("thumos14").model_copy(update={"models": {"tridt": Settings()}})
+    spec = declared("thumos14").model_copy(update={"models": {"tridt": Overrides()}})
     with pytest.raises(InputError, match=r"models: unknown structure 'tridt' \(did you mean 'tridet'\?\)"):
         detector_spec(get_model("conv"), spec, 3)
 

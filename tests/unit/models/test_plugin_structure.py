@@ -16,7 +16,7 @@ from tiny import tiny_spec
 from tal_bench import plugins
 from tal_bench.cli import main
 from tal_bench.config import DatasetSpec, DetectorSpec
-from tal_bench.config.dataset import Settings
+from tal_bench.config.dataset import Overrides
 from tal_bench.errors import InputError
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.checkpoint import ModelCard, load_model, save_model
@@ -119,7 +119,7 @@ def test_models_of_the_structure_detect(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_recipes_and_requirements_of_the_structure_apply() -> None:
-    model, own = get_model("toy"), Settings(detector={"width": 32}, training={"iou_power": 0.7})
+    model, own = get_model("toy"), Overrides(detector={"width": 32}, training={"iou_power": 0.7})
     assert training_recipe(model, dataset()).iou_power == 0.5
     assert decoding_recipe(model, dataset()).max_detections == 7
     changed = dataset(models={"toy": own})
@@ -127,7 +127,7 @@ def test_recipes_and_requirements_of_the_structure_apply() -> None:
     spec = detector_spec(model, changed, 3)
     assert spec.width == 32
     assert pyramid_divisor(spec) == 3 * spec.level_strides[-1]
-    bad = dataset(models={"toy": Settings(detector={"width": 40})})
+    bad = dataset(models={"toy": Overrides(detector={"width": 40})})
     with pytest.raises(InputError, match=r"model 'toy' on dataset .* width: 40 is not a multiple of 16"):
         detector_spec(model, bad, 3)
 

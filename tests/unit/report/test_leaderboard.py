@@ -223,6 +223,10 @@ def test_the_page_is_complete_and_does_not_depend_on_the_order(published: tuple[
     assert page == leaderboard_page(results[::-1])
     assert len(page.encode()) < 3_000_000
     assert not re.findall(r'(?:src|action)="|<link|@import|url\(', page), "everything is in the page"
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert (
+        policy.startswith("default-src 'none';") and policy.count("'sha256-") == page.count("<script>") == 1
+    )
     assert page.count('<tr class="details"><td') == len(results)
     for result in results:
         assert result.name in page and (result.url in page if result.url else True)

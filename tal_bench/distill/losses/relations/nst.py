@@ -5,6 +5,7 @@ Huang, Wang, Like What You Like: Knowledge Distill via Neuron Selectivity Transf
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,8 +24,9 @@ def nst(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         mask: [B, T] bool.
     """
     s, t = (F.normalize(valid_features(x, mask), dim=2) for x in (student, teacher.detach()))
-    return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
+    return (_kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)).to(s.dtype)
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.transpose(1, 2)).square().mean()
+    # the loss is a small difference of kernels, so float32 sums would leave few correct digits
+    return (x @ y.transpose(1, 2)).square().mean(dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,17 @@ from torch import Tensor, nn
 
 from ...fixtures import Fixture
 from ..arrays import on_default_device
+
+
+class Named(dict[str, Any]):
+    """Settings or tensors of a case by name; an error for a name that it lacks says which case."""
+
+    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise LookupError(f"{self.what} {name!r} is missing; there are {', '.join(self) or 'none'}")
 
 
 @dataclass
@@ -22,9 +34,9 @@ class Case:
         params: Tensors below `param/`.
     """
 
-    settings: dict[str, Any]
-    inputs: dict[str, Tensor]
-    params: dict[str, Tensor]
+    settings: Named
+    inputs: Named
+    params: Named
     _loaded: dict[str, nn.Parameter] = field(default_factory=dict)
 
     @classmethod
@@ -35,27 +47,37 @@ class Case:
             x = on_default_device(array)
             return x.to(precision).requires_grad_() if x.is_floating_point() else x
 
+        where = f"{fixture.id}/{name}:"
         inputs, params = (
-            {key: tensor(array) for key, array in fixture.tree(f"{name}/{group}").items()}
+            Named(
+                f"{where} the array {group}/",
+                {key: tensor(array) for key, array in fixture.tree(f"{name}/{group}").items()},
+            )
             for group in ("in", "param")
         )
-        return cls(fixture.meta["cases"][name]["settings"], inputs, params)
+        settings = Named(f"{where} the setting", fixture.meta["cases"][name]["settings"])
+        return cls(settings, inputs, params)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.inputs[name]
+        x: Tensor = self.inputs[name]
+        return x
 
     def mask(self, like: str, time: int) -> Tensor:
-        """Return the valid positions [B, T] of an input; all of them where the case has no mask."""
-        x = self.inputs[like]
-        if "mask" in self.inputs:
-            return self.inputs["mask"]
+        """Return the valid positions [B, T] of an input; all of them where the case has no mask.
+
+        A level of a pyramid, such as `student_1`, may have a mask of its own, `mask_1`.
+        """
+        x, (_, underscore, level) = self.inputs[like], like.rpartition("_")
+        for name in (f"mask_{level}" if underscore and level.isdigit() else "mask", "mask"):
+            if name in self.inputs:
+                return self.inputs[name].bool()
         return torch.ones(x.shape[0], x.shape[time], dtype=torch.bool)
 
     def cut(self, x: Tensor, time: int) -> Tensor:
         """Return only the valid steps of an output, as the fixtures do where there is a mask."""
         if "mask" not in self.inputs:
             return x
-        steps = self.inputs["mask"].any(dim=0)
+        steps = self.inputs["mask"].bool().any(dim=0)
         return x.index_select(time, steps.nonzero()[:, 0])
 
     def levels(self) -> list[tuple[Tensor, Tensor, Tensor]]:
