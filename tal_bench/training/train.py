@@ -16,7 +16,7 @@ from tal_bench.models.backbone import sufficient_length
 from tal_bench.models.detector import Detector
 from tal_bench.training.batch_sources.choice import training_source
 from tal_bench.training.device import Device
-from tal_bench.training.recorded_step import CudaRecorder, RecordedStep
+from tal_bench.training.recorded_step import RecordedStep, recorded_on
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers_ahead import outputs_ahead
@@ -80,7 +80,7 @@ def train(
     advance: TrainingStep | RecordedStep = step
     length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
     if graphs and device.torch.type == "cuda":
-        advance = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        advance = recorded_on(device, step)
         length_of = lambda steps: architecture.max_length  # noqa: E731
     for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}

@@ -14,15 +14,17 @@ from typing import Any, Literal
 import torch
 from published import BATCH, batch, network, operations, training_step
 
-from tal_bench.config import DatasetSpec, DecodeSpec, Precision
+from tal_bench.config import DatasetSpec, DecodeSpec, Precision, RunSpec, TrainSpec
 from tal_bench.data.dataset import Video
 from tal_bench.models.registry import get_model
 from tal_bench.profiling.latency import synchronise
 from tal_bench.profiling.memory import MB, peak_allocation
 from tal_bench.profiling.model import profile_model
+from tal_bench.profiling.training import training_memory
+from tal_bench.system.gpus import free_gpu_memory, trainings_per_gpu
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
-from tal_bench.training.recorded_step import WARM_UP, CudaRecorder, RecordedStep
+from tal_bench.training.recorded_step import WARM_UP, recorded_on
 from tal_bench.types import Batch
 
 from .rows import Check, Row, Settings, beside, timed
@@ -74,7 +76,7 @@ class Step:
             for _ in range(WARM_UP):
                 step(videos)
             return lambda: step(videos)
-        recorded = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        recorded = recorded_on(device, step)
         for _ in range(WARM_UP + 2):
             recorded(videos)
         if recorded.why_not:
@@ -226,6 +228,24 @@ def at_once(settings: Settings, trainings: int) -> Iterator[Row]:
     yield Row(at_once_name(trainings), value=total, unit="steps/s", note=note, **dense)
 
 
+def sharing(settings: Settings) -> Iterator[Row]:
+    """Measure the memory of a training as a study does, and say how many would share this GPU."""
+    spec = RunSpec(
+        dataset=settings.data,
+        model=DETECTOR,
+        detector=network(DETECTOR, settings.data)[0],
+        train=TrainSpec(batch_size=BATCH),
+        precision="bf16",
+        device="cuda",
+    )
+    free = min(free_gpu_memory())
+    torch.cuda.reset_peak_memory_stats()
+    peak = training_memory(spec, get_model(DETECTOR), {}, graphs=True)
+    number = trainings_per_gpu(free, peak, gpus=1)
+    note = f"bf16, graphs, without features; {number} trainings would share this GPU"
+    yield Row("memory of a training", value=peak / MB, unit="MB", note=note)
+
+
 def at_once_name(trainings: int) -> str:
     """Return the name of the row of several trainings at once."""
     return f"trainings at once: {trainings}"
@@ -275,6 +295,7 @@ CHECKS = [
     Check("forward fp32", lambda settings: _forward(settings, "fp32")),
     Check("forward bf16", lambda settings: _forward(settings, "bf16")),
     Check("prediction bf16", lambda settings: _prediction(settings, "bf16")),
+    Check("memory of a training", sharing, needs_cuda=True),
     Check(at_once_name(1), lambda settings: at_once(settings, 1)),
     Check(at_once_name(2), lambda settings: at_once(settings, 2)),
     Check(at_once_name(4), lambda settings: at_once(settings, 4), needs_cuda=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_batches_of_every_source_are_compared(settings: Settings, monkeypatch: p
     monkeypatch.setattr(batches.ResidentFeatures, "gather", shifted)
     rows = run_checks(batches.CHECKS, settings, lambda text: None)
     assert rows[-1].status == "failed" and "features/rgb, features/flow of a batch differ" in rows[-1].note
+
+
+def test_the_memory_of_a_training_says_how_many_share_the_gpu(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "free_gpu_memory", lambda: [int(1e12)])
+    monkeypatch.setattr(
+        speed, "training_memory", lambda spec, *rest, graphs: int(3e6 * spec.train.batch_size)
+    )
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    (row,) = speed.sharing(settings)
+    assert row.value == 6.0 and re.search(r"; [1-4] trainings would share this GPU$", row.note)
 
 
 def test_teachers_count_as_one_forward_pass_each(settings: Settings) -> None:
