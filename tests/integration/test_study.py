@@ -185,14 +185,12 @@ def test_own_data_and_own_declarations(tmp_path: Path) -> None:
     assert "mine" in result.stdout
 
 
-def test_train(
-    dataset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ["train", "conv-dw-hallucinated", "--dataset", str(dataset_file), "--variant", "cross-modal",
+def test_train(dataset_file: Path, tmp_path: Path) -> None:
+    words = ["train", "conv-dw-hallucinated", "--dataset", dataset_file, "--variant", "cross-modal",
              "--budget", "smoke", "--device", "cpu"]  # fmt: skip
-    assert main(words) == 0
-    assert re.search(r"^map_avg +\d+\.\d\d$", capsys.readouterr().out, re.MULTILINE)
+    result = run(words, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^map_avg +\d+\.\d\d$", result.stdout, re.MULTILINE)
     kept = [
         json.loads(f.read_text())
         for f in (tmp_path / "reports" / "train-tiny" / "runs").glob("*.json")
