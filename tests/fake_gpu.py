@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -20,8 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tal_bench.config import Precision
+from tal_bench.data.batches import collate
 from tal_bench.models.blocks import attention
 from tal_bench.models.detector import Detector
+from tal_bench.training.batch_sources import choice, ring
+from tal_bench.training.device import Device
+from tal_bench.types import Batch
 
 META, CUDA = torch.device("meta"), torch.device("cuda", 0)
 DEVICE_OF = torch.ops.prim.device.default
@@ -274,3 +280,45 @@ class GpuRules(TorchDispatchMode):
         """Whether the current module is, or is within, one that stays in full precision."""
         full = {id(m) for module in self._modules for m in getattr(module, "full_precision_modules", ())}
         return any(id(module) in full for module in self._modules)
+
+
+class CpuAsGpu(Device):
+    """Device that is taken for a GPU and computes on the CPU, where copies and streams do nothing.
+
+    Args:
+        patch: Replaces what needs a GPU, until the end of the test.
+        precision: Precision of the device.
+
+    Attributes:
+        pinned: Number of batches that were pinned.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, precision: Precision = "fp32") -> None:
+        super().__init__("cpu", precision)
+        self.torch = CUDA
+        self.pinned = 0
+        copies = SimpleNamespace(send=lambda batch: lambda: batch)
+        patch.setattr(choice, "CopyStream", lambda device: copies)
+        patch.setattr(ring, "collate", lambda crops, names, pinned: collate(crops, names))
+
+    def pin(self, batch: Batch) -> Batch:
+        """Count the batch."""
+        self.pinned += 1
+        return batch
+
+    def move(self, batch: Batch) -> Batch:
+        """Return the batch itself."""
+        return batch
+
+    def send(self, x: Tensor) -> Tensor:
+        """Return the tensor itself."""
+        return x
+
+    def prepare_for_inference(self, model: nn.Module) -> nn.Module:
+        """Return the model itself."""
+        return model.eval()
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Context without effect."""
+        yield

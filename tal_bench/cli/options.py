@@ -94,7 +94,7 @@ FoldsOption = Annotated[
 JobsOption = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Number of worker processes.", show_default="from cores and memory; one per GPU"
+        min=1, help="Number of worker processes.", show_default="from cores and memory, also of GPUs"
     ),
 ]
 ReportsOption = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the folders of studies.")]

@@ -111,64 +111,92 @@ def pack_segments(
     return packed, classes
 
 
-def collate(crops: Sequence[Crop], length: int, modalities: Sequence[str], room: int = 1) -> Batch:
-    """Pad crops to a common length, and their segments to a common number of at least ``room``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops:
+    """Crops of a batch, before their features are read.
 
-    Every stream is a tensor [B, C, T], a transposed view of a contiguous tensor [B, T, C]: a detector that
-    works channels-last gets contiguous memory by ``.transpose(1, 2)``, without a copy.
+    Attributes:
+        crops: A crop per sequence of the batch.
+        length: T, to which the crops are padded.
+        room: Smallest N, to which their segments are padded.
 
     Raises:
         ValueError: A crop is longer than ``length``.
     """
-    steps = torch.tensor([crop.steps for crop in crops])
-    if int(steps.max()) > length:
-        raise ValueError(f"crop of {int(steps.max())} steps is longer than {length}")
-    features = {}
-    for name in modalities:
-        parts = [crop.video.crop(name, crop.start, crop.stop) for crop in crops]
-        stacked = torch.empty(len(crops), length, parts[0].shape[1])
-        target = stacked.numpy()
-        for row, part in zip(target, parts, strict=True):
-            row[: len(part)] = part
-            row[len(part) :] = 0.0
-        features[name] = stacked.transpose(1, 2)
+
+    crops: Sequence[Crop]
+    length: int
+    room: int = 1
+
+    def __post_init__(self) -> None:
+        longest = max(crop.steps for crop in self.crops)
+        if longest > self.length:
+            raise ValueError(f"crop of {longest} steps is longer than {self.length}")
+
+
+def collate(crops: Crops, modalities: Sequence[str], *, pinned: bool = False) -> Batch:
+    """Read the features of crops, and pad them to the length of the batch.
+
+    Every stream is a tensor [B, C, T], a transposed view of a contiguous tensor [B, T, C]: a detector that
+    works channels-last gets contiguous memory by ``.transpose(1, 2)``, without a copy.
+
+    Args:
+        crops: Crops of the batch.
+        modalities: Streams to read.
+        pinned: Whether features are in pinned memory, from which a GPU copies them without waiting.
+    """
+    features = {name: _padded(crops, name, pinned).transpose(1, 2) for name in modalities}
+    return replace(labels_of(crops), features=features)
+
+
+def _padded(crops: Crops, name: str, pinned: bool) -> Tensor:
+    """Return a stream of the crops, [B, T, C]."""
+    parts = [crop.video.crop(name, crop.start, crop.stop) for crop in crops.crops]
+    stacked = torch.empty(len(parts), crops.length, parts[0].shape[1], pin_memory=pinned)
+    target = stacked.numpy()
+    for row, part in zip(target, parts, strict=True):
+        row[: len(part)] = part
+        row[len(part) :] = 0.0
+    return stacked
+
+
+def labels_of(crops: Crops) -> Batch:
+    """Return the batch of crops without features: mask, segments, labels and temporal positions."""
+    steps = torch.tensor([crop.steps for crop in crops.crops])
     segments, labels = pack_segments(
-        [torch.from_numpy(crop.segments) for crop in crops],
-        [torch.from_numpy(crop.labels) for crop in crops],
-        room,
+        [torch.from_numpy(crop.segments) for crop in crops.crops],
+        [torch.from_numpy(crop.labels) for crop in crops.crops],
+        crops.room,
     )
     return Batch(
-        features=features,
-        mask=torch.arange(length) < steps[:, None],
+        features={},
+        mask=torch.arange(crops.length) < steps[:, None],
         segments=segments,
         labels=labels,
         videos=[
             replace(crop.video.meta, first_step=crop.start) if crop.start else crop.video.meta
-            for crop in crops
+            for crop in crops.crops
         ],
     )
 
 
-def training_batches(
+def training_crops(
     videos: Sequence[Video],
     *,
     spec: TrainSpec,
     max_length: int,
-    modalities: Sequence[str],
     generator: np.random.Generator,
     pad_to: int | None = None,
     length_of: Callable[[int], int] | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[Crops]:
     """Return the batches of one epoch of shuffled random crops; the last incomplete batch is dropped.
 
-    Features are [B, C, T] views of contiguous [B, T, C] tensors (see `collate`). All batches have room for
-    the segments of the video with most, so that shapes depend on B and T only.
+    All batches have room for the segments of the video with most, so that shapes depend on B and T only.
 
     Args:
         videos: Training videos.
         spec: Training settings, of which batch size, crop and truncation are used.
         max_length: Length of the longest crop, in steps.
-        modalities: Streams of the batches.
         generator: Only source of randomness; the same state gives the same epoch.
         pad_to: T of every batch; by default ``max_length``.
         length_of: Function from the steps of a batch's longest crop to its T, instead of ``pad_to``.
@@ -186,7 +214,6 @@ def training_batches(
         spec,
         max_length=max_length,
         length_of=length_of or (lambda steps: length),
-        modalities=tuple(modalities),
         generator=generator,
     )
 
@@ -197,9 +224,8 @@ def _epoch(
     *,
     max_length: int,
     length_of: Callable[[int], int],
-    modalities: Sequence[str],
     generator: np.random.Generator,
-) -> Iterator[Batch]:
+) -> Iterator[Crops]:
     order = generator.permutation(len(videos))
     room = max(len(video.segments) for video in videos)
     for first in range(0, len(videos) - spec.batch_size + 1, spec.batch_size):
@@ -207,23 +233,22 @@ def _epoch(
             random_crop(videos[i], spec=spec, max_length=max_length, generator=generator)
             for i in order[first : first + spec.batch_size]
         ]
-        yield collate(crops, length_of(max(crop.steps for crop in crops)), modalities, room)
+        yield Crops(crops, length_of(max(crop.steps for crop in crops)), room)
 
 
 def padded_length(steps: int, *, max_length: int, divisor: int) -> int:
-    """Return the padded length of a video in evaluation, see `evaluation_batches`."""
+    """Return the padded length of a video in evaluation, see `evaluation_crops`."""
     return max_length if steps <= max_length else -(-steps // divisor) * divisor
 
 
-def evaluation_batches(
-    videos: Sequence[Video], *, batch_size: int, max_length: int, divisor: int, modalities: Sequence[str]
-) -> Iterator[Batch]:
+def evaluation_crops(
+    videos: Sequence[Video], *, batch_size: int, max_length: int, divisor: int
+) -> Iterator[Crops]:
     """Yield batches of complete videos with all their segments.
 
     Videos are padded to ``max_length``, longer ones to the next multiple of ``divisor``. Only videos of the
     same padded length share a batch, so that a video's detections do not depend on the other videos; the
-    order of the batches therefore differs from that of ``videos``. Features are [B, C, T] views (see
-    `collate`).
+    order of the batches therefore differs from that of ``videos``.
     """
     groups: dict[int, list[Crop]] = {}
     for video in videos:
@@ -232,4 +257,4 @@ def evaluation_batches(
         groups.setdefault(length, []).append(crop)
     for length, crops in groups.items():
         for first in range(0, len(crops), batch_size):
-            yield collate(crops[first : first + batch_size], length, modalities)
+            yield Crops(crops[first : first + batch_size], length)

@@ -12,7 +12,7 @@ from tal_bench.data.dataset import ONE_CLASS, Dataset, Video
 from tal_bench.evaluation.mean_ap import MeanAP, interpolated_ap, thumos_ap
 from tal_bench.evaluation.recall import recall_at_k
 from tal_bench.inference.detections import detections_table, ground_truth_table
-from tal_bench.training.score_fusion import fuse_video_scores
+from tal_bench.training.decoding.score_fusion import fuse_video_scores
 from tal_bench.types import Segments
 
 

@@ -17,11 +17,14 @@ from tal_bench.profiling.memory import MB, peak_allocation, tensor_bytes
 from tal_bench.profiling.parameters import count_parameters
 from tal_bench.results.records import TrainingCost
 from tal_bench.training.device import Device
+from tal_bench.training.recorded_step import WARM_UP, recorded_on
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, VideoMeta
 
 VERSION = 1
 """Version of the method; increased when the same training would be measured differently."""
+CONTEXT_BYTES = 600_000_000
+"""Memory of a GPU that a process takes for its CUDA context and the kernels that it loads."""
 WARMUP, RUNS, SECONDS = 1, 5, 3.0
 """Settings of the time measurement; they are small because a study measures every row."""
 Network = tuple[Model, DetectorSpec]
@@ -93,6 +96,27 @@ def profile_training(
         device=hardware_name(device.torch),
         precision=device.precision,
     )
+
+
+def training_memory(spec: RunSpec, student: Model, teachers: Mapping[str, Network], *, graphs: bool) -> int:
+    """Return the bytes of GPU memory that a training takes, without features that stay there.
+
+    They are what PyTorch has reserved after some steps, and an estimate of the memory of a CUDA context.
+
+    Args:
+        spec: Run of the student.
+        student: How the student is built.
+        teachers: Teachers of the objective by role.
+        graphs: Whether steps are recorded as CUDA graphs, which keep memory of their own.
+    """
+    device = Device("cuda", spec.precision)
+    step = _training_step(spec, student, teachers, device)
+    networks = [net for _, net in teachers.values()]
+    batch = device.pin(_labelled_batch(spec.detector, networks, spec.train.batch_size))
+    advance = recorded_on(device, step) if graphs else step
+    for _ in range(WARM_UP + 2):
+        advance(batch)
+    return int(torch.cuda.max_memory_reserved()) + CONTEXT_BYTES
 
 
 def _training_step(

@@ -17,6 +17,7 @@ from tal_bench.config import DatasetSpec, StudySpec
 from tal_bench.data.dataset import Dataset
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.executors import make_executor
+from tal_bench.execution.gpu_sharing import jobs_on_gpus
 from tal_bench.execution.progress import run_progress
 from tal_bench.execution.registry import WorkerSetup, find_executor
 from tal_bench.inference.detections import ground_truth_json
@@ -66,8 +67,8 @@ class ExecutionOptions:
 
     Attributes:
         reports: Directory of all studies.
-        jobs: Number of worker processes; None = as many as cores and memory allow on the CPU, one per visible
-            GPU on CUDA.
+        jobs: Number of worker processes; None = as many as cores and memory allow, on CUDA up to four per
+            visible GPU.
         tracking_uri: URI of the MLflow store; None = `sqlite:///mlflow.db` in the working directory.
         plugins: Files that declare variants, students or datasets.
         command: Command line as it was typed, for the record.
@@ -464,13 +465,24 @@ def _job_factory(execution: _Execution) -> JobFactory:
     return JobFactory(execution.folder.path.resolve(), options.checkpoint_every, options.graphs == "auto")
 
 
+def _jobs(execution: _Execution) -> int:
+    """Return the number of workers; unless it is given, trainings share GPUs as far as memory allows."""
+    options, plan = execution.options, execution.plan
+    elsewhere = ":" in (options.scheduler or "")
+    if options.jobs or execution.device == "cpu" or elsewhere or (largest := plan.largest()) is None:
+        return options.jobs_on(execution.device)
+    spec, teachers = largest
+    graphs = options.graphs == "auto"
+    return jobs_on_gpus(spec, teachers, graphs=graphs, most=plan.results, plugins=options.plugins)
+
+
 def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
     """Return the finished rows by name, and the names of the members of every front by its search row."""
     options, plan, folder = execution.options, execution.plan, execution.folder
     protocol = Protocol(
         plan, _job_factory(execution), execution.trials.generation_started, execution.update_row
     )
-    jobs = options.jobs_on(execution.device)
+    jobs = _jobs(execution)
     first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
     print_line(execution.console, first_line)
     members: dict[str, list[str]] = {}

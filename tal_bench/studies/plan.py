@@ -7,12 +7,13 @@ tuning runs have not seen the validation videos either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
-from tal_bench.config import Phase, RowSpec, Search, Settings, StudySpec, grid_size
+from tal_bench.config import DetectorSpec, Phase, RowSpec, RunSpec, Search, Settings, StudySpec, grid_size
 from tal_bench.distill.objective import MIX
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError
@@ -198,6 +199,33 @@ class StudyPlan:
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run once."""
         return tuple(dict.fromkeys(run for row in self.rows for run in row.runs))
+
+    def largest(self) -> tuple[RunSpec, dict[str, tuple[str, DetectorSpec]]] | None:
+        """Return the run whose training step has most operations, and name and architecture of its teachers.
+
+        Rows with imported teachers, whose networks a file defines, are left out; None if none is left.
+        """
+        specs = self.run_specs
+
+        def operations(model: str, teachers: Iterable[str] = ()) -> int:
+            return specs.schedule(model).batch_size * specs.step_macs(model, teachers)
+
+        sizes: list[tuple[int, LabelsRow | StudentRow]] = [
+            (operations(row.model), row) for row in self.labels_rows if not specs.is_imported(row.model)
+        ]
+        sizes += [
+            (operations(row.student, row.teachers.values()), row)
+            for row in self.student_rows
+            if not row.imported
+        ]
+        if not sizes:
+            return None
+        _, row = max(sizes, key=itemgetter(0))
+        if isinstance(row, LabelsRow):
+            return specs.on_labels(row.model, "final", 0, {}), {}
+        runs = {role: specs.on_labels(name, "final", 0, {}) for role, name in row.teachers.items()}
+        spec = specs.distilled(row.student, row.variant, "final", 0, row.held | row.defaults, runs)
+        return spec, {role: (run.model, run.detector) for role, run in runs.items()}
 
     @property
     def results(self) -> int:

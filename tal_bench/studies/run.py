@@ -31,7 +31,7 @@ from tal_bench.results.records import EpochRecord, RunResult
 from tal_bench.system.environment import environment
 from tal_bench.system.files import write_atomically
 from tal_bench.system.gpus import DeviceUnavailableError, open_device, still_works
-from tal_bench.system.worker_pool import UnusableWorkerError
+from tal_bench.system.worker_pool import UnopenedDeviceError, UnusableWorkerError
 from tal_bench.training.device import Device
 from tal_bench.training.prediction import predict
 from tal_bench.training.teacher_cache import TeacherCache
@@ -135,7 +135,7 @@ def run(job: Job) -> RunResult:
 
     Raises:
         InputError: Data or teachers cannot be read; other failures are in the result's `error`.
-        UnusableWorkerError: This process cannot use its device any more; another one has to do the run.
+        UnusableWorkerError: This process cannot use its device, or not any more; another has to do the run.
     """
     folder = StudyFolder(job.folder)
     attempt = _Attempt(job, folder)
@@ -147,7 +147,9 @@ def run(job: Job) -> RunResult:
         raise
     except Exception as error:
         why = reason(error, job.spec)
-        if not (isinstance(error, DeviceUnavailableError) or still_works(attempt.device.torch)):
+        if isinstance(error, DeviceUnavailableError):
+            raise UnopenedDeviceError(why) from None
+        if not still_works(attempt.device.torch):
             raise UnusableWorkerError(why) from None
         result = attempt.result("failed", error=why)
     try:

@@ -38,12 +38,14 @@ def train_one(
     reports: Path = REPORTS,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Literal["auto"] | Precision = "auto",
+    graphs: Literal["auto", "off"] = "auto",
     teacher: str = "actionformer",
     data_root: Path | None = None,
 ) -> RunResult:
     """Train on all training videos and test once; the variant's teachers are trained first.
 
     Everything is written to `<reports>/train-<dataset>/runs`, where a finished run is found again.
+    Training steps on a GPU are recorded as CUDA graphs, unless `graphs` is `off`.
 
     Raises:
         InputError: The model, variant or dataset is unknown, or the model is not a student.
@@ -77,7 +79,7 @@ def train_one(
     run_specs.check_teachers(chosen, model, teachers)
     trained = (model, *teachers.values())
     data.require("train+validation", max(run_specs.schedule(name).batch_size for name in trained))
-    jobs = JobFactory(reports / f"train-{spec.name}")
+    jobs = JobFactory(reports / f"train-{spec.name}", graphs=graphs == "auto")
     steps = _steps(run_specs, jobs, model, chosen, teachers, seed)
     with run_progress(console, 1 + len(teachers)) as show:
         executor = make_executor(WorkerSetup(1, device_name, jobs.folder, address="in-process"))

@@ -20,7 +20,9 @@ def compiled(
     """
     from numba import njit
 
-    options: dict[str, Any] = {"fastmath": set(fastmath), "error_model": "numpy"} if fastmath else {}
+    options: dict[str, Any] = {"nogil": True}  # other threads run meanwhile
+    if fastmath:
+        options |= {"fastmath": set(fastmath), "error_model": "numpy"}
     try:
         result: Callable[..., Any] = njit(signature, cache=True, **options)(function)
     except (RuntimeError, OSError):

@@ -12,14 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tal_bench.errors import InputError, TalBenchError
-from tal_bench.system.cpu_count import default_jobs
+from tal_bench.system.cpu_count import default_jobs, usable_cores
 
 if TYPE_CHECKING:
     import torch
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+WORKERS = "TAL_BENCH_GPU_WORKERS"
+"""Environment variable with the number of workers that share the GPU of a worker."""
 BYTES_PER_JOB = 2e9
 """GPU memory that every further training on a GPU has to find free, its CUDA context included."""
+MOST_PER_GPU = 4
+"""Largest number of trainings that share a GPU unless `--jobs` says otherwise."""
 
 
 def visible_gpus(count: Callable[[], int] | None = None) -> tuple[str, ...]:
@@ -45,17 +49,37 @@ def visible_gpus(count: Callable[[], int] | None = None) -> tuple[str, ...]:
 def worker_environments(jobs: int, gpus: Sequence[str] | None = None) -> list[Mapping[str, str]]:
     """Return the environment variables of every worker, which give it one GPU; GPUs are shared evenly.
 
+    They also say how many workers share its GPU.
+
     Args:
         jobs: Number of workers.
         gpus: Entries of `visible_gpus`, the default.
     """
     gpus = visible_gpus() if gpus is None else gpus
-    return [{VARIABLE: gpus[number % len(gpus)]} for number in range(jobs)] if gpus else []
+    return [
+        {VARIABLE: gpus[number % len(gpus)], WORKERS: str(-(-jobs // len(gpus)))}
+        for number in range(jobs if gpus else 0)
+    ]
 
 
 def default_jobs_on(device: str) -> int:
     """Return the default number of workers on `cpu` (see `default_jobs`), or `cuda`: one per visible GPU."""
     return default_jobs() if device == "cpu" else max(1, len(visible_gpus()))
+
+
+def trainings_per_gpu(free: int, peak: int, gpus: int) -> int:
+    """Return how many trainings share a GPU: as many as memory and cores allow, at most `MOST_PER_GPU`.
+
+    Each has to find twice the memory that it takes, because half of it is for features (`room_for_features`),
+    and a core of its own, which launches its steps.
+
+    Args:
+        free: Free bytes of a GPU.
+        peak: Bytes that a training takes there.
+        gpus: Number of GPUs.
+    """
+    room = int(free // max(BYTES_PER_JOB, 2 * peak))
+    return max(1, min(MOST_PER_GPU, room, usable_cores() // gpus))
 
 
 def check_shared_memory(jobs: int, free: Sequence[int], flag: str = "--jobs") -> None:
@@ -82,6 +106,19 @@ def check_shared_memory(jobs: int, free: Sequence[int], flag: str = "--jobs") ->
         )
 
 
+def room_for_features(device: torch.device) -> int:
+    """Return how many bytes of a GPU the features of a training may take: half of what this process has.
+
+    That is its share of the GPU's memory, or what is free where that is less. The other half is for the
+    training itself.
+    """
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for this process
+    return int(min(free + kept, total / int(os.environ.get(WORKERS, "1"))) / 2)
+
+
 class DeviceUnavailableError(TalBenchError):
     """The device cannot be opened by this process."""
 
@@ -97,8 +134,13 @@ def open_device(device: torch.device) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
-        reason = str(error).strip().partition("\n")[0]
-        raise DeviceUnavailableError(f"device {device.type} cannot be opened: {reason}") from error
+        raise DeviceUnavailableError(
+            f"device {device.type} cannot be opened: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def still_works(device: torch.device) -> bool:
@@ -118,7 +160,17 @@ def still_works(device: torch.device) -> bool:
 
 
 def free_gpu_memory() -> list[int]:
-    """Return the free bytes of every GPU of this process; opens a CUDA context on each of them."""
+    """Return the free bytes of every GPU of this process; opens a CUDA context on each of them.
+
+    Raises:
+        DeviceUnavailableError: A GPU cannot be opened.
+    """
     import torch
 
-    return [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+    found: list[int] = []
+    for index in range(torch.cuda.device_count()):
+        try:
+            found.append(torch.cuda.mem_get_info(index)[0])
+        except (RuntimeError, AssertionError) as error:
+            raise DeviceUnavailableError(f"GPU {index} cannot be opened: {_first_line(error)}") from error
+    return found

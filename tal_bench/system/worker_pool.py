@@ -1,10 +1,12 @@
 """Worker processes that ignore Ctrl-C and exit when the parent process exits or dies.
 
-A call whose worker process dies, or declares itself unusable, is retried in another process.
+A call whose worker process dies, or declares itself unusable, is retried in another process. A worker that
+cannot open its device is given up, and the others do its calls.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,6 +24,7 @@ from typing import Any
 
 from tal_bench.errors import TalBenchError
 
+LOG = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Number of attempts of a call whose worker process dies."""
 
@@ -32,6 +35,10 @@ class WorkerLostError(TalBenchError):
 
 class UnusableWorkerError(TalBenchError):
     """The worker process of a call cannot make further calls, and has to be replaced."""
+
+
+class UnopenedDeviceError(UnusableWorkerError):
+    """The worker process of a call cannot open its device, and neither could a process that replaces it."""
 
 
 class WorkerPool(Executor, ABC):
@@ -98,7 +105,6 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
         environments: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(jobs, thread_name_prefix="worker")
-        self._jobs = jobs
         self._process_init = (initializer, initargs)
         self._lock, self._terminated = threading.Lock(), False
         self._environments = {
@@ -110,8 +116,8 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
             self._idle.put(worker)
 
     def size(self) -> int:
-        """Return the number of processes; dead processes are replaced."""
-        return self._jobs
+        """Return the number of processes; dead ones are replaced, those without a device are given up."""
+        return len(self._environments)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call.
@@ -145,17 +151,33 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
                 worker.terminate()
         return worker
 
+    def _given_up(self, worker: SpawnedProcesses) -> bool:
+        """Give a worker up, unless it is the last one; return whether it was."""
+        with self._lock:
+            if len(self._environments) == 1:
+                return False
+            del self._environments[worker]
+        worker.terminate()
+        return True
+
     def _supervise(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         worker = self._idle.get()
-        died = f"the worker process died {ATTEMPTS} times"
+        died, attempts = f"the worker process died {ATTEMPTS} times", 0
         try:
-            for _ in range(ATTEMPTS):
+            while attempts < ATTEMPTS:
                 try:
                     return worker.submit(fn, *args, **kwargs).result()
+                except UnopenedDeviceError as error:
+                    if not self._given_up(worker):
+                        raise
+                    LOG.warning("a worker is given up, and others do its runs: %s", error)
+                    worker = self._idle.get()
+                    continue
                 except BrokenProcessPool:
                     why = died
                 except UnusableWorkerError as error:
                     why = f"{ATTEMPTS} attempts in fresh processes failed, the last with {error}"
+                attempts += 1
                 worker = self._replace(worker)
             raise WorkerLostError(why)
         finally:

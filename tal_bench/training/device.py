@@ -49,6 +49,10 @@ class Device:
             return batch
         return _with_tensors(batch, lambda x: x.to(self.torch, non_blocking=True))
 
+    def send(self, x: Tensor) -> Tensor:
+        """Return a small tensor of the host on this device, without waiting for what was launched there."""
+        return x if self.torch.type == "cpu" else x.pin_memory().to(self.torch, non_blocking=True)
+
     def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """Return the model on this device in eval mode, as a copy with prepared weights where that is faster.
 
@@ -117,6 +121,12 @@ def choose_precision(name: Literal["auto"] | Precision, device: str, flag: str =
     if name == "tf32" and device == "cpu":
         raise InputError("the CPU has no TF32", where=f"{flag} tf32", hint="use fp32 or bf16")
     return name
+
+
+def batch_tensors(batch: Batch) -> dict[str, Tensor]:
+    """Return the tensors of a batch by name."""
+    features = {f"features/{name}": x for name, x in batch.features.items()}
+    return {**features, "mask": batch.mask, "segments": batch.segments, "labels": batch.labels}
 
 
 def _with_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.distill.randomness import StepRandom
+from tal_bench.training.device import Device, batch_tensors
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, Outputs
 
@@ -69,6 +70,11 @@ class CudaRecorder:
         return graph.replay, losses
 
 
+def recorded_on(device: Device, step: TrainingStep) -> RecordedStep:
+    """Return a step on a GPU that is recorded as a CUDA graph."""
+    return RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+
+
 @dataclasses.dataclass
 class _Recording:
     """The recorded step of one shape.
@@ -118,7 +124,7 @@ class RecordedStep:
         """Train on a batch and return its losses, as `TrainingStep` does; given answers are not recorded."""
         if self.why_not or answers is not None:
             return self.step(batch, answers)
-        key = tuple((name, tuple(x.shape), x.dtype) for name, x in _tensors(batch).items())
+        key = tuple((name, tuple(x.shape), x.dtype) for name, x in batch_tensors(batch).items())
         self._seen[key] = self._seen.get(key, 0) + 1
         if key in self._recordings:
             return self._repeat(self._recordings[key], batch)
@@ -132,8 +138,8 @@ class RecordedStep:
 
     def _repeat(self, recording: _Recording, batch: Batch) -> Losses:
         self.step.set_rate()
-        recorded = _tensors(recording.batch)
-        for name, x in _tensors(batch).items():
+        recorded = batch_tensors(recording.batch)
+        for name, x in batch_tensors(batch).items():
             recorded[name].copy_(x, non_blocking=True)
         recording.repeat()
         self.step.count += 1
@@ -166,12 +172,6 @@ class RecordedStep:
         self.why_not = why
         self._recordings.clear()
         LOG.warning("the training step is not recorded as a CUDA graph: %s", why)
-
-
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    """Return the tensors of a batch by name."""
-    parts = {f"features/{name}": x for name, x in batch.features.items()}
-    return {**parts, "mask": batch.mask, "segments": batch.segments, "labels": batch.labels}
 
 
 def _state(step: TrainingStep) -> dict[str, Tensor]:
@@ -214,10 +214,22 @@ def _restore(step: TrainingStep, values: Mapping[str, Tensor], random: Tensor) -
 
 @torch.no_grad()
 def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
-    """Return the largest difference of a tensor relative to its norm; infinite where one is not finite."""
-    worst = 0.0
+    """Return the largest difference of a kind of tensors relative to their norm; infinite if not finite.
+
+    Kinds are losses, weights, their average, and each moment of the optimizer. Tensors are not compared one
+    by one: some gradients, such as that of a bias before a normalization, are nothing but rounding, and AdamW
+    makes steps of the usual size of them.
+    """
+    squares: dict[str, list[Tensor]] = {}
     for name, x in expected.items():
         a, b = x.double(), found[name].double()
-        relative = float((a - b).norm() / a.norm().clamp(min=1e-12))
-        worst = max(worst, relative if math.isfinite(relative) else math.inf)
-    return worst
+        squares.setdefault(_kind(name), []).append(torch.stack([(a - b).square().sum(), a.square().sum()]))
+    totals = (torch.stack(parts).sum(dim=0).sqrt().tolist() for parts in squares.values())
+    relative = [difference / max(norm, 1e-12) for difference, norm in totals]
+    return max(relative) if all(map(math.isfinite, relative)) else math.inf
+
+
+def _kind(name: str) -> str:
+    """Return the kind of a tensor of `_state`, such as `student` or `optimizer/exp_avg`, or of the losses."""
+    first, *others = name.split("/")
+    return f"{first}/{others[-1]}" if first == "optimizer" else first if others else ""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.config import DetectorSpec, TrainSpec
-from tal_bench.data.batches import training_batches
+from tal_bench.data.batches import training_crops
 from tal_bench.data.dataset import Video
-from tal_bench.data.prefetch import prefetched
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.backbone import sufficient_length
 from tal_bench.models.detector import Detector
+from tal_bench.training.batch_sources.choice import training_source
 from tal_bench.training.device import Device
-from tal_bench.training.recorded_step import CudaRecorder, RecordedStep
+from tal_bench.training.recorded_step import RecordedStep, recorded_on
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.teachers_ahead import outputs_ahead
@@ -75,29 +75,28 @@ def train(
         teachers=teachers,
         objective=objective,
     )
-    modalities = tuple(videos[0].features)
+    source = training_source(videos, device)
     completed = checkpointer.restore(step, generator) if checkpointer else 0
     advance: TrainingStep | RecordedStep = step
     length_of = batch_length([student, *(teachers or {}).values()], architecture.max_length, spec, objective)
     if graphs and device.torch.type == "cuda":
-        advance = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        advance = recorded_on(device, step)
         length_of = lambda steps: architecture.max_length  # noqa: E731
     for epoch in range(completed + 1, spec.total_epochs + 1):
         sums: dict[str, Tensor] = {}
-        batches = training_batches(
+        crops = training_crops(
             videos,
             spec=spec,
             max_length=architecture.max_length,
-            modalities=modalities,
             generator=generator,
             length_of=length_of,
         )
-        prepared = prefetched(batches, device.pin)
+        batches = source(crops)
         pairs: Iterable[tuple[Batch, Mapping[str, Outputs] | None]]
         if isinstance(advance, RecordedStep):  # teachers are part of the recording
-            pairs = ((batch, None) for batch in prepared)
+            pairs = ((batch, None) for batch in batches)
         else:
-            pairs = outputs_ahead(step.teachers, prepared, device, teacher_cache)
+            pairs = outputs_ahead(step.teachers, batches, device, teacher_cache)
         for batch, answers in pairs:
             losses = advance(batch, answers)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}

@@ -24,7 +24,7 @@ import torch
 
 import tal_bench
 from tal_bench.config import DistillSpec, RunSpec, TeacherUse, TermUse
-from tal_bench.data.batches import training_batches
+from tal_bench.data.batches import collate, training_crops
 from tal_bench.data.dataset import open_cached
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import BRANCHES, OFFERED_BY, TRIDENT_SCORES, terms
@@ -56,14 +56,13 @@ def reference_coefficient() -> float:
 def batches(run: RunSpec, modalities: tuple[str, ...], seed: int) -> Iterator[Batch]:
     """Yield the first training batches of a seed, with the streams of student and teacher."""
     videos = open_cached(run.dataset, modalities, None).videos("train+validation")
-    every = training_batches(
+    every = training_crops(
         videos,
         spec=run.train,
         max_length=run.detector.max_length,
-        modalities=modalities,
         generator=np.random.default_rng(seed),
     )
-    return itertools.islice(every, BATCHES)
+    return (collate(crops, modalities) for crops in itertools.islice(every, BATCHES))
 
 
 def gradient_norms(names: list[str], teacher: str, student: str, reports: Path) -> dict[str, float]:

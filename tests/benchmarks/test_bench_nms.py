@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tal_bench.training.nms import NmsSettings, batched_nms
+from tal_bench.training.decoding.nms import NmsSettings, batched_nms
 
 
 @pytest.mark.parametrize("mode", ["gaussian", "linear", "hard"])

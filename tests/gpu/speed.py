@@ -7,21 +7,25 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Barrier
 from typing import Any, Literal
 
 import torch
 from published import BATCH, batch, network, operations, training_step
 
-from tal_bench.config import DatasetSpec, DecodeSpec, Precision
+from tal_bench.config import DatasetSpec, DecodeSpec, Precision, RunSpec, TrainSpec
+from tal_bench.data.dataset import Video
 from tal_bench.models.registry import get_model
 from tal_bench.profiling.latency import synchronise
 from tal_bench.profiling.memory import MB, peak_allocation
 from tal_bench.profiling.model import profile_model
+from tal_bench.profiling.training import training_memory
+from tal_bench.system.gpus import free_gpu_memory, trainings_per_gpu
 from tal_bench.training.device import Device
-from tal_bench.training.prediction import decode
-from tal_bench.training.recorded_step import WARM_UP, CudaRecorder, RecordedStep
+from tal_bench.training.prediction import predict
+from tal_bench.training.recorded_step import WARM_UP, recorded_on
+from tal_bench.types import Batch
 
 from .rows import Check, Row, Settings, beside, timed
 
@@ -30,6 +34,10 @@ DETECTOR, STUDENT = "actionformer", "conv-dw-hallucinated-ta"
 TEACHERS = ("actionformer", "conv")
 PREDICTED = 8
 """Videos of a batch of predictions."""
+PREDICTED_BATCHES = 4
+"""Batches of a measured prediction on a GPU, which overlap there."""
+PREDICTION_AIM = 1000
+"""Videos per minute at the published size that a GPU should reach."""
 SECONDS = {"cpu": 1.0, "cuda": 8.0}
 """Duration of the trainings at once."""
 BEGIN = 120.0
@@ -68,7 +76,7 @@ class Step:
             for _ in range(WARM_UP):
                 step(videos)
             return lambda: step(videos)
-        recorded = RecordedStep(step, CudaRecorder(device.torch), device.move, device.precision)
+        recorded = recorded_on(device, step)
         for _ in range(WARM_UP + 2):
             recorded(videos)
         if recorded.why_not:
@@ -115,36 +123,59 @@ def _forward(settings: Settings, precision: Precision) -> Iterator[Row]:
         note=f"{cost.gmacs:.1f} GMACs, waiting for the device after each",
         **beside(2e9 * cost.gmacs / (cost.latency_ms["median"] / 1e3), device.torch),
     )
-    yield _throughput(settings, device, f"forward {DETECTOR} {precision}, batch {PREDICTED}", decoded=False)
-
-
-def _prediction(settings: Settings, precision: Precision) -> Iterator[Row]:
-    """Throughput from features in pinned memory to segments after NMS.
-
-    Weights are random, so every video has as many candidates as the settings allow.
-    """
-    device = Device(settings.device, precision)
-    yield _throughput(settings, device, f"prediction {DETECTOR} {precision}, with NMS", decoded=True)
-
-
-def _throughput(settings: Settings, device: Device, name: str, *, decoded: bool) -> Row:
-    if settings.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     model = device.prepare_for_inference(network(DETECTOR, settings.data)[1])
     videos = device.pin(batch(PREDICTED, settings.frames))
-    found: list[int] = []
 
     def work() -> None:
         with torch.inference_mode(), device.autocast():
-            output = model(device.move(videos))
-        if decoded:
-            found[:] = [len(one.scores) for one in decode(output, videos.videos, DecodeSpec())]
+            model(device.move(videos))
 
+    flop = PREDICTED * operations(DETECTOR, settings.data)
+    yield _throughput(device, f"forward {DETECTOR} {precision}, batch {PREDICTED}", work, flop, PREDICTED)
+
+
+def _prediction(settings: Settings, precision: Precision) -> Iterator[Row]:
+    """Throughput of `predict`, from features in the memory of the host to segments after NMS.
+
+    Weights are random, so every video has as many candidates as the settings allow.
+    """
+    device, cuda = Device(settings.device, precision), settings.device == "cuda"
+    architecture, model = network(DETECTOR, settings.data)
+    videos = as_videos(batch(PREDICTED, settings.frames)) * (PREDICTED_BATCHES if cuda else 1)
+    found: list[int] = []
+
+    def work() -> None:
+        every = predict(model, architecture, videos, DecodeSpec(), device, batch_size=PREDICTED)
+        found[:] = [len(one.scores) for one in every]
+
+    flop = len(videos) * operations(DETECTOR, settings.data)
+    row = _throughput(device, f"prediction {DETECTOR} {precision}, with NMS", work, flop, len(videos))
+    met = "met" if row.value is not None and row.value >= PREDICTION_AIM else "missed"
+    aim = f"; aim ≥ {PREDICTION_AIM:,} videos/min: {met}" if cuda else ""
+    yield replace(row, note=f"{sum(found) / len(videos):.0f} segments a video{aim}")
+
+
+def as_videos(given: Batch) -> list[Video]:
+    """Return the sequences of a batch as videos whose features are in memory."""
+    return [
+        Video(
+            meta,
+            {name: x[i].T.numpy() for name, x in given.features.items()},
+            given.segments[i].numpy(),
+            given.labels[i].numpy(),
+            given.segments[i].double().numpy(),
+            given.mask.shape[1],
+        )
+        for i, meta in enumerate(given.videos)
+    ]
+
+
+def _throughput(device: Device, name: str, work: Callable[[], None], flop: float, videos: int) -> Row:
+    if device.torch.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     work()
     peak = _peak(work, device)
-    flop = PREDICTED * operations(DETECTOR, settings.data)
-    note = f"{sum(found) / PREDICTED:.0f} segments a video" if decoded else ""
-    return Row(name, **timed(work, flop, device.torch, videos=PREDICTED), peak_mb=peak, note=note)
+    return Row(name, **timed(work, flop, device.torch, videos=videos), peak_mb=peak)
 
 
 _barrier: Barrier | None = None
@@ -197,6 +228,24 @@ def at_once(settings: Settings, trainings: int) -> Iterator[Row]:
     yield Row(at_once_name(trainings), value=total, unit="steps/s", note=note, **dense)
 
 
+def sharing(settings: Settings) -> Iterator[Row]:
+    """Measure the memory of a training as a study does, and say how many would share this GPU."""
+    spec = RunSpec(
+        dataset=settings.data,
+        model=DETECTOR,
+        detector=network(DETECTOR, settings.data)[0],
+        train=TrainSpec(batch_size=BATCH),
+        precision="bf16",
+        device="cuda",
+    )
+    free = min(free_gpu_memory())
+    torch.cuda.reset_peak_memory_stats()
+    peak = training_memory(spec, get_model(DETECTOR), {}, graphs=True)
+    number = trainings_per_gpu(free, peak, gpus=1)
+    note = f"bf16, graphs, without features; {number} trainings would share this GPU"
+    yield Row("memory of a training", value=peak / MB, unit="MB", note=note)
+
+
 def at_once_name(trainings: int) -> str:
     """Return the name of the row of several trainings at once."""
     return f"trainings at once: {trainings}"
@@ -246,6 +295,7 @@ CHECKS = [
     Check("forward fp32", lambda settings: _forward(settings, "fp32")),
     Check("forward bf16", lambda settings: _forward(settings, "bf16")),
     Check("prediction bf16", lambda settings: _prediction(settings, "bf16")),
+    Check("memory of a training", sharing, needs_cuda=True),
     Check(at_once_name(1), lambda settings: at_once(settings, 1)),
     Check(at_once_name(2), lambda settings: at_once(settings, 2)),
     Check(at_once_name(4), lambda settings: at_once(settings, 4), needs_cuda=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from parity.checks import kd
 from parity.fixtures import Fixture, discover
 
-from gpu import check, correctness, speed
+from gpu import batches, check, correctness, speed
 from gpu.rows import NOTE, Check, DenseProduct, Row, Settings, run_checks, timed
 from gpu.speed import Step
 
@@ -83,6 +84,34 @@ def test_a_step_and_a_prediction_are_measured(settings: Settings) -> None:
         assert 0 < row.share < 3
 
 
+def test_batches_of_every_source_are_compared(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = run_checks(batches.CHECKS, settings, lambda text: None)
+    assert [row.check for row in rows] == ["batches from device memory", "batches from host memory"]
+    assert all(row.status == "ok" and row.value for row in rows)
+    correct = batches.ResidentFeatures.gather
+
+    def shifted(
+        self: batches.ResidentFeatures, starts: torch.Tensor, mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        return correct(self, starts + 1, mask)
+
+    monkeypatch.setattr(batches.ResidentFeatures, "gather", shifted)
+    rows = run_checks(batches.CHECKS, settings, lambda text: None)
+    assert rows[-1].status == "failed" and "features/rgb, features/flow of a batch differ" in rows[-1].note
+
+
+def test_the_memory_of_a_training_says_how_many_share_the_gpu(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "free_gpu_memory", lambda: [int(1e12)])
+    monkeypatch.setattr(
+        speed, "training_memory", lambda spec, *rest, graphs: int(3e6 * spec.train.batch_size)
+    )
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    (row,) = speed.sharing(settings)
+    assert row.value == 6.0 and re.search(r"; [1-4] trainings would share this GPU$", row.note)
+
+
 def test_teachers_count_as_one_forward_pass_each(settings: Settings) -> None:
     alone, taught = (Step(speed.STUDENT, "fp32", teachers).flop(settings.data) for teachers in (False, True))
     forward = sum(speed.operations(name, settings.data) for name in speed.TEACHERS)
@@ -98,6 +127,7 @@ def test_a_check_that_raises_is_one_line_and_the_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(correctness, "CHECKS", [Check("raises", failing), Check("passes", passing)])
+    monkeypatch.setattr(batches, "CHECKS", [])
     monkeypatch.setattr(speed, "CHECKS", [Check("graphs", passing, needs_cuda=True)])
     assert check.main(["--device", "cpu", "--out", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -113,6 +143,7 @@ def test_a_check_that_raises_is_one_line_and_the_others_run(
 
 def test_without_failures_the_status_is_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correctness, "CHECKS", [Check("passes", passing)])
+    monkeypatch.setattr(batches, "CHECKS", [])
     monkeypatch.setattr(speed, "CHECKS", [])
     assert check.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
 

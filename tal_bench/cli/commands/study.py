@@ -219,6 +219,7 @@ def train(
     reports: ReportsOption = REPORTS,
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
+    graphs: GraphsOption = "auto",
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -237,6 +238,7 @@ def train(
         reports=reports,
         device=device,
         precision=precision,
+        graphs=graphs,
         data_root=data_root,
     )
     for name, value in result.metrics.items():

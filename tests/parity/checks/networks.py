@@ -19,7 +19,8 @@ from tal_bench.models.detector import Detector
 from tal_bench.models.heads.trident import TridentHeads
 from tal_bench.models.losses import detection_loss
 from tal_bench.models.targets import Targets, assign, pyramid_points
-from tal_bench.training.prediction import candidates, decode
+from tal_bench.training.decoding.candidates import candidates
+from tal_bench.training.prediction import decode
 from tal_bench.types import Batch, DetectorOutput, VideoMeta
 
 from ..fixtures import Fixture

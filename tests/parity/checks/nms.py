@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tal_bench.training.nms import NmsSettings, batched_nms, suppress, vote
+from tal_bench.training.decoding.nms import NmsSettings, batched_nms, suppress, vote
 
 from ..fixtures import Fixture
 from . import Compared, Kind

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tal_bench.config import TrainSpec
-from tal_bench.data.batches import clip_segments, evaluation_batches, random_crop, training_batches
+from tal_bench.data.batches import clip_segments, collate, evaluation_crops, random_crop, training_crops
 from tal_bench.data.dataset import Video, open_dataset
 from tal_bench.errors import InputError
 from tal_bench.types import Batch, VideoMeta
@@ -84,9 +84,9 @@ def test_crops_are_drawn_until_one_has_a_segment() -> None:
 
 
 def _epoch(videos: list[Video], seed: int = 0, **changes: object) -> list[Batch]:
-    spec = TrainSpec(batch_size=4)
-    arguments = {"spec": spec, "max_length": 64, "modalities": ["rgb"]} | changes
-    return list(training_batches(videos, generator=np.random.default_rng(seed), **arguments))  # type: ignore[arg-type]
+    arguments = {"spec": TrainSpec(batch_size=4), "max_length": 64} | changes
+    drawn = training_crops(videos, generator=np.random.default_rng(seed), **arguments)  # type: ignore[arg-type]
+    return [collate(crops, ["rgb"]) for crops in drawn]
 
 
 def test_epoch_has_each_video_at_most_once() -> None:
@@ -146,9 +146,9 @@ def test_batches_are_as_long_as_their_longest_crop_needs() -> None:
 
 def test_too_few_videos_is_an_error_before_the_first_batch() -> None:
     videos = [_video(50, [(5, 15)])] * 3
-    arguments = {"spec": TrainSpec(batch_size=4), "max_length": 64, "modalities": ["rgb"]}
+    spec, generator = TrainSpec(batch_size=4), np.random.default_rng(0)
     with pytest.raises(InputError, match="3 training videos are fewer than the batch size 4"):
-        training_batches(videos, generator=np.random.default_rng(0), **arguments)  # type: ignore[arg-type]
+        training_crops(videos, spec=spec, max_length=64, generator=generator)
     with pytest.raises(InputError, match="pad_to 32 is below max_length 64"):
         _epoch(videos * 2, pad_to=32)
 
@@ -156,9 +156,9 @@ def test_too_few_videos_is_an_error_before_the_first_batch() -> None:
 def test_evaluation_batches_are_complete_and_independent() -> None:
     steps = [40, 100, 64, 65, 130, 97, 96]
     videos = [_video(n, [(-1, n + 5)], name=str(n)) for n in steps]
-    arguments = {"batch_size": 2, "max_length": 64, "divisor": 48, "modalities": ["rgb"]}
     seen = {}
-    for batch in evaluation_batches(videos, **arguments):  # type: ignore[arg-type]
+    for crops in evaluation_crops(videos, batch_size=2, max_length=64, divisor=48):
+        batch = collate(crops, ["rgb"])
         for i, meta in enumerate(batch.videos):
             assert meta.first_step == 0
             assert int(batch.mask[i].sum()) == int(meta.id)
@@ -169,8 +169,9 @@ def test_evaluation_batches_are_complete_and_independent() -> None:
 
 def test_batches_have_all_streams(tmp_path: Path) -> None:
     dataset = open_dataset(small_dataset(tmp_path), ["rgb", "flow"])
-    arguments = {"spec": TrainSpec(batch_size=3), "max_length": 64, "modalities": ["rgb", "flow"]}
-    for batch in training_batches(dataset.videos("train"), generator=np.random.default_rng(0), **arguments):  # type: ignore[arg-type]
+    spec, generator = TrainSpec(batch_size=3), np.random.default_rng(0)
+    for crops in training_crops(dataset.videos("train"), spec=spec, max_length=64, generator=generator):
+        batch = collate(crops, ["rgb", "flow"])
         assert {name: x.shape for name, x in batch.features.items()} == {
             "rgb": (3, 6, 64),
             "flow": (3, 2, 64),

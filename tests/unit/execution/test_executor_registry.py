@@ -12,7 +12,7 @@ from tal_bench.errors import InputError
 from tal_bench.execution import registry
 from tal_bench.execution.executors import InProcessPool, make_executor
 from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
-from tal_bench.system.gpus import BYTES_PER_JOB, VARIABLE
+from tal_bench.system.gpus import BYTES_PER_JOB, VARIABLE, WORKERS
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,10 @@ def test_the_executor_of_an_option(scheduler: str | None, jobs: int, device: str
 
 def test_local_workers_get_the_gpus_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "visible_gpus", lambda: ("GPU-a", "MIG-b"))
-    assert WorkerSetup(2, "cuda", tmp_path).environments() == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
+    assert WorkerSetup(2, "cuda", tmp_path).environments() == [
+        {VARIABLE: "GPU-a", WORKERS: "1"},
+        {VARIABLE: "MIG-b", WORKERS: "1"},
+    ]
     assert WorkerSetup(2, "cpu", tmp_path).environments() == []
 
 

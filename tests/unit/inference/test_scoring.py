@@ -15,7 +15,7 @@ from tal_bench.data.video_scores import read_scores
 from tal_bench.errors import DataError
 from tal_bench.evaluation.mean_ap import interpolated_ap, thumos_ap
 from tal_bench.inference.scoring import average_precision, describe_evaluation, recalls
-from tal_bench.training.score_fusion import fuse_video_scores
+from tal_bench.training.decoding.score_fusion import fuse_video_scores
 from tal_bench.types import Segments
 
 CLASSES = ("jump", "Long Run", "throw")

@@ -25,7 +25,7 @@ from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.results.folder import StudyFolder
 from tal_bench.studies import run as runs
 from tal_bench.studies.run import Job, _networks, load_result, run
-from tal_bench.system.worker_pool import UnusableWorkerError
+from tal_bench.system.worker_pool import UnopenedDeviceError, UnusableWorkerError
 from tal_bench.training import step
 from tal_bench.training.teacher_cache import TeacherCache
 from tal_bench.training.train import train
@@ -242,12 +242,13 @@ def test_interrupted_runs_leave_no_result(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_device_that_cannot_be_opened_is_a_failed_run(dataset: DatasetSpec, tmp_path: Path) -> None:
+def test_a_run_whose_device_cannot_be_opened_is_left_to_other_workers(
+    dataset: DatasetSpec, tmp_path: Path
+) -> None:
     job = Job(spec_of(dataset, device="cuda"), tmp_path)
-    result = run(job)
-    assert result.status == "failed"
-    assert str(result.error).startswith("device cuda cannot be opened: ")
-    assert StudyFolder(tmp_path).read_run(job.spec.hash) == result
+    with pytest.raises(UnopenedDeviceError, match=r"^device cuda cannot be opened: "):
+        run(job)
+    assert StudyFolder(tmp_path).read_run(job.spec.hash) is None
 
 
 def failing_after_an_epoch(*args: Any, **kwargs: Any) -> nn.Module:

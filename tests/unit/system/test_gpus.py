@@ -12,6 +12,7 @@ from tal_bench.system.gpus import (
     DeviceUnavailableError,
     check_shared_memory,
     default_jobs_on,
+    free_gpu_memory,
     open_device,
     still_works,
     visible_gpus,
@@ -64,6 +65,20 @@ def test_too_many_workers_of_a_gpu_are_refused_before_they_run_out_of_memory() -
     check_shared_memory(2, [1000, 1000])  # one each, as without sharing
     with pytest.raises(InputError, match=r"^--jobs 7: 4 trainings would share .* \(use at most 6\)$"):
         check_shared_memory(7, [room, room])
+
+
+def test_a_gpu_without_free_memory_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(index: int) -> tuple[int, int]:
+        if index:
+            raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+        return 3, 4
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", info)
+    with pytest.raises(DeviceUnavailableError, match=r"^GPU 1 cannot be opened: CUDA error: out of memory$"):
+        free_gpu_memory()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert free_gpu_memory() == [3]
 
 
 @NO_GPU

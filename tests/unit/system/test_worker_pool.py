@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tal_bench.system.worker_pool import ATTEMPTS, LocalWorkerPool, UnusableWorkerError, WorkerLostError
+from tal_bench.system.worker_pool import (
+    ATTEMPTS,
+    LocalWorkerPool,
+    UnopenedDeviceError,
+    UnusableWorkerError,
+    WorkerLostError,
+)
 
 
 def die_first(note: Path) -> int:
@@ -74,6 +80,33 @@ def test_a_useless_worker_is_replaced_and_its_call_repeated(tmp_path: Path) -> N
     with pytest.raises(WorkerLostError, match=f"{ATTEMPTS} attempts .* the last with device-side assert"):
         workers.submit(always_useless).result()
     workers.shutdown()
+
+
+def on_gpu(note: Path) -> str:
+    """Return the GPU of the worker; GPU-b cannot be opened."""
+    gpu = os.environ["TAL_TEST_GPU"]
+    note.open("a").write(gpu[-1])
+    if gpu == "GPU-b":
+        raise UnopenedDeviceError("device cuda cannot be opened: all devices are busy")
+    return gpu
+
+
+def test_a_worker_without_a_device_does_not_take_the_calls_of_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = LocalWorkerPool(2, environments=[{"TAL_TEST_GPU": "GPU-b"}, {"TAL_TEST_GPU": "GPU-a"}])
+    calls = [workers.submit(on_gpu, tmp_path / "note") for _ in range(6)]
+    assert [call.result() for call in calls] == ["GPU-a"] * 6
+    assert workers.size() == 1 and sorted((tmp_path / "note").read_text()) == [*"aaaaaab"]
+    assert [line for line in caplog.messages if "a worker is given up" in line] == [
+        "a worker is given up, and others do its runs: device cuda cannot be opened: all devices are busy"
+    ]
+    workers.shutdown()
+    last = LocalWorkerPool(1, environments=[{"TAL_TEST_GPU": "GPU-b"}])
+    for _ in range(2):
+        with pytest.raises(UnopenedDeviceError, match="all devices are busy"):
+            last.submit(on_gpu, tmp_path / "note").result()
+    last.shutdown()
 
 
 def test_every_worker_has_its_environment_also_after_a_replacement(tmp_path: Path) -> None:

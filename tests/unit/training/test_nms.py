@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tal_bench.errors import InputError
-from tal_bench.training import nms
-from tal_bench.training.nms import NmsSettings, batched_nms, vote
+from tal_bench.training.decoding import nms
+from tal_bench.training.decoding.nms import NmsSettings, batched_nms, vote
 
 
 def candidates(seed: int, n: int = 40, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

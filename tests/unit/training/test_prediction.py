@@ -16,8 +16,9 @@ from tal_bench.data.dataset import open_dataset
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.inference.detections import detections_json, detections_table, ground_truth_table
 from tal_bench.models.registry import detector_spec, get_model
+from tal_bench.training.decoding.candidates import candidates, level_candidates
 from tal_bench.training.device import Device
-from tal_bench.training.prediction import candidates, decode, grid_to_seconds, level_candidates, predict
+from tal_bench.training.prediction import decode, grid_to_seconds, predict
 from tal_bench.types import DetectorOutput, Segments, VideoMeta
 
 

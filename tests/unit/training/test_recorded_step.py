@@ -17,7 +17,16 @@ from tal_bench.config import DistillSpec, TeacherUse, TermUse
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.training.device import Device
-from tal_bench.training.recorded_step import MAX_SHAPES, WARM_UP, CudaRecorder, Losses, RecordedStep, Work
+from tal_bench.training.recorded_step import (
+    MAX_SHAPES,
+    TOLERANCE,
+    WARM_UP,
+    CudaRecorder,
+    Losses,
+    RecordedStep,
+    Work,
+    _difference,
+)
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
 
@@ -129,6 +138,19 @@ def test_steps_go_on_as_ordinary_ones_and_none_is_lost(fault: str, caplog: pytes
     (line,) = caplog.messages
     assert line.startswith("the training step is not recorded as a CUDA graph: ")
     assert "\n" not in line
+
+
+def test_rounding_of_what_is_nearly_zero_is_no_difference() -> None:
+    weights = torch.linspace(0.1, 1.0, 1000)
+    state = {"student/weight": weights, "student/bias": torch.full((4,), 1e-4), "normalizer": torch.ones(())}
+    moments = {"optimizer/0/exp_avg": weights, "optimizer/1/exp_avg": torch.full((4,), 1e-9)}
+    expected = {**state, **moments, "optimizer/0/exp_avg_sq": 1e-6 * weights}
+    opposite = {name: -x if x.shape == (4,) else x for name, x in expected.items()}
+    assert 0 < _difference(expected, opposite) < TOLERANCE["fp32"]
+    for name in ("student/weight", "normalizer", "optimizer/0/exp_avg", "optimizer/0/exp_avg_sq"):
+        assert _difference(expected, expected | {name: 1.01 * expected[name]}) == pytest.approx(0.01, rel=0.1)
+        assert _difference(expected, expected | {name: expected[name] / 0}) == float("inf")
+    assert _difference({"total": torch.ones(())}, {"total": 2 * torch.ones(())}) == 1.0
 
 
 def test_shapes_are_recorded_apart_and_only_a_few() -> None:

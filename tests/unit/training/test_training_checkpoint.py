@@ -53,13 +53,13 @@ def kill_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
 def epochs_trained(patch: pytest.MonkeyPatch) -> list[object]:
     """Return a list that grows by one with every trained epoch."""
     seen: list[object] = []
-    batches = training.training_batches
+    batches = training.training_crops
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         seen.append(None)
         return batches(*args, **kwargs)
 
-    patch.setattr(training, "training_batches", counted)
+    patch.setattr(training, "training_crops", counted)
     return seen
 
 
