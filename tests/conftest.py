@@ -10,6 +10,10 @@ from browsing import Browser, started_browser
 from processes import run
 from tiny import STUDY, study_words, write_dataset
 
+from tal_bench.system.allocator import collect_garbage_rarely
+
+collect_garbage_rarely()  # as in a command
+
 
 @pytest.fixture(scope="session")
 def dataset_file(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from tal_bench.errors import TalBenchError
+from tal_bench.system.allocator import collect_garbage_rarely
 
 INTERRUPTED = 130
 
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for bad input, 1 for other failures, 130 when interrupted.
     """
+    collect_garbage_rarely()
     received = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in received
     words = [word for word in received if word != "--debug"] or ["--help"]

@@ -224,19 +224,20 @@ def ap_from_matches(matches: Matches, video_weights: Floats | Ints | None = None
 
 def _class_ap(matches: Matches, part: slice, gt_video: Ints, weights: Floats) -> Floats:
     """Compute the average precision `[D, T]` of the class with detections `part` for weights `[D, V + 1]`."""
-    each = weights[:, matches.video[part]]
+    video = matches.video[part]
     # Float sums of integers below 2^53 are exact, so every count below is exact.
-    seen = np.cumsum(each, axis=1)
     positives = weights[:, gt_video].sum(axis=1)
     ap = np.full((len(weights), len(matches.thresholds)), np.nan)
     present = positives > 0
+    # Precision has its local maxima at true positives, so it is evaluated only there.
+    at = np.flatnonzero(matches.true_positive[:, part].any(axis=0))
+    each, seen = weights[:, video[at]], _count_until(at, video, weights)
     for level, true_positive in enumerate(matches.true_positive[:, part]):
-        # Precision has its local maxima at true positives, so it is evaluated only there.
-        at = np.flatnonzero(true_positive)
-        gain = each[:, at]
-        counted = seen[:, at]
+        found_here = np.flatnonzero(true_positive[at])
+        gain, counted = each[:, found_here], seen[:, found_here]
         if matches.ignored is not None:
-            counted = counted - np.cumsum(each * matches.ignored[level, part], axis=1)[:, at]
+            ignored = matches.ignored[level, part]
+            counted = counted - _count_until(at[found_here], video, weights, ignored)
         found = np.cumsum(gain, axis=1)
         precision = np.divide(found, counted, out=np.zeros_like(found), where=counted > 0)
         if matches.ap_method == "activitynet":
@@ -244,3 +245,24 @@ def _class_ap(matches: Matches, part: slice, gt_video: Ints, weights: Floats) ->
         area = (precision * gain).sum(axis=1)
         ap[present, level] = area[present] / positives[present]
     return ap
+
+
+def _count_until(at: Ints, video: Ints, weights: Floats, which: Bools | None = None) -> Floats:
+    """Sum the weights of the videos of all detections up to each of some positions, which ascend `[D, A]`.
+
+    Detections between two positions are counted per video first, so that each draw adds counts of videos.
+
+    Args:
+        at: Positions in the order of the detections `[A]`.
+        video: Index of the video of each detection `[N]`, −1 for the last weight.
+        weights: Weights of the videos `[D, V + 1]`.
+        which: Detections that are counted `[N]`; None for all.
+    """
+    from scipy.sparse import csr_array
+
+    counted = np.arange(len(video)) if which is None else np.flatnonzero(which)
+    interval = np.searchsorted(at, counted)
+    counted, interval = counted[interval < len(at)], interval[interval < len(at)]
+    shape = (len(at), weights.shape[1])
+    counts = csr_array((np.ones(len(counted)), (interval, video[counted] % shape[1])), shape=shape)
+    return np.asarray(np.cumsum(counts @ weights.T, axis=0).T)

@@ -94,6 +94,9 @@ def embed(
 ) -> NDArray[np.float32]:
     """Run a network over a video's snippets.
 
+    A GPU gets them from pinned memory, and the host waits for it only at the end of the video, so that it
+    makes the next snippets while the GPU computes.
+
     Args:
         net: Network in evaluation mode, on any device; maps [M, C, H, W] to [M, D].
         snippets: Function that maps step numbers [M] to snippets [M, C, H, W]; called once per batch.
@@ -104,9 +107,12 @@ def embed(
         Vectors [T, D].
     """
     device = next(net.parameters()).device
-    parts = []
+    parts: list[Tensor] = []
     for first in range(0, steps, batch):
         inputs = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
-        inputs = inputs.contiguous(memory_format=torch.channels_last).to(device, non_blocking=True)
-        parts.append(net(inputs).float().cpu().numpy())
-    return np.concatenate(parts)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if device.type == "cuda":
+            inputs = inputs.pin_memory()
+        parts.append(net(inputs.to(device, non_blocking=True)).float())
+    vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+    return vectors

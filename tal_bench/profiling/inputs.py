@@ -39,30 +39,27 @@ class DeviceLike(Protocol):
         """Return a context in which matrix products use the precision."""
 
 
-def random_batch(
-    architecture: DetectorSpec, frames: int, *, valid: int | None = None, device: str = "cpu"
-) -> Batch:
+def random_batch(architecture: DetectorSpec, frames: int, *, valid: int | None = None) -> Batch:
     """Return a batch of one video of noise.
 
     Args:
         architecture: Architecture, which defines the modalities and their numbers of channels.
         frames: Number of steps T of the batch.
         valid: Number of valid steps, the rest is padding; all by default.
-        device: Device of the batch.
     """
     valid = frames if valid is None else valid
     widths = {**architecture.primary, **architecture.privileged}
-    generator = None if device == "meta" else torch.Generator(device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     features = {}
     for name in architecture.reads:
-        x = torch.randn(1, frames, widths[name], generator=generator, device=device)
+        x = torch.randn(1, frames, widths[name], generator=generator)
         x[:, valid:] = 0.0
         features[name] = x.transpose(1, 2)  # the memory layout of real batches
     return Batch(
         features=features,
-        mask=(torch.arange(frames, device=device) < valid)[None],
-        segments=torch.zeros(1, 1, 2, device=device),
-        labels=torch.full((1, 1), -1, device=device),
+        mask=(torch.arange(frames) < valid)[None],
+        segments=torch.zeros(1, 1, 2),
+        labels=torch.full((1, 1), -1),
         videos=[VideoMeta(id="noise", duration=float(valid), fps=1.0, stride=1.0, window=1.0)],
     )
 

@@ -114,27 +114,21 @@ def forward_pass(module: nn.Module, batch: Batch, device: DeviceLike) -> Callabl
 def count(model: Model, architecture: DetectorSpec, frames: int) -> tuple[int, int]:
     """Count the parameters for inference and the multiply-accumulates of a forward pass at T = ``frames``.
 
-    Both are counted on the meta device, without computation, or on the CPU if the module needs real values.
+    Both are counted on the CPU. The meta device would compute nothing, but it has no autocast, and torch
+    imports its compiler for the first random numbers there, which takes longer than a forward pass.
     """
-    try:
-        return _count(model, architecture, frames, "meta")
-    except (NotImplementedError, RuntimeError):
-        return _count(model, architecture, frames, "cpu")
+    with torch.random.fork_rng(devices=[]):
+        module: nn.Module = model.build(architecture).eval()
+    batch = random_batch(architecture, frames)
+    macs = count_macs(module, batch)
+    if all(p.is_floating_point() for p in module.parameters()):
+        params = inference_parameters(module.requires_grad_(True), batch)
+    else:
+        params = count_parameters(module)
+    return params, macs
 
 
 @functools.lru_cache(maxsize=256)
 def count_registered(model: str, detector: str, frames: int) -> tuple[int, int]:
     """Return `count` of a registered model for an architecture as JSON, computed once."""
     return count(get_model(model), DetectorSpec.model_validate_json(detector), frames)
-
-
-def _count(model: Model, architecture: DetectorSpec, frames: int, device: str) -> tuple[int, int]:
-    with torch.device(device):
-        module: nn.Module = model.build(architecture).eval()
-        batch = random_batch(architecture, frames, device=device)
-        macs = count_macs(module, batch)
-        if all(p.is_floating_point() for p in module.parameters()):
-            params = inference_parameters(module.requires_grad_(True), batch)
-        else:
-            params = count_parameters(module)
-    return params, macs

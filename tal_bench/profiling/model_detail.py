@@ -13,7 +13,7 @@ from tal_bench.models.detector import Detector
 from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import DeviceLike, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
-from tal_bench.profiling.macs import count_macs, flop_counter
+from tal_bench.profiling.macs import count_macs, mac_counter
 from tal_bench.profiling.memory import peak_memory_mb
 from tal_bench.profiling.model import build_module, cost_record, forward_pass
 from tal_bench.profiling.parameters import count_parameters
@@ -135,18 +135,11 @@ def cost_by_part(model: Model, architecture: DetectorSpec, frames: int) -> dict[
 
     Returns an empty dictionary for a module of a plugin that is not a `Detector`.
     """
-    try:
-        return _cost_by_part(model, architecture, frames, "meta")
-    except (NotImplementedError, RuntimeError):  # the module needs real values to run
-        return _cost_by_part(model, architecture, frames, "cpu")
-
-
-def _cost_by_part(model: Model, architecture: DetectorSpec, frames: int, device: str) -> dict[str, PartCost]:
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with torch.random.fork_rng(devices=[]):
         module = model.build(architecture).eval()
-        if not isinstance(module, Detector):
-            return {}
-        macs = _macs(module, random_batch(architecture, frames, device=device))
+    if not isinstance(module, Detector):
+        return {}
+    macs = _macs(module, random_batch(architecture, frames))
     params = {
         "hallucination": _count(module.inputs.hallucination),
         "backbone": _count(module.backbone) + _count(module.inputs.fusion),
@@ -163,23 +156,20 @@ def _count(module: nn.Module | None) -> int:
 @torch.inference_mode()
 def _macs(detector: Detector, batch: Batch) -> dict[str, int]:
     """Count the multiply-accumulates of each step of `Detector.detect`; whitening belongs to the backbone."""
-    with flop_counter() as hallucination:
+    with mac_counter() as hallucination:
         x, mask = detector.read_inputs(batch.features, batch.mask)
-    with flop_counter() as whitening:
+    with mac_counter() as whitening:
         detector.inputs.read(batch.features, mask)
-    with flop_counter() as backbone:
+    with mac_counter() as backbone:
         stem, mask = detector.compute_stem(x, mask)
         pyramid, masks = detector.backbone.compute_pyramid(stem, mask)
     masks = masks[detector.spec.first_level :]
-    with flop_counter() as neck:
+    with mac_counter() as neck:
         levels = detector.neck(pyramid, masks)
-    with flop_counter() as heads:
+    with mac_counter() as heads:
         detector.compute_heads(levels, masks)
     counters = (hallucination, backbone, neck, heads)
-    macs = {
-        name: int(counter.get_total_flops()) // 2 for name, counter in zip(MODULES, counters, strict=True)
-    }
-    whitened = int(whitening.get_total_flops()) // 2
-    macs["hallucination"] -= whitened
-    macs["backbone"] += whitened
+    macs = {name: counter.macs for name, counter in zip(MODULES, counters, strict=True)}
+    macs["hallucination"] -= whitening.macs
+    macs["backbone"] += whitening.macs
     return macs

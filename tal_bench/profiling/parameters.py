@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.types import Batch, DetectorOutput
 
 
@@ -21,10 +22,11 @@ def inference_parameters(module: nn.Module, batch: Batch) -> int:
     They are found by following the autograd graph of one forward pass. Buffers are not counted.
 
     Args:
-        module: Module in evaluation mode whose weights all require a gradient; may be on the meta device.
+        module: Module in evaluation mode whose weights all require a gradient.
         batch: Input of the module.
     """
-    output: DetectorOutput = module(batch)
+    with without_shortcuts():  # so that no loop has to be compiled first
+        output: DetectorOutput = module(batch)
     used = _leaves([*output.logits, *output.offsets])
     return sum(p.numel() for p in module.parameters() if id(p) in used)
 

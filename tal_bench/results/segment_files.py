@@ -53,12 +53,19 @@ def read_result_file(file: Path) -> pd.DataFrame:
         InputError: The file is malformed.
     """
     try:
-        lines = [
-            (video, *map(float, d["segment"]), d["label"], float(d["score"]))
-            for video, detections in _json(file)["results"].items()
-            for d in detections
-        ]
-        return pd.DataFrame(lines, columns=["video", "start", "end", "label", "score"])
+        results = _json(file)["results"]
+        found = [d for detections in results.values() for d in detections]
+        segments = [d["segment"] for d in found]
+        starts, ends = zip(*segments, strict=True) if segments else ((), ())
+        return pd.DataFrame(
+            {
+                "video": [video for video, detections in results.items() for _ in detections],
+                "start": list(map(float, starts)),
+                "end": list(map(float, ends)),
+                "label": [d["label"] for d in found],
+                "score": [float(d["score"]) for d in found],
+            }
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not ActivityNet-style detections: {error!r}", where=file) from None
 

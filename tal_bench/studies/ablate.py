@@ -473,7 +473,7 @@ def _jobs(execution: _Execution) -> int:
         return options.jobs_on(execution.device)
     spec, teachers = largest
     graphs = options.graphs == "auto"
-    return jobs_on_gpus(spec, teachers, graphs=graphs, most=plan.results, plugins=options.plugins)
+    return jobs_on_gpus(spec, teachers, graphs=graphs, most=len(plan.runs), plugins=options.plugins)
 
 
 def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
@@ -483,13 +483,13 @@ def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, lis
         plan, _job_factory(execution), execution.trials.generation_started, execution.update_row
     )
     jobs = _jobs(execution)
-    first_line = f"[0/{plan.results}] {jobs} at a time; results on disk are used again"
+    first_line = f"[0/{len(plan.runs)}] {jobs} at a time; results on disk are used again"
     print_line(execution.console, first_line)
     members: dict[str, list[str]] = {}
-    with run_progress(execution.console, plan.results) as show:
+    with run_progress(execution.console, len(plan.runs)) as show:
 
-        def on_result(row: str, result: RunResult, fresh: bool) -> None:
-            show(row, result, fresh)
+        def on_result(names: Sequence[str], result: RunResult, fresh: bool) -> None:
+            show(names, result, fresh)
             execution.trials.run_ended(result)
             execution.mirror()
 

@@ -227,11 +227,6 @@ class StudyPlan:
         spec = specs.distilled(row.student, row.variant, "final", 0, row.held | row.defaults, runs)
         return spec, {role: (run.model, run.detector) for role, run in runs.items()}
 
-    @property
-    def results(self) -> int:
-        """Number of results that the rows get; a run that rows share counts in each of them."""
-        return sum(len(row.runs) for row in self.rows)
-
     def front_members(
         self, found: Mapping[str, RowRecord]
     ) -> dict[str, list[tuple[StudentRow, Settings, str]]]:

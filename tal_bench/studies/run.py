@@ -245,7 +245,8 @@ class _Attempt:
 
     def _training_seconds(self) -> float:
         """Return the seconds of training so far, those before an interruption included."""
-        return time.perf_counter() - self.started + self.before - self.timings.get("evaluate", 0.0)
+        tested = sum(self.timings.get(name, 0.0) for name in ("predict", "evaluate"))
+        return time.perf_counter() - self.started + self.before - tested
 
     def _checkpoint_state(self) -> Notes:
         """Return the state of the run that a checkpoint stores beside that of the training."""
@@ -258,7 +259,7 @@ class _Attempt:
         """Restore that state, and report the earlier scores to the pruner again."""
         self.history = [EpochRecord(**record) for record in notes["history"]]
         self.timings = notes["timings"]
-        self.before = self.timings["train"] + self.timings.get("evaluate", 0.0)
+        self.before = sum(self.timings.values())
         for record in self.history:
             if self.stop is not None and record.validation_map is not None:
                 self.stop(record.epoch, record.validation_map)
@@ -279,6 +280,7 @@ class _Attempt:
             value = self._evaluate(average)
         self.history.append(EpochRecord(epoch=epoch, losses=losses, validation_map=value))
         if value is not None and self.stop is not None and self.stop(epoch, value):
+            self.timings["train"] = self._training_seconds()
             raise _PrunedError
         return False
 
@@ -295,7 +297,7 @@ class _Attempt:
         self.evaluation = scoring.describe_run_evaluation(self.data, spec.phase, self.evaluated)
         now = time.perf_counter()
         self.timings["predict"] = self.timings.get("predict", 0.0) + predicted - started
-        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - started
+        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + now - predicted
         return self.metrics["map_avg"]
 
     def result(self, status: Any, error: str | None = None) -> RunResult:

@@ -16,21 +16,24 @@ from tal_bench.studies.protocol import RowSteps
 from tal_bench.studies.run import Job, load_result, run
 from tal_bench.system.worker_pool import UnusableWorkerError, WorkerLostError
 
-OnResult = Callable[[str, RunResult, bool], None]
-"""(row, result, whether it was computed now rather than found on disk)."""
+OnResult = Callable[[Sequence[str], RunResult, bool], None]
+"""(rows that asked for it so far, result, whether it was computed now rather than found on disk)."""
 POLL_SECONDS = 2.0
 """Seconds after which the scheduler asks again for the number of workers."""
 
 
 @dataclass
 class _RunningRow:
-    """A row that waits for the results of its jobs."""
+    """A row that waits for the results of its jobs, which other rows may share."""
 
     name: str
     steps: RowSteps
     priority: int
-    jobs: Sequence[Job] = ()
     results: dict[str, RunResult] = field(default_factory=dict)
+    jobs: Sequence[Job] = ()
+
+    def asks_for(self, key: str) -> bool:
+        return any(job.spec.hash == key for job in self.jobs)
 
     @property
     def ready(self) -> bool:
@@ -62,7 +65,7 @@ def run_rows(
         rows: Names and steps, the most urgent first.
         executor: Computes jobs.
         workers: Returns the number of jobs that are computed at a time, now.
-        on_result: Called in this process for every result that a row receives.
+        on_result: Called in this process once for every run, when its result is known.
         stop: Whether to begin no further job; running jobs are waited for.
 
     Returns:
@@ -75,12 +78,6 @@ def run_rows(
     running: dict[Future[RunResult], str] = {}
     waiting: list[_RunningRow] = []
 
-    def receive(row: _RunningRow, key: str, *, fresh: bool) -> None:
-        """Give a row a result that it waits for, once."""
-        if key not in row.results:
-            row.results[key] = results[key]
-            on_result(row.name, results[key], fresh)
-
     def advance(row: _RunningRow) -> None:
         """Advance a row while its results are known, and queue the jobs that it yields next."""
         while True:
@@ -90,11 +87,13 @@ def run_rows(
                 return
             for job in row.jobs:
                 key = job.spec.hash
-                known = results.get(key) or (None if key in queued else load_result(job))
+                if key in results or key in queued:
+                    continue
+                known = load_result(job)
                 if known is not None:
                     results[key] = known
-                    receive(row, key, fresh=False)
-                elif key not in queued:
+                    on_result([row.name], known, False)
+                else:
                     queued[key] = job
                     heapq.heappush(queue, (row.priority, len(queued), key))
             if not row.ready:
@@ -103,7 +102,7 @@ def run_rows(
 
     try:
         for priority, (name, steps) in enumerate(rows):
-            advance(_RunningRow(name, steps, priority))
+            advance(_RunningRow(name, steps, priority, results))
         while queue or running:
             if stop():
                 queue.clear()
@@ -114,9 +113,8 @@ def run_rows(
             for future in done:
                 key = running.pop(future)
                 results[key] = _result(future, queued[key])
+                on_result([row.name for row in waiting if row.asks_for(key)], results[key], True)
                 for row in list(waiting):
-                    if any(job.spec.hash == key for job in row.jobs):
-                        receive(row, key, fresh=True)
                     if row.ready:
                         waiting.remove(row)
                         advance(row)

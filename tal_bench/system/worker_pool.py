@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from tal_bench.errors import TalBenchError
+from tal_bench.system.allocator import collect_garbage_rarely
 
 LOG = logging.getLogger(__name__)
 ATTEMPTS = 3
@@ -206,6 +207,7 @@ def _start_worker(
     environment: Mapping[str, str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
     os.environ.update(environment)
+    collect_garbage_rarely()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer is not None:
         initializer(*initargs)

@@ -19,7 +19,9 @@ from test_study import ROWS, table
 from tiny import STUDY, study_words
 
 slow = pytest.mark.skipif("TAL_BENCH_SLOW" not in os.environ, reason="takes minutes; set TAL_BENCH_SLOW=1")
-TRACE = """
+VICTIM = 3
+"""Number of runs that are begun before the one whose worker is killed."""
+TRACE = f"""
 import os, time
 from pathlib import Path
 from tal_bench.studies import run
@@ -28,15 +30,18 @@ finish = run._Attempt.finish
 
 
 def traced(self):
-    with Path(__file__).with_suffix(".log").open("a") as file:
-        file.write(f"{self.spec.hash} {os.getpid()}\\n")
-    time.sleep(1)
+    log = Path(__file__).with_suffix(".log")
+    line = f"{{self.spec.hash}} {{os.getpid()}}"
+    with log.open("a") as file:
+        file.write(line + "\\n")
+    if log.read_text().splitlines().index(line) == {VICTIM}:
+        time.sleep(600)
     return finish(self)
 
 
 run._Attempt.finish = traced
 """
-"""A plugin that writes down which process begins which run."""
+"""A plugin that writes down which process begins which run; one of them waits to be killed."""
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +65,10 @@ def begun(plugin: Path) -> list[tuple[str, int]]:
     return [(line.split()[0], int(line.split()[1])) for line in lines]
 
 
-def kill_worker(process: Any, plugin: Path, after: int) -> str:
-    """Kill the process that begins the next run but so many; return that run."""
-    wait_until(process, lambda: len(begun(plugin)) > after)
-    hash_, pid = begun(plugin)[after]
+def kill_worker(process: Any, plugin: Path) -> str:
+    """Kill the process that waits for it; return its run."""
+    wait_until(process, lambda: len(begun(plugin)) > VICTIM)
+    hash_, pid = begun(plugin)[VICTIM]
     os.kill(pid, signal.SIGKILL)
     return hash_
 
@@ -90,7 +95,7 @@ def test_a_killed_worker_costs_its_run_alone(
 ) -> None:
     words = study_words(dataset_file, "--jobs", "2", "--tracking-uri", "off", "--plugin", str(plugin))
     process = start(words, tmp_path)
-    victim = kill_worker(process, plugin, 3)
+    victim = kill_worker(process, plugin)
     result = finished(process)
     assert result.returncode == 0, result.stderr
     assert table(tmp_path / STUDY) == table(undisturbed)
@@ -125,7 +130,7 @@ def test_a_cluster_whose_worker_and_database_die(
     with dask_cluster(tmp_path, 2) as (address, _), mlflow_server(tmp_path, store) as tracking:
         more = ("--scheduler", address, "--storage", storage, "--tracking-uri", tracking)
         process = start(study_words(dataset_file, *more, "--plugin", str(plugin)), tmp_path)
-        victim = kill_worker(process, plugin, 2)
+        victim = kill_worker(process, plugin)
         wait_until(process, lambda: len(ended(tmp_path)) >= 3)
         postgres.stop()
         wait_until(process, lambda: len(ended(tmp_path)) >= 6)

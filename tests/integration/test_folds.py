@@ -6,20 +6,22 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from processes import run
 from tiny import write_dataset
 
 import tal_bench
+from tal_bench.cli import main
 
 FOLDS = 2
 
 
-def words(dataset: Path, *more: str) -> list[str | Path]:
+def ablate(dataset: Path, *more: str) -> int:
+    """Carry out the study in this process, and return the exit code."""
     flags = ["--variant", "self", "--student", "conv-dw-primary", "--budget", "smoke", "--device", "cpu"]
-    return ["ablate", "--dataset", dataset, *flags, "--tracking-uri", "off", "--jobs", "1", *more]
+    return main(["ablate", "--dataset", str(dataset), *flags, "--tracking-uri", "off", "--jobs", "1", *more])
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def study(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reports = tmp_path_factory.mktemp("reports")
-    result = run(words(dataset, "--folds", "all", "--reports", str(reports)), reports)
-    assert result.returncode == 0, result.stderr
+    assert ablate(dataset, "--folds", "all", "--reports", str(reports)) == 0
     (folder,) = reports.glob("*-folds")
     return folder
 
@@ -72,36 +73,37 @@ def test_map_is_that_of_the_detections_of_all_folds(study: Path) -> None:
 
 def test_the_same_command_goes_on_with_what_is_there(study: Path, dataset: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in study.rglob("runs/*.safetensors")}
-    again = run(words(dataset, "--folds", "all", "--reports", str(study.parent)), study.parent)
-    assert again.returncode == 0
+    assert ablate(dataset, "--folds", "all", "--reports", str(study.parent)) == 0
     assert {file: file.stat().st_mtime_ns for file in study.rglob("runs/*.safetensors")} == before
 
 
 @pytest.mark.parametrize(
     ("folds", "text"), [("7", "has folds 0 to 1"), ("some", "--folds"), ("-1", "--folds")]
 )
-def test_impossible_folds_are_refused(dataset: Path, tmp_path: Path, folds: str, text: str) -> None:
-    result = run(words(dataset, f"--folds={folds}"), tmp_path)
-    assert result.returncode == 2
-    assert text in result.stderr
+def test_impossible_folds_are_refused(
+    dataset: Path, tmp_path: Path, folds: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate(dataset, f"--folds={folds}", "--reports", str(tmp_path)) == 2
+    assert text in capsys.readouterr().err
 
 
-def test_a_dataset_without_folds_is_refused(dataset_file: Path, tmp_path: Path) -> None:
-    result = run(words(dataset_file, "--folds", "all"), tmp_path)
-    assert result.returncode == 2
-    assert "has no folds" in result.stderr and "folds: 5" in result.stderr
+def test_a_dataset_without_folds_is_refused(
+    dataset_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate(dataset_file, "--folds", "all", "--reports", str(tmp_path)) == 2
+    told = capsys.readouterr().err
+    assert "has no folds" in told and "folds: 5" in told
 
 
-def test_a_plan_counts_the_runs_of_all_folds(study: Path, dataset: Path) -> None:
-    one, every = (
-        json.loads(
-            run(
-                words(dataset, "--folds", folds, "--reports", str(study.parent), "--dry-run", "--json"),
-                study.parent,
-            ).stdout
-        )
-        for folds in ("0", "all")
-    )
+def test_a_plan_counts_the_runs_of_all_folds(
+    study: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def planned(folds: str) -> dict[str, Any]:
+        assert ablate(dataset, "--folds", folds, "--reports", str(study.parent), "--dry-run", "--json") == 0
+        plan: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return plan
+
+    one, every = planned("0"), planned("all")
     ended = [file for file in study.glob("folds/*/runs/*.json") if ".detections" not in file.name]
     assert every["runs"] == FOLDS * one["runs"]
     assert (one["on_disk"], every["on_disk"]) == (0, len(ended))
@@ -109,13 +111,15 @@ def test_a_plan_counts_the_runs_of_all_folds(study: Path, dataset: Path) -> None
 
 
 @pytest.mark.skipif("TAL_BENCH_SLOW" not in os.environ, reason="half a minute; set TAL_BENCH_SLOW=1")
-def test_a_replaced_table_of_all_folds_is_kept(study: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_replaced_table_of_all_folds_is_kept(
+    study: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / study.name
     shutil.copytree(study, copy)
     more = ("--folds", "all", "--reports", str(tmp_path), "--seeds", "2")
-    assert "seeds 1 → 2" in run(words(dataset, *more, "--dry-run"), tmp_path).stdout
-    again = run(words(dataset, *more), tmp_path)
-    assert again.returncode == 0, again.stderr
+    assert ablate(dataset, *more, "--dry-run") == 0
+    assert "seeds 1 → 2" in capsys.readouterr().out
+    assert ablate(dataset, *more) == 0
     (kept,) = (copy / "earlier").iterdir()
     assert (kept / "table.md").read_bytes() == (study / "table.md").read_bytes()
     assert not (kept / "folds").exists()

@@ -67,7 +67,8 @@ def rendered(drawing: Figure) -> dict[str, bytes]:
 
     png, svg = io.BytesIO(), io.BytesIO()
     with plain_text(), matplotlib.rc_context(RC):
-        drawing.draw_without_rendering()
+        if drawing.axes and (layout := drawing.get_layout_engine()):
+            layout.execute(drawing)
         drawing.set_layout_engine("none")  # use the same layout for both files
         # `savefig` would compute the layout again for each file.
         FigureCanvasAgg(drawing).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]

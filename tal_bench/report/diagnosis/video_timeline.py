@@ -79,7 +79,8 @@ def timeline_data(source: Source, averages: Mapping[tuple[str, int | None], floa
         name: _detections(read_result_file(file), truth, level, selected, classes)
         for name, (_, file) in runs.items()
     }
-    segments = dict(tuple(truth.sort_values("start", kind="stable").groupby("video")))
+    segments = _flat(truth.sort_values("start", kind="stable"), classes)
+    ends = truth.groupby("video")["end"].max()
     return {
         "tiou": level,
         "of": len(names),
@@ -96,19 +97,14 @@ def timeline_data(source: Source, averages: Mapping[tuple[str, int | None], floa
         "videos": [
             {
                 "name": printable(video),
-                "duration": round(CENTI * _duration(source, segments.get(video), video)),
-                "truth": _flat(segments[video], classes) if video in segments else [],
+                # the end of the last ground truth where the duration is not known
+                "duration": round(CENTI * source.durations.get(video, float(ends.get(video, 1.0)))),
+                "truth": segments.get(video, []),
                 "detections": [found.get(video, []) for found in detections.values()],
             }
             for video in selected.names
         ],
     }
-
-
-def _duration(source: Source, segments: pd.DataFrame | None, video: str) -> float:
-    """Return the duration of a video in seconds, or the end of its last ground truth if it is not known."""
-    end = 1.0 if segments is None else float(segments["end"].max())
-    return source.durations.get(video, end)
 
 
 def _detections(
@@ -127,15 +123,15 @@ def _detections(
     matches = match(best, truth, [level])
     hits = np.zeros(len(best), dtype=np.int64)
     hits[matches.row] = matches.true_positive[0]
-    shown = set(selected.names)
-    groups = best.assign(hit=hits).groupby("video", sort=False)
-    return {str(video): _flat(part, classes) for video, part in groups if video in shown}
+    return _flat(best.assign(hit=hits)[best["video"].isin(selected.names)], classes)
 
 
-def _flat(table: pd.DataFrame, classes: Sequence[str]) -> list[int]:
-    """Return start, length and class of segments one after another; of detections, also score and hit."""
+def _flat(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, list[int]]:
+    """Return start, length and class of the segments of each video; of detections, also score and hit."""
     start, end = ((CENTI * table[key]).round().astype(int) for key in ("start", "end"))
     columns = [start, end - start, table["label"].map({label: k for k, label in enumerate(classes)})]
     if "score" in table:
         columns += [(MILLI * table["score"]).round().astype(int), table["hit"]]
-    return [int(value) for line in zip(*columns, strict=True) for value in line]
+    lines = np.stack([column.to_numpy(dtype=np.int64) for column in columns], axis=1)
+    videos = table.groupby("video", sort=False).indices
+    return {str(video): lines[rows].ravel().tolist() for video, rows in videos.items()}

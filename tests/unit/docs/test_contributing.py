@@ -7,11 +7,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from fake_study import ROWS, write_fake_study
+from processes import ForkedCommands
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -25,6 +27,7 @@ KINDS = {
     "executor": "executors.add",
 }
 """Kind of declaration to the call that makes it."""
+Run = Callable[..., str]
 
 
 def example(kind: str) -> str:
@@ -47,12 +50,23 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plugin(tmp_path_factory.mktemp("plugin"))
 
 
-def run(*words: str | Path, code: int = 0) -> str:
-    """Return what `tal-bench` prints in a process of its own, in which the plugin is loaded first."""
-    command = [sys.executable, "-m", "tal_bench", *map(str, words)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == code, ended.stderr
-    return ended.stdout + ended.stderr
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ForkedCommands]:
+    forked = ForkedCommands()
+    yield forked
+    forked.close()
+
+
+@pytest.fixture
+def run(commands: ForkedCommands) -> Run:
+    """What `tal-bench` prints in a process of its own, in which the plugin is loaded first."""
+
+    def printed(*words: str | Path, code: int = 0) -> str:
+        ended, text = commands.run(words)
+        assert ended == code, text
+        return text
+
+    return printed
 
 
 def test_the_stated_lines_are_those_of_the_examples() -> None:
@@ -71,14 +85,14 @@ def test_stated_files_exist() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_example_works_alone(kind: str, tmp_path: Path) -> None:
+def test_an_example_works_alone(kind: str, tmp_path: Path, run: Run) -> None:
     ast.parse(example(kind))
     file = tmp_path / "alone.py"
     file.write_text(example(kind), encoding="utf-8")
     run("list", "settings", "--plugin", file)
 
 
-def test_every_declaration_is_listed(mine: Path) -> None:
+def test_every_declaration_is_listed(mine: Path, run: Run) -> None:
     listed = run("list", "--plugin", mine)
     for name in ("stem-max", "stem-only", "pool-hallucinated", "pool-privileged", "kitchen", "half"):
         assert re.search(rf"(^|\s){name}\s", listed), name
@@ -97,7 +111,7 @@ def test_every_declaration_is_listed(mine: Path) -> None:
         (("--scheduler", "hal"), "--scheduler: unknown executor 'hal' (did you mean 'half'?)"),
     ],
 )
-def test_names_are_known_to_the_options(mine: Path, words: tuple[str, ...], message: str) -> None:
+def test_names_are_known_to_the_options(mine: Path, run: Run, words: tuple[str, ...], message: str) -> None:
     assert message in run("ablate", "--dry-run", *words, "--plugin", mine, code=2)
 
 
@@ -128,7 +142,7 @@ print(json.dumps({
 """
 
 
-def test_column_and_figure_are_in_every_output(mine: Path, tmp_path: Path) -> None:
+def test_column_and_figure_are_in_every_output(mine: Path, tmp_path: Path, run: Run) -> None:
     write_fake_study(tmp_path, rows=ROWS[3:6], trials=1)
     terminal = run("report", tmp_path, "--plugin", mine)
     assert "Windows" in terminal and "13.3" in terminal  # 1000 / 75 ms

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tal_bench.config import DatasetSpec, DecodeSpec, DetectorSpec, ModalitySpec
 from tal_bench.data.registry import datasets
 from tal_bench.errors import InputError
 from tal_bench.models.backbone import pyramid_divisor
 from tal_bench.models.detector import Detector
+from tal_bench.models.ops.op_shortcuts import without_shortcuts
 from tal_bench.models.registry import Model, detector_spec, get_model
 from tal_bench.profiling import video_minute as module
 from tal_bench.profiling.inputs import random_batch
@@ -104,7 +107,7 @@ def test_hallucination_costs_more_than_the_depthwise_backbone() -> None:
 
 
 class Toy(nn.Module):
-    """Products of every kind with known costs, an unused layer, and a value that meta tensors lack."""
+    """Products of every kind with known costs, an unused layer, and a number read from a tensor."""
 
     def __init__(self, *, needs_numbers: bool = False) -> None:
         super().__init__()
@@ -133,13 +136,27 @@ def test_macs_are_counted_once() -> None:
     assert macs == T * (4 * 8 * 3 + 8 * 3 + 8 * 100)
 
 
+@pytest.mark.parametrize("name", ["actionformer", "conv-dw-hallucinated-ta", "tridet"])
+def test_macs_are_half_of_the_flops_that_torch_counts(name: str) -> None:
+    model, architecture = small(name)
+    net, batch = model.build(architecture).eval(), random_batch(architecture, 64)
+    products = {
+        operation: lambda y, a, b, out_shape=None, **named: 2 * math.prod(a) * b[-1]
+        for operation in (torch.ops.aten.addmm_, torch.ops.aten.baddbmm_)
+    }
+    theirs = FlopCounterMode(display=False, custom_mapping=products)
+    with without_shortcuts(), torch.inference_mode(), theirs:
+        net(batch)
+    assert count_macs(net, batch) == theirs.get_total_flops() // 2
+
+
 def test_parameters_used_only_in_training_are_not_counted() -> None:
     toy = Toy().eval()
     used = sum(p.numel() for layer in (toy.conv, toy.depthwise, toy.norm) for p in layer.parameters())
     assert inference_parameters(toy, random_batch(TOY, 16)) == used
 
 
-def test_modules_that_need_real_values_are_counted_on_the_cpu() -> None:
+def test_modules_that_read_numbers_from_tensors_are_counted() -> None:
     plain = Model("toy", "conv", "primary", build=lambda _: Toy())
     needy = Model("toy", "conv", "primary", build=lambda _: Toy(needs_numbers=True))
     assert count(plain, TOY, 16) == count(needy, TOY, 16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -75,5 +75,5 @@ class RecordingCallback:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, str, bool]] = []
 
-    def __call__(self, row: str, result: RunResult, fresh: bool) -> None:
-        self.calls.append((row, result.spec.seed, result.status, fresh))
+    def __call__(self, rows: Sequence[str], result: RunResult, fresh: bool) -> None:
+        self.calls.append((" ".join(rows), result.spec.seed, result.status, fresh))

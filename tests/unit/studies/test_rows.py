@@ -124,8 +124,9 @@ def test_the_progress_bar_ends_where_it_says(tmp_path: Path, budget: Budget, nam
     spec = study(*names, references=("actionformer-privileged",))
     _, computed, callback = played(spec, tmp_path, budget=budget)
     plan = make_plan(spec, run_specs(budget=budget))
-    assert len(callback.calls) == plan.results
-    assert len(computed) <= len(plan.runs)
+    assert len(callback.calls) == len(computed) <= len(plan.runs)
+    # a rate that is chosen from results may be that of a run which is there
+    assert budget.teacher_lr or len(computed) == len(plan.runs)
 
 
 @pytest.mark.parametrize("trials", [1, 4])

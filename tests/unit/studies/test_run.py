@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,11 @@ def test_a_hopeless_trial_is_pruned(dataset: DatasetSpec, tmp_path: Path) -> Non
     long = FAST.model_copy(update={"epochs": 4, "validate_every": 1})
     spec = spec_of(dataset, phase="tuning", train=long)
     better = tuple(dict.fromkeys(range(1, 5), 101.0) for _ in range(3))
+    started = time.perf_counter()
     result = run(Job(spec, tmp_path, history=better))
     assert result.status == "pruned"
+    assert all(result.timings[name] > 0 for name in ("train", "predict", "evaluate"))
+    assert sum(result.timings.values()) < time.perf_counter() - started, "no second counts twice"
     assert len(result.history) < 4
     assert all(r.validation_map is not None for r in result.history)
     assert load_result(Job(spec, tmp_path)) == result

@@ -199,7 +199,7 @@ def played(given_: StudySpec, folder: Path, workers: int) -> tuple[dict[str, Any
     executor, callback = FakeExecutor(play), RecordingCallback()
     rows = run_rows(played_.rows(), executor, lambda: workers, callback)
     before = len(callback.calls)
-    assert before == played_.plan.results
+    assert before == len(played_.plan.runs)
     fronts = played_.front_rows(rows)
     for search, members in fronts.items():
         rows[search] = rows[search].model_copy(update={"members": tuple(name for name, _ in members)})

@@ -1,12 +1,16 @@
-"""Freed memory is kept by the process, and large pages are enabled."""
+"""Freed memory is kept by the process, large pages are enabled, and garbage is collected rarely."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
+
+from tal_bench.system.allocator import COLLECT_AFTER
+from tal_bench.system.worker_pool import SpawnedProcesses
 
 FAULTS = """
 import resource, sys
@@ -50,3 +54,11 @@ def test_large_pages_are_enabled_before_torch_is_imported(variables: dict[str, s
         [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True, env=environment
     )
     assert process.stdout.strip() == expected
+
+
+def test_commands_and_their_workers_collect_garbage_rarely() -> None:
+    code = "import gc; from tal_bench.cli import main; main(['list', '--help']); print(gc.get_threshold()[0])"
+    command = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert command.stdout.splitlines()[-1] == str(COLLECT_AFTER)
+    with SpawnedProcesses(1) as process:
+        assert process.submit(gc.get_threshold).result()[0] == COLLECT_AFTER

@@ -196,3 +196,9 @@ def test_it_works_without_a_writable_cache(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("name", nms._KERNELS)
+def test_kernels_let_other_threads_run(name: str) -> None:
+    """Predictions on a GPU suppress the candidates of several videos at once."""
+    assert nms._compiled(name).targetoptions["nogil"]  # type: ignore[attr-defined]
