@@ -22,6 +22,7 @@ from tal_bench.models.backbone import _interpolated
 from tal_bench.models.checkpoint import CARD, ModelCard, save_model
 from tal_bench.models.detector import Detector
 from tal_bench.models.neck import nearest
+from tal_bench.models.students_and_teachers import STUDENT_INPUTS
 
 STRUCTURES: dict[str, dict[str, Any]] = {
     "actionformer": {"structure": "actionformer", "attention_window": 5, "position_embedding": True},
@@ -40,6 +41,12 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     },
 }
 
+STUDENTS: dict[str, dict[str, Any]] = {
+    f"{name}-{inputs}": {**STRUCTURES.get(name, {"structure": name}), "inputs": inputs}
+    for name in ("conv-dw", "tridet")
+    for inputs in STUDENT_INPUTS
+}
+
 
 def model(name: str) -> tuple[Detector, ModelCard]:
     """A small detector with all weights changed from their initial values."""
@@ -56,7 +63,7 @@ def model(name: str) -> tuple[Detector, ModelCard]:
         "branch_blocks": 1,
         "head_layers": 1,
         "regression_ranges": ((0.0, 4.0), (4.0, 10000.0)),
-        **STRUCTURES[name],
+        **{**STRUCTURES, **STUDENTS}[name],
     }
     torch.manual_seed(0)
     net = Detector(parse_spec(DetectorSpec, value, where="test"))
@@ -82,6 +89,16 @@ def test_onnx_gives_the_same_output_at_every_length(name: str) -> None:
         inputs = example_inputs(net.spec, steps, padded=5)
         assert largest_difference(detector(*inputs), graph(*inputs)) <= checking.TOLERANCE
         assert {x.shape[1] for x in graph(*inputs)} == {steps // s for s in net.spec.level_strides}
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_kind_of_student_is_exported(name: str) -> None:
+    net, card = model(name)
+    graph, detector = export(net, card, "torch").run, reference_run(net, net.spec)
+    for steps in (28, 148):
+        inputs = example_inputs(net.spec, steps, padded=5)
+        assert len(inputs[0]) == 1, "students read primary modalities only"
+        assert largest_difference(detector(*inputs), graph(*inputs)) <= checking.TOLERANCE
 
 
 def test_the_command_writes_the_checked_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,8 +31,11 @@ def model(name: str = "conv-dw-hallucinated") -> tuple[nn.Module, ModelCard]:
     return get_model(name).build(spec.detector).eval(), card_of_run(spec, ("jump", "run", "throw"))
 
 
-def test_a_moved_file_is_enough_to_load_the_model(tmp_path: Path) -> None:
-    net, written = model()
+@pytest.mark.parametrize(
+    "name", ["conv-dw-hallucinated", "conv-dw-decomposed", "tridet-decomposed", "conv-primary"]
+)
+def test_a_moved_file_is_enough_to_load_the_model(name: str, tmp_path: Path) -> None:
+    net, written = model(name)
     save_model(net, tmp_path / "runs" / "abc.safetensors", written)
     moved = tmp_path / "elsewhere.safetensors"
     (tmp_path / "runs" / "abc.safetensors").replace(moved)
@@ -40,7 +43,7 @@ def test_a_moved_file_is_enough_to_load_the_model(tmp_path: Path) -> None:
     assert read == written
     assert read.classes == ("jump", "run", "throw")
     assert read.dataset == tiny_spec()
-    assert (read.model, read.detector.structure) == ("conv-dw-hallucinated", "conv-dw")
+    assert (read.model, read.detector.structure) == (name, name.rpartition("-")[0])
     assert not again.training
     batch = random_batch({"rgb": ("primary", 8)})
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from test_run import dataset, spec_of, taught
 from tiny import FAST
 
-from tal_bench.config import DatasetSpec, RunSpec
+from tal_bench.config import DatasetSpec, DistillSpec, RunSpec, TeacherUse, TermUse
 from tal_bench.errors import DiskFullError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RunResult
@@ -63,6 +63,18 @@ def epochs_trained(patch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
+def decomposed(dataset: DatasetSpec) -> RunSpec:
+    """Return the run of a student with a motion and an appearance branch, and terms of them."""
+    teacher = spec_of(dataset, "conv-privileged")
+    terms = (
+        TermUse(name=name, teacher="t", weight=1.0) for name in ("decomposed-branches", "decomposed-features")
+    )
+    distill = DistillSpec(
+        teachers={"t": TeacherUse(run=teacher.hash, model=teacher.model)}, terms=tuple(terms)
+    )
+    return spec_of(dataset, "conv-dw-decomposed", distill=distill, train=EPOCHS)
+
+
 @pytest.fixture(scope="module")
 def specs(dataset: DatasetSpec) -> dict[str, RunSpec]:
     teacher = spec_of(dataset, "conv")
@@ -71,21 +83,24 @@ def specs(dataset: DatasetSpec) -> dict[str, RunSpec]:
     student = taught(dataset, teacher).model_copy(update={"train": EPOCHS})
     return {
         "teacher": teacher,
+        "motion teacher": spec_of(dataset, "conv-privileged"),
         "distilled": student,
+        "decomposed": decomposed(dataset),
         "tuning": student.model_copy(update={"phase": "tuning"}),
         "transformer": spec_of(dataset, "actionformer", train=EPOCHS),
         "trident": spec_of(dataset, "tridet", train=EPOCHS),
     }
 
 
-@pytest.mark.parametrize("which", ["distilled", "tuning", "transformer", "trident"])
+@pytest.mark.parametrize("which", ["distilled", "decomposed", "tuning", "transformer", "trident"])
 def test_an_interrupted_training_is_bitwise_equal_to_an_uninterrupted_one(
     specs: dict[str, RunSpec], which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = specs[which]
     for folder in (tmp_path / "whole", tmp_path / "killed"):
         if spec.distill:
-            run(Job(specs["teacher"], folder))
+            (teacher,) = spec.distill.teachers.values()
+            run(Job(specs["teacher" if teacher.model == "conv" else "motion teacher"], folder))
     history = ({1: 50.0, 2: 50.0, 3: 50.0, 4: 50.0},) if spec.phase == "tuning" else None
     run(Job(spec, tmp_path / "whole", history=history))
     job = Job(spec, tmp_path / "killed", history=history, checkpoint_every=0.0)
