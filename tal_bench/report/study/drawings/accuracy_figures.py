@@ -36,6 +36,8 @@ COLUMN = 0.95
 SHOWN_CLASSES = 24
 """Maximum number of classes in the figure; if there are more, those with the largest gains and losses."""
 LINE = {"linewidth": 1.4, "markersize": 4.5}
+LEGEND_MARGIN, LEGEND_LINE = 0.75, 0.17
+"""Inches of a figure's height beside the legend of rows, and for each row of it."""
 
 
 def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -46,7 +48,8 @@ def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     students = [row.name for row in rows if row.record.kind == "student" and row.name != "none"]
     others = [row.name for row in rows if row.record.kind != "student"]
     for index, row in enumerate(students):
-        color, marker, dashes = LINES[index % len(LINES)]
+        color = LINES[index % len(LINES)][0]
+        _, marker, dashes = LINES[(index + index // len(LINES)) % len(LINES)]  # another pair in each round
         styles[row] = {"color": color, "marker": marker, "linestyle": dashes, **LINE}
     for index, row in enumerate(others):
         marker = "sv^<>dp*hX"[index % 10]
@@ -55,7 +58,11 @@ def line_styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def legend_of_rows(drawing: Figure, rows: Sequence[str], styles: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw a legend of rows right of the panels; matplotlib's own leaves out names that begin with `_`."""
+    """Draw a legend of rows right of the panels, and enlarge a figure in which it has no room.
+
+    The legend of matplotlib itself leaves out names that begin with `_`.
+    """
+    drawing.set_figheight(max(drawing.get_figheight(), LEGEND_MARGIN + LEGEND_LINE * len(rows)))
     from matplotlib.lines import Line2D
 
     legend = drawing.legend(

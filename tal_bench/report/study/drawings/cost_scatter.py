@@ -27,6 +27,9 @@ STYLES = {
     "student": ("#000000", "o", "student"),
 }
 SIZE = (7.5, 4.8)
+"""Inches; figures with more points are higher, so that all labels have room in one column."""
+ROOM = (1.2, 0.15)
+"""Inches of height beside the labels, and for each label."""
 SHORT_TITLE = 24
 """Length up to which the title fits beside the legend."""
 WRAP = 145
@@ -42,6 +45,8 @@ MARGIN = 0.12
 FONT = 9.0
 MARKER = 5.5
 LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
+RELPOS = {1: (0.0, 0.5), -1: (1.0, 0.5)}
+"""Where the leader starts at a label on the right or left of its point: the middle of the nearer end."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def figure(study: ReportData) -> Figure:
 
     kind, points, missing = _points(study)
     extractor = extractor_name(_most_expensive(study)) if any(p.other for p in points) else ""
-    drawing = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    height = max(SIZE[1], ROOM[0] + ROOM[1] * len(points))
+    drawing = Figure(figsize=(SIZE[0], height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawing)  # measures text without changing the backend of a notebook
     axes = drawing.add_subplot()
     _scales(axes, kind, points)
@@ -322,7 +328,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             fontsize=FONT,
             fontweight="bold" if p.front else "normal",
             color="0.1",
-            arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0]},
+            arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0], "relpos": RELPOS[position.side]},
         )
         mark([text, text.arrow_patch], p.row.name)
 
