@@ -81,8 +81,10 @@ class MacCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count it; one without a formula is split into its parts where it has some."""
         named = kwargs or {}
-        formula = FORMULAS.get(func._overloadpacket)
+        formula = FORMULAS.get(getattr(func, "_overloadpacket", None))
         if formula is None:
+            if not hasattr(func, "decompose"):  # an operation with functions as arguments
+                return func(*args, **named)
             with self:
                 found = func.decompose(*args, **named)
             return func(*args, **named) if found is NotImplemented else found

@@ -33,6 +33,7 @@ class _RunningRow:
     jobs: Sequence[Job] = ()
 
     def asks_for(self, key: str) -> bool:
+        """Say whether the row waits for the run of this hash."""
         return any(job.spec.hash == key for job in self.jobs)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -50,15 +50,21 @@ def pinned_ring(
         yield waiting()
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the process's stream for copies: memory that a stream has freed serves that stream alone."""
+    return torch.cuda.Stream(device)
+
+
 class CopyStream:
-    """Copies batches to a GPU on a stream of its own.
+    """Copies batches to a GPU on a stream beside that of the computation.
 
     Args:
         device: The GPU.
     """
 
     def __init__(self, device: Device) -> None:
-        self._device, self._stream = device, torch.cuda.Stream(device.torch)
+        self._device, self._stream = device, _stream(device.torch)
 
     def send(self, batch: Batch) -> Callable[[], Batch]:
         """Begin to copy a batch; the returned function has the current stream wait for it, not the host."""

@@ -119,7 +119,7 @@ def _level(scores: Tensor, offsets: Tensor, stride: float, settings: DecodeSpec)
     best, index = flat.topk(min(settings.topk, flat.shape[1]), dim=1)
     point, label = index.div(classes, rounding_mode="floor"), index.remainder(classes)
     rows = point if offsets.ndim == 3 else index
-    reach = stride * offsets.view(len(offsets), -1, 2).take_along_dim(rows[:, :, None], dim=1)
+    reach = stride * offsets.reshape(len(offsets), -1, 2).take_along_dim(rows[:, :, None], dim=1)
     position = stride * point.float()
     start, end = position - reach[:, :, 0], position + reach[:, :, 1]
     kept = (best > _threshold(settings)) & (end - start > settings.min_length)

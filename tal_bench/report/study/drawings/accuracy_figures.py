@@ -62,9 +62,9 @@ def legend_of_rows(drawing: Figure, rows: Sequence[str], styles: Mapping[str, Ma
 
     The legend of matplotlib itself leaves out names that begin with `_`.
     """
-    drawing.set_figheight(max(drawing.get_figheight(), LEGEND_MARGIN + LEGEND_LINE * len(rows)))
     from matplotlib.lines import Line2D
 
+    drawing.set_figheight(max(drawing.get_figheight(), LEGEND_MARGIN + LEGEND_LINE * len(rows)))
     legend = drawing.legend(
         [Line2D([], [], **styles[row]) for row in rows],
         [name(row) for row in rows],
