@@ -11,6 +11,7 @@ from tal_bench.execution.worker import prepare_worker
 from tal_bench.models.registry import get_model
 from tal_bench.profiling.training import training_memory
 from tal_bench.system.gpus import free_gpu_memory, trainings_per_gpu, visible_gpus
+from tal_bench.system.text import first_line
 from tal_bench.system.worker_pool import SpawnedProcesses
 
 LOG = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def jobs_on_gpus(
             free = min(process.submit(free_gpu_memory).result())
             peak = process.submit(_measured, spec, dict(teachers), graphs).result()
         except Exception as error:  # whatever a model of a plugin raises; its own runs will report it
-            why = str(error).strip().partition("\n")[0]
+            why = first_line(error)
             LOG.warning("one training per GPU, because the memory of a step could not be measured: %s", why)
             return gpus
     return min(most, gpus * trainings_per_gpu(free, peak, gpus))

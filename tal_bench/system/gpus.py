@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.system.cpu_count import default_jobs, usable_cores
+from tal_bench.system.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -134,13 +135,7 @@ def open_device(device: torch.device) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
-        raise DeviceUnavailableError(
-            f"device {device.type} cannot be opened: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise DeviceUnavailableError(f"device {device.type} cannot be opened: {first_line(error)}") from error
 
 
 def still_works(device: torch.device) -> bool:
@@ -172,5 +167,5 @@ def free_gpu_memory() -> list[int]:
         try:
             found.append(torch.cuda.mem_get_info(index)[0])
         except (RuntimeError, AssertionError) as error:
-            raise DeviceUnavailableError(f"GPU {index} cannot be opened: {_first_line(error)}") from error
+            raise DeviceUnavailableError(f"GPU {index} cannot be opened: {first_line(error)}") from error
     return found

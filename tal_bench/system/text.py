@@ -31,6 +31,11 @@ def printable(text: str) -> str:
     return "".join(c if _is_shown(c) else REPLACEMENT for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; empty if it has none."""
+    return str(error).strip().partition("\n")[0]
+
+
 def _is_shown(character: str) -> bool:
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 

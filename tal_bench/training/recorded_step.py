@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tal_bench.distill.randomness import StepRandom
+from tal_bench.system.text import first_line
 from tal_bench.training.device import Device, batch_tensors
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch, Outputs
@@ -159,7 +160,7 @@ class RecordedStep:
             repeat()
             worst = max(_difference(losses, results), _difference(after, _state(step)))
         except RuntimeError as error:
-            self._give_up(str(error).strip().partition("\n")[0])
+            self._give_up(first_line(error))
         else:
             if worst <= self._tolerance:
                 self._recordings[key] = _Recording(batch, repeat, results)

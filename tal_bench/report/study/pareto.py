@@ -22,7 +22,7 @@ from tal_bench.report.common.tables import Cell, csv_table, markdown_table, plai
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.columns import as_column
-from tal_bench.report.study.drawings.cost_scatter import FONT, LEADER, MARKER, RELPOS
+from tal_bench.report.study.drawings.cost_scatter import FONT, MARKER, leader
 from tal_bench.results.columns import cost_columns
 from tal_bench.results.records import SearchRecord
 
@@ -283,7 +283,7 @@ def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> Non
             fontsize=FONT - 1,
             color="0.1",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            arrowprops=LEADER | {"color": "0.4", "relpos": RELPOS[position.side]},
+            arrowprops=leader("0.4", position.side),
         )
 
 

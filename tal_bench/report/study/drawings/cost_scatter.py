@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.figure_marks import mark
@@ -44,9 +44,6 @@ MARGIN = 0.12
 """Share of a logarithmic axis that is left free on the left."""
 FONT = 9.0
 MARKER = 5.5
-LEADER = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
-RELPOS = {1: (0.0, 0.5), -1: (1.0, 0.5)}
-"""Where the leader starts at a label on the right or left of its point: the middle of the nearer end."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +290,13 @@ def _legend(axes: Axes, points: Sequence[Point], extractor: str) -> None:
     )
 
 
+def leader(color: str, side: int) -> dict[str, Any]:
+    """Return the style of the line from the nearer end of a label to its point; side 1 is right, −1 left."""
+    start = (0.0 if side > 0 else 1.0, 0.5)
+    line = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
+    return {**line, "color": color, "relpos": start}
+
+
 def _label(axes: Axes, points: Sequence[Point]) -> None:
     """Draw the names of the rows next to their points without overlap, connected by thin lines."""
     from matplotlib.text import Text
@@ -328,7 +332,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             fontsize=FONT,
             fontweight="bold" if p.front else "normal",
             color="0.1",
-            arrowprops=LEADER | {"color": STYLES[p.row.record.kind][0], "relpos": RELPOS[position.side]},
+            arrowprops=leader(STYLES[p.row.record.kind][0], position.side),
         )
         mark([text, text.arrow_patch], p.row.name)
 
