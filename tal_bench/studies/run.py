@@ -166,7 +166,8 @@ class _Attempt:
 
     def __init__(self, job: Job, folder: StudyFolder) -> None:
         self.spec, self.folder, self.graphs = job.spec, folder, job.graphs
-        self.device = Device(job.spec.device, job.spec.precision)
+        spec = job.spec
+        self.device = Device(spec.device, spec.precision, deterministic=spec.deterministic)
         self.history: list[EpochRecord] = []
         self.timings: dict[str, float] = {}
         self.data: Dataset | None = None

@@ -115,7 +115,7 @@ def test_without_a_measurement_every_gpu_has_one_worker(
 def test_the_memory_of_a_training_is_read_after_some_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[CpuAsGpu] = []
 
-    def device(name: str, precision: Any) -> CpuAsGpu:
+    def device(name: str, precision: Any, *, deterministic: bool) -> CpuAsGpu:
         made.append(CpuAsGpu(monkeypatch, precision))
         made[-1].torch = torch.device("cpu")
         return made[-1]
