@@ -54,7 +54,9 @@ def _dask(setup: WorkerSetup) -> WorkerPool:
     return DaskWorkerPool(setup)
 
 
-executors.add("in-process", ExecutorEntry("in-process", "this process, one run at a time", _in_process))
+executors.add(
+    "in-process", ExecutorEntry("in-process", "this process, one run at a time", _in_process, workers="one")
+)
 executors.add(
     "processes",
     ExecutorEntry(
@@ -66,4 +68,4 @@ executors.add(
 executors.add("local", ExecutorEntry("local", "a Dask scheduler started here, with --jobs workers", _dask))
 for scheme in ("tcp", "tls"):
     summary = f"the workers of a running Dask scheduler, {scheme}://HOST:PORT"
-    executors.add(scheme, ExecutorEntry(scheme, summary, _dask))
+    executors.add(scheme, ExecutorEntry(scheme, summary, _dask, workers="elsewhere"))

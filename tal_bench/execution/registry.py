@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tal_bench.registry import Registry
 from tal_bench.system.gpus import check_shared_memory, free_gpu_memory, visible_gpus, worker_environments
@@ -44,12 +45,13 @@ class WorkerSetup:
         if self.device == "cpu":
             return []
         gpus = visible_gpus()
-        if self.jobs > len(gpus) > 0:
-            with SpawnedProcesses(1) as process:  # a process that uses a GPU keeps memory on it
-                free = process.submit(free_gpu_memory).result()
-            # CUDA reports a single MIG device, whatever their number
-            check_shared_memory(self.jobs, [min(free)] * len(gpus))
-        return worker_environments(self.jobs, gpus)
+        if self.jobs <= len(gpus) or not gpus:
+            return worker_environments(self.jobs, gpus)
+        with SpawnedProcesses(1) as process:  # a process that uses a GPU keeps memory on it
+            free = min(process.submit(free_gpu_memory).result())
+        # CUDA reports a single MIG device, whatever their number
+        check_shared_memory(self.jobs, [free] * len(gpus))
+        return worker_environments(self.jobs, gpus, free)
 
     def prepare(self) -> None:
         """Prepare a worker; every worker has to call this before its first run."""
@@ -66,11 +68,14 @@ class ExecutorEntry:
         name: Name for `--scheduler`, and scheme of its addresses.
         summary: One line for `tal-bench list executors`.
         make: Function that starts the workers.
+        workers: Whether it starts `--jobs` of them on this machine, only ever one, or uses those that run
+            elsewhere.
     """
 
     name: str
     summary: str
     make: Callable[[WorkerSetup], WorkerPool]
+    workers: Literal["jobs", "one", "elsewhere"] = "jobs"
 
 
 executors: Registry[ExecutorEntry] = Registry("executor", "tal_bench.execution.executors")

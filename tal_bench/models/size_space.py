@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tal_bench.config import DetectorSpec, Range, Size
+from tal_bench.config import DetectorSpec, Range, Search, Size
 from tal_bench.models.structures import parse_detector
 
 if TYPE_CHECKING:
@@ -59,6 +59,15 @@ def sizes(architecture: DetectorSpec, names: Mapping[str, Any]) -> dict[str, flo
         value = getattr(architecture, _fields(name)[0])
         values[name] = float(architecture.privileged_channels if value is None else value)
     return values
+
+
+def largest_sizes(space: Mapping[str, Search]) -> dict[str, float]:
+    """Return the largest value of every size among searched settings."""
+    return {
+        name: max(values.values if isinstance(values, Range) else values)
+        for name, values in space.items()
+        if name.startswith(PREFIX)
+    }
 
 
 def sized(architecture: DetectorSpec, settings: Mapping[str, float], where: str) -> DetectorSpec:

@@ -46,7 +46,7 @@ from tal_bench.studies.earlier_study import (
 from tal_bench.studies.plan import StudyPlan
 from tal_bench.studies.protocol import Protocol, planned_record
 from tal_bench.studies.run import CHECKPOINT_EVERY, JobFactory
-from tal_bench.studies.scheduler import run_rows
+from tal_bench.studies.scheduler import missing_runs, run_rows
 from tal_bench.studies.setup import planned, prepare, read_through, study_name, with_fold
 from tal_bench.system.background_sync import LAST_WAIT, BackgroundSync
 from tal_bench.system.console import message_console, print_line
@@ -228,6 +228,25 @@ def open_plan(
     for line in notes:
         print_line(console, line)
     return plan, data
+
+
+def worker_count(protocol: Protocol, options: ExecutionOptions, device: str) -> int:
+    """Return the number of workers; unless it is given, trainings share GPUs as far as memory allows.
+
+    The memory of a training is measured only where more runs are missing than there are GPUs.
+    """
+    jobs = options.jobs_on(device)
+    workers = find_executor(options.scheduler, jobs, device).workers
+    if workers == "one":
+        return 1
+    if options.jobs or device == "cpu" or workers == "elsewhere":
+        return jobs
+    return jobs_on_gpus(
+        protocol.plan.largest,
+        graphs=options.graphs == "auto",
+        most=missing_runs(protocol),
+        plugins=options.plugins,
+    )
 
 
 def study_folder(plan: StudyPlan, options: ExecutionOptions) -> StudyFolder:
@@ -465,24 +484,13 @@ def _job_factory(execution: _Execution) -> JobFactory:
     return JobFactory(execution.folder.path.resolve(), options.checkpoint_every, options.graphs == "auto")
 
 
-def _jobs(execution: _Execution) -> int:
-    """Return the number of workers; unless it is given, trainings share GPUs as far as memory allows."""
-    options, plan = execution.options, execution.plan
-    elsewhere = ":" in (options.scheduler or "")
-    if options.jobs or execution.device == "cpu" or elsewhere or (largest := plan.largest()) is None:
-        return options.jobs_on(execution.device)
-    spec, teachers = largest
-    graphs = options.graphs == "auto"
-    return jobs_on_gpus(spec, teachers, graphs=graphs, most=len(plan.runs), plugins=options.plugins)
-
-
 def _do_runs(execution: _Execution) -> tuple[dict[str, RowRecord], dict[str, list[str]]]:
     """Return the finished rows by name, and the names of the members of every front by its search row."""
     options, plan, folder = execution.options, execution.plan, execution.folder
     protocol = Protocol(
         plan, _job_factory(execution), execution.trials.generation_started, execution.update_row
     )
-    jobs = _jobs(execution)
+    jobs = worker_count(Protocol(plan, protocol.jobs), options, execution.device)
     first_line = f"[0/{len(plan.runs)}] {jobs} at a time; results on disk are used again"
     print_line(execution.console, first_line)
     members: dict[str, list[str]] = {}

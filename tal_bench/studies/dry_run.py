@@ -16,6 +16,7 @@ from tal_bench.studies.ablate import (
     read_definition,
     study_folder,
     study_record,
+    worker_count,
 )
 from tal_bench.studies.earlier_study import replaced_table
 from tal_bench.studies.plan import LabelsRow, PlannedRun
@@ -86,7 +87,8 @@ def dry_run(
 ) -> PlanSummary:
     """Resolve the plan of a study and compare it with its folder; nothing is trained or written there.
 
-    A dataset that the package makes itself is prepared, since the plan depends on it.
+    A dataset that the package makes itself is prepared, since the plan depends on it. On a GPU, the number of
+    workers is found as the study finds it, for which a process may make some training steps.
 
     Args:
         spec: As in `ablate`.
@@ -102,9 +104,10 @@ def dry_run(
         return _of_all_folds(spec, options, places)
     plan, data = open_plan(spec, options, message_console(), places)
     folder, device = study_folder(plan, options), choose_device(plan.spec.device)
-    found = results_on_disk(Protocol(plan, JobFactory(folder.path.resolve())).rows())
+    protocol = Protocol(plan, JobFactory(folder.path.resolve()))
+    found = results_on_disk(protocol.rows()).results
     distinct = {key: result for results in found.values() for key, result in results.items()}
-    jobs = options.jobs_on(device)
+    jobs = worker_count(protocol, options, device)
     rows = tuple(
         RowSummary(
             name=row.name,

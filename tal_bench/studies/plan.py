@@ -7,10 +7,9 @@ tuning runs have not seen the validation videos either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from tal_bench.config import DetectorSpec, Phase, RowSpec, RunSpec, Search, Settings, StudySpec, grid_size
@@ -18,7 +17,7 @@ from tal_bench.distill.objective import MIX
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model
-from tal_bench.models.size_space import short, size_space, sizes
+from tal_bench.models.size_space import largest_sizes, short, size_space, sizes
 from tal_bench.registry import did_you_mean
 from tal_bench.results.records import RowRecord, SearchRecord
 from tal_bench.studies.rows import INPUTS_ORDER, chosen_rows, without_branch
@@ -203,29 +202,27 @@ class StudyPlan:
     def largest(self) -> tuple[RunSpec, dict[str, tuple[str, DetectorSpec]]] | None:
         """Return the run whose training step has most operations, and name and architecture of its teachers.
 
-        Rows with imported teachers, whose networks a file defines, are left out; None if none is left.
+        Sizes that are searched have their largest values. Rows with imported teachers, whose networks a file
+        defines, are left out; None if none is left.
         """
         specs = self.run_specs
-
-        def operations(model: str, teachers: Iterable[str] = ()) -> int:
-            return specs.schedule(model).batch_size * specs.step_macs(model, teachers)
-
-        sizes: list[tuple[int, LabelsRow | StudentRow]] = [
-            (operations(row.model), row) for row in self.labels_rows if not specs.is_imported(row.model)
+        trainings: list[tuple[RunSpec, dict[str, RunSpec]]] = [
+            (specs.on_labels(row.model, "final", 0, {}), {})
+            for row in self.labels_rows
+            if not specs.is_imported(row.model)
         ]
-        sizes += [
-            (operations(row.student, row.teachers.values()), row)
-            for row in self.student_rows
-            if not row.imported
-        ]
-        if not sizes:
+        for row in self.student_rows:
+            if row.imported:
+                continue
+            taught = {role: specs.on_labels(name, "final", 0, {}) for role, name in row.teachers.items()}
+            settings = row.held | row.defaults | largest_sizes(row.space)
+            trainings.append(
+                (specs.distilled(row.student, row.variant, "final", 0, settings, taught), taught)
+            )
+        if not trainings:
             return None
-        _, row = max(sizes, key=itemgetter(0))
-        if isinstance(row, LabelsRow):
-            return specs.on_labels(row.model, "final", 0, {}), {}
-        runs = {role: specs.on_labels(name, "final", 0, {}) for role, name in row.teachers.items()}
-        spec = specs.distilled(row.student, row.variant, "final", 0, row.held | row.defaults, runs)
-        return spec, {role: (run.model, run.detector) for role, run in runs.items()}
+        spec, teachers = max(trainings, key=lambda training: specs.operations(training[0]))
+        return spec, {role: (run.model, run.detector) for role, run in teachers.items()}
 
     def front_members(
         self, found: Mapping[str, RowRecord]

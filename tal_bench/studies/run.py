@@ -43,6 +43,8 @@ from tal_bench.tuning.search import Trial
 LOG = logging.getLogger(__name__)
 CHECKPOINT_EVERY = 30.0
 """Default seconds between two checkpoints of a training; shorter trainings write none."""
+DEVICE_HINT = "see with nvidia-smi what holds it, and run the same command again: ended runs are kept"
+"""What to do where no worker can open its device."""
 PARTS: dict[str, tuple[Part, Part]] = {
     "tuning": ("train", "validation"),
     "final": ("train+validation", "test"),
@@ -148,7 +150,7 @@ def run(job: Job) -> RunResult:
     except Exception as error:
         why = reason(error, job.spec)
         if isinstance(error, DeviceUnavailableError):
-            raise UnopenedDeviceError(why) from None
+            raise UnopenedDeviceError(why, hint=DEVICE_HINT) from None
         if not still_works(attempt.device.torch):
             raise UnusableWorkerError(why) from None
         result = attempt.result("failed", error=why)
@@ -166,8 +168,8 @@ class _Attempt:
 
     def __init__(self, job: Job, folder: StudyFolder) -> None:
         self.spec, self.folder, self.graphs = job.spec, folder, job.graphs
-        spec = job.spec
-        self.device = Device(spec.device, spec.precision, deterministic=spec.deterministic)
+        self.checkpoint_every = job.checkpoint_every
+        self.device = Device(job.spec.device, job.spec.precision, deterministic=job.spec.deterministic)
         self.history: list[EpochRecord] = []
         self.timings: dict[str, float] = {}
         self.data: Dataset | None = None
@@ -182,13 +184,6 @@ class _Attempt:
             self.stop = pruning_callback(
                 job.history, schedule.total_epochs, job.spec.pruner, schedule.validate_every, job.position
             )
-        self.checkpointer = TrainingCheckpointer(
-            folder.run_file(job.spec.hash, ".resume"),
-            job.spec.hash,
-            job.checkpoint_every,
-            self._checkpoint_state,
-            self._restore_state,
-        )
 
     def finish(self) -> RunResult:
         """Train, unless the weights are imported; evaluate; write weights and detections."""
@@ -237,12 +232,25 @@ class _Attempt:
             teachers=teachers,
             objective=objective,
             after_epoch=self._after_epoch,
-            checkpointer=self.checkpointer,
+            checkpointer=self._checkpointer(),
             teacher_cache=TEACHER_CACHE,
             graphs=self.graphs,
         )
         self.timings["train"] = self._training_seconds()
         return average
+
+    def _checkpointer(self) -> TrainingCheckpointer:
+        """Return what saves the training; it holds this object, which must not hold it in turn.
+
+        Otherwise features and detections would stay in memory until garbage is collected, which is rare.
+        """
+        return TrainingCheckpointer(
+            self.folder.run_file(self.spec.hash, ".resume"),
+            self.spec.hash,
+            self.checkpoint_every,
+            self._checkpoint_state,
+            self._restore_state,
+        )
 
     def _training_seconds(self) -> float:
         """Return the seconds of training so far, those before an interruption included."""

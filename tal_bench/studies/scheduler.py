@@ -12,9 +12,9 @@ from tal_bench.errors import DiskFullError
 from tal_bench.execution.failure import lost
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
-from tal_bench.studies.protocol import RowSteps
+from tal_bench.studies.protocol import Protocol, RowSteps
 from tal_bench.studies.run import Job, load_result, run
-from tal_bench.system.worker_pool import UnusableWorkerError, WorkerLostError
+from tal_bench.system.worker_pool import UnopenedDeviceError, UnusableWorkerError, WorkerLostError
 
 OnResult = Callable[[Sequence[str], RunResult, bool], None]
 """(rows that asked for it so far, result, whether it was computed now rather than found on disk)."""
@@ -60,7 +60,8 @@ def run_rows(
 ) -> dict[str, RowRecord]:
     """Run all rows to their end.
 
-    A run that failed, or whose workers died, is a result too; the others go on.
+    A run that failed, or whose workers died, is a result too; the others go on. Where no worker can open its
+    device, no run can succeed, and the error goes on to the caller.
 
     Args:
         rows: Names and steps, the most urgent first.
@@ -71,6 +72,9 @@ def run_rows(
 
     Returns:
         Name to finished row; rows that were stopped are missing.
+
+    Raises:
+        UnopenedDeviceError: No worker can open its device.
     """
     finished: dict[str, RowRecord] = {}
     results: dict[str, RunResult] = {}
@@ -130,6 +134,8 @@ def _result(future: Future[RunResult], job: Job) -> RunResult:
     """Return the result of a run; where its workers died, a recorded failure that says so."""
     try:
         return future.result()
+    except UnopenedDeviceError:
+        raise
     except (WorkerLostError, UnusableWorkerError) as error:
         result = lost(job.spec, error)
     with suppress(DiskFullError):  # the run is tried again without a record, too
@@ -137,20 +143,48 @@ def _result(future: Future[RunResult], job: Job) -> RunResult:
     return result
 
 
-def results_on_disk(rows: Sequence[tuple[str, RowSteps]]) -> dict[str, dict[str, RunResult]]:
+@dataclass(frozen=True)
+class Ended:
+    """What is on disk of some rows.
+
+    Attributes:
+        results: Row name to hash to result, of every row.
+        finished: Name to record of the rows that lack nothing.
+    """
+
+    results: dict[str, dict[str, RunResult]]
+    finished: dict[str, RowRecord]
+
+
+def results_on_disk(rows: Sequence[tuple[str, RowSteps]]) -> Ended:
     """Return the results that `run_rows` would find on disk; nothing is computed.
 
     Args:
         rows: Names and steps; a row is followed until it needs a result that is not there.
-
-    Returns:
-        Row name to hash to result.
     """
-    found: dict[str, dict[str, RunResult]] = {}
+    ended = Ended({}, {})
     for name, steps in rows:
         row = _RunningRow(name, steps, 0)
-        while row.ready and row.advance() is None:
+        record = None
+        while row.ready and (record := row.advance()) is None:
             known = ((job.spec.hash, load_result(job)) for job in row.jobs)
             row.results |= {key: result for key, result in known if result is not None}
-        found[name] = row.results
-    return found
+        ended.results[name] = row.results
+        if record is not None:
+            ended.finished[name] = record
+    return ended
+
+
+def missing_runs(protocol: Protocol) -> int:
+    """Return how many runs of a study are not on disk, at most; nothing is computed.
+
+    The front of a search is known only after it, and counts then.
+    """
+    ended = results_on_disk(protocol.rows())
+    rows = [row for row in protocol.plan.rows if row.name not in ended.finished]
+    planned = {run for row in rows for run in row.runs}
+    found = {key for row in rows for key in ended.results[row.name]}
+    members = [member for front in protocol.front_rows(ended.finished).values() for member in front]
+    tested = results_on_disk(members).finished
+    seeds = protocol.run_specs.budget.seeds
+    return max(len(planned) - len(found), len(rows)) + seeds * (len(members) - len(tested))

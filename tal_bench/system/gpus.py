@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-WORKERS = "TAL_BENCH_GPU_WORKERS"
-"""Environment variable with the number of workers that share the GPU of a worker."""
+SHARE = "TAL_BENCH_GPU_SHARE"
+"""Environment variable with the bytes of its GPU that a worker may take where several share it."""
 BYTES_PER_JOB = 2e9
 """GPU memory that every further training on a GPU has to find free, its CUDA context included."""
 MOST_PER_GPU = 4
@@ -47,20 +47,22 @@ def visible_gpus(count: Callable[[], int] | None = None) -> tuple[str, ...]:
     return entries[:number]  # CUDA ignores everything from the first invalid entry on
 
 
-def worker_environments(jobs: int, gpus: Sequence[str] | None = None) -> list[Mapping[str, str]]:
+def worker_environments(
+    jobs: int, gpus: Sequence[str] | None = None, free: int | None = None
+) -> list[Mapping[str, str]]:
     """Return the environment variables of every worker, which give it one GPU; GPUs are shared evenly.
-
-    They also say how many workers share its GPU.
 
     Args:
         jobs: Number of workers.
         gpus: Entries of `visible_gpus`, the default.
+        free: Bytes that were free on every GPU before the first worker. Workers that share a GPU get equal
+            parts of them; None says that no GPU is shared.
     """
     gpus = visible_gpus() if gpus is None else gpus
-    return [
-        {VARIABLE: gpus[number % len(gpus)], WORKERS: str(-(-jobs // len(gpus)))}
-        for number in range(jobs if gpus else 0)
-    ]
+    if not gpus:
+        return []
+    share = {} if free is None else {SHARE: str(free // -(-jobs // len(gpus)))}
+    return [{VARIABLE: gpus[number % len(gpus)], **share} for number in range(jobs)]
 
 
 def default_jobs_on(device: str) -> int:
@@ -108,16 +110,20 @@ def check_shared_memory(jobs: int, free: Sequence[int], flag: str = "--jobs") ->
 
 
 def room_for_features(device: torch.device) -> int:
-    """Return how many bytes of a GPU the features of a training may take: half of what this process has.
+    """Return how many bytes of a GPU the features of a training may take: half of what this process may take.
 
-    That is its share of the GPU's memory, or what is free where that is less. The other half is for the
-    training itself.
+    That is what is free or, where workers share the GPU, what is left of this worker's share if that is less:
+    what is free now also belongs to workers that have not allocated yet. The other half is for the training
+    itself.
     """
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for this process
-    return int(min(free + kept, total / int(os.environ.get(WORKERS, "1"))) / 2)
+    used = torch.cuda.memory_allocated(device)
+    kept = torch.cuda.memory_reserved(device) - used  # free for this process
+    room = torch.cuda.mem_get_info(device)[0] + kept
+    if SHARE in os.environ:
+        room = min(room, max(0, int(os.environ[SHARE]) - used))
+    return int(room // 2)
 
 
 class DeviceUnavailableError(TalBenchError):

@@ -1,7 +1,8 @@
 """Worker processes that ignore Ctrl-C and exit when the parent process exits or dies.
 
 A call whose worker process dies, or declares itself unusable, is retried in another process. A worker that
-cannot open its device is given up, and the others do its calls.
+cannot open its device tries again in fresh processes; if none of them can, it is given up, and the others do
+its calls.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tal_bench.system.allocator import collect_garbage_rarely
 LOG = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Number of attempts of a call whose worker process dies."""
+OPENING_PAUSES = (1.0, 5.0, 15.0)
+"""Seconds before each further attempt to open a device, which an ended process may hold for a moment."""
 
 
 class WorkerLostError(TalBenchError):
@@ -39,7 +42,7 @@ class UnusableWorkerError(TalBenchError):
 
 
 class UnopenedDeviceError(UnusableWorkerError):
-    """The worker process of a call cannot open its device, and neither could a process that replaces it."""
+    """The worker process of a call cannot open its device; if its pool raises this, no worker can."""
 
 
 class WorkerPool(Executor, ABC):
@@ -80,6 +83,12 @@ class SpawnedProcesses(ProcessPoolExecutor):
         with interrupts_blocked():
             return super().submit(fn, *args, **kwargs)
 
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> bool | None:
+        """Wait for the processes to end; after an interrupt, terminate them."""
+        if kind is not None and not issubclass(kind, Exception):
+            self.terminate()
+        return super().__exit__(kind, *error)
+
     def terminate(self) -> None:
         """Terminate the processes at once and drop unfinished calls."""
         processes = list((self._processes or {}).values())
@@ -107,7 +116,8 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
     ) -> None:
         super().__init__(jobs, thread_name_prefix="worker")
         self._process_init = (initializer, initargs)
-        self._lock, self._terminated = threading.Lock(), False
+        self._lock, self._terminated = threading.Lock(), threading.Event()
+        self._without_device: UnopenedDeviceError | None = None
         self._environments = {
             SpawnedProcesses(1, *self._process_init, variables): variables
             for variables in islice(cycle(environments or [{}]), jobs)
@@ -123,7 +133,8 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call.
 
-        The future raises `WorkerLostError` if the process died at every attempt.
+        The future raises `WorkerLostError` if the process died at every attempt, and `UnopenedDeviceError` if
+        no worker can open its device.
         """
         return super().submit(self._supervise, fn, args, kwargs)
 
@@ -135,8 +146,8 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
 
     def terminate(self) -> None:
         """Terminate the processes at once and drop unfinished calls."""
+        self._terminated.set()
         with self._lock:
-            self._terminated = True
             for worker in self._environments:
                 worker.terminate()
         super().shutdown(wait=False, cancel_futures=True)
@@ -148,31 +159,40 @@ class LocalWorkerPool(ThreadPoolExecutor, WorkerPool):
             environment = self._environments.pop(dead)
             worker = SpawnedProcesses(1, *self._process_init, environment)
             self._environments[worker] = environment
-            if self._terminated:
+            if self._terminated.is_set():
                 worker.terminate()
         return worker
 
-    def _given_up(self, worker: SpawnedProcesses) -> bool:
-        """Give a worker up, unless it is the last one; return whether it was."""
+    def _give_up(self, worker: SpawnedProcesses, error: UnopenedDeviceError) -> None:
+        """Give a worker up that cannot open its device.
+
+        Raises:
+            UnopenedDeviceError: It is the last one.
+        """
         with self._lock:
             if len(self._environments) == 1:
-                return False
+                self._without_device = error
+                raise error
             del self._environments[worker]
         worker.terminate()
-        return True
+        LOG.warning("a worker is given up, and others do its runs: %s", error)
 
     def _supervise(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         worker = self._idle.get()
-        died, attempts = f"the worker process died {ATTEMPTS} times", 0
+        died, attempts, pauses = f"the worker process died {ATTEMPTS} times", 0, iter(OPENING_PAUSES)
         try:
             while attempts < ATTEMPTS:
+                if self._without_device is not None:
+                    raise self._without_device
                 try:
                     return worker.submit(fn, *args, **kwargs).result()
                 except UnopenedDeviceError as error:
-                    if not self._given_up(worker):
-                        raise
-                    LOG.warning("a worker is given up, and others do its runs: %s", error)
-                    worker = self._idle.get()
+                    if (pause := next(pauses, None)) is not None:
+                        self._terminated.wait(pause)
+                        worker = self._replace(worker)
+                        continue
+                    self._give_up(worker, error)
+                    worker, pauses = self._idle.get(), iter(OPENING_PAUSES)
                     continue
                 except BrokenProcessPool:
                     why = died

@@ -12,7 +12,7 @@ from tal_bench.errors import InputError
 from tal_bench.execution import registry
 from tal_bench.execution.executors import InProcessPool, make_executor
 from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
-from tal_bench.system.gpus import BYTES_PER_JOB, VARIABLE, WORKERS
+from tal_bench.system.gpus import BYTES_PER_JOB, SHARE, VARIABLE
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,7 @@ def test_the_executor_of_an_option(scheduler: str | None, jobs: int, device: str
 
 def test_local_workers_get_the_gpus_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "visible_gpus", lambda: ("GPU-a", "MIG-b"))
-    assert WorkerSetup(2, "cuda", tmp_path).environments() == [
-        {VARIABLE: "GPU-a", WORKERS: "1"},
-        {VARIABLE: "MIG-b", WORKERS: "1"},
-    ]
+    assert WorkerSetup(2, "cuda", tmp_path).environments() == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
     assert WorkerSetup(2, "cpu", tmp_path).environments() == []
 
 
@@ -48,8 +45,9 @@ def test_mig_devices_are_shared_although_cuda_reports_one(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(registry, "SpawnedProcesses", ThreadPoolExecutor)
     monkeypatch.setattr(registry, "free_gpu_memory", lambda: [int(2.5 * BYTES_PER_JOB)])
-    given = [variables[VARIABLE] for variables in WorkerSetup(4, "cuda", tmp_path).environments()]
-    assert given == ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]
+    given = WorkerSetup(4, "cuda", tmp_path).environments()
+    assert [variables[VARIABLE] for variables in given] == ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]
+    assert {variables[SHARE] for variables in given} == {str(int(1.25 * BYTES_PER_JOB))}
     with pytest.raises(InputError, match=r"--jobs 5: 3 trainings would share .* \(use at most 4\)"):
         WorkerSetup(5, "cuda", tmp_path).environments()
 

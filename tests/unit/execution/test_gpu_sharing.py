@@ -12,12 +12,14 @@ import torch
 from fake_gpu import CpuAsGpu
 from study_parts import run_specs
 
-from tal_bench.config import RowSpec, RunSpec, StudySpec
+from tal_bench.config import DetectorSpec, Range, RowSpec, RunSpec, StudySpec
 from tal_bench.execution import gpu_sharing
 from tal_bench.execution.gpu_sharing import jobs_on_gpus
 from tal_bench.models.registry import get_model
+from tal_bench.models.size_space import SEARCH
 from tal_bench.profiling import training
 from tal_bench.profiling.training import CONTEXT_BYTES, training_memory
+from tal_bench.studies import run_specs as specs_module
 from tal_bench.studies.plan import StudyPlan, make_plan
 from tal_bench.system import gpus
 from tal_bench.system.gpus import BYTES_PER_JOB, MOST_PER_GPU, DeviceUnavailableError, trainings_per_gpu
@@ -88,10 +90,13 @@ def test_the_fullest_gpu_and_the_measured_memory_decide(
     monkeypatch.setattr(gpu_sharing, "free_gpu_memory", lambda: [int(80e9), int(25e9)])
     monkeypatch.setattr(gpu_sharing, "training_memory", memory)
     teachers = {"modal": ("conv", spec.detector)}
-    assert jobs_on_gpus(spec, teachers, graphs=True, most=100) == 6
+    assert jobs_on_gpus(lambda: (spec, teachers), graphs=True, most=100) == 6
     assert seen == [(spec, "conv-dw-hallucinated", {"modal": "conv"}, True)]
-    assert jobs_on_gpus(spec, {}, graphs=True, most=5) == 5
-    assert jobs_on_gpus(spec, {}, graphs=True, most=2) == 2
+    assert jobs_on_gpus(lambda: (spec, {}), graphs=True, most=5) == 5
+    assert len(seen) == 2
+    for most in (0, 1, 2):
+        assert jobs_on_gpus(lambda: (spec, {}), graphs=True, most=most) == 2
+    assert jobs_on_gpus(lambda: None, graphs=True, most=5) == 2, "only imported models"
     assert len(seen) == 2, "two runs have a GPU each, whatever their memory"
 
 
@@ -107,9 +112,40 @@ def test_without_a_measurement_every_gpu_has_one_worker(
     monkeypatch.setattr(gpu_sharing, "free_gpu_memory", lambda: [int(80e9)] * 2)
     monkeypatch.setattr(gpu_sharing, "training_memory", fails)
     with caplog.at_level(logging.WARNING):
-        assert jobs_on_gpus(spec, {}, graphs=False, most=100) == 2
+        assert jobs_on_gpus(lambda: (spec, {}), graphs=False, most=100) == 2
     (line,) = caplog.messages
     assert line.startswith("one training per GPU") and line.endswith(str(error))
+
+
+def test_a_model_that_cannot_be_counted_does_not_end_the_study(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(model: str, detector: str, frames: int) -> tuple[int, int]:
+        raise ZeroDivisionError(f"{model} has no layers")
+
+    monkeypatch.setattr(gpu_sharing, "visible_gpus", lambda: ("0",))
+    monkeypatch.setattr(specs_module, "count_registered", broken)
+    assert jobs_on_gpus(plan("none", "both").largest, graphs=True, most=100) == 1
+    (line,) = caplog.messages
+    assert line.startswith("one training per GPU") and line.endswith("has no layers")
+
+
+def test_sizes_that_are_searched_have_their_largest_value() -> None:
+    search = {"student/width": Range(low=16, high=90, log=False, step=16), "student/kernel": (5.0, 1.0)}
+    alone: dict[str, Any] = {"name": "s", "references": (), "baseline": False}
+
+    def student(**more: Any) -> DetectorSpec:
+        found = make_plan(StudySpec(**alone, **more), run_specs()).largest()
+        assert found is not None
+        return found[0].detector
+
+    assert student(variants=("none",)).width < 80
+    searched = student(variants=("none",), search=search)
+    assert (searched.width, searched.head_width, searched.embed_kernel) == (80, 80, 5)
+    held = RowSpec(name="held", variant="none", settings={"student/width": 32.0})
+    assert student(rows=(held,), search=search).width == 32, "what is held is not searched"
+    front = student(variants=("none",), objective=("map", "gmacs"), sampler="nsga2")
+    assert front.width == SEARCH["small"]["width"].high
 
 
 def test_the_memory_of_a_training_is_read_after_some_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -253,6 +255,29 @@ def test_a_run_whose_device_cannot_be_opened_is_left_to_other_workers(
     with pytest.raises(UnopenedDeviceError, match=r"^device cuda cannot be opened: "):
         run(job)
     assert StudyFolder(tmp_path).read_run(job.spec.hash) is None
+
+
+def test_a_run_leaves_nothing_for_the_garbage_collector(
+    dataset: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers collect garbage rarely, and a run that is part of a cycle would keep features and tables."""
+    attempts: list[weakref.ref[Any]] = []
+    made = runs._Attempt.__init__
+
+    def remember(self: Any, *rest: Any) -> None:
+        attempts.append(weakref.ref(self))
+        made(self, *rest)
+
+    monkeypatch.setattr(runs._Attempt, "__init__", remember)
+    gc.collect()
+    gc.disable()
+    try:
+        long = FAST.model_copy(update={"epochs": 2})
+        result = run(Job(spec_of(dataset, train=long), tmp_path, checkpoint_every=0.0))
+        alive = attempts[0]() is not None
+    finally:
+        gc.enable()
+    assert result.status == "finished" and not alive
 
 
 def failing_after_an_epoch(*args: Any, **kwargs: Any) -> nn.Module:

@@ -22,7 +22,7 @@ from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.protocol import RowSteps
 from tal_bench.studies.run import Job
 from tal_bench.studies.scheduler import run_rows
-from tal_bench.system.worker_pool import WorkerLostError
+from tal_bench.system.worker_pool import UnopenedDeviceError, WorkerLostError
 
 
 def job(folder: Path, seed: int) -> Job:
@@ -171,6 +171,21 @@ def test_a_run_whose_workers_die_fails_and_the_study_goes_on(tmp_path: Path) -> 
     kept = StudyFolder(tmp_path).read_run(rows["a"].finals[0])
     assert kept is not None
     assert "died 3 times; if for lack of memory, half of that may fit" in str(kept.error)
+
+
+def test_without_any_device_the_study_ends_and_keeps_what_ended(tmp_path: Path) -> None:
+    def play(asked: Job) -> RunResult:
+        if asked.spec.seed == 2:
+            raise UnopenedDeviceError("device cuda cannot be opened", hint="see with nvidia-smi")
+        return result_of(asked.spec)
+
+    stage, heard = FakeExecutor(play), RecordingCallback()
+    rows = [("a", plan(tmp_path, [1], [2])), ("b", plan(tmp_path, [3]))]
+    with pytest.raises(UnopenedDeviceError, match=r"^device cuda cannot be opened \(see with nvidia-smi\)$"):
+        run_rows(rows, stage, lambda: 1, heard)
+    assert [asked.spec.seed for asked in stage.jobs] == [1, 2], "no further run fails for the same reason"
+    assert heard.calls == [("a", 1, "finished", True)]
+    assert [result.status for result in StudyFolder(tmp_path).runs()] == ["finished"]
 
 
 def test_workers_that_come_later_are_used(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tal_bench.data.dataset import MappedFeatures, Video, open_dataset
 from tal_bench.data.registry import read_dataset_file
 from tal_bench.models.registry import detector_spec, get_model
 from tal_bench.system import gpus
-from tal_bench.system.gpus import WORKERS, room_for_features
+from tal_bench.system.gpus import SHARE, room_for_features
 from tal_bench.training import train as training
 from tal_bench.training.batch_sources import choice
 from tal_bench.training.batch_sources.choice import prediction_source, training_source
@@ -137,15 +137,38 @@ def test_predictions_read_every_video_once_into_pinned_memory(videos: list[Video
 
 def test_half_of_a_workers_share_is_for_features(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda", 0)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20e9, 80e9))
+    free = [20e9]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[-1], 80e9))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 6e9)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2e9)
-    monkeypatch.delenv(WORKERS, raising=False)
+    monkeypatch.delenv(SHARE, raising=False)
     assert room_for_features(device) == 12e9, "half of what is free, and of what PyTorch keeps unused"
-    given = gpus.worker_environments(7, ("0", "1"))
-    assert {variables[WORKERS] for variables in given} == {"4"}
-    monkeypatch.setenv(WORKERS, given[0][WORKERS])
-    assert room_for_features(device) == 10e9, "half of a quarter of the GPU"
+    given = gpus.worker_environments(7, ("0", "1"), int(24e9))
+    assert {variables[SHARE] for variables in given} == {str(int(6e9))}
+    monkeypatch.setenv(SHARE, given[0][SHARE])
+    assert room_for_features(device) == 2e9, "half of what is left of a quarter of what was free"
+    free.append(1e9)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2e9)
+    assert room_for_features(device) == 0.5e9, "others took more than was expected"
+    monkeypatch.setenv(SHARE, "1")
+    assert room_for_features(device) == 0
+
+
+def test_workers_of_a_gpu_that_others_use_do_not_take_each_others_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four workers open a GPU of 80 GB, of which other users hold 60, one after the other."""
+    free = 20e9
+    share = gpus.worker_environments(4, ("0",), int(free))[0][SHARE]
+    monkeypatch.setenv(SHARE, share)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    taken = []
+    for _ in range(4):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, now=free: (now, 80e9))
+        taken.append(room_for_features(torch.device("cuda", 0)))
+        free -= 2 * taken[-1]
+    assert taken == [2.5e9] * 4
 
 
 def test_a_training_is_the_same_from_either_source(
