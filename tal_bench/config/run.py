@@ -136,6 +136,7 @@ LATER_FIELDS: tuple[tuple[str, object], ...] = (
     ("detector.whiten", None),
     ("train.lr_width", None),
     ("device", "cpu"),
+    ("deterministic", False),
 )
 """Place and default of fields that were added after the first release. Hashes leave them out where they
 have their default, so that earlier results stay valid."""
@@ -173,6 +174,8 @@ class RunSpec(Spec):
         videos: Number of videos used of each split, from the first on; null = all.
         precision: Precision of matrix products.
         device: Kind of device that computes the run, since its rounding differs.
+        deterministic: Whether a GPU has to use algorithms that repeat their results; always false on the CPU,
+            which repeats them anyway.
         weights: Hash of external weights that are evaluated without training; null = trained by this run.
         pruner: Pruner that may end a tuning run early.
     """
@@ -188,6 +191,7 @@ class RunSpec(Spec):
     videos: Count | None = None
     precision: Precision = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
+    deterministic: bool = False
     weights: str | None = None
     pruner: Pruner = "median"
 

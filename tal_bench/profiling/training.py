@@ -48,6 +48,7 @@ def training_key(spec: RunSpec, teachers: Mapping[str, Network], *, device: Devi
             "device": hardware_name(device.torch),
             "threads": threads,
             "precision": device.precision,
+            **({"deterministic": True} if device.deterministic else {}),  # keys of earlier records stay
         }
     )
 
@@ -109,7 +110,7 @@ def training_memory(spec: RunSpec, student: Model, teachers: Mapping[str, Networ
         teachers: Teachers of the objective by role.
         graphs: Whether steps are recorded as CUDA graphs, which keep memory of their own.
     """
-    device = Device("cuda", spec.precision)
+    device = Device("cuda", spec.precision, deterministic=spec.deterministic)
     step = _training_step(spec, student, teachers, device)
     networks = [net for _, net in teachers.values()]
     batch = device.pin(_labelled_batch(spec.detector, networks, spec.train.batch_size))
