@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, content_hash
+from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, content_hash, hashed_fields
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import hardware_name, torch_threads
@@ -40,8 +40,8 @@ def training_key(spec: RunSpec, teachers: Mapping[str, Network], *, device: Devi
         {
             "version": VERSION,
             "training": "step",
-            "architecture": spec.detector.model_dump(mode="json"),
-            "teachers": {role: net.model_dump(mode="json") for role, (_, net) in teachers.items()},
+            "architecture": hashed_fields(spec.detector),
+            "teachers": {role: hashed_fields(net) for role, (_, net) in teachers.items()},
             "terms": [(use.name, use.teacher) for use in spec.distill.terms] if spec.distill else [],
             "teacher_precision": spec.distill.precision if spec.distill else "",
             "batch": spec.train.batch_size,

@@ -25,6 +25,7 @@ from tal_bench.config import (
     TermUse,
     TrainSpec,
     content_hash,
+    hashed_fields,
     parse_spec,
     read_yaml,
 )
@@ -108,6 +109,15 @@ def test_results_of_before_a_field_was_added_stay_valid() -> None:
     assert places >= {
         *("detector.standardise", "detector.whiten", "train.lr_width", "device", "deterministic"),
     }
+
+
+def test_costs_of_before_a_field_was_added_stay_valid() -> None:
+    spec = run_spec().detector.model_copy(update={"standardise": False, "whiten": None})
+    written = {name: value for name, value in spec.model_dump(mode="json").items()
+               if name not in ("standardise", "whiten")}  # fmt: skip
+    assert hashed_fields(spec) == written
+    changed_ = spec.model_copy(update={"standardise": True, "whiten": 8})
+    assert hashed_fields(changed_) == written | {"standardise": True, "whiten": 8}
 
 
 def test_runs_on_gpus_and_in_other_precisions_have_hashes_of_their_own() -> None:
