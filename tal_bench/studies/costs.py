@@ -108,7 +108,7 @@ def _training_cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: s
         if teacher is None:
             return ""
         teachers[role] = (run_specs.model(use.model), teacher.spec.detector)
-    device = Device(run_specs.device, run_specs.precision)
+    device = Device(run_specs.device, run_specs.precision, deterministic=run_specs.deterministic)
     key = training_key(spec, teachers, device=device, threads=THREADS)
     if _known(partial(folder.read_training_cost, key), console) is None:
         print_line(console, f"measuring the training step of {row.name}")
@@ -127,12 +127,11 @@ def _known(read: Callable[[], R | None], console: Console) -> R | None:
 
 
 def _extraction(run_specs: RunSpecs, folder: Path, device: Device, console: Console) -> dict[str, float]:
-    """Return the seconds of extraction per minute of video, measured once per study and device.
+    """Return the seconds of extraction per minute of video, measured once per study and hardware.
 
-    They are kept in `extraction.json`, those of a GPU in a file with a hash of its name.
+    They are kept in a file with a hash of the name of the GPU or processor.
     """
-    gpu = f"-{content_hash(hardware_name(device.torch))}" if device.torch.type == "cuda" else ""
-    file = folder / "costs" / f"extraction{gpu}.json"
+    file = folder / "costs" / f"extraction-{content_hash(hardware_name(device.torch))}.json"
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known
