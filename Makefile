@@ -12,7 +12,9 @@ BIN := $(VENV)/bin
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 CANDIDATES := python3.13 python3.12 python3.11 python3
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
+# pip itself compiles one module after the other; modules that are not meant for this Python are skipped silently
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib >/dev/null 2>&1 || true
 
 .DELETE_ON_ERROR:
 .PHONY: ablate test lint bench docs published ui lab notebooks install dev clean
@@ -76,25 +78,25 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-# An installation with everything for development serves the main job as well.
+define install
+@echo "installing into $(VENV); the first time takes some minutes"
+$(PIP) -e '.$(1)'
+@$(COMPILE)
+@touch $(VENV)/installed $@
+endef
+
+# An installation with extras serves the main job as well.
 $(VENV)/installed: pyproject.toml setup.py constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV); the first time takes some minutes"
-	$(PIP) -e .
-	@touch $@
+	$(call install,)
 
 $(VENV)/installed-dev: pyproject.toml setup.py constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV); the first time takes some minutes"
-	$(PIP) -e '.[dev]'
-	@touch $(VENV)/installed $@
+	$(call install,[dev])
 
 $(VENV)/installed-docs: pyproject.toml setup.py constraints.txt | $(BIN)/python
-	$(PIP) -e '.[docs]'
-	@touch $(VENV)/installed $@
+	$(call install,[docs])
 
 $(VENV)/installed-notebooks: pyproject.toml setup.py constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV); the first time takes some minutes"
-	$(PIP) -e '.[notebooks]'
-	@touch $(VENV)/installed $@
+	$(call install,[notebooks])
 
 clean:
 	rm -rf site $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -45,6 +45,8 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T) -> T:
         """Add ``entry`` under ``name`` and return it.
 
+        Its place is that of the module that calls, so it does not depend on which module is imported first.
+
         Raises:
             InputError: The name is already registered.
         """
@@ -52,19 +54,11 @@ class Registry(Generic[T]):
         if name in entries:
             raise InputError(f"{self.kind} '{name}' is already registered", hint="choose another name")
         entries[name] = entry
-        self._rank_of[name] = self._rank_of_caller()
+        caller = sys._getframe(1).f_globals["__name__"]
+        self._rank_of[name] = self._ranks.get(caller, len(self._ranks))
         for follower in self._followers:
             follower(name)
         return entry
-
-    def _rank_of_caller(self) -> int:
-        """Return the position of the module that declares, which does not depend on when it is imported."""
-        frame = sys._getframe(2)
-        while frame is not None:
-            if (module := frame.f_globals.get("__name__")) in self._ranks:
-                return self._ranks[module]
-            frame = frame.f_back  # type: ignore[assignment]
-        return len(self._ranks)
 
     def for_each(self, function: Callable[[str], object]) -> None:
         """Call ``function`` with every name, including those added later."""

@@ -98,8 +98,18 @@ class _Undeclared:
         raise InputError("a term reads 'labels' and does not declare it", hint="add 'labels' to its reads")
 
 
+class WithoutHeadLayers:
+    """Outputs of detectors whose heads cannot be continued from a layer; `models.detector.Detector` can."""
+
+    __slots__ = ()
+
+    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
+        """Raise a TypeError; see `Outputs`."""
+        raise TypeError(f"no network to continue '{name}' with")
+
+
 @dataclass(frozen=True, slots=True)
-class DetectorOutput:
+class DetectorOutput(WithoutHeadLayers):
     """Output of a detector for a batch, in training and inference.
 
     Attributes:
@@ -120,10 +130,6 @@ class DetectorOutput:
     stem: Tensor
     features: Mapping[str, list[Tensor]] = field(default_factory=dict)
     labels: PointLabels = field(default_factory=lambda: cast("PointLabels", _Undeclared()))
-
-    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
-        """Detectors other than `models.detector.Detector` have no head layers that could be continued."""
-        raise TypeError(f"no network to continue '{name}' with")
 
 
 class Outputs(Protocol):

@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 import torch
+from nondeterministic import OF_FLOATS, OPERATIONS
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -185,7 +186,8 @@ class GpuRules(TorchDispatchMode):
     """Raises `RuleError` at an operation that a step on a GPU must not contain.
 
     Operands on different devices; copies to the host and other waits for the GPU; operations without a CUDA
-    kernel, where this build of PyTorch has CUDA kernels at all; matrix products whose operands have different
+    kernel, where this build of PyTorch has CUDA kernels at all; operations for which a GPU has no algorithm
+    that repeats its results; matrix products whose operands have different
     dtypes, or not that of the precision; and TF32 where the precision is another one, or the reverse. Under
     bf16, products in full precision are allowed outside of the detectors (losses, their projections, and the
     backward pass of both) and in what a detector lists as `full_precision_modules`.
@@ -231,7 +233,10 @@ class GpuRules(TorchDispatchMode):
         self._check_devices(name, args, kwargs, operands)
         self._check_waits(name, args)
         self._check_kernel(name)
-        if name.partition("::")[2].partition(".")[0] in PRODUCTS:
+        base = name.partition("::")[2].partition(".")[0]
+        if base in OPERATIONS and (base not in OF_FLOATS or any(x.is_floating_point() for x in operands)):
+            raise RuleError(f"{name} has no deterministic algorithm on a GPU")
+        if base in PRODUCTS:
             self._check_product(name, operands)
         return func(*args, **kwargs)
 

@@ -152,6 +152,14 @@ GraphsOption = Annotated[
         help="Record training steps on a GPU as CUDA graphs, where that works; no meaning on the CPU."
     ),
 ]
+DeterministicOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic",
+        help="Repeat results bit by bit on a GPU, more slowly; on the CPU they are repeated anyway.",
+        show_default=False,
+    ),
+]
 LabelsOption = Annotated[
     Literal["auto", "names", "ids"],
     typer.Option(help="Whether labels are class names or values of label_id; auto: as the file tells."),

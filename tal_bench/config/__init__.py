@@ -32,6 +32,7 @@ from tal_bench.config.run import (
     TermUse,
     choices,
     grid_size,
+    hashed_fields,
 )
 from tal_bench.config.study import (
     BUDGETS,
@@ -79,6 +80,7 @@ __all__ = [
     "choices",
     "content_hash",
     "grid_size",
+    "hashed_fields",
     "parse_spec",
     "read_yaml",
     "weights_path",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import reduce
-from operator import getitem
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -137,9 +136,26 @@ LATER_FIELDS: tuple[tuple[str, object], ...] = (
     ("detector.whiten", None),
     ("train.lr_width", None),
     ("device", "cpu"),
+    ("deterministic", False),
 )
-"""Place and default of fields that were added after the first release. The hash leaves them out where they
+"""Place and default of fields that were added after the first release. Hashes leave them out where they
 have their default, so that earlier results stay valid."""
+
+
+def hashed_fields(detector: DetectorSpec) -> dict[str, Any]:
+    """Return the fields of an architecture that enter a hash."""
+    value: dict[str, Any] = _without_later_fields({"detector": detector.model_dump(mode="json")})["detector"]
+    return value
+
+
+def _without_later_fields(value: dict[str, Any]) -> dict[str, Any]:
+    """Drop the later fields that have their default from the JSON of a run spec, or of some of its parts."""
+    for place, default in LATER_FIELDS:
+        *parts, name = place.split(".")
+        holder = reduce(lambda part, key: part.get(key, {}), parts, value)
+        if name in holder and holder[name] == default:
+            holder.pop(name)
+    return value
 
 
 class RunSpec(Spec):
@@ -158,6 +174,8 @@ class RunSpec(Spec):
         videos: Number of videos used of each split, from the first on; null = all.
         precision: Precision of matrix products.
         device: Kind of device that computes the run, since its rounding differs.
+        deterministic: Whether a GPU has to use algorithms that repeat their results; always false on the CPU,
+            which repeats them anyway.
         weights: Hash of external weights that are evaluated without training; null = trained by this run.
         pruner: Pruner that may end a tuning run early.
     """
@@ -173,6 +191,7 @@ class RunSpec(Spec):
     videos: Count | None = None
     precision: Precision = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"
+    deterministic: bool = False
     weights: str | None = None
     pruner: Pruner = "median"
 
@@ -185,9 +204,4 @@ class RunSpec(Spec):
         for modality in value["dataset"]["modalities"].values():
             modality.pop("folder")
             modality.pop("also")
-        for place, default in LATER_FIELDS:
-            *parts, name = place.split(".")
-            holder = reduce(getitem, parts, value)
-            if holder[name] == default:
-                holder.pop(name)
-        return content_hash({"version": 1, **value})
+        return content_hash({"version": 1, **_without_later_fields(value)})

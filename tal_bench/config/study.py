@@ -151,6 +151,7 @@ class StudySpec(Spec):
         device: Device of the runs; `auto` is a GPU if there is one.
         precision: Precision of matrix products.
         teacher_precision: Precision of the teachers during distillation.
+        deterministic: Whether runs on a GPU have to repeat their results bit by bit, as those on the CPU do.
     """
 
     name: FolderName
@@ -170,6 +171,7 @@ class StudySpec(Spec):
     precision: Literal["auto"] | Precision = "auto"
     teacher_precision: Literal["student"] | Precision = "student"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = False
     objective: tuple[Objective, ...] = ("map",)
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"

@@ -23,6 +23,7 @@ from tal_bench.config import DetectorSpec
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.models.checkpoint import CARD, ModelCard
 from tal_bench.system.files import write_atomically
+from tal_bench.system.text import typed_line
 from tal_bench.types import Batch
 
 Format = Literal["onnx", "torch"]
@@ -92,8 +93,7 @@ def export(net: nn.Module, card: ModelCard, form: Format) -> Exported:
             program = _record(model, card.detector)
             return _onnx(program, card) if form == "onnx" else _torch(program, card)
         except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            raise TalBenchError(f"{card.name} cannot be exported: {type(error).__name__}: {first}") from error
+            raise TalBenchError(f"{card.name} cannot be exported: {typed_line(error)}") from error
 
 
 def reference_run(net: nn.Module, architecture: DetectorSpec) -> Run:

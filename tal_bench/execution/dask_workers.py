@@ -20,6 +20,7 @@ from typing import Any
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.execution.registry import FLAG, WorkerSetup
 from tal_bench.execution.worker import prepare_worker
+from tal_bench.system.text import first_line
 from tal_bench.system.worker_pool import UnusableWorkerError, WorkerLostError, WorkerPool, interrupts_blocked
 
 LOG = logging.getLogger(__name__)
@@ -54,9 +55,8 @@ class DaskWorkerPool(WorkerPool):
         try:
             self._client = Client(self._cluster or scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"the scheduler does not answer: {reason}", where=f"{FLAG} {scheduler}"
+                f"the scheduler does not answer: {first_line(error)}", where=f"{FLAG} {scheduler}"
             ) from None
         resources = GPU if device == "cuda" else {}
         self._check_resources(scheduler, resources)

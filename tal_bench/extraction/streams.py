@@ -17,6 +17,7 @@ from tal_bench.extraction.features import Stream
 from tal_bench.extraction.pca import Pca
 from tal_bench.extraction.shipped_networks import Differences, StepFlow, load_networks, weights_hash
 from tal_bench.extraction.snippet_sampler import CentreFrame, FlowStack, SnippetSampler
+from tal_bench.system.text import first_line
 
 
 def build_streams(extraction: Extraction, device: torch.device | str = "cpu") -> dict[str, Stream]:
@@ -114,7 +115,7 @@ def _width(net: nn.Module, spec: StreamSpec, extraction: Extraction) -> int:
     try:
         out = net(torch.zeros(1, snippet_channels(spec, extraction), height, width))
     except (RuntimeError, AssertionError) as error:
-        what = f"{spec.backbone} does not accept {width}x{height}: {str(error).splitlines()[0][:150]}"
+        what = f"{spec.backbone} does not accept {width}x{height}: {first_line(error, 150)}"
         usual = "x".join(map(str, reversed(usual_size([spec.backbone]))))
         raise InputError(what, where="--size", hint=f"it was trained on {usual}") from None
     if out.ndim != 2:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tal_bench.config import DetectorSpec, content_hash
+from tal_bench.config import DetectorSpec, content_hash, hashed_fields
 from tal_bench.models.registry import Model, get_model
 from tal_bench.profiling.inputs import DeviceLike, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
@@ -35,7 +35,7 @@ def cost_key(
     return content_hash(
         {
             "version": VERSION,
-            "architecture": architecture.model_dump(mode="json"),
+            "architecture": hashed_fields(architecture),
             "build": f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}",
             "frames": frames,
             "device": hardware_name(device.torch),

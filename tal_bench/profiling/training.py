@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, content_hash
+from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, content_hash, hashed_fields
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import hardware_name, torch_threads
@@ -40,14 +40,15 @@ def training_key(spec: RunSpec, teachers: Mapping[str, Network], *, device: Devi
         {
             "version": VERSION,
             "training": "step",
-            "architecture": spec.detector.model_dump(mode="json"),
-            "teachers": {role: net.model_dump(mode="json") for role, (_, net) in teachers.items()},
+            "architecture": hashed_fields(spec.detector),
+            "teachers": {role: hashed_fields(net) for role, (_, net) in teachers.items()},
             "terms": [(use.name, use.teacher) for use in spec.distill.terms] if spec.distill else [],
             "teacher_precision": spec.distill.precision if spec.distill else "",
             "batch": spec.train.batch_size,
             "device": hardware_name(device.torch),
             "threads": threads,
             "precision": device.precision,
+            **({"deterministic": True} if device.deterministic else {}),  # keys of earlier records stay
         }
     )
 
@@ -109,7 +110,7 @@ def training_memory(spec: RunSpec, student: Model, teachers: Mapping[str, Networ
         teachers: Teachers of the objective by role.
         graphs: Whether steps are recorded as CUDA graphs, which keep memory of their own.
     """
-    device = Device("cuda", spec.precision)
+    device = Device("cuda", spec.precision, deterministic=spec.deterministic)
     step = _training_step(spec, student, teachers, device)
     networks = [net for _, net in teachers.values()]
     batch = device.pin(_labelled_batch(spec.detector, networks, spec.train.batch_size))

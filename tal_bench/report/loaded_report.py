@@ -63,11 +63,12 @@ class LoadedReport:
     def table(self) -> pd.DataFrame:
         """Return the study's table, with the columns of `LoadedStudy.table`."""
         numbers = [name for name in self._table.columns if name.startswith("map_") or name in self._cost_keys]
-        return self._table.reindex(columns=[*TEXT, *COUNTS, *numbers]).fillna({"teachers": ""})
+        table = self._table.reindex(columns=[*TEXT, *COUNTS, *numbers]).fillna({"teachers": ""})
+        return table.astype(dict.fromkeys(numbers, float))
 
     def costs(self) -> pd.DataFrame:
         """Return the costs of each row's model, with the columns of `LoadedStudy.costs`."""
-        return self._table[self._cost_keys]
+        return self.table()[self._cost_keys]
 
     @cached_property
     def _cost_keys(self) -> list[str]:

@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from tal_bench.errors import InputError
+from tal_bench.results.folder import StudyFolder
 
 LOCK = "study.lock"
 STALE_AFTER = 600.0
@@ -42,7 +43,7 @@ def study_lock(folder: Path) -> Iterator[None]:
         raise InputError(f"cannot be written: {error.strerror}", where=folder) from None
     try:
         file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        _remove_leftovers(folder / "runs")
+        _remove_leftovers(StudyFolder(folder))
         yield
     finally:
         file.unlink(missing_ok=True)  # waiting processes notice this and create a new file
@@ -56,11 +57,14 @@ def _holder(file: Path) -> str:
         return ""
 
 
-def _remove_leftovers(runs: Path) -> None:
-    """Remove training checkpoints of ended runs, and temporary files of killed processes."""
+def _remove_leftovers(files: StudyFolder) -> None:
+    """Remove training checkpoints that no run goes on from, and temporary files of killed processes."""
+    runs = files.path / "runs"
     for checkpoint in runs.glob("*.resume"):
-        if checkpoint.with_suffix(".json").exists():
-            checkpoint.unlink(missing_ok=True)
+        with suppress(InputError):  # the run of a damaged record is repeated, as a failed one is
+            result = files.read_run(checkpoint.stem)
+            if result is not None and result.status != "failed":
+                checkpoint.unlink(missing_ok=True)
     for file in runs.glob(".*"):
         if time.time() - file.stat().st_mtime > STALE_AFTER:
             file.unlink(missing_ok=True)

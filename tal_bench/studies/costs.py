@@ -108,7 +108,7 @@ def _training_cost(run_specs: RunSpecs, jobs: JobFactory, row: RowRecord, run: s
         if teacher is None:
             return ""
         teachers[role] = (run_specs.model(use.model), teacher.spec.detector)
-    device = Device(run_specs.device, run_specs.precision)
+    device = Device(run_specs.device, run_specs.precision, deterministic=run_specs.deterministic)
     key = training_key(spec, teachers, device=device, threads=THREADS)
     if _known(partial(folder.read_training_cost, key), console) is None:
         print_line(console, f"measuring the training step of {row.name}")

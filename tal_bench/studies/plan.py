@@ -10,9 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Literal, NamedTuple
 
-from tal_bench.config import DetectorSpec, Phase, RowSpec, RunSpec, Search, Settings, StudySpec, grid_size
+from tal_bench.config import (
+    DetectorSpec,
+    Phase,
+    RowSpec,
+    RunSpec,
+    Search,
+    Settings,
+    StudySpec,
+    choices,
+    grid_size,
+)
 from tal_bench.distill.objective import MIX
 from tal_bench.distill.variants import Variant, variants
 from tal_bench.errors import InputError
@@ -83,7 +94,8 @@ class StudentRow:
         imported: Models among the teachers that come from a file.
         held: Settings that are not tuned.
         space: Settings that are searched, with their ranges.
-        first: Settings of the first trials; the last of them are the defaults.
+        defaults: Values of the searched settings without a search.
+        first: Settings of the first trials, where they are known before the search.
         trials: Number of trials; 0 where nothing is searched.
         confirmed: Number of best trials that are trained with further seeds before one is chosen.
         confirm_seeds: Seeds of these trainings.
@@ -100,6 +112,7 @@ class StudentRow:
     imported: frozenset[str]
     held: Settings
     space: dict[str, Search]
+    defaults: Settings
     first: tuple[Settings, ...]
     trials: int
     confirmed: int
@@ -108,11 +121,6 @@ class StudentRow:
     teacher_seeds: tuple[int, ...]
     rates: tuple[float, ...]
     epochs_factor: float = 1.0
-
-    @property
-    def defaults(self) -> Settings:
-        """Values of the searched settings without a search."""
-        return self.first[-1]
 
     @property
     def runs(self) -> tuple[PlannedRun, ...]:
@@ -289,6 +297,8 @@ def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tun
     budget, single = run_specs.budget, len(tuning.objective) == 1
     seeds = tuple(range(budget.seeds)) if single else ()
     trials = _trials(space, run_specs, tuning)
+    every = variant.defaults() | sizes(run_specs.architecture(student), _sizes(student, run_specs))
+    defaults = {name: every[name] for name in space}
     confirmed = min(budget.confirmed, trials) if single else 0
     return StudentRow(
         name=row.name,
@@ -298,7 +308,8 @@ def _student_row(row: RowSpec, spec: StudySpec, run_specs: RunSpecs, tuning: Tun
         imported=frozenset(filter(run_specs.is_imported, teachers.values())),
         held=dict(row.settings),
         space=space,
-        first=_first_settings(row.name, variant, student, space, run_specs, tuning),
+        defaults=defaults,
+        first=_first_settings(row.name, space, defaults, trials, tuning),
         trials=trials,
         confirmed=confirmed if confirmed > 1 else 0,
         confirm_seeds=tuple(TUNING_SEED + k for k in range(1, budget.confirm_seeds)),
@@ -365,16 +376,17 @@ def _space(
 
 
 def _first_settings(
-    row: str,
-    variant: Variant,
-    student: str,
-    space: Mapping[str, Search],
-    run_specs: RunSpecs,
-    tuning: Tuning,
+    row: str, space: Mapping[str, Search], defaults: Settings, trials: int, tuning: Tuning
 ) -> tuple[Settings, ...]:
-    """Return the best settings of an earlier study where there are any, and the defaults."""
-    every = variant.defaults() | sizes(run_specs.architecture(student), _sizes(student, run_specs))
-    defaults = {name: every[name] for name in space}
+    """Return the settings of the first trials: the best of an earlier study, if any, and the defaults.
+
+    A grid that is tried as a whole has all its points, in any order; of which points a part consists is not
+    known before the search.
+    """
+    if tuning.sampler == "grid" and space:
+        points = product(*(choices(values) for values in space.values()))
+        whole = trials >= grid_size(space)
+        return tuple(dict(zip(space, point, strict=True)) for point in points) if whole else ()
     if row not in tuning.start:
         return (defaults,)
     earlier = {name: value for name, value in tuning.start[row].items() if name in space}

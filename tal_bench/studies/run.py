@@ -169,7 +169,7 @@ class _Attempt:
     def __init__(self, job: Job, folder: StudyFolder) -> None:
         self.spec, self.folder, self.graphs = job.spec, folder, job.graphs
         self.checkpoint_every = job.checkpoint_every
-        self.device = Device(job.spec.device, job.spec.precision)
+        self.device = Device(job.spec.device, job.spec.precision, deterministic=job.spec.deterministic)
         self.history: list[EpochRecord] = []
         self.timings: dict[str, float] = {}
         self.data: Dataset | None = None

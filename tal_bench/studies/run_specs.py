@@ -58,6 +58,7 @@ class RunSpecs:
         device: Kind of device of the runs.
         precision: Precision of the runs.
         teacher_precision: Precision of the teachers during distillation.
+        deterministic: Whether a GPU has to use algorithms that repeat their results.
         imported: Teacher from a file of weights, or None.
     """
 
@@ -67,6 +68,7 @@ class RunSpecs:
     device: Literal["cpu", "cuda"]
     precision: Precision
     teacher_precision: Literal["student"] | Precision = "student"
+    deterministic: bool = False
     imported: ImportedTeacher | None = None
 
     def is_imported(self, model: str) -> bool:
@@ -134,6 +136,7 @@ class RunSpecs:
             videos=self.budget.videos,
             precision=self.precision,
             device=self.device,
+            deterministic=self.deterministic,
         )
         if self.imported and self.is_imported(model):
             return common.model_copy(update={"weights": self.imported.weights})

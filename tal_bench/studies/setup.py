@@ -19,7 +19,7 @@ from tal_bench.studies.plan import StudyPlan, make_plan
 from tal_bench.studies.rows import with_references, without_privileged
 from tal_bench.studies.run_specs import RunSpecs
 from tal_bench.system.console import print_line
-from tal_bench.training.device import choose_device, choose_precision
+from tal_bench.training.device import choose_deterministic, choose_device, choose_precision
 
 
 def study_name(spec: StudySpec, dataset: DatasetSpec) -> str:
@@ -92,6 +92,7 @@ def planned(spec: StudySpec, dataset: DatasetSpec) -> tuple[StudyPlan, Dataset, 
         imported = import_teacher(spec.teacher_file, dataset, data.outputs)
         spec = spec.model_copy(update={"teacher": imported.name})
     device = choose_device(spec.device)
+    deterministic = choose_deterministic(spec.deterministic, device)  # before the precision asks the GPU
     run_specs = RunSpecs(
         dataset=dataset,
         classes=len(data.outputs),
@@ -99,6 +100,7 @@ def planned(spec: StudySpec, dataset: DatasetSpec) -> tuple[StudyPlan, Dataset, 
         device=device,
         precision=choose_precision(spec.precision, device),
         teacher_precision=_teacher_precision(spec, device),
+        deterministic=deterministic,
         imported=imported,
     )
     plan = make_plan(spec, run_specs, folder)

@@ -25,7 +25,7 @@ from tal_bench.studies.scheduler import run_rows
 from tal_bench.studies.setup import prepare
 from tal_bench.system.console import message_console, print_line
 from tal_bench.system.files import check_writable
-from tal_bench.training.device import choose_device, choose_precision
+from tal_bench.training.device import choose_deterministic, choose_device, choose_precision
 
 
 def train_one(
@@ -39,13 +39,15 @@ def train_one(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Literal["auto"] | Precision = "auto",
     graphs: Literal["auto", "off"] = "auto",
+    deterministic: bool = False,
     teacher: str = "actionformer",
     data_root: Path | None = None,
 ) -> RunResult:
     """Train on all training videos and test once; the variant's teachers are trained first.
 
     Everything is written to `<reports>/train-<dataset>/runs`, where a finished run is found again.
-    Training steps on a GPU are recorded as CUDA graphs, unless `graphs` is `off`.
+    Training steps on a GPU are recorded as CUDA graphs, unless `graphs` is `off`. With `deterministic`, a GPU
+    repeats its results bit by bit, as the CPU does in any case.
 
     Raises:
         InputError: The model, variant or dataset is unknown, or the model is not a student.
@@ -62,6 +64,7 @@ def train_one(
         )
     check_writable(reports)
     device_name = choose_device(device)
+    repeats = choose_deterministic(deterministic, device_name)  # before the precision asks the GPU
     spec = prepare(dataset, 1, data_root, console)
     limits = BUDGETS[budget]
     data = open_dataset(spec, tuple(spec.modalities), limit=limits.videos)
@@ -74,6 +77,7 @@ def train_one(
         budget=limits,
         device=device_name,
         precision=choose_precision(precision, device_name),
+        deterministic=repeats,
     )
     teachers = {role: run_specs.teacher_of(ref, model, teacher) for role, ref in chosen.teachers.items()}
     run_specs.check_teachers(chosen, model, teachers)

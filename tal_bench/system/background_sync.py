@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from tal_bench.system.text import first_line
+
 LOG = logging.getLogger(__name__)
 SHARE = 0.1
 """Largest share of the time that is spent on copying while a study runs."""
@@ -82,8 +84,3 @@ class BackgroundSync:
             )
             text += "later in this study, or when the same command is run again"
             LOG.warning("%s", re.sub(r"//[^@/\s]*@", "//…@", text))  # no password
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, shortened, or the name of its type."""
-    return (str(error).splitlines() or [""])[0][:400] or type(error).__name__

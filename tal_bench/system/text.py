@@ -31,9 +31,18 @@ def printable(text: str) -> str:
     return "".join(c if _is_shown(c) else REPLACEMENT for c in text)
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; empty if it has none."""
-    return str(error).strip().partition("\n")[0]
+def first_line(error: BaseException, length: int = 400) -> str:
+    """Return the first line of an error's message, at most `length` characters; its type if it has none."""
+    return _message(error)[:length] or type(error).__name__
+
+
+def typed_line(error: BaseException, length: int = 400) -> str:
+    """Return the type of an error and, if there is one, the first line of its message."""
+    return f"{type(error).__name__}: {_message(error)[:length]}".removesuffix(": ")
+
+
+def _message(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip()
 
 
 def _is_shown(character: str) -> bool:

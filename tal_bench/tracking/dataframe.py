@@ -12,7 +12,7 @@ import pandas as pd
 from tal_bench.errors import InputError
 from tal_bench.results.columns import column_of_metric
 from tal_bench.results.dataframe import RUN_COLUMNS, load_folder, make_table
-from tal_bench.system.background_sync import first_line
+from tal_bench.system.text import first_line
 from tal_bench.tracking.mlflow_client import connect, search
 from tal_bench.tracking.run_data import TAGS, column_of_score
 

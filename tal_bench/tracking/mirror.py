@@ -17,8 +17,8 @@ from typing import Any, Literal
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
-from tal_bench.system.background_sync import first_line
 from tal_bench.system.environment import software_state
+from tal_bench.system.text import first_line
 from tal_bench.tracking import mlflow_client, run_data
 from tal_bench.tracking.dataframe import DEFAULT_URI
 from tal_bench.tracking.dataset_input import dataset_input

@@ -15,7 +15,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from tal_bench.errors import InputError
-from tal_bench.system.background_sync import first_line
+from tal_bench.system.text import first_line
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

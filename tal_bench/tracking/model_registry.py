@@ -9,7 +9,7 @@ from tal_bench.results.columns import METRICS as COSTS
 from tal_bench.results.columns import cost_columns, logged_costs
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import CostRecord, RowRecord, RunResult, StudyRecord
-from tal_bench.tracking.run_data import plain
+from tal_bench.tracking.keys import distinct_keys, plain
 
 
 def best_student(record: StudyRecord, files: StudyFolder) -> tuple[RowRecord, RunResult, RunResult] | None:
@@ -86,5 +86,6 @@ def _version_tags(
     }
     if cost is not None:
         logged = logged_costs(cost, cost_columns([cost]))
-        tags |= {plain(name.removeprefix(COSTS)): f"{value:.6g}" for name, value in logged.items()}
+        keys = distinct_keys(logged)
+        tags |= {keys[name].removeprefix(COSTS): f"{value:.6g}" for name, value in logged.items()}
     return {key: value for key, value in tags.items() if value}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,17 +10,17 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from tal_bench.config import content_hash
 from tal_bench.errors import InputError
-from tal_bench.results.columns import CostColumn, RowCosts, cost_columns
+from tal_bench.results.columns import TRAINING_COLUMNS, CostColumn, RowCosts, cost_columns
 from tal_bench.results.dataframe import RUN_COLUMNS, row_costs, run_line, teacher_names
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult, SearchRecord, StudyRecord
+from tal_bench.tracking.keys import distinct_keys
 
 RUN_NOTE_LIMIT, EXPERIMENT_NOTE_LIMIT = 7500, 4800
 """Maximum length of a note; MLflow truncates tags of runs at 8000 characters and of experiments at 5000."""
-VALUE_LIMIT, KEY_LIMIT = 500, 250
-"""Maximum length of a param and of a key; MLflow refuses longer ones."""
+VALUE_LIMIT = 500
+"""Maximum length of a param; MLflow refuses longer ones."""
 TAGS = "tal_bench."
 """Start of the names of tags."""
 MLFLOW_STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -61,15 +60,6 @@ class RunState:
     def key(self) -> tuple[str, str]:
         """Row and run hash."""
         return self.row, self.run_hash
-
-
-def plain(name: str) -> str:
-    """Return a name that MLflow accepts as a key: known characters, no part `.` or none, not too long."""
-    parts = [re.sub(r"[^\w. -]", "_", part) for part in name.split("/")]
-    kept = "/".join("_" if part in ("", ".", "..") else part for part in parts)
-    if len(kept) <= KEY_LIMIT:
-        return kept
-    return f"{kept[: KEY_LIMIT - 9]}_{content_hash(name)[:8]}"
 
 
 def run_name(result: RunResult, row: str) -> str:
@@ -113,7 +103,8 @@ def params(result: RunResult, row: RowRecord | None) -> dict[str, str]:
             "student_init": distill.student_init,
         }
         values |= {f"weight/{use.name}": f"{use.weight:.4g}" for use in distill.terms}
-    return {plain(name): str(value)[:VALUE_LIMIT] for name, value in values.items()}
+    keys = distinct_keys(values)
+    return {keys[name]: str(value)[:VALUE_LIMIT] for name, value in values.items()}
 
 
 def metrics(result: RunResult) -> list[tuple[str, float, int]]:
@@ -125,7 +116,8 @@ def metrics(result: RunResult) -> list[tuple[str, float, int]]:
         values += [(f"loss/{part}", value, record.epoch) for part, value in record.losses.items()]
         if record.validation_map is not None:
             values.append(("validation/mAP", record.validation_map, record.epoch))
-    return [(plain(name), value, step) for name, value, step in values if math.isfinite(value)]
+    keys = distinct_keys(name for name, _, _ in values)
+    return [(keys[name], value, step) for name, value, step in values if math.isfinite(value)]
 
 
 def metric_name(column: str) -> str:
@@ -152,7 +144,8 @@ def column_of_score(metric: str) -> str:
 
 def cost_metrics(costs: RowCosts, columns: Sequence[CostColumn]) -> list[tuple[str, float, int]]:
     """Return name, value and step of the costs in columns; empty if they have not been measured."""
-    return [(plain(name), float(value), 0) for name, value in costs.logged(columns).items()]
+    keys = distinct_keys([*(c.metric for c in columns), *(c.metric for c in TRAINING_COLUMNS)])
+    return [(keys[name], float(value), 0) for name, value in costs.logged(columns).items()]
 
 
 def _reason(result: RunResult) -> str:
@@ -252,7 +245,8 @@ def _row_states(
         params = {}
         if row.finals or isinstance(row, SearchRecord):  # MLflow cannot change them, so they have to be final
             params = {"model": row.model, "teacher": " + ".join(row.teachers.values()) or "none"}
-            params |= {plain(name): f"{value:.4g}" for name, value in row.settings.items()}
+            keys = distinct_keys(row.settings)
+            params |= {keys[name]: f"{value:.4g}" for name, value in row.settings.items()}
         metrics = _mean_metrics(finals) + cost_metrics(costs.get(row.name, RowCosts()), columns_of_costs)
         states.append(RunState(row.name, "", row.name, status, tags, params, metrics))
     return states
@@ -275,8 +269,9 @@ def _mean_metrics(finals: Sequence[RunResult]) -> list[tuple[str, float, int]]:
     scored = [result.metrics for result in finals if "map_avg" in result.metrics]
     if not scored:
         return []
+    keys = distinct_keys(map(metric_name, scored[0]))
     values = [
-        (plain(metric_name(name)), fmean(metrics[name] for metrics in scored), 0)
+        (keys[metric_name(name)], fmean(metrics[name] for metrics in scored), 0)
         for name in scored[0]
         if all(name in metrics for metrics in scored)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -14,6 +15,8 @@ from tal_bench.config import Precision
 from tal_bench.errors import InputError
 from tal_bench.models.layers import prepare_for_inference
 from tal_bench.system.allocator import keep_freed_memory
+from tal_bench.system.arithmetic.determinism import repeatable, require_repeatable_products
+from tal_bench.system.arithmetic.precision import autocast, products
 from tal_bench.types import Batch
 
 
@@ -25,17 +28,24 @@ class Device:
         precision: `fp32`; `tf32` for matrix products and convolutions with inputs rounded to TF32, on GPUs
             only; or `bf16` for autocast of matrix products. What stays in full precision under `bf16`, such
             as the last layers of the heads, is computed as in `fp32`.
+        deterministic: Whether operations of a GPU have to repeat their results; those of the CPU always do.
+
+    Raises:
+        InputError: `deterministic` is too late for this process, see `require_repeatable_products`.
     """
 
-    def __init__(self, name: str = "cpu", precision: Precision = "fp32") -> None:
+    def __init__(
+        self, name: str = "cpu", precision: Precision = "fp32", *, deterministic: bool = False
+    ) -> None:
         if name == "cpu":
             keep_freed_memory()
         self.torch = torch.device(name, 0) if name == "cuda" else torch.device(name)
         self.precision = precision
+        self.deterministic = choose_deterministic(deterministic, name)
 
     def with_precision(self, precision: Precision) -> Device:
         """Return the same device with another precision."""
-        return Device(self.torch.type, precision)
+        return Device(self.torch.type, precision, deterministic=self.deterministic)
 
     def pin(self, batch: Batch) -> Batch:
         """Return the batch in pinned memory, or the batch itself on the CPU."""
@@ -66,34 +76,17 @@ class Device:
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Context in which matrix products use the precision."""
-        if self.precision != "bf16":
-            with self.arithmetic():
-                yield
-            return
-        with self.arithmetic(), torch.autocast(self.torch.type, dtype=torch.bfloat16):
+        with self._repeatable(), autocast(self.torch, self.precision):
             yield
-
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients, in the precision of the forward pass."""
-        with self.arithmetic():
-            loss.backward()
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Context in which products of fp32 tensors on a GPU are exact, or all of them use TF32.
+        """Context in which products of fp32 tensors on a GPU are exact, or all of them use TF32."""
+        with self._repeatable(), products(self.torch, self.precision):
+            yield
 
-        By default PyTorch rounds the inputs of convolutions to TF32, and those of matrix products not.
-        """
-        if self.torch.type == "cpu":
-            yield
-            return
-        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-        before = products.allow_tf32, convolutions.allow_tf32
-        products.allow_tf32 = convolutions.allow_tf32 = self.precision == "tf32"
-        try:
-            yield
-        finally:
-            products.allow_tf32, convolutions.allow_tf32 = before
+    def _repeatable(self) -> AbstractContextManager[None]:
+        return repeatable() if self.deterministic else contextlib.nullcontext()
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
@@ -121,6 +114,20 @@ def choose_precision(name: Literal["auto"] | Precision, device: str, flag: str =
     if name == "tf32" and device == "cpu":
         raise InputError("the CPU has no TF32", where=f"{flag} tf32", hint="use fp32 or bf16")
     return name
+
+
+def choose_deterministic(wanted: bool, device: str) -> bool:
+    """Return whether a device needs deterministic algorithms to repeat its results; the CPU always does.
+
+    If so, matrix products of this process, and of those that it starts, are deterministic from now on.
+
+    Raises:
+        InputError: It is too late for that, see `require_repeatable_products`.
+    """
+    if not wanted or device == "cpu":
+        return False
+    require_repeatable_products()
+    return True
 
 
 def batch_tensors(batch: Batch) -> dict[str, Tensor]:

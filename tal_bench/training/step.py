@@ -113,13 +113,13 @@ class TrainingStep:
                 self.objective,
                 self._device,
             )
-        self.normalizer.copy_(normalizer)
-        self._flat.clear_gradients()
-        self._device.backward(losses["total"])
-        if self._spec.clip is not None:
-            nn.utils.clip_grad_norm_(self._flat.parameters, self._spec.clip)
-        self.optimizer.step()
-        self.average.update()
+            self.normalizer.copy_(normalizer)
+            self._flat.clear_gradients()
+            losses["total"].backward()
+            if self._spec.clip is not None:
+                nn.utils.clip_grad_norm_(self._flat.parameters, self._spec.clip)
+            self.optimizer.step()
+            self.average.update()
         return {name: value.detach() for name, value in losses.items()}
 
     def _points_of(self, length: int) -> Points:

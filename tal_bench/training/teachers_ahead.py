@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tal_bench.training.device import Device
 from tal_bench.training.teacher_cache import TeacherCache, digest
 from tal_bench.training.teachers import Teachers
-from tal_bench.types import Batch, Outputs
+from tal_bench.types import Batch, Outputs, WithoutHeadLayers
 
 AHEAD = 8
 """Largest number of batches that teachers read in one forward pass."""
@@ -104,17 +104,13 @@ def _kept(answers: dict[str, Outputs], batch: Batch, run: str, cache: TeacherCac
     return {role: kept[id(x)] for role, x in answers.items()}
 
 
-class PlainOutputs:
+class PlainOutputs(WithoutHeadLayers):
     """Outputs without further features, which `outputs_ahead` leaves to the training step."""
 
     @property
     def features(self) -> Mapping[str, list[Tensor]]:
         """No features."""
         return {}
-
-    def continue_head(self, name: str, features: list[Tensor]) -> list[Tensor]:
-        """No head layers can be continued."""
-        raise TypeError(f"no network to continue '{name}' with")
 
 
 class KeptOutputs(PlainOutputs):

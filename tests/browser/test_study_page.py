@@ -65,6 +65,27 @@ def test_it_fits_and_asks_for_nothing(browser: Browser, page: Path, width: int, 
     assert ("255, 255, 255" in background) == (theme == "light")
 
 
+def test_row_and_average_stay_in_view_on_a_narrow_screen(browser: Browser, page: Path) -> None:
+    browser.open(page, WIDTHS[1])
+    script = """const box = document.querySelector("table.sortable").parentElement;
+        box.scrollLeft = arguments[0] * box.scrollWidth;
+        const {left, right} = box.getBoundingClientRect();
+        const inside = (cell) => {
+          const {left: from, right: to} = cell.getBoundingClientRect();
+          const hit = document.elementFromPoint((from + to) / 2, cell.getBoundingClientRect().top + 4);
+          return from >= left - 1 && to <= right + 1 && cell.contains(hit);
+        };
+        const head = [...box.querySelectorAll("th")];
+        head[0].scrollIntoView({block: "center", inline: "nearest"});
+        return [box.scrollWidth > box.clientWidth,
+                head.filter(inside).map((cell) => cell.textContent.trim()),
+                [...box.querySelectorAll("td:first-child:not([colspan]), td.pinned")].length]"""
+    for place in (0, 0.3, 1):
+        scrolls, seen, cells = browser.run(script, place)
+        assert scrolls and "Row" in seen and "Avg ↑" in seen
+        assert cells == 2 * 4, "four rows"
+
+
 def test_the_policy_of_the_page_forbids_requests(browser: Browser, page: Path) -> None:
     browser.open(page)
     script = "return fetch('data:text/plain,x').then(() => 'loaded', () => 'refused')"

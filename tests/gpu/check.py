@@ -87,7 +87,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     import torch
 
-    from gpu import batches, correctness, speed
+    from gpu import batches, correctness, repeatability, speed
     from gpu.rows import Settings, environment, print_rows, run_checks, write_rows
 
     if given.device == "cuda" and not torch.cuda.is_available():
@@ -100,7 +100,7 @@ def main(words: list[str] | None = None) -> int:
         given.parity_dir or [ROOT / "tests" / "parity" / "excerpt"],
         began + 60 * given.minutes,
     )
-    checks = [*correctness.CHECKS, *batches.CHECKS, *speed.CHECKS]
+    checks = [*correctness.CHECKS, *repeatability.CHECKS, *batches.CHECKS, *speed.CHECKS]
     rows = run_checks(checks, settings, lambda text: print(f"... {text}", file=sys.stderr, flush=True))
     file = write_rows(rows, settings, machine)
     failed = sum(row.status == "failed" for row in rows)

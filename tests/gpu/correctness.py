@@ -63,7 +63,7 @@ def smoke_study(settings: Settings) -> Iterator[Row]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        _finish(start(_words(folder, settings), folder), settings)
+        finish(start(_words(folder, settings), folder), settings)
         runs = _statuses(folder)
     if set(runs.values()) != {"finished"}:
         raise RuntimeError(f"runs ended as {sorted(runs.values())}")
@@ -85,7 +85,7 @@ def resumption(settings: Settings) -> Iterator[Row]:
         if still_alive(below):
             raise RuntimeError("worker processes outlive the killed study")
         before = _finished(folder)
-        _finish(start(words, folder), settings)
+        finish(start(words, folder), settings)
         after, runs = _finished(folder), _statuses(folder)
         left = list(folder.rglob("*.resume"))
     again = [run for run, written in before.items() if after.get(run) != written]
@@ -106,8 +106,8 @@ def _words(folder: Path, settings: Settings) -> list[str | Path]:
     return ["ablate", "--dataset", file, "--device", settings.device, *flags.split()]
 
 
-def _finish(process: subprocess.Popen[str], settings: Settings) -> None:
-    """Wait for the end of a study.
+def finish(process: subprocess.Popen[str], settings: Settings) -> None:
+    """Wait for the end of a command.
 
     Raises:
         RuntimeError: It failed, or no time is left.
@@ -120,7 +120,7 @@ def _finish(process: subprocess.Popen[str], settings: Settings) -> None:
         raise RuntimeError("no time was left (--minutes)") from None
     if process.returncode:
         lines = error.strip().splitlines() or ["no message"]
-        raise RuntimeError(f"the study ended with {process.returncode}: {lines[-1]}")
+        raise RuntimeError(f"the command ended with {process.returncode}: {lines[-1]}")
 
 
 def _wait(process: subprocess.Popen[str], condition: Callable[[], bool], settings: Settings) -> None:

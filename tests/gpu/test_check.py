@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from parity.checks import kd
 from parity.fixtures import Fixture, discover
 
-from gpu import batches, check, correctness, speed
+from gpu import batches, check, correctness, repeatability, speed
 from gpu.rows import NOTE, Check, DenseProduct, Row, Settings, run_checks, timed
 from gpu.speed import Step
 
@@ -100,6 +101,27 @@ def test_batches_of_every_source_are_compared(settings: Settings, monkeypatch: p
     assert rows[-1].status == "failed" and "features/rgb, features/flow of a batch differ" in rows[-1].note
 
 
+def test_a_repeated_training_is_compared(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = repeatability.CHECKS[0]
+    (row,) = run_checks([check], settings, lambda text: None)
+    assert row.status == "ok" and row.value == 6.0, "weights and detections of two teachers and a student"
+    correct, calls = repeatability.start, list[int]()
+
+    def with_another_seed(words: list[str | Path], folder: Path) -> subprocess.Popen[str]:
+        calls.append(1)
+        return correct([*words, "--seed", str(len(calls))], folder)
+
+    monkeypatch.setattr(repeatability, "start", with_another_seed)
+    (_, row) = run_checks([check], settings, lambda text: None)
+    assert row.status == "failed" and "2 of 6 files differ: conv-dw-hallucinated" in row.note
+
+
+def test_a_deterministic_step_is_measured_in_a_process_of_its_own(settings: Settings) -> None:
+    (row,) = run_checks([speed._check(speed.REPEATABLE[0])], settings, lambda text: None)
+    assert row.check == "step actionformer fp32, deterministic"
+    assert row.status == "ok" and row.value
+
+
 def test_the_memory_of_a_training_says_how_many_share_the_gpu(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +150,7 @@ def test_a_check_that_raises_is_one_line_and_the_others_run(
 ) -> None:
     monkeypatch.setattr(correctness, "CHECKS", [Check("raises", failing), Check("passes", passing)])
     monkeypatch.setattr(batches, "CHECKS", [])
+    monkeypatch.setattr(repeatability, "CHECKS", [])
     monkeypatch.setattr(speed, "CHECKS", [Check("graphs", passing, needs_cuda=True)])
     assert check.main(["--device", "cpu", "--out", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -144,6 +167,7 @@ def test_a_check_that_raises_is_one_line_and_the_others_run(
 def test_without_failures_the_status_is_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correctness, "CHECKS", [Check("passes", passing)])
     monkeypatch.setattr(batches, "CHECKS", [])
+    monkeypatch.setattr(repeatability, "CHECKS", [])
     monkeypatch.setattr(speed, "CHECKS", [])
     assert check.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
 
@@ -161,6 +185,7 @@ def test_an_aim_needs_both_rows(settings: Settings) -> None:
     assert row.status == "skipped"
     settings.rows[:] = [Row("slow", value=12.0), Row("fast", value=2.0)]
     assert aim.row(settings) == Row("ratio", value=6.0, unit="×", note="aim ≥ 5: met")
+    assert replace(aim, bound=None).row(settings).note == ""
     settings.rows.pop()
     with pytest.raises(LookupError, match="fast"):
         aim.row(settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,6 +44,25 @@ def test_the_order_does_not_depend_on_the_first_import(module: str, registry: st
     command = [sys.executable, "-c", code]
     listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     assert listed.split() == list(getattr(tal_bench, registry))
+
+
+def test_entries_of_other_modules_come_last_whichever_module_imports_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry: Registry[int] = Registry("fruit", "built_in_fruits")
+    shelf = ModuleType("shelf")
+    monkeypatch.setattr(shelf, "registry", registry, raising=False)
+    monkeypatch.setitem(sys.modules, "shelf", shelf)
+    (tmp_path / "built_in_fruits.py").write_text(
+        "import fruits_of_a_plugin\nfrom shelf import registry\nregistry.add('plum', 1)\n"
+    )
+    (tmp_path / "fruits_of_a_plugin.py").write_text("from shelf import registry\nregistry.add('lime', 2)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert registry.names() == ["plum", "lime"]
+    finally:
+        for name in ("built_in_fruits", "fruits_of_a_plugin"):
+            sys.modules.pop(name, None)
 
 
 def test_a_name_cannot_be_registered_twice() -> None:

@@ -21,6 +21,7 @@ from tal_bench.cli.options import (
     CheckpointEveryOption,
     DataRootOption,
     DatasetOption,
+    DeterministicOption,
     Device,
     DeviceOption,
     FoldsOption,
@@ -105,6 +106,7 @@ def ablate(
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     teacher_precision: TeacherPrecisionOption = None,
+    deterministic: DeterministicOption = None,
     budget: BudgetOption = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
@@ -136,7 +138,7 @@ def tune(**flags: Any) -> None:
 
 SPEC_FLAGS = (
     *("dataset", "student", "teacher", "trials", "seeds", "device", "precision", "teacher_precision"),
-    *("budget", "sampler", "pruner", "patience"),
+    *("deterministic", "budget", "sampler", "pruner", "patience"),
 )
 """Flags that are fields of a study under the same name."""
 EXECUTION_FLAGS = (
@@ -220,6 +222,7 @@ def train(
     device: Annotated[Device, typer.Option(help="Device to compute on.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Precision of matrix products.")] = "auto",
     graphs: GraphsOption = "auto",
+    deterministic: DeterministicOption = None,
     data_root: DataRootOption = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -239,6 +242,7 @@ def train(
         device=device,
         precision=precision,
         graphs=graphs,
+        deterministic=bool(deterministic),
         data_root=data_root,
     )
     for name, value in result.metrics.items():

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tal_bench.config import Range
-from tal_bench.distill.losses.masking import full
+from tal_bench.distill.terms.reductions import packed
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.types import Outputs
 
@@ -18,20 +18,10 @@ def logits_softmax(student: Outputs, teacher: Outputs, temperature: float) -> Te
     Summed over positions and classes and divided by the batch size only, so the value grows with the length
     of the videos; averaged over levels.
     """
-    levels = zip(student.logits, teacher.logits, student.mask, strict=True)
-    per_level = [
-        (
-            F.kl_div(
-                (full(s) / temperature).log_softmax(dim=2),
-                (full(t.detach()) / temperature).softmax(dim=2),
-                reduction="none",
-            ).sum(dim=2)
-            * m
-        ).sum()
-        / s.shape[0]
-        for s, t, m in levels
-    ]
-    return torch.stack(per_level).mean()
+    ours = (packed(student.logits) / temperature).log_softmax(dim=2)
+    theirs = (packed(teacher.logits).detach() / temperature).softmax(dim=2)
+    values = F.kl_div(ours, theirs, reduction="none").sum(dim=2) * torch.cat(list(student.mask), dim=1)
+    return values.sum() / (len(values) * len(student.mask))
 
 
 terms.add(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from tal_bench.distill.losses.masking import full
-from tal_bench.distill.terms.reductions import masked_mean
+from tal_bench.distill.terms.reductions import mean_of_level_means, packed
 from tal_bench.distill.terms.registry import Term, terms
 from tal_bench.distill.terms.weights import BALANCED, around
 from tal_bench.types import Outputs
@@ -20,10 +18,8 @@ def offsets(student: Outputs, teacher: Outputs, temperature: float) -> Tensor:
     """
     same_form = student.offsets[0].ndim == teacher.offsets[0].ndim
     ours, theirs = (x.offsets if same_form else class_average(x) for x in (student, teacher))
-    levels = zip(ours, theirs, student.mask, strict=True)
-    return torch.stack(
-        [masked_mean((full(s) - full(t.detach())).square().flatten(2), m) for s, t, m in levels]
-    ).mean()
+    errors = (packed(ours) - packed(theirs).detach()).square().flatten(2).mean(dim=2)
+    return mean_of_level_means(errors, student.mask)
 
 
 def class_average(output: Outputs) -> list[Tensor]:

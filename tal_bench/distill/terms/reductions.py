@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from tal_bench.distill.losses.masking import full
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -48,6 +50,26 @@ class _MeanSquare(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         difference, weight = ctx.saved_tensors
         return (difference * (2 * grad * weight).unsqueeze(2)).to(ctx.dtype), None, None
+
+
+def packed(levels: Sequence[Tensor]) -> Tensor:
+    """Return [B, T_l, ...] per level as one tensor [B, sum(T_l), ...], in float32 or wider.
+
+    A small level takes as long as a large one where a call takes longer than its arithmetic, so element-wise
+    losses are computed for all levels at once.
+    """
+    return torch.cat([full(x) for x in levels], dim=1)
+
+
+def mean_of_level_means(values: Tensor, masks: Sequence[Tensor]) -> Tensor:
+    """Return the mean over levels of the mean over valid positions.
+
+    Args:
+        values: [B, sum(T_l)], values of all levels, as `packed` joins them.
+        masks: [B, T_l] bool per level; a level without a valid position counts as 0.
+    """
+    weights = torch.cat([m.to(values.dtype) / m.sum().clamp(min=1) for m in masks], dim=1)
+    return (values * weights).sum() / len(masks)
 
 
 def level_mean(values: Iterable[Tensor]) -> Tensor:

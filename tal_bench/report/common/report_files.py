@@ -10,10 +10,9 @@ from typing import TypeVar
 from tal_bench.errors import TalBenchError
 from tal_bench.report.common.figure_declaration import Data, FigureDeclaration
 from tal_bench.report.common.plot_style import rendered
-from tal_bench.system.background_sync import first_line
 from tal_bench.system.files import write_atomically
 from tal_bench.system.fonts import unavailable
-from tal_bench.system.text import printable
+from tal_bench.system.text import printable, typed_line
 
 LOG = logging.getLogger(__name__)
 SHOWN = 20
@@ -64,7 +63,7 @@ class ReportFiles:
         try:
             return make()
         except Exception as error:  # a library or a plugin may raise any error
-            self._problems.append(f"{name} ({type(error).__name__}: {first_line(error)})")
+            self._problems.append(f"{name} ({typed_line(error)})")
             return None
 
     def draw_all(self, figures: Iterable[FigureDeclaration[Data]], data: Data) -> dict[str, bytes]:

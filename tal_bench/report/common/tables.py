@@ -83,11 +83,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """Header of a column, with its unit and direction apart; `text` columns are left-aligned."""
+    """Header of a column, with its unit and direction apart.
+
+    Attributes:
+        name: Name, with the direction if there is no unit.
+        unit: Unit, with the direction.
+        text: Whether the column has texts, which are left-aligned.
+        pinned: Whether the column stays in view, as the first one does, on pages narrower than the table.
+    """
 
     name: str
     unit: str = ""
     text: bool = False
+    pinned: bool = False
 
     @property
     def line(self) -> str:

@@ -44,6 +44,7 @@ class Column(BaseColumn[Row]):
         text: Whether values are texts. On the page they stand below the name of the row.
         optional: Whether tables leave the column out if no row has a value.
         one_best: Whether only the best value is marked, not those that look equal.
+        pinned: Whether the page keeps the column in view where the table is wider than the screen.
     """
 
     cell: Callable[[Row], Cell] | None = None
@@ -51,13 +52,14 @@ class Column(BaseColumn[Row]):
     text: bool = False
     optional: bool = True
     one_best: bool = False
+    pinned: bool = False
 
     @property
     def heading(self) -> Header:
         """Header with unit and arrow."""
         parts = [part for part in (self.header, self.unit, ARROWS[self.better]) if part]
         split = 1 if self.unit else len(parts)
-        return Header(" ".join(parts[:split]), " ".join(parts[split:]), self.text)
+        return Header(" ".join(parts[:split]), " ".join(parts[split:]), self.text, self.pinned)
 
     @property
     def terminal_heading(self) -> str:
@@ -178,6 +180,7 @@ def _accuracy(study: ReportData) -> list[Column]:
             fields=lambda row: {f"{name}_mean": row.mean(name), f"{name}_sd": row.sd(name)},
             optional=False,
             one_best=mean,
+            pinned=name == "map_avg",
         )
 
     count = len(study.metrics)

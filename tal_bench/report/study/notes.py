@@ -48,7 +48,13 @@ def estimate(value: Interval) -> str:
 
 def ends(value: Interval) -> str:
     """Format the ends of an interval as `[+1.1, +5.3]`."""
-    return f"[{signed(value.low)}, {signed(value.high)}]"
+    return f"[{_end(value.low)}, {_end(value.high)}]"
+
+
+def _end(value: float) -> str:
+    """Format an end with one digit, or with up to three until its side of 0 shows."""
+    texts = [signed(value, digits) for digits in (1, 2, 3)]
+    return next((text for text in texts if text.strip("0.")), texts[0])
 
 
 def spread(mean: float | None, sd: float | None) -> str:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
-from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.markup import code, escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.plot_style import CAPTION_DENSITY, TINY, TITLE_DENSITY, name
+from tal_bench.report.common.point_labels import LabelledPoint, label_points
 from tal_bench.report.common.tables import Cell, csv_table, markdown_table, plain_table
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.report.study.columns import as_column
-from tal_bench.report.study.drawings.cost_scatter import FONT, MARKER, leader
+from tal_bench.report.study.drawings.cost_scatter import FONT, MARKER
 from tal_bench.results.columns import cost_columns
 from tal_bench.results.records import SearchRecord
 
@@ -35,6 +35,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 SIZE = (10.5, 4.8)
 LOG_FROM = 3.0
 """Ratio of the largest to the smallest cost on the fronts from which the axis is logarithmic."""
+LABELS: dict[str, Any] = {
+    "fontsize": FONT - 1,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+}
+"""Style of the labels, which may lie above trials."""
 MAX_LABELS = 14
 """Maximum number of members for which the figure has labels."""
 COSTS = {column.key: as_column(column) for column in cost_columns(())}
@@ -193,9 +198,13 @@ def figure(study: ReportData) -> Figure:
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
     if len(students) <= MAX_LABELS:
-        _label(validation, [(name(m.size), m.values[cost], m.values["map"], 0.0) for m in students])
-        tested = [(m, m.row.mean() or 0.0, m.row.sd() or 0.0) for m in students]
-        _label(test, [(name(m.size), m.values[cost], mean, sd) for m, mean, sd in tested])
+        tuned = [LabelledPoint(name(m.size), m.values[cost], m.values["map"]) for m in students]
+        tested = [
+            LabelledPoint(name(m.size), m.values[cost], m.row.mean() or 0.0, m.row.sd() or 0.0)
+            for m in students
+        ]
+        label_points(validation, tuned, **LABELS)
+        label_points(test, tested, **LABELS)
     return drawing
 
 
@@ -255,36 +264,6 @@ def _teachers(study: ReportData) -> str:
         if row.record.kind == "teacher" and row.mean() is not None
     ]
     return f" Teachers on test: {', '.join(teachers)}." if teachers else ""
-
-
-def _label(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> None:
-    """Draw labels next to points, each given as text, x, y and standard deviation."""
-    from matplotlib.text import Text
-
-    unit = axes.figure.dpi / 72
-    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    labels = []
-    for text, x, y, sd in points:
-        pixel_x, pixel_y = axes.transData.transform((x, y))
-        half_height = max(float(axes.transData.transform((x, y + sd))[1] - pixel_y), 4 * unit)
-        size = Text(0, 0, text, fontsize=FONT - 1, figure=axes.figure).get_window_extent(renderer)
-        labels.append(Label(text, pixel_x, pixel_y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
-    frame = axes.get_window_extent(renderer)
-    bounds = Box(frame.x0 + 2 * unit, frame.y0, frame.x1, frame.y1)
-    for label, position in zip(labels, place_labels(labels, bounds, gap=6 * unit), strict=True):
-        axes.annotate(
-            label.text,
-            xy=(label.x + position.side * 3.5 * unit, label.y),
-            xytext=(position.x, position.y),
-            xycoords="figure pixels",
-            textcoords="figure pixels",
-            ha="left" if position.side > 0 else "right",
-            va="center",
-            fontsize=FONT - 1,
-            color="0.1",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            arrowprops=leader("0.4", position.side),
-        )
 
 
 FIGURES = (

@@ -25,6 +25,7 @@ from tal_bench.config import (
     TermUse,
     TrainSpec,
     content_hash,
+    hashed_fields,
     parse_spec,
     read_yaml,
 )
@@ -105,12 +106,25 @@ def test_results_of_before_a_field_was_added_stay_valid() -> None:
         del modality["folder"], modality["also"]
     assert content_hash({"version": 1, **value}) == spec.hash
     places = {place for place, _ in LATER_FIELDS}
-    assert places >= {"detector.standardise", "detector.whiten", "train.lr_width", "device"}
+    assert places >= {
+        *("detector.standardise", "detector.whiten", "train.lr_width", "device", "deterministic"),
+    }
+
+
+def test_costs_of_before_a_field_was_added_stay_valid() -> None:
+    spec = run_spec().detector.model_copy(update={"standardise": False, "whiten": None})
+    written = {name: value for name, value in spec.model_dump(mode="json").items()
+               if name not in ("standardise", "whiten")}  # fmt: skip
+    assert hashed_fields(spec) == written
+    changed_ = spec.model_copy(update={"standardise": True, "whiten": 8})
+    assert hashed_fields(changed_) == written | {"standardise": True, "whiten": 8}
 
 
 def test_runs_on_gpus_and_in_other_precisions_have_hashes_of_their_own() -> None:
     kinds = [(device, precision) for device in ("cpu", "cuda") for precision in ("fp32", "tf32", "bf16")]
-    assert len({run_spec(device=device, precision=precision).hash for device, precision in kinds}) == 6
+    specs = [run_spec(device=device, precision=precision) for device, precision in kinds]
+    specs += [run_spec(device="cuda", precision="bf16", deterministic=True)]
+    assert len({spec.hash for spec in specs}) == 7
 
 
 class _Loose:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tal_bench.config import DetectorSpec, Range
 from tal_bench.distill.terms import registry
 from tal_bench.distill.terms.logits_binary import bernoulli_kl
-from tal_bench.distill.terms.reductions import masked_mean
+from tal_bench.distill.terms.reductions import masked_mean, mean_of_level_means
 from tal_bench.distill.terms.registry import Term, TermFunction, terms
 from tal_bench.errors import InputError
 from tal_bench.types import DetectorOutput, PointLabels
@@ -228,6 +228,17 @@ def test_bernoulli_kl_agrees_with_the_library(p: float, q: float) -> None:
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
 
 
+def test_the_gradient_of_bernoulli_kl_is_that_of_automatic_differentiation() -> None:
+    p, q = torch.randn(2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4
+    q.requires_grad_()
+    bernoulli_kl(p, q).square().sum().backward()
+    expected = q.detach().requires_grad_()
+    torch.distributions.kl_divergence(
+        torch.distributions.Bernoulli(logits=p), torch.distributions.Bernoulli(logits=expected)
+    ).square().sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(q.grad, expected.grad)
+
+
 def test_bernoulli_kl_of_large_logits_is_finite() -> None:
     student = torch.tensor([-200.0, 200.0, 0.0], requires_grad=True)
     value = bernoulli_kl(torch.tensor([200.0, -200.0, 200.0]), student)
@@ -244,6 +255,12 @@ def test_logits_softmax_is_summed_over_time_and_divided_by_the_batch() -> None:
         p, log_q = F.softmax(t / 2, dim=2)[m], F.log_softmax(s / 2, dim=2)[m]
         total += float((p * (p.log() - log_q)).sum()) / 2
     assert float(terms.get("logits").fn(student, teacher, 2.0)) == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_means_of_levels_have_equal_weight_whatever_their_valid_positions() -> None:
+    masks = [torch.tensor([[True, True, False]]), torch.tensor([[True]]), torch.tensor([[False]])]
+    values = torch.tensor([[1.0, 3.0, 100.0, 7.0, 100.0]])
+    assert float(mean_of_level_means(values, masks)) == pytest.approx((2.0 + 7.0 + 0.0) / 3)
 
 
 def test_masked_mean_without_valid_positions_is_zero() -> None:

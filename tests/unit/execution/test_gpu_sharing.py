@@ -151,7 +151,7 @@ def test_sizes_that_are_searched_have_their_largest_value() -> None:
 def test_the_memory_of_a_training_is_read_after_some_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[CpuAsGpu] = []
 
-    def device(name: str, precision: Any) -> CpuAsGpu:
+    def device(name: str, precision: Any, *, deterministic: bool) -> CpuAsGpu:
         made.append(CpuAsGpu(monkeypatch, precision))
         made[-1].torch = torch.device("cpu")
         return made[-1]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tal_bench.config import DatasetSpec, ModalitySpec
 from tal_bench.config.extraction import FILE, Extraction, StreamSpec, find_extraction, read_extraction
 from tal_bench.errors import DataError, InputError
-from tal_bench.extraction.backbone_weights import PACKAGED, image_network, packaged_file, read_state
+from tal_bench.extraction.backbone_weights import HUB, PACKAGED, image_network, packaged_file, read_state
 from tal_bench.extraction.streams import build_streams, complete
 
 NET = "test_resnet"
@@ -93,6 +93,15 @@ def test_invalid_weights_are_rejected(tmp_path: Path) -> None:
         image_network("test_resne", 3, "random")
     with pytest.raises(InputError, match="no package contains weights of 'test_resnet'"):
         image_network(NET, 3, PACKAGED)
+
+
+def test_errors_without_a_message_are_shown_by_their_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("timm.create_model", fail)
+    with pytest.raises(InputError, match=r"cannot be downloaded from the hub: ConnectionError \("):
+        image_network(NET, 3, HUB)
 
 
 def test_settings_are_completed_and_checked(tmp_path: Path) -> None:

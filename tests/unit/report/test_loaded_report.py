@@ -39,8 +39,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedStudy, LoadedR
 
 def test_tables_are_those_of_the_study(both: tuple[LoadedStudy, LoadedReport]) -> None:
     study, report = both
-    assert_frame_equal(report.table(), study.table(), check_dtype=False)
-    assert_frame_equal(report.costs(), study.costs(), check_dtype=False)
+    assert_frame_equal(report.table(), study.table())
+    assert_frame_equal(report.costs(), study.costs())
     assert_frame_equal(report.differences(), study.differences())
     assert_frame_equal(report.pairs(), study.pairs())
     assert_frame_equal(report.settings(), study.settings())

@@ -118,6 +118,9 @@ def test_unclear_differences_are_marked(study: ReportData) -> None:
     wide = replace(found, estimate=0.4, low=-1.0, high=1.8)
     assert interval(wide) == "≈ +0.4 [−1.0, +1.8]"
     assert interval(replace(found, estimate=2.0, low=0.5, high=3.5)) == "+2.0 [+0.5, +3.5]"
+    assert interval(replace(found, estimate=2.0, low=0.016, high=3.5)) == "+2.0 [+0.02, +3.5]"
+    assert interval(replace(found, estimate=-2.0, low=-3.5, high=0.004)) == "≈ −2.0 [−3.5, +0.004]"
+    assert interval(replace(found, estimate=0.0, low=-1e-5, high=0.0)) == "≈ 0.0 [0.0, 0.0]"
     unclear = replace(study, rows=(replace(row, differences={"none": wide}),))
     assert "`cross-structure` against `none`: no clear difference" in findings(unclear)[0]
     assert "≈ +0.4 [−1.0, +1.8]" in markdown(unclear)

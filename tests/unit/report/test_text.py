@@ -42,7 +42,7 @@ from tal_bench.report.study.terminal import print_study
 from tal_bench.report.study.write import write_report
 from tal_bench.system import fonts
 from tal_bench.system.text import REPLACEMENT, printable, shortened
-from tal_bench.tracking.run_data import plain as mlflow_key
+from tal_bench.tracking.keys import plain as mlflow_key
 
 DOLLARS = ("count $1_ and $5_ bills", "pay $5 # $10", "sit")
 """Class names whose dollars enclose what would be a malformed formula."""

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from study_parts import result_of, run_specs
 
 from tal_bench.errors import InputError
+from tal_bench.results.folder import StudyFolder
 from tal_bench.results.study_lock import STALE_AFTER, study_lock, termination_as_interrupt
 
 HOLD = (
@@ -40,14 +42,22 @@ def test_a_second_process_is_refused_and_a_killed_one_holds_no_lock(tmp_path: Pa
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    """A failed or damaged run is repeated, and goes on from its training checkpoint."""
     runs = tmp_path / "runs"
-    runs.mkdir()
-    for name in (".a.json.x1", ".b.json.x2", "ended.json", "ended.resume", "running.resume"):
+    ended: dict[str, str] = {}
+    for seed, status in enumerate(("finished", "pruned", "failed")):
+        result = result_of(run_specs().on_labels("conv", "final", seed, {}), status)
+        StudyFolder(tmp_path).write_run(result)
+        ended[status] = result.hash
+    for name in (".a.json.x1", ".b.json.x2", "damaged.json", "damaged.resume", "running.resume"):
         (runs / name).write_text("{}")
+    for hash_ in ended.values():
+        (runs / f"{hash_}.resume").touch()
     long_ago = time.time() - 2 * STALE_AFTER
     os.utime(runs / ".a.json.x1", (long_ago, long_ago))
     with study_lock(tmp_path):
-        assert {f.name for f in runs.iterdir()} == {".b.json.x2", "ended.json", "running.resume"}
+        assert {f.stem for f in runs.glob("*.resume")} == {ended["failed"], "damaged", "running"}
+        assert [f.name for f in runs.glob(".*")] == [".b.json.x2"]
 
 
 def test_sigterm_is_handled_as_ctrl_c() -> None:

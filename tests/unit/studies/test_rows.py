@@ -143,6 +143,22 @@ def test_a_run_that_a_row_shares_with_a_teacher_is_planned_once(tmp_path: Path, 
     assert len(plan.runs) == distinct if trials == 1 else distinct <= len(plan.runs)
 
 
+@pytest.mark.parametrize(
+    ("rates", "shared"), [((0.5, 1.0, 2.0), 1), ((0.5, 2.0), 0), ((2.0,), 0), ((1.0,), 2)]
+)
+def test_a_grid_of_rates_shares_the_runs_of_these_rates(
+    tmp_path: Path, rates: tuple[float, ...], shared: int
+) -> None:
+    """The teacher of `self` has the rate 1; a grid tries the defaults only if it contains them."""
+    spec = study("self", sampler="grid", search={"lr": rates})
+    budget = Budget(trials=len(rates), seeds=1, confirmed=1)
+    _, computed, _ = played(spec, tmp_path, budget=budget)
+    plan = make_plan(spec, run_specs(budget=budget))
+    none, itself = (set(row.runs) for row in plan.student_rows)
+    assert len(none & itself) == shared
+    assert len(plan.runs) == len({run.hash for run in computed})
+
+
 def test_rows_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     spec = study("all")
     alone, one, _ = played(spec, tmp_path / "1", 1, budget=LAVISH)

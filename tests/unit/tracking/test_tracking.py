@@ -18,7 +18,7 @@ from fake_study import ROWS, write_fake_study
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
-from tal_bench.tracking import mlflow_client, run_data, stale_runs
+from tal_bench.tracking import keys, mlflow_client, run_data, stale_runs
 from tal_bench.tracking.dataframe import load_runs
 from tal_bench.tracking.mirror import MlflowMirror
 
@@ -337,7 +337,7 @@ def test_a_rejected_run_costs_only_itself(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run_data, "plain", lambda name: name)
+    monkeypatch.setattr(keys, "plain", lambda name: name)
     files = StudyFolder(folder)
     bad = files.read_run(next(row for row in record.rows if row.name == "none").finals[0])
     assert bad is not None
@@ -528,11 +528,26 @@ def test_an_unknown_experiment_lists_the_known_ones(uri: str) -> None:
 
 def test_names_and_notes_are_valid_for_mlflow() -> None:
     assert run_data.metric_name("map_0.55") == "mAP/tIoU_0.55"
-    assert run_data.plain("a@b=(c)") == "a_b__c_"
+    assert keys.plain("a@b=(c)") == "a_b__c_"
     lines = "\n".join("x" * 99 for _ in range(200))
     text = run_data.note(lines, run_data.RUN_NOTE_LIMIT)
     assert len(text) < 8000
     assert text.splitlines()[-3] == "x" * 99
+
+
+def test_names_that_mlflow_cannot_tell_apart_have_keys_of_their_own(
+    folder: Path, record: StudyRecord
+) -> None:
+    assert keys.distinct_keys(["a(b", "c"]) == {"a(b": "a_b", "c": "c"}
+    found = keys.distinct_keys(["a(b", "a)b", "a_b", "x" * 260 + "(", "x" * 260 + ")"])
+    assert len(set(found.values())) == 5 and found["a_b"] == "a_b"
+    assert all(keys.plain(key) == key for key in found.values())
+    result = StudyFolder(folder).read_run(record.rows[0].finals[0])
+    assert result is not None
+    classes = {"throw (disc)": 1.0, "throw [disc]": 2.0}
+    logged = run_data.metrics(result.model_copy(update={"per_class": classes}))
+    assert {value for name, value, _ in logged if name.startswith("per_class/")} == {1.0, 2.0}
+    assert len({(name, step) for name, _, step in logged}) == len(logged)
 
 
 def registrable(folder: Path, record: StudyRecord) -> StudyRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from fake_gpu import assumed_gpu
@@ -11,7 +13,8 @@ from torch import Tensor
 from tal_bench.config import Precision
 from tal_bench.errors import InputError
 from tal_bench.profiling.training import _labelled_batch
-from tal_bench.training.device import Device, batch_tensors, choose_precision
+from tal_bench.system.arithmetic.determinism import VARIABLE
+from tal_bench.training.device import Device, batch_tensors, choose_deterministic, choose_precision
 
 
 def tf32() -> tuple[bool, bool]:
@@ -27,7 +30,8 @@ def test_products_and_convolutions_have_one_precision(precision: Precision, allo
     with assumed_gpu(), device.autocast():
         assert tf32() == (allowed, allowed)
         assert torch.is_autocast_enabled("cuda") == (precision == "bf16")
-    device.backward(2 * x)
+    with device.arithmetic():
+        (2 * x).backward()
     assert seen == [(allowed, allowed)], "the backward pass has the precision of the forward pass"
     assert tf32() == before, "other code of the process keeps its own"
 
@@ -70,3 +74,43 @@ def test_the_cpu_has_no_tf32() -> None:
     assert choose_precision("tf32", "cuda") == "tf32"
     with pytest.raises(InputError, match=r"^--precision tf32: the CPU has no TF32 \(use fp32 or bf16\)$"):
         choose_precision("tf32", "cpu")
+
+
+def mode() -> tuple[int, bool, bool]:
+    """Whether algorithms must be deterministic, those of convolutions too, and whether memory is filled."""
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    return torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic, filled
+
+
+def test_a_gpu_repeats_its_results_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    before = mode()
+    device = Device("cuda", "tf32", deterministic=True)
+    assert os.environ[VARIABLE] == ":4096:8", "inherited by the processes that this one starts"
+    for context in (device.arithmetic, device.with_precision("bf16").autocast):
+        with assumed_gpu(), context():
+            assert mode() == (2, True, False)
+        assert mode() == before == (0, False, True)
+    Device("cuda", deterministic=True)  # the variable is as it should be
+
+
+def test_the_cpu_repeats_its_results_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "other")
+    device = Device("cpu", deterministic=True)
+    assert not device.deterministic and not choose_deterministic(True, "cpu")
+    assert not choose_deterministic(False, "cuda")
+    with device.arithmetic():
+        assert mode() == (0, False, True)
+
+
+def test_a_gpu_in_use_and_another_setting_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    hint = r" \(set CUBLAS_WORKSPACE_CONFIG=:4096:8 before the start\)$"
+    monkeypatch.setenv(VARIABLE, ":0:0")
+    with pytest.raises(InputError, match=r"^--deterministic: does not repeat .*_CONFIG=:0:0" + hint):
+        choose_deterministic(True, "cuda")
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(InputError, match="^--deterministic: this process uses a GPU already" + hint):
+        choose_deterministic(True, "cuda")
+    monkeypatch.setenv(VARIABLE, ":16:8")
+    assert choose_deterministic(True, "cuda")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from fake_gpu import GpuRules, RuleError, fake_gpu
+from nondeterministic import OPERATIONS, WITHOUT_ALGORITHM, documented
 from study_parts import run_specs
 from test_contracts import K, batch, narrow
 from test_term_structures import refusal
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tal_bench.config import DistillSpec, Precision, TeacherUse, TermUse, TrainSpec
 from tal_bench.distill.objective import DistillationObjective
@@ -21,6 +25,7 @@ from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
 from tal_bench.models.registry import get_model
 from tal_bench.models.structures import structures
+from tal_bench.system.arithmetic.determinism import VARIABLE
 from tal_bench.training import step as step_module
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
@@ -41,7 +46,9 @@ def new_step(
     teachers: dict[str, str],
     uses: tuple[TermUse, ...],
     spec: TrainSpec,
-    width: int,
+    *,
+    width: int = NARROW,
+    deterministic: bool = False,
 ) -> TrainingStep:
     """Return the training step of a student of a width on the fake GPU, with teachers by role."""
     own = narrow(student).model_copy(update={"width": width, "head_width": width})
@@ -56,7 +63,7 @@ def new_step(
         own,
         spec,
         steps_per_epoch=10,
-        device=Device("cuda", precision),
+        device=Device("cuda", precision, deterministic=deterministic),
         teachers={role: get_model(name).build(architectures[role]) for role, name in teachers.items()},
         objective=objective,
     )
@@ -72,7 +79,7 @@ def checked_update(
 ) -> GpuRules:
     """Make two steps on the fake GPU, and check the second: the first makes what is kept between steps."""
     with fake_gpu():
-        step = new_step(student, precision, teachers or {}, uses, spec, width)
+        step = new_step(student, precision, teachers or {}, uses, spec, width=width)
         given = Device("cuda").move(batch())
         step(given)
         step.set_rate()
@@ -106,6 +113,50 @@ def test_a_step_with_every_term(student: str) -> None:
     )
     assert len(uses) > 15
     checked_update(f"{student}-hallucinated", precision, {"t": teacher}, uses)
+
+
+class DeterministicMode(TorchDispatchMode):
+    """Notes the operations for which PyTorch demands deterministic algorithms, and the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[tuple[int, bool], list[str]] = defaultdict(list)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        mode = torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
+        self.seen[mode].append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_all_operations_of_a_step_are_deterministic_if_wanted(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    uses = (TermUse(name="stem", teacher="t", weight=1.0),)
+    with fake_gpu():
+        step = new_step(
+            "conv-dw-hallucinated", "bf16", {"t": "conv"}, uses, SCHEDULE, deterministic=deterministic
+        )
+        given = Device("cuda").move(batch())
+        step(given)
+        with DeterministicMode() as mode:
+            step.update(given, step.teachers(given))
+    inside, outside = (mode.seen[one] for one in ((2, True), (0, False)))
+    if not deterministic:
+        assert not inside
+        return
+    assert len(inside) > 300 and any("_fused_adamw_" in name for name in inside)
+    assert set(outside) <= {"aten::detach"}, "of the losses that are returned"
+    assert torch.get_deterministic_debug_mode() == 0, "other code of the process keeps its own"
+    assert (VARIABLE in os.environ) == deterministic
+
+
+def test_every_operation_that_pytorch_cannot_repeat_is_known() -> None:
+    assert len(documented()) > 15
+    assert not documented() - WITHOUT_ALGORITHM.keys()
+    known = {name.partition("::")[2].partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
+    assert not OPERATIONS - known
 
 
 def taught(student: str, variant: str, precision: Precision, width: int = NARROW) -> None:
@@ -175,6 +226,14 @@ def select_by_a_mask(loss: Tensor) -> Tensor:
     return values[values > 0].sum()
 
 
+def add_up_in_parts(loss: Tensor) -> Tensor:
+    return loss + torch.stack([loss, loss]).cumsum(0)[1]
+
+
+def interpolate(loss: Tensor) -> Tensor:
+    return loss + F.interpolate(torch.stack([loss, loss])[None, None], scale_factor=2, mode="linear").sum()
+
+
 def multiply_two_dtypes(loss: Tensor) -> Tensor:
     return loss + (loss.bfloat16().expand(4, 4) @ torch.ones(4, 4, device="cuda")).sum()
 
@@ -190,6 +249,8 @@ def multiply_in_half(loss: Tensor) -> Tensor:
         (read_a_value, "aten::_local_scalar_dense reads a value on the host"),
         (copy_to_the_host, "aten::_to_copy copies to the host"),
         (select_by_a_mask, r"aten::index\.Tensor with a mask has a shape that depends on values"),
+        (add_up_in_parts, "aten::cumsum has no deterministic algorithm"),
+        (interpolate, r"aten::upsample_linear1d_backward\S* has no deterministic algorithm"),
         (multiply_two_dtypes, r"aten::mm has operands of torch\.bfloat16 and torch\.float32"),
         (multiply_in_half, r"aten::mm computes in torch\.bfloat16, not in fp32"),
     ],

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.figure_marks import mark
-from tal_bench.report.common.label_placement import Box, Label, place_labels
 from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
+from tal_bench.report.common.point_labels import LabelledPoint, label_points
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.results.columns import extractor_name
@@ -290,50 +290,23 @@ def _legend(axes: Axes, points: Sequence[Point], extractor: str) -> None:
     )
 
 
-def leader(color: str, side: int) -> dict[str, Any]:
-    """Return the style of the line from the nearer end of a label to its point; side 1 is right, −1 left."""
-    start = (0.0 if side > 0 else 1.0, 0.5)
-    line = {"arrowstyle": "-", "lw": 0.5, "alpha": 0.55, "shrinkA": 1, "shrinkB": 1}
-    return {**line, "color": color, "relpos": start}
-
-
 def _label(axes: Axes, points: Sequence[Point]) -> None:
-    """Draw the names of the rows next to their points without overlap, connected by thin lines."""
-    from matplotlib.text import Text
-
-    unit = axes.figure.dpi / 72
-    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    labels, lines = [], []
-    for p in points:
-        x, y = axes.transData.transform((p.x, p.y))
-        half_height = max(float(axes.transData.transform((p.x, p.y + p.sd))[1] - y), 4 * unit)
-        x += p.shift * unit
-        if p.other is not None:  # the label is next to the point at `other`
-            start, x, half_height = x, float(axes.transData.transform((p.other, p.y))[0]), 4 * unit
-            lines.append(Box(start - 4 * unit, y - half_height, x, y + half_height))
-        shown = _name(p.row)
-        weight = "bold" if p.front else "normal"
-        text = Text(0, 0, shown, fontsize=FONT, fontweight=weight, figure=axes.figure)
-        size = text.get_window_extent(renderer)
-        labels.append(Label(shown, x, y, half_height, 3.5 * unit, size.width, 1.1 * size.height))
-    frame = axes.get_window_extent(renderer)
-    bounds = Box(frame.x0 + 2 * unit, frame.y0, float(axes.figure.bbox.x1) - 4 * unit, frame.y1)
-    positions = place_labels(labels, bounds, gap=7 * unit, lines=lines)
-    width, height = axes.figure.bbox.size  # fractions, because files differ in pixels per inch
-    for p, label, position in zip(points, labels, positions, strict=True):
-        text = axes.annotate(
-            label.text,
-            xy=((label.x + position.side * 3.5 * unit) / width, label.y / height),
-            xytext=(position.x / width, position.y / height),
-            xycoords="figure fraction",
-            textcoords="figure fraction",
-            ha="left" if position.side > 0 else "right",
-            va="center",
-            fontsize=FONT,
-            fontweight="bold" if p.front else "normal",
-            color="0.1",
-            arrowprops=leader(STYLES[p.row.record.kind][0], position.side),
+    """Draw the names of the rows next to their points; they may end beside the axes."""
+    labelled = [
+        LabelledPoint(
+            _name(p.row),
+            p.x,
+            p.y,
+            p.sd,
+            color=STYLES[p.row.record.kind][0],
+            weight="bold" if p.front else "normal",
+            shift=p.shift,
+            end=p.other,
         )
+        for p in points
+    ]
+    right = float(axes.figure.bbox.x1) - 4 * axes.figure.dpi / 72
+    for p, text in zip(points, label_points(axes, labelled, right, fontsize=FONT), strict=True):
         mark([text, text.arrow_patch], p.row.name)
 
 
