@@ -10,13 +10,14 @@ from torch import nn
 
 from tal_bench.config import DetectorSpec, content_hash, hashed_fields
 from tal_bench.models.registry import Model, get_model
+from tal_bench.profiling.graph_latency import graph_latency
 from tal_bench.profiling.inputs import DeviceLike, hardware_name, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.macs import count_macs
 from tal_bench.profiling.memory import peak_memory_mb
 from tal_bench.profiling.parameters import count_parameters, inference_parameters
 from tal_bench.results.records import CostRecord
-from tal_bench.types import Batch
+from tal_bench.types import Batch, Outputs
 
 VERSION = 1
 """Version of the method; increased when the same architecture would be measured differently."""
@@ -65,8 +66,11 @@ def profile_model(
     forward = forward_pass(module, batch, device)
     with torch_threads(threads):
         latency = measure_latency(forward, device.torch)
+        graph = graph_latency(forward, device, lambda call: measure_latency(call, device.torch))
         memory = peak_memory_mb(module, batch, forward, device.torch)
-    return cost_record(model, architecture, latency, memory, frames=frames, device=device, threads=threads)
+    return cost_record(
+        model, architecture, latency, memory, graph=graph, frames=frames, device=device, threads=threads
+    )
 
 
 def cost_record(
@@ -75,19 +79,23 @@ def cost_record(
     latency: Latency,
     peak_memory_mb: float,
     *,
+    graph: Latency | None,
     frames: int,
     device: DeviceLike,
     threads: int,
 ) -> CostRecord:
     """Return the record of a measurement, with the counted parameters and operations."""
     params, macs = count(model, architecture, frames)
+    latency_ms = {"median": latency.median, "iqr": latency.iqr}
+    if graph is not None:
+        latency_ms["graph"] = graph.median
     return CostRecord(
         key=cost_key(model, architecture, frames=frames, device=device, threads=threads),
         model=model.name,
         params=params,
         gmacs=macs / 1e9,
         frames=frames,
-        latency_ms={"median": latency.median, "iqr": latency.iqr},
+        latency_ms=latency_ms,
         peak_memory_mb=peak_memory_mb,
         threads=threads,
         device=hardware_name(device.torch),
@@ -101,12 +109,13 @@ def build_module(model: Model, architecture: DetectorSpec, device: DeviceLike) -
         return device.prepare_for_inference(model.build(architecture))
 
 
-def forward_pass(module: nn.Module, batch: Batch, device: DeviceLike) -> Callable[[], None]:
-    """Return the function that runs one forward pass."""
+def forward_pass(module: nn.Module, batch: Batch, device: DeviceLike) -> Callable[[], Outputs]:
+    """Return the function that runs one forward pass and returns its output."""
 
-    def forward() -> None:
+    def forward() -> Outputs:
         with torch.inference_mode(), device.autocast():
-            module(batch)
+            output: Outputs = module(batch)
+        return output
 
     return forward
 

@@ -11,6 +11,7 @@ from torch import nn
 from tal_bench.config import DetectorSpec
 from tal_bench.models.detector import Detector
 from tal_bench.models.registry import Model
+from tal_bench.profiling.graph_latency import graph_latency
 from tal_bench.profiling.inputs import DeviceLike, random_batch, torch_threads
 from tal_bench.profiling.latency import Latency, measure_latency
 from tal_bench.profiling.macs import count_macs, mac_counter
@@ -101,12 +102,16 @@ def detail_model(
                 length, macs / 1e9, _time(forward_pass(module, batch, device), device)
             )
         batch = device.move(random_batch(architecture, frames))
-        memory = peak_memory_mb(module, batch, forward_pass(module, batch, device), device.torch)
+        forward = forward_pass(module, batch, device)
+        graph = graph_latency(forward, device, lambda call: _time(call, device))
+        memory = peak_memory_mb(module, batch, forward, device.torch)
         batched = forward_pass(module, _repeat(batch, BATCH), device)
         throughput = BATCH / (_time(batched, device, runs=2).median / 1e3)
     latency = by_length[frames].latency
     return DetailedCost(
-        cost=cost_record(model, architecture, latency, memory, frames=frames, device=device, threads=threads),
+        cost=cost_record(
+            model, architecture, latency, memory, graph=graph, frames=frames, device=device, threads=threads
+        ),
         parts=cost_by_part(model, architecture, frames),
         lengths=tuple(by_length[length] for length in sorted(by_length)),
         batch=BATCH,
@@ -114,7 +119,7 @@ def detail_model(
     )
 
 
-def _time(call: Callable[[], None], device: DeviceLike, runs: int = RUNS) -> Latency:
+def _time(call: Callable[[], object], device: DeviceLike, runs: int = RUNS) -> Latency:
     return measure_latency(call, device.torch, warmup=WARMUP, runs=runs, seconds=SECONDS)
 
 

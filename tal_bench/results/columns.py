@@ -26,6 +26,8 @@ METRICS = "cost/"
 """Start of the names of costs in MLflow."""
 EXTRACTORS = {"dis": "DIS", "tvl1": "TV-L1", "farneback": "Farneback"}
 """Display names of extractors."""
+LAUNCHES = {"graph": "CUDA graph"}
+"""Display names of the ways in which a forward pass is launched at once."""
 Subject = TypeVar("Subject")
 
 
@@ -164,6 +166,18 @@ def _with_extractor(name: str) -> CostColumn:
     )
 
 
+def _latency_as(launch: str) -> CostColumn:
+    return CostColumn(
+        f"latency_ms_{launch}",
+        f"Latency as {LAUNCHES.get(launch, launch)}",
+        lambda cost: cost.latency_ms.get(launch),
+        "(ms)",
+        "min",
+        tables=("costs",),
+        meaning="median latency of the forward pass in milliseconds, launched at once: `graph`, on GPUs",
+    )
+
+
 COST_COLUMNS: list[CostColumn | CostFamily] = [
     CostColumn(
         "params",
@@ -208,6 +222,7 @@ COST_COLUMNS: list[CostColumn | CostFamily] = [
         "(ms)",
         meaning="interquartile range of the latency in milliseconds",
     ),
+    CostFamily(lambda cost: cost.latency_ms.keys() & LAUNCHES.keys(), _latency_as, "<launch>"),
     CostColumn(
         "peak_memory_mb",
         "Peak memory",

@@ -68,7 +68,8 @@ class CostRecord(Spec):
         params: Number of parameters used at inference.
         gmacs: Multiply-accumulates of one forward pass over `frames` time steps, in units of 1e9.
         frames: Number of time steps T of the measured forward pass.
-        latency_ms: `median` and `iqr` of the latency of the forward pass in milliseconds.
+        latency_ms: `median` and `iqr` of the latency of the forward pass in milliseconds; on a GPU also
+            `graph`, the median where it is launched as one CUDA graph.
         peak_memory_mb: Peak memory of the forward pass, weights and activations, in MB.
         threads: Number of CPU threads.
         device: Name of the hardware.

@@ -127,12 +127,11 @@ def _known(read: Callable[[], R | None], console: Console) -> R | None:
 
 
 def _extraction(run_specs: RunSpecs, folder: Path, device: Device, console: Console) -> dict[str, float]:
-    """Return the seconds of extraction per minute of video, measured once per study and device.
+    """Return the seconds of extraction per minute of video, measured once per study and hardware.
 
-    They are kept in `extraction.json`, those of a GPU in a file with a hash of its name.
+    They are kept in a file with a hash of the name of the GPU or processor.
     """
-    gpu = f"-{content_hash(hardware_name(device.torch))}" if device.torch.type == "cuda" else ""
-    file = folder / "costs" / f"extraction{gpu}.json"
+    file = folder / "costs" / f"extraction-{content_hash(hardware_name(device.torch))}.json"
     if file.exists():
         known: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
         return known

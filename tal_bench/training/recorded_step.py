@@ -175,7 +175,7 @@ class RecordedStep:
             repeat, results = self._recorder.record(lambda: step.update(batch, step.teachers(batch)))
             _restore(step, before, random)
             repeat()
-            worst = max(_difference(losses, results), _difference(after, _state(step)))
+            worst = max(difference(losses, results), difference(after, _state(step)))
         except RuntimeError as error:
             self._give_up(first_line(error))
         else:
@@ -231,7 +231,7 @@ def _restore(step: TrainingStep, values: Mapping[str, Tensor], random: Tensor) -
 
 
 @torch.no_grad()
-def _difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
+def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> float:
     """Return the largest difference of a kind of tensors relative to their norm; infinite if not finite.
 
     Kinds are losses, weights, their average, and each moment of the optimizer. Tensors are not compared one

@@ -143,6 +143,11 @@ def _forward(settings: Settings, precision: Precision) -> Iterator[Row]:
         note=f"{cost.gmacs:.1f} GMACs, waiting for the device after each",
         **beside(2e9 * cost.gmacs / (cost.latency_ms["median"] / 1e3), device.torch),
     )
+    if (graph := cost.latency_ms.get("graph")) is not None:
+        dense = beside(2e9 * cost.gmacs / (graph / 1e3), device.torch)
+        yield Row(f"forward {DETECTOR} {precision}, batch 1, graph", value=graph, unit="ms", **dense)
+    elif settings.device == "cuda":
+        yield Row(f"forward {DETECTOR} {precision}, batch 1, graph", "failed", note="it was not recorded")
     model = device.prepare_for_inference(network(DETECTOR, settings.data)[1])
     videos = device.pin(batch(PREDICTED, settings.frames))
 

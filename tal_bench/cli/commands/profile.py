@@ -283,6 +283,6 @@ def _cost_json(record: CostRecord) -> dict[str, Any]:
 
 
 def _print_costs(records: list[dict[str, Any]]) -> None:
-    from tal_bench.report.profile.tables import cells, headings, title
+    from tal_bench.report.profile.tables import headings, rows, title
 
-    print_table(output_console(), headings(records), map(cells, records), title=title(records))
+    print_table(output_console(), headings(records), rows(records), title=title(records))

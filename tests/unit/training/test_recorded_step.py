@@ -27,7 +27,7 @@ from tal_bench.training.recorded_step import (
     Losses,
     RecordedStep,
     Work,
-    _difference,
+    difference,
 )
 from tal_bench.training.step import TrainingStep
 from tal_bench.types import Batch
@@ -148,11 +148,11 @@ def test_rounding_of_what_is_nearly_zero_is_no_difference() -> None:
     moments = {"optimizer/0/exp_avg": weights, "optimizer/1/exp_avg": torch.full((4,), 1e-9)}
     expected = {**state, **moments, "optimizer/0/exp_avg_sq": 1e-6 * weights}
     opposite = {name: -x if x.shape == (4,) else x for name, x in expected.items()}
-    assert 0 < _difference(expected, opposite) < TOLERANCE["fp32"]
+    assert 0 < difference(expected, opposite) < TOLERANCE["fp32"]
     for name in ("student/weight", "normalizer", "optimizer/0/exp_avg", "optimizer/0/exp_avg_sq"):
-        assert _difference(expected, expected | {name: 1.01 * expected[name]}) == pytest.approx(0.01, rel=0.1)
-        assert _difference(expected, expected | {name: expected[name] / 0}) == float("inf")
-    assert _difference({"total": torch.ones(())}, {"total": 2 * torch.ones(())}) == 1.0
+        assert difference(expected, expected | {name: 1.01 * expected[name]}) == pytest.approx(0.01, rel=0.1)
+        assert difference(expected, expected | {name: expected[name] / 0}) == float("inf")
+    assert difference({"total": torch.ones(())}, {"total": 2 * torch.ones(())}) == 1.0
 
 
 def test_shapes_are_recorded_apart_and_only_a_few() -> None:
