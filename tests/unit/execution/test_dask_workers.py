@@ -15,7 +15,7 @@ from tal_bench.execution import dask_workers, registry
 from tal_bench.execution.dask_workers import DaskWorkerPool, call_on_worker
 from tal_bench.execution.registry import WorkerSetup
 from tal_bench.system.gpus import VARIABLE
-from tal_bench.system.worker_pool import WorkerLostError
+from tal_bench.system.worker_pool import UnopenedDeviceError, UnusableWorkerError, WorkerLostError
 
 distributed = pytest.importorskip("distributed")
 
@@ -71,6 +71,23 @@ def test_a_worker_with_many_threads_makes_one_call_at_a_time(tmp_path: Path) -> 
     for thread in threads:
         thread.join()
     assert most_active == [1]
+
+
+@pytest.mark.parametrize("error", [UnusableWorkerError, UnopenedDeviceError])
+def test_a_worker_that_lost_its_gpu_ends_itself(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study.json").write_text("{}")
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    def useless() -> None:
+        raise error("device-side assert triggered")
+
+    monkeypatch.setattr(dask_workers.os, "_exit", end)
+    with pytest.raises(SystemExit, match="1"):
+        call_on_worker("cpu", (), tmp_path, useless)
 
 
 @pytest.mark.parametrize(

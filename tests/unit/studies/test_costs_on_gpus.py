@@ -1,4 +1,4 @@
-"""Costs of a study on a GPU: which device each part is measured on, and under which key it is kept."""
+"""Runs and costs of a study on a GPU: where they are computed, and under which key they are kept."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ def profiled_step(spec: Any, student: Any, teachers: Any, *, device: Device, thr
         device=torch.cuda.get_device_name(),
         precision=device.precision,
     )
+
+
+def test_runs_name_their_kind_of_device() -> None:
+    hashes = set()
+    for device in ("cpu", "cuda"):
+        spec = run_specs(device=device).on_labels(MODEL, "final", 0, {})
+        assert spec.device == device
+        hashes.add(spec.hash)
+    assert len(hashes) == 2, "results of the CPU are not those of a GPU"
 
 
 @pytest.fixture
