@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import timm
 import torch
 from fake_gpu import GpuRules, fake_gpu
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from tal_bench.config import Precision
 from tal_bench.extraction import features
 from tal_bench.extraction.backbone import SnippetNet, embed
-from tal_bench.extraction.backbone_weights import image_network
 from tal_bench.extraction.snippet_sampler import CentreFrame
 
 
@@ -67,7 +67,7 @@ def test_the_host_never_waits_for_a_gpu(
     pinned: list[Tensor] = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda x: pinned.append(x) or x)
     with fake_gpu():
-        net = SnippetNet(3).fused() if name == "shipped" else image_network(name, 3, "random")[0]
+        net = SnippetNet(3).fused() if name == "shipped" else timm.create_model(name, num_classes=0)
         checked = Checked(net.eval().to(device="cuda"), precision)
         found = embed(
             checked, lambda at: np.zeros((len(at), 3, 32, 32), np.float32), 10, 4, precision=precision
