@@ -1,4 +1,4 @@
-"""Training steps with terms at the published size, relative to the step without, given the teacher's outputs."""
+"""Training steps with terms at the published size, given the teacher's outputs, relative to the step without."""
 
 from __future__ import annotations
 
