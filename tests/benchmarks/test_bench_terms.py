@@ -1,4 +1,4 @@
-"""Training steps with terms at the published size, given the teacher's outputs, relative to the step without."""
+"""Training steps with terms at the published size, relative to those without, given the teacher's outputs."""
 
 from __future__ import annotations
 
