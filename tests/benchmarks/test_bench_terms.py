@@ -1,4 +1,4 @@
-"""Training steps with terms at the published size, relative to those without, given the teacher's outputs."""
+"""Training steps with terms at the published size, relative to steps without; teachers are computed before."""
 
 from __future__ import annotations
 
