@@ -3,7 +3,7 @@
     python tests/benchmarks/term_costs.py [ROUNDS [TERM ...]]
 
 prints for every term, or those named, the time of a step with it relative to the step on labels alone: the
-median over rounds in which both are timed alternately (B 2, T 2304, networks of width 512). The parameters are
+median over rounds in which both are timed alternately (B 2, T 2304, networks of width 512). Parameters are
 those of the term itself, which are trained with the student and then dropped.
 """
 
