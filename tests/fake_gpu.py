@@ -194,14 +194,15 @@ class GpuRules(TorchDispatchMode):
 
     Args:
         precision: Precision of the step.
+        first: Whether it is the first step, which also makes on the host, and copies, what later ones use.
 
     Attributes:
         operations: Number of operations by name.
     """
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, *, first: bool = False) -> None:
         super().__init__()
-        self.precision = precision
+        self.precision, self.first = precision, first
         self.operations: dict[str, int] = {}
         self._modules: list[nn.Module] = []
         self._hooks = contextlib.ExitStack()
@@ -230,6 +231,8 @@ class GpuRules(TorchDispatchMode):
         name = func.name()
         operands = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         self.operations[name] = self.operations.get(name, 0) + 1
+        if self.first and not any(x.device.type == "cuda" for x in operands):
+            return func(*args, **kwargs)
         self._check_devices(name, args, kwargs, operands)
         self._check_waits(name, args)
         self._check_kernel(name)

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tal_bench.config.base import Spec, content_hash
 from tal_bench.config.dataset import DatasetSpec
+from tal_bench.config.run import Precision
 from tal_bench.errors import DataError
 
 FILE = "extraction.json"
@@ -88,6 +89,7 @@ class Extraction(Spec):
         stride: Frames between two features.
         window: Frames under one feature.
         batch: Number of steps per forward pass; it affects the last digits of the features.
+        precision: Precision of the networks' products; the CPU computes `tf32` as `fp32`.
         streams: Settings of each stream by name, in the order of the features.
     """
 
@@ -96,6 +98,7 @@ class Extraction(Spec):
     stride: Annotated[int, Field(ge=1)] = 4
     window: Annotated[int, Field(ge=1)] = 6
     batch: Annotated[int, Field(ge=1)] = 16
+    precision: Precision = "fp32"
     streams: Annotated[dict[str, StreamSpec], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -106,8 +109,9 @@ class Extraction(Spec):
 
     @property
     def hash(self) -> str:
-        """Content hash of the settings and of all weights."""
-        return content_hash(self.model_dump(mode="json", exclude={"batch"}))
+        """Content hash of the settings and of all weights; that of fp32 is the one without a precision."""
+        default = {"precision"} if self.precision == "fp32" else set()
+        return content_hash(self.model_dump(mode="json", exclude={"batch"} | default))
 
     def with_flow(self, algorithm: FlowAlgorithm) -> Extraction:
         """Return a copy with another flow algorithm in the streams that are computed from flow."""

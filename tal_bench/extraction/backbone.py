@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tal_bench.errors import DataError
+from tal_bench.system.arithmetic.precision import autocast
 
 GRID = 3
 GRID_CHANNELS = 16
@@ -90,29 +91,34 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 @torch.inference_mode()
 def embed(
-    net: nn.Module, snippets: Callable[[NDArray[np.intp]], NDArray[np.float32]], steps: int, batch: int = 48
-) -> NDArray[np.float32]:
-    """Run a network over a video's snippets.
+    net: nn.Module,
+    snippets: Callable[[NDArray[np.intp]], NDArray[np.float32]],
+    steps: int,
+    batch: int = 48,
+    precision: str = "fp32",
+) -> Tensor:
+    """Run a network over snippets of a video.
 
-    A GPU gets them from pinned memory, and the host waits for it only at the end of the video, so that it
-    makes the next snippets while the GPU computes.
+    A GPU gets them from pinned memory, and the host does not wait for it, so that it makes the next snippets,
+    also those of the next excerpt of the video, while the GPU computes.
 
     Args:
         net: Network in evaluation mode, on any device; maps [M, C, H, W] to [M, D].
         snippets: Function that maps step numbers [M] to snippets [M, C, H, W]; called once per batch.
         steps: Number of steps T.
         batch: Number of steps per forward pass; small batches stay in the processor's cache.
+        precision: Precision of the network's products.
 
     Returns:
-        Vectors [T, D].
+        Vectors [T, D] in fp32, on the device of the network.
     """
     device = next(net.parameters()).device
     parts: list[Tensor] = []
-    for first in range(0, steps, batch):
-        inputs = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        if device.type == "cuda":
-            inputs = inputs.pin_memory()
-        parts.append(net(inputs.to(device, non_blocking=True)).float())
-    vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
-    return vectors
+    with autocast(device, precision):
+        for first in range(0, steps, batch):
+            inputs = torch.from_numpy(snippets(np.arange(first, min(first + batch, steps))))
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            if device.type == "cuda":
+                inputs = inputs.pin_memory()
+            parts.append(net(inputs.to(device, non_blocking=True)).float())
+    return torch.cat(parts)

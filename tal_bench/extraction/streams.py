@@ -58,8 +58,9 @@ def _stream(
     net = net.to(device).to(memory_format=torch.channels_last)
     sampler = build_sampler(spec, extraction)
     if spec.projection is None:
-        return Stream(sampler, net), hash_
-    return Stream(sampler, net, Pca(*spec.projection.arrays(), math.nan)), hash_
+        return Stream(sampler, net, precision=extraction.precision), hash_
+    projection = Pca(*spec.projection.arrays(), math.nan)
+    return Stream(sampler, net, projection, extraction.precision), hash_
 
 
 def _network(spec: StreamSpec, extraction: Extraction) -> tuple[nn.Module, str]:

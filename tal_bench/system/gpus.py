@@ -131,7 +131,7 @@ class DeviceUnavailableError(TalBenchError):
 
 
 def open_device(device: torch.device) -> None:
-    """Make a first allocation on a device.
+    """Make a first allocation on a device, and leave what PyTorch keeps unused there to other processes.
 
     Raises:
         DeviceUnavailableError: The device cannot be used.
@@ -140,6 +140,8 @@ def open_device(device: torch.device) -> None:
 
     try:
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
         raise DeviceUnavailableError(f"device {device.type} cannot be opened: {first_line(error)}") from error
 

@@ -51,7 +51,7 @@ class Device:
         """Return the batch in pinned memory, or the batch itself on the CPU."""
         if self.torch.type == "cpu":
             return batch
-        return _with_tensors(batch, Tensor.pin_memory)
+        return _with_tensors(batch, _pinned)
 
     def move(self, batch: Batch) -> Batch:
         """Return the batch on this device."""
@@ -61,7 +61,7 @@ class Device:
 
     def send(self, x: Tensor) -> Tensor:
         """Return a small tensor of the host on this device, without waiting for what was launched there."""
-        return x if self.torch.type == "cpu" else x.pin_memory().to(self.torch, non_blocking=True)
+        return x if self.torch.type == "cpu" else _pinned(x).to(self.torch, non_blocking=True)
 
     def prepare_for_inference(self, model: nn.Module) -> nn.Module:
         """Return the model on this device in eval mode, as a copy with prepared weights where that is faster.
@@ -134,6 +134,12 @@ def batch_tensors(batch: Batch) -> dict[str, Tensor]:
     """Return the tensors of a batch by name."""
     features = {f"features/{name}": x for name, x in batch.features.items()}
     return {**features, "mask": batch.mask, "segments": batch.segments, "labels": batch.labels}
+
+
+def _pinned(x: Tensor) -> Tensor:
+    """Return a tensor in pinned memory; its elements must not share memory there, as those of `expand` do."""
+    shared = any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True))
+    return (x.contiguous() if shared else x).pin_memory()
 
 
 def _with_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

@@ -7,6 +7,7 @@ one shape, so they can be recorded: teachers, student, losses, gradients, clippi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -51,7 +52,7 @@ class CudaRecorder:
     """Records CUDA graphs."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._device, self._stream = device, torch.cuda.Stream(device)
 
     def warm_up(self, work: Work) -> Losses:
         """Do the work on the stream of the recording, where libraries make their workspaces."""
@@ -64,11 +65,27 @@ class CudaRecorder:
 
     def record(self, work: Work) -> tuple[Callable[[], None], Losses]:
         """Record the work as a graph, see `Recorder.record`."""
-        graph = torch.cuda.CUDAGraph()
-        # the thread that pins the next batch may allocate meanwhile, which other modes forbid to all threads
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            losses = work()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
+        try:
+            # the thread that pins the next batch may allocate meanwhile, which other modes forbid to it
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                losses = work()
+        except RuntimeError:
+            self._recover(graph, current)
+            raise
         return graph.replay, losses
+
+    def _recover(self, graph: torch.cuda.CUDAGraph, current: torch.cuda.Stream) -> None:
+        """Leave a recording that failed, as some versions of PyTorch do not.
+
+        They keep the stream of the recording as the current one, and a random generator that refuses to work
+        outside of a recording.
+        """
+        torch.cuda.set_stream(current)
+        with contextlib.suppress(RuntimeError):
+            graph.reset()  # its memory is no longer reserved for a recording
+        generator = torch.cuda.default_generators[self._device.index]
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def recorded_on(device: Device, step: TrainingStep) -> RecordedStep:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tal_bench.cli.options import Device
+from tal_bench.cli.options import Device, Precision
 from tal_bench.errors import DataError, InputError
 from tal_bench.system.gpus import default_jobs_on
 
@@ -71,13 +71,17 @@ def extract(
     device: Annotated[
         Device, typer.Option(help="Device of the networks; decoding and flow run on the CPU.")
     ] = "cpu",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Precision of the networks; auto: bf16 on GPUs with hardware for it, else fp32."),
+    ] = "auto",
 ) -> None:
     """Extract features of videos. Run again to resume. The exit code is 2 if a video cannot be used."""
     names = _modalities(modality)
     from tal_bench.cli.progress import progress_bar
     from tal_bench.extraction.streams import complete
     from tal_bench.extraction.video_files import extract_files, find_videos
-    from tal_bench.training.device import choose_device
+    from tal_bench.training.device import choose_device, choose_precision
 
     where = choose_device(device)
     settings = complete(
@@ -91,6 +95,7 @@ def extract(
             fps=parse_fps(fps),
             size=size,
             batch=batch,
+            precision=choose_precision(precision, where),
         )
     )
     files = find_videos(videos)
@@ -137,6 +142,7 @@ def extraction_settings(
     fps: float | None = 25.0,
     size: str | None = None,
     batch: int = 16,
+    precision: Precision = "fp32",
 ) -> Extraction:
     """Convert options to settings, without the widths and the hashes of weights.
 
@@ -165,6 +171,7 @@ def extraction_settings(
         "stride": stride,
         "window": window,
         "batch": batch,
+        "precision": precision,
         "streams": streams,
     }
     return parse_spec(Extraction, value, where="flags")

@@ -57,7 +57,7 @@ def profile_minute(
     chosen = _choose(flows)
     pipelines: list[Pipeline] = []
     for size in sizes.split(","):
-        for base in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames):
+        for base in _pipelines(names or MEASURED, size.strip(), chosen, backbone, frames, precision):
             pipeline = replace(
                 base,
                 classes=classes,
@@ -91,7 +91,12 @@ def _choose(text: str) -> list[FlowAlgorithm]:
 
 
 def _pipelines(
-    names: Sequence[str], size: str, flows: Sequence[FlowAlgorithm], backbone: str, frames: int
+    names: Sequence[str],
+    size: str,
+    flows: Sequence[FlowAlgorithm],
+    backbone: str,
+    frames: int,
+    precision: config.Precision,
 ) -> Iterator[Pipeline]:
     """Return the pipelines at a size; files of weights have their own size and backbones."""
     from tal_bench.config import weights_path
@@ -105,13 +110,13 @@ def _pipelines(
             reads_flow = any(spec.flow for spec in extraction.streams.values())
         else:
             reads_flow = get_model(name).inputs in ("all", "privileged")
-            extraction = _settings(size, backbone)
+            extraction = _settings(size, backbone, precision)
             length = SPRITES_FRAMES if size == SPRITES else frames
         for algorithm in flows if reads_flow else flows[:1]:
             yield Pipeline(name, extraction.with_flow(algorithm), frames=length)
 
 
-def _settings(size: str, backbone: str) -> Extraction:
+def _settings(size: str, backbone: str, precision: config.Precision) -> Extraction:
     """Return the extraction settings of a size, with random weights, which do not affect the time."""
     if size == SPRITES:
         from tal_bench.data.datasets.sprites.prepare import prepared_extraction
@@ -120,7 +125,10 @@ def _settings(size: str, backbone: str) -> Extraction:
     from tal_bench.extraction.streams import complete
 
     parse_size(size)
-    return complete(extraction_settings(("rgb", "flow"), backbone=backbone, weights="random", size=size))
+    settings = extraction_settings(
+        ("rgb", "flow"), backbone=backbone, weights="random", size=size, precision=precision
+    )
+    return complete(settings)
 
 
 def _print(costs: Sequence[PipelineCost]) -> None:

@@ -13,6 +13,7 @@ from tal_bench.execution import registry
 from tal_bench.execution.executors import InProcessPool, make_executor
 from tal_bench.execution.registry import ExecutorEntry, WorkerSetup, executors, find_executor
 from tal_bench.system.gpus import BYTES_PER_JOB, SHARE, VARIABLE
+from tal_bench.system.worker_pool import LocalWorkerPool
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,10 @@ def test_local_workers_get_the_gpus_of_the_command(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(registry, "visible_gpus", lambda: ("GPU-a", "MIG-b"))
     assert WorkerSetup(2, "cuda", tmp_path).environments() == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
     assert WorkerSetup(2, "cpu", tmp_path).environments() == []
+    pool = make_executor(WorkerSetup(2, "cuda", tmp_path))
+    assert isinstance(pool, LocalWorkerPool)
+    assert [*pool._environments.values()] == [{VARIABLE: "GPU-a"}, {VARIABLE: "MIG-b"}]
+    pool.shutdown()
 
 
 def test_mig_devices_are_shared_although_cuda_reports_one(

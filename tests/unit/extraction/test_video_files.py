@@ -15,6 +15,7 @@ from processes import finished, start, still_alive, wait_until, workers
 from test_backbone_weights import NET, extraction
 
 from tal_bench.cli import main
+from tal_bench.config import content_hash
 from tal_bench.config.extraction import FILE, Extraction
 from tal_bench.errors import InputError, TalBenchError
 from tal_bench.extraction import video_files as module
@@ -113,10 +114,26 @@ def test_other_settings_need_another_folder(videos: Path, tmp_path: Path, settin
     extract_files(files, tmp_path, settings)
     with pytest.raises(InputError, match=r"other settings: stride was 4, now 8"):
         extract_files(files, tmp_path, settings.model_copy(update={"stride": 8}))
+    with pytest.raises(InputError, match=r"other settings: precision was fp32, now bf16"):
+        extract_files(files, tmp_path, settings.model_copy(update={"precision": "bf16"}))
     (tmp_path / FILE).unlink()
     (tmp_path / MANIFEST).write_text("[]")
     with pytest.raises(InputError, match="not a manifest"):
         extract_files(files, tmp_path, settings)
+
+
+def test_settings_of_before_there_was_a_precision_are_those_of_fp32(
+    videos: Path, tmp_path: Path, settings: Extraction
+) -> None:
+    files = {"good": videos / "good_0.mkv"}
+    extract_files(files, tmp_path, settings)
+    earlier = json.loads((tmp_path / FILE).read_text())
+    assert earlier.pop("precision") == "fp32"
+    (tmp_path / FILE).write_text(json.dumps(earlier))
+    assert extract_files(files, tmp_path, settings).skipped == {"good"}
+    del earlier["batch"]
+    assert settings.hash == content_hash(earlier)
+    assert settings.model_copy(update={"precision": "bf16"}).hash != settings.hash
 
 
 def test_the_journal_of_a_killed_process_is_read(videos: Path, tmp_path: Path, settings: Extraction) -> None:

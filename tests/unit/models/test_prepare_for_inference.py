@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
+from fake_gpu import fake_gpu
 from tiny import tiny_spec
 from torch import nn
 from torch.nn import functional as F
@@ -96,6 +97,23 @@ def test_operations_of_prepared_layers_are_counted(name: str, precision: Literal
     assert counted == pytest.approx(
         count(model, architecture, 576)[1], rel=0 if precision == "fp32" else 0.01
     )
+
+
+def test_gains_of_layer_norm_are_in_full_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[torch.dtype]] = []
+    plain = F.layer_norm
+
+    def layer_norm(x: torch.Tensor, shape: Any, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> Any:
+        seen.append({x.dtype, weight.dtype, bias.dtype})
+        return plain(x, shape, weight, bias, eps)
+
+    monkeypatch.setattr(F, "layer_norm", layer_norm)
+    with fake_gpu():
+        norm = LayerNorm(8).to(device="cuda")
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            found = norm(torch.zeros(1, 4, 8, device="cuda", dtype=torch.bfloat16))
+    assert seen and all(dtypes == {torch.float32} for dtypes in seen)
+    assert (found.device.type, found.dtype) == ("cuda", torch.bfloat16)
 
 
 def test_layer_norm_rounds_its_gains_on_no_device() -> None:

@@ -81,6 +81,17 @@ def test_a_gpu_without_free_memory_says_which(monkeypatch: pytest.MonkeyPatch) -
     assert free_gpu_memory() == [3]
 
 
+def test_what_an_earlier_run_left_unused_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that share a GPU cannot use what another one keeps."""
+    given_back: list[int] = []
+    monkeypatch.setattr(torch, "empty", lambda size, device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(1))
+    open_device(torch.device("cpu"))
+    assert not given_back
+    open_device(torch.device("cuda", 0))
+    assert given_back
+
+
 @NO_GPU
 def test_a_device_that_cannot_be_opened_says_why() -> None:
     open_device(torch.device("cpu"))

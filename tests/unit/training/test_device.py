@@ -7,11 +7,14 @@ import os
 import pytest
 import torch
 from fake_gpu import assumed_gpu
+from test_contracts import narrow
+from torch import Tensor
 
 from tal_bench.config import Precision
 from tal_bench.errors import InputError
+from tal_bench.profiling.training import _labelled_batch
 from tal_bench.system.arithmetic.determinism import VARIABLE
-from tal_bench.training.device import Device, choose_deterministic, choose_precision
+from tal_bench.training.device import Device, batch_tensors, choose_deterministic, choose_precision
 
 
 def tf32() -> tuple[bool, bool]:
@@ -31,6 +34,21 @@ def test_products_and_convolutions_have_one_precision(precision: Precision, allo
         (2 * x).backward()
     assert seen == [(allowed, allowed)], "the backward pass has the precision of the forward pass"
     assert tf32() == before, "other code of the process keeps its own"
+
+
+def test_tensors_whose_elements_share_memory_are_pinned_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pin_memory(x: Tensor) -> Tensor:
+        """Copy as PyTorch does, which keeps the strides."""
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(x)
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin_memory)
+    measured = _labelled_batch(narrow("conv"), [], 2)
+    assert measured.segments.stride()[0] == 0
+    found = Device("cuda").pin(measured)
+    for name, x in batch_tensors(measured).items():
+        pinned = batch_tensors(found)[name]
+        assert torch.equal(pinned, x) and pinned.data_ptr() != x.data_ptr()
+    assert found.features["rgb"].stride() == measured.features["rgb"].stride(), "channels-last, as in a batch"
 
 
 def test_autocast_on_the_cpu() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -188,7 +190,61 @@ def test_other_threads_may_pin_memory_while_a_graph_is_recorded(monkeypatch: pyt
         yield
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
     monkeypatch.setattr(torch.cuda, "graph", graph)
     _, losses = CudaRecorder(torch.device("cuda", 0)).record(lambda: {"total": torch.ones(())})
     assert modes == ["thread_local"] and losses["total"] == 1.0
+
+
+def test_a_recording_that_fails_leaves_stream_and_random_generator_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch raises at the end of a recording that became invalid, and may leave both behind."""
+    streams, resets = ["of the computation"], []
+
+    @contextmanager
+    def graph(made: object, stream: str, capture_error_mode: str) -> Iterator[None]:
+        streams.append(stream)
+        generators[0].recording = True
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    class Generator:
+        recording = False
+
+        def clone_state(self) -> Generator:
+            return Generator()
+
+        def graphsafe_set_state(self, state: Generator) -> None:
+            self.recording = state.recording
+
+    generators = (Generator(),)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: "of the recording")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    monkeypatch.setattr(
+        torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None, reset=lambda: resets.append(1))
+    )
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    with pytest.raises(RuntimeError, match="previous error during capture"):
+        CudaRecorder(torch.device("cuda", 0)).record(lambda: {"total": torch.ones(())})
+    assert streams[-1] == "of the computation" and not generators[0].recording and resets
+
+
+def test_a_training_leaves_nothing_for_the_garbage_collector() -> None:
+    """Recorded steps keep the memory of a step, which the next training of the process needs."""
+    gc.collect()
+    gc.disable()
+    try:
+        step = recorded(new_step("stem"), FakeRecorder())
+        for given in batches(WARM_UP + 3):
+            step(given)
+        weights = weakref.ref(next(step.step.student.parameters()))
+        assert len(step._recordings) == 1
+        del step
+        alive = weights() is not None
+    finally:
+        gc.enable()
+    assert not alive
