@@ -252,3 +252,9 @@ class Robustness:
     def seeds(self) -> int:
         """Largest number of runs of any row."""
         return max(line.seeds for line in self.lines)
+
+    @property
+    def seeds_text(self) -> str:
+        """Number of runs of the rows in words, such as `8 seeds`, or `3 to 8 seeds` where rows differ."""
+        fewest = min(line.seeds for line in self.lines)
+        return f"{self.seeds} seeds" if fewest == self.seeds else f"{fewest} to {self.seeds} seeds"

@@ -61,7 +61,7 @@ def robustness_figure(result: Robustness) -> Figure:
     level = " (feature level)" if result.level == "features" else ""
     title = name(f"Robustness{level}. {result.title}", int(width * TITLE_DENSITY))
     drawing.suptitle(title, fontsize=10, x=0.01, ha="left")
-    seeds = f" and {result.seeds} seeds" if result.seeds > 1 else ""
+    seeds = f" and {result.seeds_text}" if result.seeds > 1 else ""
     note = f"Means over severities, shares of frames{seeds}; bars: ± standard deviation over seeds. "
     note += "*: whole videos are corrupted, else the middle of every action. "
     if result.level == "features":

@@ -49,7 +49,7 @@ def markdown(result: Robustness) -> str:
         "",
         "## Average mAP in percent",
         "",
-        f"± standard deviation over {result.seeds} seeds. Under a corruption: mean over its severities and "
+        f"± standard deviation over {result.seeds_text}. Under a corruption: mean over its severities and "
         f"shares of frames; `{ALL}`: mean over corruptions."
         if result.seeds > 1
         else f"One run each. Under a corruption: mean over its severities and shares of frames; `{ALL}`: "

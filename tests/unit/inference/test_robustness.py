@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,14 @@ def test_report_files(outcome: Robustness, tmp_path: Path) -> None:
     assert "feature level" in text and "0123abc" in text and "| fog | 2 | 10 % | 20.0 | 35.0 |" in text
     assert json.loads((tmp_path / "robustness.json").read_text()) == json.loads(json.dumps(summary(outcome)))
     assert "Robustness (feature level)" in (tmp_path / "robustness.svg").read_text()
+
+
+def test_rows_with_fewer_seeds_are_named(outcome: Robustness) -> None:
+    assert outcome.seeds_text == "3 seeds"
+    runs = [scores("none", s, 0.4, 0.3, 0.2, 0.4) for s in range(3)] + [scores("both", 0, 0.5, 0.4, 0.3, 0.5)]
+    fewer = replace(outcome, lines=robustness(runs, against="none", videos=20))
+    assert fewer.seeds_text == "1 to 3 seeds"
+    assert "standard deviation over 1 to 3 seeds" in markdown(fewer)
 
 
 def test_findings_have_a_sentence_per_row(outcome: Robustness) -> None:
