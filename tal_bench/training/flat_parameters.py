@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from tal_bench.training.adamw import AdamW
+
 SMALL = 1 << 15
 """Largest number of elements of a parameter that is flattened.
 
@@ -35,7 +37,7 @@ class FlatOptimizer:
         parameters: Parameters that the optimizer has then.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, optimizer: AdamW) -> None:
         self._flat: list[nn.Parameter] = []
         self._large: list[nn.Parameter] = []
         for group in optimizer.param_groups:

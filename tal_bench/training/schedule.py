@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import torch
 from torch import nn
 
 from tal_bench.config import TrainSpec
+from tal_bench.training.adamw import AdamW
 
 FLOOR = 1e-8
 """Learning rate at the end of the schedule."""
 
 
-def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.optim.AdamW:
+def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> AdamW:
     """Return AdamW without weight decay for biases, norms and scales (all one-dimensional parameters).
 
     Every group of parameters has the entry `lr_scale`, the factor on the learning rate (see
@@ -25,10 +25,9 @@ def build_optimizer(modules: Iterable[nn.Module], spec: TrainSpec) -> torch.opti
         for p in module.parameters():
             decay = spec.weight_decay if p.ndim > 1 else 0.0
             groups.setdefault((decay, lr_scale(p, spec.lr_width)), []).append(p)
-    return torch.optim.AdamW(
+    return AdamW(
         [{"params": p, "weight_decay": decay, "lr_scale": scale} for (decay, scale), p in groups.items()],
         lr=spec.lr,
-        fused=True,
     )
 
 
