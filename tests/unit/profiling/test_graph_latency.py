@@ -101,6 +101,7 @@ def test_the_table_of_profile(
     graphs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One of two models cannot be recorded: its cells are empty. Without a GPU there is no column."""
+    monkeypatch.setenv("COLUMNS", "200")  # headings are wrapped in a narrow terminal
     recorders = [FakeRecorder(), FakeRecorder(failing=True)] if graphs else [None, None]
     monkeypatch.setattr(module, "recorder_for", lambda device: recorders.pop(0))
     args = ["--frames", "64", "--channels", "rgb=16,flow=8", "--classes", "5", "--device", "cpu", "--out"]
