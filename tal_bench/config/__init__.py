@@ -17,6 +17,7 @@ from tal_bench.config.base import (
     content_hash,
     parse_spec,
     read_yaml,
+    without_later_fields,
 )
 from tal_bench.config.dataset import DatasetSpec, ModalitySpec
 from tal_bench.config.detector import DetectorSpec
@@ -84,4 +85,5 @@ __all__ = [
     "parse_spec",
     "read_yaml",
     "weights_path",
+    "without_later_fields",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import reprlib
+from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -50,6 +52,24 @@ def content_hash(value: Any, digits: int = 16) -> str:
     """Return the SHA-256 of a JSON-serializable value, shortened and independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def without_later_fields(value: dict[str, Any], later: Sequence[tuple[str, object]]) -> dict[str, Any]:
+    """Drop fields that were added later where they have their default, so that earlier hashes stay valid.
+
+    Args:
+        value: Plain data of a spec or of some of its parts, changed in place.
+        later: Place, such as `train.batch_size`, and default of every such field.
+
+    Returns:
+        The data.
+    """
+    for place, default in later:
+        *parts, name = place.split(".")
+        holder = reduce(lambda part, key: part.get(key, {}), parts, value)
+        if name in holder and holder[name] == default:
+            holder.pop(name)
+    return value
 
 
 S = TypeVar("S", bound=Spec)

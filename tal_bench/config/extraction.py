@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from tal_bench.config.base import Spec, content_hash
+from tal_bench.config.base import Spec, content_hash, without_later_fields
 from tal_bench.config.dataset import DatasetSpec
 from tal_bench.config.run import Precision
 from tal_bench.errors import DataError
 
+LATER_FIELDS = (("precision", "fp32"),)
+"""Fields that were added after the first release, and their defaults, which hashes leave out."""
 FILE = "extraction.json"
 """Name of the settings file, in the parent folder of the streams' folders."""
 
@@ -109,9 +111,9 @@ class Extraction(Spec):
 
     @property
     def hash(self) -> str:
-        """Content hash of the settings and of all weights; that of fp32 is the one without a precision."""
-        default = {"precision"} if self.precision == "fp32" else set()
-        return content_hash(self.model_dump(mode="json", exclude={"batch"} | default))
+        """Content hash of the settings and of all weights."""
+        value = self.model_dump(mode="json", exclude={"batch"})
+        return content_hash(without_later_fields(value, LATER_FIELDS))
 
     def with_flow(self, algorithm: FlowAlgorithm) -> Extraction:
         """Return a copy with another flow algorithm in the streams that are computed from flow."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import reduce
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tal_bench.config.base import Count, Fraction, Positive, Spec, content_hash
+from tal_bench.config.base import Count, Fraction, Positive, Spec, content_hash, without_later_fields
 from tal_bench.config.dataset import DatasetSpec
 from tal_bench.config.detector import DetectorSpec
 from tal_bench.config.training import DecodeSpec, TrainSpec
@@ -144,18 +143,9 @@ have their default, so that earlier results stay valid."""
 
 def hashed_fields(detector: DetectorSpec) -> dict[str, Any]:
     """Return the fields of an architecture that enter a hash."""
-    value: dict[str, Any] = _without_later_fields({"detector": detector.model_dump(mode="json")})["detector"]
-    return value
-
-
-def _without_later_fields(value: dict[str, Any]) -> dict[str, Any]:
-    """Drop the later fields that have their default from the JSON of a run spec, or of some of its parts."""
-    for place, default in LATER_FIELDS:
-        *parts, name = place.split(".")
-        holder = reduce(lambda part, key: part.get(key, {}), parts, value)
-        if name in holder and holder[name] == default:
-            holder.pop(name)
-    return value
+    parts = without_later_fields({"detector": detector.model_dump(mode="json")}, LATER_FIELDS)
+    fields: dict[str, Any] = parts["detector"]
+    return fields
 
 
 class RunSpec(Spec):
@@ -204,4 +194,4 @@ class RunSpec(Spec):
         for modality in value["dataset"]["modalities"].values():
             modality.pop("folder")
             modality.pop("also")
-        return content_hash({"version": 1, **_without_later_fields(value)})
+        return content_hash({"version": 1, **without_later_fields(value, LATER_FIELDS)})

@@ -8,7 +8,14 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from tal_bench.config import DetectorSpec, DistillSpec, RunSpec, content_hash, hashed_fields
+from tal_bench.config import (
+    DetectorSpec,
+    DistillSpec,
+    RunSpec,
+    content_hash,
+    hashed_fields,
+    without_later_fields,
+)
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.models.registry import Model
 from tal_bench.profiling.inputs import hardware_name, torch_threads
@@ -27,6 +34,8 @@ CONTEXT_BYTES = 600_000_000
 """Memory of a GPU that a process takes for its CUDA context and the kernels that it loads."""
 WARMUP, RUNS, SECONDS = 1, 5, 3.0
 """Settings of the time measurement; they are small because a study measures every row."""
+LATER_FIELDS = (("deterministic", False),)
+"""Conditions that were added after the first release, and their defaults, which keys leave out."""
 Network = tuple[Model, DetectorSpec]
 """How a network is built, and its architecture."""
 
@@ -36,7 +45,7 @@ def training_key(spec: RunSpec, teachers: Mapping[str, Network], *, device: Devi
 
     Weights of terms, temperature and learning rate do not enter, so rows that differ by them share a record.
     """
-    return content_hash(
+    conditions = without_later_fields(
         {
             "version": VERSION,
             "training": "step",
@@ -48,9 +57,11 @@ def training_key(spec: RunSpec, teachers: Mapping[str, Network], *, device: Devi
             "device": hardware_name(device.torch),
             "threads": threads,
             "precision": device.precision,
-            **({"deterministic": True} if device.deterministic else {}),  # keys of earlier records stay
-        }
+            "deterministic": device.deterministic,
+        },
+        LATER_FIELDS,
     )
+    return content_hash(conditions)
 
 
 def profile_training(

@@ -116,14 +116,17 @@ class RunSpecs:
             student: Registered name.
             teachers: Models that teach it; each computes its forward pass once.
         """
-        own = STEP * self.forward_macs(student)
-        return own + sum(self.forward_macs(teacher) for teacher in dict.fromkeys(teachers))
+        return self._step_macs(self.forward_macs(student), teachers)
 
     def operations(self, spec: RunSpec) -> int:
         """Count the multiply-accumulates of a training step of a run, for all videos of its batch."""
         own = count_registered(spec.model, spec.detector.model_dump_json(), self.dataset.max_length)[1]
-        taught = {use.model for use in spec.distill.teachers.values()} if spec.distill else set()
-        return spec.train.batch_size * (STEP * own + sum(map(self.forward_macs, taught)))
+        teachers = [use.model for use in spec.distill.teachers.values()] if spec.distill else []
+        return spec.train.batch_size * self._step_macs(own, teachers)
+
+    def _step_macs(self, forward: int, teachers: Iterable[str]) -> int:
+        """Count those of a step per video, from those of the student's forward pass."""
+        return STEP * forward + sum(self.forward_macs(teacher) for teacher in dict.fromkeys(teachers))
 
     def on_labels(self, model: str, phase: Phase, seed: int, settings: Settings) -> RunSpec:
         """Return a run on labels alone; for the imported teacher always the same run, which only tests it."""

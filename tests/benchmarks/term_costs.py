@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
-from published import BATCH, THREADS, batch, network
+from published import BATCH, THREADS, batch, network, training_step
 from term_weights import PAIRS
 
 from tal_bench.config import DistillSpec, TeacherUse, TermUse, TrainSpec
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import OFFERED_BY, terms
+from tal_bench.profiling.latency import measure_latency
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
 from tal_bench.training.teachers import Teachers
@@ -52,16 +52,14 @@ def steps(names: tuple[str, ...]) -> tuple[Callable[[], object], Callable[[], ob
     with_terms = TrainingStep(
         student, spec, TrainSpec(), steps_per_epoch=100, device=device, objective=objective
     )
-    alone = TrainingStep(network(student_name)[1], spec, TrainSpec(), steps_per_epoch=100, device=device)
+    alone = training_step(student_name, device)
     own = sum(parameter.numel() for parameter in objective.parameters())
     return lambda: with_terms(videos, answers), lambda: alone(videos), own
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return the elapsed seconds of a call."""
-    before = time.perf_counter()
-    call()
-    return time.perf_counter() - before
+def milliseconds(call: Callable[[], object]) -> float:
+    """Return the elapsed milliseconds of a call."""
+    return measure_latency(call, warmup=0, runs=1).median
 
 
 def main() -> None:
@@ -72,7 +70,7 @@ def main() -> None:
     for name in sys.argv[2:] or terms:
         with_term, alone, own = steps((name,))
         with_term(), alone()
-        ratios = [seconds(with_term) / seconds(alone) for _ in range(rounds)]
+        ratios = [milliseconds(with_term) / milliseconds(alone) for _ in range(rounds)]
         middle = statistics.median(ratios)
         print(f"{name:26} {middle:6.3f} x {min(ratios):6.3f} x {max(ratios):6.3f} x {own:11,}", flush=True)
 

@@ -7,7 +7,6 @@ measurements.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ import torch
 from published import (
     BATCH,
     PLACES,
-    THREADS,
     Precision,
     batch,
     measure,
@@ -27,17 +25,10 @@ from published import (
 
 from tal_bench.training.device import Device
 
+pytestmark = pytest.mark.usefixtures("published_threads")
 AMX = "amx" in torch.backends.cpu.get_cpu_capability().lower() or torch.cpu._is_amx_tile_supported()
 ACTIONFORMER = {"fp32": (0.75, 0.70), "bf16": (2.4, 2.0)}
 """Minimum efficiency of a forward pass and of a training step, by precision."""
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
-from published import THREADS, times
+from published import times
 from term_costs import steps
 
 from tal_bench.training.device import Device
 
+pytestmark = pytest.mark.usefixtures("published_threads")
 MOST = 1.10
 """Largest time of a step with a method, relative to the step on labels alone."""
 METHODS = {
@@ -24,14 +23,6 @@ METHODS = {
     "dist": ("dist",),
     "bckd": ("bckd-classification", "bckd-localization"),
 }
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("method", METHODS)

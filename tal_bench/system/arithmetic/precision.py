@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 
-@contextlib.contextmanager
+@contextmanager
 def products(device: torch.device, precision: str) -> Iterator[None]:
     """Context in which products of fp32 tensors on a GPU are exact, or all of them use TF32.
 
@@ -30,7 +30,7 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
         multiplied.allow_tf32, convolved.allow_tf32 = before
 
 
-@contextlib.contextmanager
+@contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Context in which products of a network use a precision; `bf16` is autocast.
 
@@ -38,9 +38,6 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
         device: Device of the network.
         precision: `fp32`, `tf32` or `bf16`.
     """
-    if precision != "bf16":
-        with products(device, precision):
-            yield
-        return
-    with products(device, precision), torch.autocast(device.type, dtype=torch.bfloat16):
+    half = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    with products(device, precision), half:
         yield
