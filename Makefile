@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-com
 COMPILE := $(BIN)/python -m compileall -q -j 0 -x /tests/ $(VENV)/lib >/dev/null 2>&1 || true
 
 .DELETE_ON_ERROR:
-.PHONY: ablate test lint bench docs published ui lab notebooks install dev clean
+.PHONY: ablate test lint bench docs published ui lab lab-user notebooks install dev clean
 
 ablate: $(VENV)/installed
 	$(BIN)/tal-bench ablate --variant both
@@ -53,17 +53,39 @@ published: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui
 
-# Notebooks that one has executed are copies in my_notebooks, which every call makes anew.
-lab: $(VENV)/installed-notebooks
-	@folder=notebooks; \
-	if ls reports/*/study.json >/dev/null 2>&1; then \
-		folder=my_notebooks; \
-		echo "executing the notebooks on your latest study, into $$folder; this takes a minute or two"; \
-		$(BIN)/python -m nbconvert --log-level ERROR --to notebook --execute --allow-errors \
-			--output-dir $$folder notebooks/0[1-57]*.ipynb || exit 1; \
-	fi; \
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $$folder/01_quickstart.ipynb
+# Flags for JupyterLab, such as make lab JUPYTER_FLAGS=--allow-root
+JUPYTER_FLAGS ?=
+# Notebooks that read a study
+READERS := $(wildcard notebooks/0[1-57]*.ipynb)
+# Without encryption, every kernel warns that others on this machine can read along.
+KERNELS := --KernelManager.transport_encryption=auto
+CHOOSE := import sys, tal_bench; chosen = tal_bench.choose_study(); print("The notebooks read", chosen); sys.exit(3 if chosen.published else 0)
+
+# Notebooks that one has executed are copies in my_notebooks, which every call makes anew. The outputs on a published
+# study are saved already. An error does not keep the other notebooks from being executed; its notebook is named.
+lab: lab-user $(VENV)/installed-notebooks
+	@folder=my_notebooks; \
+	$(BIN)/python -c '$(CHOOSE)'; \
+	case $$? in \
+	0)	echo "executing them, into $$folder; this takes a minute or two"; \
+		$(BIN)/python -m nbconvert --log-level ERROR --to notebook --execute --allow-errors $(KERNELS) \
+			--output-dir $$folder $(READERS) || exit 1; \
+		for name in $(notdir $(READERS)); do \
+			if grep -q '"output_type": "error"' "$$folder/$$name"; then \
+				echo "error: a cell of $$folder/$$name failed; the notebook shows why" >&2; \
+			fi; \
+		done;; \
+	3)	folder=notebooks;; \
+	*)	exit 1;; \
+	esac; \
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.news_url=None $(KERNELS) \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(JUPYTER_FLAGS) $$folder/01_quickstart.ipynb
+
+lab-user:
+	@case "$$(id -u) $(JUPYTER_FLAGS)" in \
+	"0 "*--allow-root*) ;; \
+	"0 "*) echo "error: JupyterLab refuses to run as root; say make lab JUPYTER_FLAGS=--allow-root, or be another user" >&2; exit 2;; \
+	esac
 
 notebooks: $(VENV)/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/notebooks/test_notebooks.py

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from tal_bench.report.common.figure_declaration import FigureDeclaration
     from tal_bench.report.comparison.collect import compare
     from tal_bench.report.comparison.data import ComparedDataset, ComparedRow, StudyComparison
+    from tal_bench.report.comparison.studies import comparable_studies
     from tal_bench.report.comparison.write import write_comparison
     from tal_bench.report.diagnosis.summary import DiagnosisReport, DiagnosisTables
     from tal_bench.report.leaderboard.page import write_leaderboard
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from tal_bench.report.study.columns import COLUMNS, Column
     from tal_bench.report.study.figures import FIGURES
     from tal_bench.report.study.write import write_report
+    from tal_bench.results.choice import StudyChoice, StudySelection, choose_study
     from tal_bench.results.columns import COST_COLUMNS, CostColumn
     from tal_bench.results.folder import StudyFolder
     from tal_bench.results.records import (
@@ -104,6 +106,7 @@ _NAMES = {
     "report.loaded_report": "LoadedReport load_results",
     "report.comparison.collect": "compare",
     "report.comparison.data": "ComparedDataset ComparedRow StudyComparison",
+    "report.comparison.studies": "comparable_studies",
     "report.comparison.write": "write_comparison",
     "report.leaderboard.page": "write_leaderboard",
     "report.leaderboard.publish": "publish",
@@ -111,6 +114,7 @@ _NAMES = {
     "report.study.collect": "ReportData Row collect",
     "report.study.write": "write_report",
     "report.study.columns": "COLUMNS Column",
+    "results.choice": "StudyChoice StudySelection choose_study",
     "results.columns": "COST_COLUMNS CostColumn",
     "report.study.figures": "FIGURES",
     "report.common.figure_declaration": "FigureDeclaration",
@@ -194,9 +198,11 @@ __all__ = [
     "StepRandom",
     "Structure",
     "StudentOutputs",
+    "StudyChoice",
     "StudyComparison",
     "StudyFolder",
     "StudyRecord",
+    "StudySelection",
     "StudySpec",
     "TalBenchError",
     "TeacherRef",
@@ -211,7 +217,9 @@ __all__ = [
     "WorkerSetup",
     "ablate",
     "add_preset",
+    "choose_study",
     "collect",
+    "comparable_studies",
     "compare",
     "contrast",
     "corruptions",

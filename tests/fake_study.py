@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,7 @@ def write_fake_study(
     costs: bool = True,
     video_costs: bool = True,
     rows: tuple[Row, ...] = ROWS,
+    budget: Literal["smoke", "quick", "full"] = "quick",
 ) -> StudyRecord:
     """Write a study in the format of `tal_bench.studies`.
 
@@ -102,6 +104,7 @@ def write_fake_study(
         costs: Whether costs were measured.
         video_costs: Whether costs per minute of video were measured.
         rows: Rows of the study.
+        budget: Budget in the specification of the study.
     """
     files = StudyFolder(folder)
     truth = _ground_truth(videos)
@@ -150,8 +153,8 @@ def write_fake_study(
             )
         )
     record = StudyRecord(
-        spec=StudySpec(name=name, variants=("both",), trials=max(trials, 1), seeds=seeds),
-        command=f"tal-bench ablate {name} --budget quick",
+        spec=StudySpec(name=name, variants=("both",), budget=budget, trials=max(trials, 1), seeds=seeds),
+        command=f"tal-bench ablate {name} --budget {budget}",
         dataset=DATASET.name,
         fingerprint=DATASET.fingerprint,
         classes=CLASSES,

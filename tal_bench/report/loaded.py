@@ -19,7 +19,7 @@ from tal_bench.report.study.columns import line
 from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.pairs import pairs_frame
 from tal_bench.report.study.trials import importances, trial_table
-from tal_bench.results.columns import cost_columns
+from tal_bench.results.columns import cost_columns, number_types
 from tal_bench.results.dataframe import load_folder
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
@@ -78,7 +78,7 @@ class LoadedStudy:
         table = table.set_index("row")
         maps = [name for name in table.columns if name.startswith("map_")]
         numbers = [*maps, *(name for name in table.columns if name in self._cost_keys)]
-        return table.reindex(columns=[*TEXT, *COUNTS, *numbers]).astype(dict.fromkeys(numbers, float))
+        return table.reindex(columns=[*TEXT, *COUNTS, *numbers]).astype(number_types(numbers))
 
     def costs(self) -> pd.DataFrame:
         """Return the costs of each row's model, the columns of `COST_COLUMNS`; NaN until measured.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,18 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from tal_bench.errors import InputError
 from tal_bench.evaluation.significance import Interval
 from tal_bench.report.diagnosis.summary import DiagnosisTables, read_tables
 from tal_bench.report.loaded import COUNTS, INTERVAL, TEXT, LoadedStudy, load_study
 from tal_bench.report.study.trials import importances
-from tal_bench.results.columns import TRAINING_COLUMNS, ordered_keys
-from tal_bench.results.places import PUBLISHED, REPORTS
-
-VARIABLE = "TAL_BENCH_STUDY"
-"""Environment variable with the folder that `load_results` opens by default."""
-EXAMPLE = "two-by-two-sprites"
-"""Published study that `load_results` opens where no other is there."""
+from tal_bench.results.choice import choose_study
+from tal_bench.results.columns import TRAINING_COLUMNS, number_types, ordered_keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +57,7 @@ class LoadedReport:
         """Return the study's table, with the columns of `LoadedStudy.table`."""
         numbers = [name for name in self._table.columns if name.startswith("map_") or name in self._cost_keys]
         table = self._table.reindex(columns=[*TEXT, *COUNTS, *numbers]).fillna({"teachers": ""})
-        return table.astype(dict.fromkeys(numbers, float))
+        return table.astype(number_types(numbers))
 
     def costs(self) -> pd.DataFrame:
         """Return the costs of each row's model, with the columns of `LoadedStudy.costs`."""
@@ -137,29 +130,12 @@ def load_results(folder: Path | str | None = None) -> LoadedStudy | LoadedReport
     """Open a study, or a report without its runs, such as a published one.
 
     Args:
-        folder: Folder of a study or of a report. None for the folder in the environment variable
-            `TAL_BENCH_STUDY`, else the study in `reports/` that ended last, else the published study of
-            `sprites`; `reports/` is looked for in the working directory and the one above it.
+        folder: Folder of a study or of a report. None for that of `choose_study`.
 
     Raises:
         InputError: The folder contains neither, or none was found.
     """
-    found = Path(folder or os.environ.get(VARIABLE) or _latest())
+    found = Path(folder or choose_study().folder)
     if not (found / "study.json").exists() and (found / "summary.json").is_file():
         return LoadedReport(found)
     return load_study(found)
-
-
-def _latest() -> Path:
-    """Return the folder of the study that ended last, else that of the published one."""
-    places = (Path(), Path(".."))
-    records = [file for place in places for file in (place / REPORTS).glob("*/study.json")]
-    ended = [file for file in records if (file.parent / "summary.json").is_file()]
-    if ended:
-        return max(ended, key=lambda file: (file.stat().st_mtime, str(file))).parent
-    for place in places:
-        if (published := place / PUBLISHED / EXAMPLE).is_dir():
-            return published
-    raise InputError(
-        "no study there", where=REPORTS.resolve(), hint="run `tal-bench ablate`, or give a folder"
-    )

@@ -73,10 +73,12 @@ class MeasuredColumn(BaseColumn[Subject]):
 
     Attributes:
         logged_as: Name in MLflow after `cost/`, with the value in the unit of the tables; `key` by default.
+        is_count: Whether the values are counts, which tables of pandas have as integers.
     """
 
     value: Callable[[Subject], float | None]
     logged_as: str = ""
+    is_count: bool = False
 
     @property
     def metric(self) -> str:
@@ -192,6 +194,7 @@ COST_COLUMNS: list[CostColumn | CostFamily] = [
         terminal=WIDTH_SIZES,
         meaning="parameters used at inference",
         logged_as="params_M",
+        is_count=True,
     ),
     CostColumn(
         "gmacs",
@@ -280,6 +283,7 @@ TRAINING_COLUMNS: list[TrainingColumn] = [
         tables=("training",),
         meaning="parameters of the terms, which are dropped after the training",
         logged_as="dropped_params_k",
+        is_count=True,
     ),
 ]
 """Columns of the costs of a training step, after those of the model."""
@@ -326,6 +330,13 @@ def cost_columns(costs: Sequence[CostRecord]) -> list[CostColumn]:
         for entry in declared()
         for column in (entry.columns(costs) if isinstance(entry, CostFamily) else [entry])
     ]
+
+
+def number_types(keys: Iterable[str]) -> dict[str, str]:
+    """Return pandas types of columns of numbers: `Int64` for counts, which may be missing, else `float`."""
+    counts = {entry.key for entry in COST_COLUMNS if isinstance(entry, CostColumn) and entry.is_count}
+    counts |= {column.key for column in TRAINING_COLUMNS if column.is_count}
+    return {key: "Int64" if key in counts else "float" for key in keys}
 
 
 def logged_costs(cost: Subject, columns: Sequence[MeasuredColumn[Subject]]) -> dict[str, float]:

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from fake_study import ROWS, write_fake_study
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -53,7 +54,11 @@ def executed(file: Path) -> Any:
         os.environ.pop("TAL_BENCH_STUDY", None)
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         resources = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
+        # without encryption, every kernel warns that others on this machine can read along
+        config = Config(KernelManager={"transport_encryption": "auto"})
+        client = NotebookClient(
+            notebook, timeout=300, kernel_name="python3", resources=resources, config=config
+        )
         client.record_timing = False
         client.execute()
     notebook.metadata["language_info"] = {"name": "python"}
@@ -102,11 +107,20 @@ def test_outputs_are_those_of_the_published_studies(file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the `reports` of a person who has run a study."""
+    """Folder with the `reports` of a person with a study, one on other test videos before it, and a smoke study after it."""
     folder = tmp_path_factory.mktemp("own")
-    write_fake_study(folder / "reports" / "mine", rows=CHOSEN, seeds=2, trials=5, videos=6)
-    (folder / "reports" / "mine" / "summary.json").write_text("{}")
+    rows = CHOSEN[:2]
+    write_own_study(folder / "reports" / "earlier", age=2, rows=rows, seeds=2, videos=4)
+    write_own_study(folder / "reports" / "mine", age=1, rows=CHOSEN, seeds=2, trials=5, videos=6)
+    write_own_study(folder / "reports" / "smoke", age=0, rows=rows, seeds=1, videos=5, budget="smoke")
     return folder
+
+
+def write_own_study(folder: Path, age: int, **parts: Any) -> None:
+    """Write a study that ended some seconds ago."""
+    write_fake_study(folder, **parts)
+    (folder / "summary.json").write_text("{}")
+    os.utime(folder / "study.json", (1e9 - age, 1e9 - age))
 
 
 def run_cells(file: Path) -> dict[str, Any]:
@@ -122,11 +136,21 @@ def run_cells(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_a_persons_own_study_is_opened(name: str, reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_persons_own_study_is_opened(
+    name: str, reports: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(reports)
     monkeypatch.delenv("TAL_BENCH_STUDY", raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
     assert FACTS[name](run_cells(ROOT / "notebooks" / f"{name}.ipynb"))
+    printed = capsys.readouterr().out
+    assert "smoke is left out: budget smoke is a functional test" in printed
+    if name == "07_compare_studies":
+        assert (
+            "earlier is left out: not comparable with reports/mine on sprites: other test videos" in printed
+        )
+    else:
+        assert printed.startswith("reports/mine, your study that ended last; smoke is left out")
 
 
 def test_a_study_without_costs_is_read(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tal_bench.errors import InputError
 from tal_bench.evaluation.evaluate import select_ground_truth
+from tal_bench.results.choice import StudySelection, own_studies
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import StudyRecord
 from tal_bench.results.segment_files import read_groups
@@ -65,13 +66,38 @@ def open_studies(folders: Sequence[Path]) -> dict[str, list[OpenedStudy]]:
     for index, folder in enumerate(folders):
         if paths[index] in paths[:index]:
             raise InputError("given twice", where=folder, hint="name each study once")
-        study = _open(folder)
-        others = [known for studies in opened.values() for known in studies]
-        same = next((known for known in others if _has_same_data(known, study)), None)
-        if same is not None:
-            check_comparable(same, study)
-        opened.setdefault(same.record.dataset if same else study.record.dataset, []).append(study)
+        _add(_open(folder), opened)
     return opened
+
+
+def comparable_studies() -> StudySelection:
+    """Select those of your studies in `reports/` that `compare` can put side by side.
+
+    The one that ended last is used, and of the others those that compare with the ones already used; studies
+    of budget `smoke` are left out unless there are no others.
+    """
+    own = own_studies()
+    opened: dict[str, list[OpenedStudy]] = {}
+    left_out = dict(own.left_out)
+    for folder in own.folders:
+        try:
+            _add(_open(folder), opened)
+        except InputError as error:
+            left_out[folder] = error.what if error.where == folder else str(error)
+    return StudySelection(tuple(folder for folder in own.folders if folder not in left_out), left_out)
+
+
+def _add(study: OpenedStudy, opened: dict[str, list[OpenedStudy]]) -> None:
+    """Add a study to those of its dataset.
+
+    Raises:
+        InputError: It does not compare with them.
+    """
+    others = [known for studies in opened.values() for known in studies]
+    same = next((known for known in others if _has_same_data(known, study)), None)
+    if same is not None:
+        check_comparable(same, study)
+    opened.setdefault(same.record.dataset if same else study.record.dataset, []).append(study)
 
 
 def _open(folder: Path) -> OpenedStudy:

@@ -13,6 +13,7 @@ from tal_bench.report.leaderboard.result import RESULTS, Ends, Measured, Publish
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData, Row, collect, percent
 from tal_bench.report.study.write import write_report
+from tal_bench.results.choice import SMOKE
 from tal_bench.results.columns import cost_columns
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.places import PUBLISHED
@@ -74,7 +75,7 @@ def problems(study: ReportData) -> Iterator[str]:
     if not study.record.fingerprint:
         yield "the data have no fingerprint"
     if study.record.spec.budget == "smoke":
-        yield "budget smoke is a functional test"
+        yield SMOKE
     if not study.rows:
         yield "it has no rows"
     for row in study.rows:

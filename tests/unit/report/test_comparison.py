@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,16 @@ import pytest
 from fake_study import ROWS, write_fake_study
 from rich.console import Console
 
-from tal_bench import InputError, StudyComparison, collect, compare, evaluate, load_study, write_comparison
+from tal_bench import (
+    InputError,
+    StudyComparison,
+    collect,
+    comparable_studies,
+    compare,
+    evaluate,
+    load_study,
+    write_comparison,
+)
 from tal_bench.cli import main
 from tal_bench.report.common.report_files import IncompleteReportError
 from tal_bench.report.comparison import figures
@@ -259,6 +269,34 @@ def test_other_test_videos_are_refused(tmp_path: Path) -> None:
     expected = r"other test videos, 9 videos \(1 of its own\) here and 8 videos \(0 of its own\) there"
     with pytest.raises(InputError, match=expected):
         compare(folders)
+
+
+def test_own_studies_that_do_not_compare_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reports = Path("reports")
+    options: dict[str, dict[str, Any]] = {
+        "single": {"videos": 1},
+        "fewer": {"videos": 8},
+        "hapt": {"videos": 6, "dataset": "hapt"},
+        "smoke": {"videos": 9, "budget": "smoke"},
+        "main": {"videos": 9},
+    }
+    assert comparable_studies().folders == ()
+    for age, (name, option) in enumerate(options.items()):
+        write_study(reports / name, name=name, rows=SMALL, seeds=1, **option)
+        (reports / name / "summary.json").write_text("{}")
+        os.utime(reports / name / "study.json", (1e9 + age, 1e9 + age))
+    found = comparable_studies()
+    assert found.folders == (reports / "main", reports / "hapt")
+    assert {folder.name: why for folder, why in found.left_out.items()} == {
+        "smoke": "budget smoke is a functional test",
+        "fewer": "not comparable with reports/main on sprites: other test videos, "
+        "8 videos (0 of its own) here and 9 videos (1 of its own) there",
+        "single": "only one test video: no interval can be computed",
+    }
+    assert len(compare(found.folders).datasets) == 2
 
 
 def test_other_datasets_may_differ_in_everything(studies: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 from fake_study import ROWS, write_fake_study
 from pandas.testing import assert_frame_equal
 
-from tal_bench import InputError, LoadedReport, LoadedStudy, load_results, load_study
+from tal_bench import (
+    InputError,
+    LoadedReport,
+    LoadedStudy,
+    StudyFolder,
+    choose_study,
+    load_results,
+    load_study,
+)
 from tal_bench.report.diagnosis.write import write_diagnosis
 from tal_bench.report.study.write import write_report
 
@@ -104,3 +113,46 @@ def test_the_latest_study_is_opened_before_the_published_one(
     assert load_results().folder.resolve() == tmp_path / "reports" / "new"
     monkeypatch.setenv("TAL_BENCH_STUDY", str(tmp_path / "reports" / "old"))
     assert isinstance(load_results(), LoadedStudy) and load_results().folder.name == "old"
+
+
+def test_smoke_studies_are_opened_only_where_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TAL_BENCH_STUDY", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def add(name: str, age: int, budget: Literal["smoke", "quick"]) -> None:
+        folder = tmp_path / "reports" / name
+        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0, budget=budget)
+        (folder / "summary.json").write_text("{}")
+        os.utime(folder / "study.json", (1e9 - age, 1e9 - age))
+
+    add("first-smoke", 3, "smoke")
+    add("last-smoke", 0, "smoke")
+    assert str(choose_study()) == "reports/last-smoke, your study that ended last"
+    add("real", 2, "quick")
+    assert load_results().folder == choose_study().folder == Path("reports/real")
+    left_out = "; ".join(
+        f"{name}-smoke is left out: budget smoke is a functional test" for name in ("last", "first")
+    )
+    assert str(choose_study()) == f"reports/real, your study that ended last; {left_out}"
+    add("malformed", 1, "quick")
+    (tmp_path / "reports" / "malformed" / "study.json").write_text("{}")
+    os.utime(tmp_path / "reports" / "malformed" / "study.json", (1, 1))
+    assert choose_study().folder == Path("reports/real")
+
+
+def test_parameters_are_integers(both: tuple[LoadedStudy, LoadedReport]) -> None:
+    for opened in both:
+        assert opened.table()["params"].dtype == opened.costs()["params"].dtype == "Int64"
+        assert "." not in opened.costs()["params"].to_string()
+        assert opened.table()["gmacs"].dtype == float
+
+
+def test_parameters_that_were_not_measured_are_missing(tmp_path: Path) -> None:
+    write_fake_study(tmp_path, rows=ROWS[:2], seeds=1, videos=2, trials=0)
+    record = StudyFolder(tmp_path).read_study()
+    unmeasured = record.rows[0].model_copy(update={"cost": ""})
+    StudyFolder(tmp_path).write_study(record.model_copy(update={"rows": (unmeasured, record.rows[1])}))
+    params = load_study(tmp_path).table()["params"]
+    assert params.isna().tolist() == [True, False] and params.dtype == "Int64"
