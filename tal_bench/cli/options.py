@@ -200,13 +200,6 @@ def fold_choice(text: str | None) -> int | Literal["all"] | None:
     return int(text)
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def seconds(duration: str | None) -> float | None:
     """Return the seconds of a duration such as `90s`, `30m`, `8h` or `90`.
 

@@ -19,6 +19,7 @@ import numpy as np
 from tal_bench.errors import InputError
 from tal_bench.evaluation.matching import Floats
 from tal_bench.evaluation.significance import Interval, interval
+from tal_bench.system.text import counted
 
 ALL = "all"
 """Name of the mean over corruptions."""
@@ -256,5 +257,4 @@ class Robustness:
     @property
     def seeds_text(self) -> str:
         """Number of runs of the rows in words, such as `8 seeds`, or `3 to 8 seeds` where rows differ."""
-        fewest = min(line.seeds for line in self.lines)
-        return f"{self.seeds} seeds" if fewest == self.seeds else f"{fewest} to {self.seeds} seeds"
+        return counted((line.seeds for line in self.lines), "seed")

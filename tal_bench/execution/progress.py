@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,8 +18,10 @@ from rich.progress import (
 
 from tal_bench.results.records import RunResult
 from tal_bench.system.console import print_line
-from tal_bench.system.text import printable
+from tal_bench.system.text import duration, printable
 
+ESTIMATE_FROM = 3
+"""Number of ended runs from which the remaining time is estimated in a log."""
 Shown = Callable[[Sequence[str], RunResult, bool], None]
 
 
@@ -29,6 +32,8 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
     A run counts once, also if it is shown again.
     """
     ended: set[str] = set()
+    computed: set[str] = set()
+    started = time.monotonic()
     with Progress(
         TextColumn("runs"),
         BarColumn(),
@@ -43,24 +48,36 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
         task = display.add_task("", total=total, last="")
 
         def show(rows: Sequence[str], result: RunResult, fresh: bool) -> None:
+            if fresh and result.hash not in ended:
+                computed.add(result.hash)
             ended.add(result.hash)
             done = len(ended)
             text = describe(rows, result)
             display.update(task, completed=done, total=max(total, done), last=printable(text))
             if fresh and (result.status == "failed" or not console.is_terminal):
-                print_line(console, f"[{done}/{max(total, done)}] {text}")
+                left = remaining(time.monotonic() - started, len(computed), total - done)
+                print_line(console, f"[{done}/{max(total, done)}{left}] {text}")
 
         yield show
 
 
+def remaining(elapsed: float, computed: int, missing: int) -> str:
+    """Return `, 5 min left` by the mean time of the runs so far; empty after few runs and after the last."""
+    if computed < ESTIMATE_FROM or missing <= 0:
+        return ""
+    return f", {duration(elapsed / computed * missing)} left"
+
+
 def describe(rows: Sequence[str], result: RunResult) -> str:
-    """One line on an ended run, and the first of the rows that asked for it."""
-    split = "validation" if result.spec.phase == "tuning" else "test"
+    """One line on an ended run: whether it tunes or tests, the rows that need it, its score and its time."""
+    spec = result.spec
+    what, split = ("tuning", "validation") if spec.phase == "tuning" else ("testing", "test")
     others = len(rows) - 1
     more = f" and {others} other row{'s' * (others > 1)}" if others else ""
-    who = result.spec.model if result.spec.model in rows else f"for {rows[0]}{more}: {result.spec.model}"
-    seconds = sum(result.timings.values())
+    who = spec.model if spec.model in rows else f"{rows[0]}{more} ({spec.model})"
+    run = f"{what} {who}, seed {spec.seed}"
     if result.status == "failed":
-        return f"{who} seed {result.spec.seed} failed: {result.error}"
-    score = f"{split} mAP {result.metrics['map_avg']:.1f}" if "map_avg" in result.metrics else ""
-    return f"{who} seed {result.spec.seed} {result.status}, {score} ({seconds:.0f} s)"
+        return f"{run} failed: {result.error}"
+    score = f"{split} mAP {result.metrics['map_avg']:.1f}" if "map_avg" in result.metrics else "no score"
+    pruned = "pruned at " if result.status == "pruned" else ""
+    return f"{run}: {pruned}{score} ({duration(sum(result.timings.values()))})"

@@ -371,10 +371,16 @@ def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[st
     except IncompleteReportError as error:
         problems.append(error.what)
     print_study(table)
-    print_line(console, f"report: {folder.path}")
+    print_line(console, f"report: {report_place(folder)}")
     if problems:
         raise TalBenchError("; ".join(problems), hint="run the same command again")
     return folder.path
+
+
+def report_place(folder: StudyFolder) -> Path:
+    """Return the page of a study, or its folder if the page could not be made."""
+    page = folder.path / "page.html"
+    return page if page.is_file() else folder.path
 
 
 def study_record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
@@ -418,7 +424,7 @@ def _execute(execution: _Execution) -> Path:
     if missing:
         message = f"time limit reached, missing rows: {', '.join(missing)}; run the same command to resume"
         print_line(console, message)
-    print_line(console, f"report: {folder.path}")
+    print_line(console, f"report: {report_place(folder)}")
     if failed:
         if incomplete is not None:
             print_line(console, str(incomplete))

@@ -6,6 +6,7 @@ import codecs
 import io
 import sys
 import unicodedata
+from collections.abc import Iterable
 
 REPLACEMENT = "\ufffd"
 JOINERS = "\u200c\u200d"
@@ -29,6 +30,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if _is_shown(c) else REPLACEMENT for c in text)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(counts: Iterable[int], noun: str) -> str:
+    """Return a number of things in words: `1 seed`, `8 seeds`, or `3 to 8 seeds` where counts differ."""
+    least, most = min(found := list(counts)), max(found)
+    number = str(most) if least == most else f"{least} to {most}"
+    return f"{number} {noun}{'s' * (most != 1)}"
 
 
 def first_line(error: BaseException, length: int = 400) -> str:

@@ -55,7 +55,9 @@ def test_a_shipped_study_can_be_planned(
     assert main(["ablate", name, "--dataset", str(dataset_file), "--dry-run", "--device", "cpu"]) == 0
 
 
-def test_a_front_by_command(dataset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_front_by_command(
+    dataset_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["tune", "--variant", "self", "--objective", "map,params", "--dataset", str(dataset_file)]
     threads = torch.get_num_threads()
@@ -64,6 +66,7 @@ def test_a_front_by_command(dataset_file: Path, tmp_path: Path, monkeypatch: pyt
     finally:
         torch.set_num_threads(threads)
     folder = Path("reports") / "tune-self-tiny-map-params-smoke"
+    assert capsys.readouterr().err.splitlines()[-1] == f"report: {folder / 'page.html'}"
     (search,) = StudyFolder(folder).read_study().searches
     assert len(search.trials) == 4
     assert {f"pareto{suffix}" for suffix in (".md", ".csv", ".png", ".svg")} <= {

@@ -44,7 +44,6 @@ from tal_bench.cli.options import (
     TimeoutOption,
     TrackingOption,
     WarmStartOption,
-    duration,
     fold_choice,
     same_options,
     search_space,
@@ -53,6 +52,7 @@ from tal_bench.cli.options import (
 from tal_bench.cli.tables import output_console, print_table
 from tal_bench.errors import InputError
 from tal_bench.results.places import REPORTS
+from tal_bench.system.text import duration
 
 if TYPE_CHECKING:
     from tal_bench.config import StudySpec

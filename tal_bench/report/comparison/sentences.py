@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tal_bench.evaluation.ranks import Outcomes
+from tal_bench.report.common import formats
 from tal_bench.report.common.markup import code
 from tal_bench.report.comparison.data import DETECTIONS, ComparedDataset, StudyComparison
 from tal_bench.report.study import notes, pairs
@@ -24,8 +25,8 @@ def headline(comparison: StudyComparison) -> list[str]:
     total = sum(against, Outcomes())
     return [
         f"Of {len(comparison.ranks)} rows that are compared {where}, {code(best)} has the best "
-        f"{'mean rank' if several else 'rank'}, {notes.number(rank.mean)} [{notes.number(rank.low)}, "
-        f"{notes.number(rank.high)}]; against all other rows: clear wins {total.wins}, ties {total.ties}, "
+        f"{'mean rank' if several else 'rank'}, {formats.number(rank.mean)} [{formats.number(rank.low)}, "
+        f"{formats.number(rank.high)}]; against all other rows: clear wins {total.wins}, ties {total.ties}, "
         f"clear losses {total.losses}."
     ]
 
@@ -54,7 +55,7 @@ def remarks(comparison: StudyComparison) -> list[str]:
     """Return notes that are needed to interpret the numbers."""
     lines = [
         "mAP in percent, mean ± standard deviation over seeds; Δ none: paired difference to `none` of the "
-        f"same study with its 95 % interval; {notes.UNCLEAR}: the interval includes 0. Rows with a common "
+        f"same study with its 95 % interval; {formats.UNCLEAR}: the interval includes 0. Rows with a common "
         "letter cannot be told apart: the simultaneous interval of their difference, adjusted for the pairs "
         "of the dataset, includes 0. Bold: best mean among compared rows."
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from tal_bench.evaluation.ranks import Outcomes
+from tal_bench.report.common import formats
 from tal_bench.report.common.tables import BEST, DASH, Cell, Group, Header, Table, plain_table
 from tal_bench.report.comparison.data import HEADINGS, ComparedDataset, ComparedRow, StudyComparison
-from tal_bench.report.study import columns, notes
+from tal_bench.report.study import columns
 from tal_bench.report.study.pairs import difference_matrix
 
 
@@ -39,11 +40,10 @@ def _accuracy_cells(dataset: ComparedDataset) -> dict[str, list[Cell]]:
     best = max(means, key=lambda name: means[name]) if len(means) > 1 else None
 
     def cells(row: ComparedRow) -> list[Cell]:
-        d = row.difference
-        mean = notes.spread(row.mean, row.sd) + (f" ({seeds})" if (seeds := _seeds(row)) else "")
+        mean = formats.spread(row.mean, row.sd) + (f" ({seeds})" if (seeds := _seeds(row)) else "")
         return [
             Cell(mean, classes=BEST if row.name == best else ""),
-            Cell(notes.estimate(d), notes.ends(d), "" if d.excludes_zero else "unclear") if d else Cell(DASH),
+            formats.difference_cell(row.difference),
             Cell(marks.get(row.name, "")),
         ]
 
@@ -65,8 +65,8 @@ def ranks_table(comparison: StudyComparison) -> Table | None:
         against = [found for (row, _), found in comparison.outcomes.items() if row == name]
         total = sum(against, Outcomes())
         own = [f"{value:g}" for value in rank.ranks] if names else []
-        interval = f"[{notes.number(rank.low)}, {notes.number(rank.high)}]"
-        lines.append([name, notes.number(rank.mean), interval, *own, *map(str, astuple(total))])
+        interval = f"[{formats.number(rank.low)}, {formats.number(rank.high)}]"
+        lines.append([name, formats.number(rank.mean), interval, *own, *map(str, astuple(total))])
     return plain_table(heads, lines)
 
 

@@ -12,6 +12,7 @@ from tal_bench.evaluation.diagnosis import ERRORS
 from tal_bench.report.common import plot_style
 from tal_bench.report.common.plot_style import RC, SMALL, name, new_figure
 from tal_bench.report.diagnosis.summary import AVERAGE, MISSED, DiagnosisReport
+from tal_bench.system.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -54,10 +55,11 @@ def caption(
 
 def averages_note(report: DiagnosisReport) -> str:
     """Return a sentence on the thresholds and seeds of the means."""
-    seeds = report.videos.groupby("row")["seed"].nunique().max()
+    seeds = report.videos.groupby("row")["seed"].nunique()
     levels = report.source.thresholds
     tiou = f"tIoU {levels[0]:g} to {levels[-1]:g}" if len(levels) > 1 else f"tIoU {levels[0]:g}"
-    return f"Means over {tiou}{f' and {seeds} seeds' if seeds > 1 else ''}."
+    over = f" and {counted(seeds, 'seed')}" if seeds.max() > 1 else ""
+    return f"Means over {tiou}{over}."
 
 
 def profile_figure(report: DiagnosisReport) -> Figure:

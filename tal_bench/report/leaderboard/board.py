@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from tal_bench.report.common.formats import UNCLEAR, number, seconds, signed, spread
 from tal_bench.report.common.tables import DASH
 from tal_bench.report.leaderboard.result import Ends, PublishedResult, ranked
-from tal_bench.report.study.notes import UNCLEAR, number, seconds, signed, spread
 from tal_bench.results.columns import COST_COLUMNS, CostColumn, CostFamily, declared
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from tal_bench.evaluation.robustness import ALL, Robustness
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common import formats
 from tal_bench.report.common.markup import code, escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
 from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table, text_group
-from tal_bench.report.study import notes
 from tal_bench.report.study.collect import KINDS
 
 LEVELS = {
@@ -33,7 +33,7 @@ def findings(result: Robustness) -> list[str]:
         verdict = "no clear difference"
         if difference.excludes_zero:
             verdict = "loses less" if difference.estimate < 0 else "loses more"
-        text = f"{notes.signed(difference.estimate)} {notes.ends(difference)}"
+        text = f"{formats.signed(difference.estimate)} {formats.ends(difference)}"
         label = code(row) if kind == "student" else row
         base = code(result.against or "")
         lines.append(f"{label} against {base}, relative drop: {text} points, {verdict}.")
@@ -95,13 +95,13 @@ def _drop_cells(result: Robustness, row: str) -> list[str]:
 
 def _difference_cells(result: Robustness, row: str) -> list[str]:
     lines = [result.line(row, name) for name in result.corruptions]
-    return [notes.interval(lines[0].map_difference), *(notes.interval(x.drop_difference) for x in lines)]
+    return [formats.interval(lines[0].map_difference), *(formats.interval(x.drop_difference) for x in lines)]
 
 
 def _spread(mean: float, sd: float) -> str:
     if math.isnan(mean):
         return DASH
-    return notes.spread(mean, None if math.isnan(sd) else sd)
+    return formats.spread(mean, None if math.isnan(sd) else sd)
 
 
 def _table(
@@ -125,7 +125,7 @@ def _versions(result: Robustness) -> str:
         if line.severity is not None and line.share is not None:
             means.setdefault((line.corruption, line.severity, line.share), {})[line.row] = line.map
     lines = [
-        [name, str(severity), f"{100 * share:g} %", *(notes.number(values[row]) for row in result.kinds)]
+        [name, str(severity), f"{100 * share:g} %", *(formats.number(values[row]) for row in result.kinds)]
         for (name, severity, share), values in means.items()
     ]
     return markdown_table(plain_table(["corruption", "severity", "share", *result.kinds], lines))

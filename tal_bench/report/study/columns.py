@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.tables import BEST, DASH, Cell, Header
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import BASELINES, ReportData, Row
@@ -74,8 +75,8 @@ class Column(BaseColumn[Row]):
         if isinstance(value, str):
             return Cell(value or DASH)
         if self.digits is None:
-            return Cell(notes.seconds(value))
-        return Cell(notes.number(None if value is None else value / self.unit_size, self.digits))
+            return Cell(formats.seconds(value))
+        return Cell(formats.number(None if value is None else value / self.unit_size, self.digits))
 
     def best(self, study: ReportData) -> set[str]:
         """Return the names of the student rows with the best displayed value; empty if all are equal."""
@@ -176,7 +177,7 @@ def _accuracy(study: ReportData) -> list[Column]:
             short="" if mean else header.replace("@0.", "@."),
             tables=("accuracy",),
             terminal=terminal,
-            cell=(lambda row: Cell(notes.spread(row.mean(name), row.sd(name)))) if mean else None,
+            cell=(lambda row: Cell(formats.spread(row.mean(name), row.sd(name)))) if mean else None,
             fields=lambda row: {f"{name}_mean": row.mean(name), f"{name}_sd": row.sd(name)},
             optional=False,
             one_best=mean,
@@ -207,10 +208,7 @@ def _difference(base: str, terminal: int | None) -> Column:
         return row.differences[base].estimate if base in row.differences else None
 
     def cell(row: Row) -> Cell:
-        d = row.differences.get(base)
-        if d is None:
-            return Cell(DASH)
-        return Cell(notes.estimate(d), notes.ends(d), "" if d.excludes_zero else "unclear")
+        return formats.difference_cell(row.differences.get(base))
 
     def fields(row: Row) -> dict[str, Any]:
         d = row.differences.get(base)

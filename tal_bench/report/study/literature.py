@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tal_bench.report.common.formats import number
 from tal_bench.report.common.tables import Cell, Group, Header, Table
 from tal_bench.report.leaderboard.result import PublishedResult, literature
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.columns import level
-from tal_bench.report.study.notes import number
 
 CAUTION = (
     "Reported by others, not run here: not strictly comparable. Features, test videos, training and protocol "

@@ -1,4 +1,4 @@
-"""Sentences and number formats of a report: headline, findings, provenance and notes."""
+"""Sentences of a report: headline, findings, provenance and notes."""
 
 from __future__ import annotations
 
@@ -6,60 +6,23 @@ from collections.abc import Sequence
 
 from tal_bench.config import StudySpec
 from tal_bench.evaluation.significance import Interval
+from tal_bench.report.common.formats import UNCLEAR, ends, interval, seconds, signed, spread
 from tal_bench.report.common.markup import code
-from tal_bench.report.common.tables import DASH
 from tal_bench.report.study.collect import ReportData, Row
 from tal_bench.results.columns import extractor_name
+from tal_bench.system.text import counted
 
-UNCLEAR = "≈"
 MAX_LATENCY_IQR = 0.3
 """Interquartile range of a latency, as a share of its median, above which a note is added."""
 THUMOS_VIDEOS = 213
 """Number of test videos of published THUMOS14 results."""
 
 
-def number(value: float | None, digits: int = 1) -> str:
-    """Format a number with a minus sign, or None as a dash."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def seconds(value: float | None) -> str:
-    """Format seconds with about three significant digits, without exponent."""
-    return DASH if value is None else number(value, 3 if value < 1 else 2 if value < 10 else 1)
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """Format a difference with its sign; values that round to 0 have no sign."""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def interval(value: Interval | None) -> str:
-    """Format an interval as `+3.2 [+1.1, +5.3]`, with a mark in front if it includes 0."""
-    if value is None:
-        return DASH
-    return f"{estimate(value)} {ends(value)}"
-
-
-def estimate(value: Interval) -> str:
-    """Format the estimate of an interval, with a mark in front if the interval includes 0."""
-    return signed(value.estimate) if value.excludes_zero else f"{UNCLEAR} {signed(value.estimate)}"
-
-
-def ends(value: Interval) -> str:
-    """Format the ends of an interval as `[+1.1, +5.3]`."""
-    return f"[{_end(value.low)}, {_end(value.high)}]"
-
-
-def _end(value: float) -> str:
-    """Format an end with one digit, or with up to three until its side of 0 shows."""
-    texts = [signed(value, digits) for digits in (1, 2, 3)]
-    return next((text for text in texts if text.strip("0.")), texts[0])
-
-
-def spread(mean: float | None, sd: float | None) -> str:
-    """Format mean and standard deviation as `45.3 ± 0.8`, or the mean alone for one seed."""
-    return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
+def bars(seeds: Sequence[int]) -> str:
+    """Return the sentence of a caption on bars of mean and spread, by the number of seeds of each row."""
+    if max(seeds, default=0) < 2:
+        return "One seed."
+    return f"Bars: ± standard deviation over {counted(seeds, 'seed')}."
 
 
 def findings(study: ReportData) -> list[str]:
@@ -189,7 +152,8 @@ def headline(study: ReportData) -> list[str]:
     comparison = f"Its {which} {code(top.name)} ({top.record.modalities}) has {spread(top.mean(), top.sd())}"
     if gap > 0:
         comparison += (
-            f"; {name} closes {(best.mean() or 0.0) - base:.1f} of {gap:.1f} points between `none` and it"
+            f"; {name} closes {(best.mean() or 0.0) - base:.1f} of the {gap:.1f} points between the means of "
+            "`none` and it"
         )
     if best.minute and top.minute and top.minute > best.minute:
         comparison += (
@@ -228,11 +192,13 @@ def notes(study: ReportData) -> list[str]:
         )
     if len(commits(study)) > 1:
         lines.append("The runs were trained with more than one commit.")
+    lines += _architectures(study)
     if any(row.differences for row in study.rows):
+        shared = ", rows with fewer seeds on those that both have" if _unequal_seeds(study) else ""
         lines.append(
-            "mAP in percent, mean ± standard deviation over seeds. Differences are paired by seed and video; "
-            "95 % intervals include the variance of both. "
-            f"{UNCLEAR}: the interval includes 0, no clear difference. Bold: best mean among students."
+            "mAP in percent, mean ± standard deviation over seeds. Differences are paired by video and seed"
+            f"{shared}; 95 % intervals include the variance of both. {UNCLEAR}: the interval includes 0, no "
+            "clear difference."
         )
         if grouped := next((d for row in study.rows for d in row.differences.values() if d.groups), None):
             lines.append(
@@ -243,6 +209,39 @@ def notes(study: ReportData) -> list[str]:
             lines.append("Intervals from one seed include only the variance of the videos.")
     lines += [*_tuning_notes(study), *_latency_notes(study), *_extraction_notes(study.rows)]
     return lines + [f"{w[0].upper()}{w[1:]}." for w in study.warnings]
+
+
+def bold(study: ReportData) -> list[str]:
+    """Return the note on bold numbers, for outputs that can show them."""
+    return ["Bold: best mean among students."] if any(row.differences for row in study.rows) else []
+
+
+def tuning_luck(study: ReportData) -> list[str]:
+    """Return the sentence on what intervals leave out in studies whose students are tuned."""
+    if not any(len(row.record.trials) > 1 for row in study.students()):
+        return []
+    return [
+        "Intervals do not include the luck of tuning: the settings of each row were chosen once, and another "
+        "search could have chosen others."
+    ]
+
+
+def _unequal_seeds(study: ReportData) -> bool:
+    return len({len(row.results) for row in study.rows if row.results}) > 1
+
+
+def _architectures(study: ReportData) -> list[str]:
+    """Return a note on the models that students and references train, by structure and modalities."""
+    lines = []
+    for row in study.rows:
+        if row.results and row.record.kind != "teacher":
+            model, detector = row.results[0].spec.model, row.results[0].spec.detector
+            who = "Students train" if row.record.kind == "student" else "The reference is"
+            inputs = f"reads {' + '.join(detector.reads)}"
+            if detector.inputs == "hallucinated":
+                inputs += f", and features of {' + '.join(detector.privileged)} that it predicts from that"
+            lines.append(f"{who} {code(model)}: structure {code(detector.structure)}, {inputs}.")
+    return list(dict.fromkeys(lines))
 
 
 def _latency_notes(study: ReportData) -> list[str]:

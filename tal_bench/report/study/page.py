@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.page_parts import Picture, Section, picture, render_page, vector_picture
 from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
 from tal_bench.report.diagnosis.source import has_detections, study_source
@@ -42,7 +43,7 @@ def page(study: ReportData, figures: Mapping[str, bytes], folder: Path | None = 
         _diagnosis(folder),
         _videos(study, folder),
         Section("Settings", points=tuned_settings(study.rows)),
-        Section("Provenance", points=[*notes.provenance(study), *notes.notes(study)]),
+        Section("Provenance", points=[*notes.provenance(study), *notes.notes(study), *notes.bold(study)]),
     ]
     return render_page(
         title=notes.title(study),
@@ -72,9 +73,13 @@ def _arranged(contents: Sequence[Section], images: Mapping[str, bytes]) -> list[
 
 
 def _accuracy(study: ReportData) -> Section:
-    text = ["mAP in percent at each tIoU, and their average as mean ± standard deviation over seeds."]
+    text = [
+        "mAP in percent at each tIoU, and their average as mean ± standard deviation over seeds. "
+        f"{formats.UNCLEAR}: the interval includes 0, no clear difference."
+    ]
     found = table(study, "accuracy")
-    return Section("Accuracy", text, [merged(found, " ← ")] if found else [], notes.findings(study))
+    points = notes.findings(study) if pairs_table(study) else [*notes.findings(study), *sentences(study)]
+    return Section("Accuracy", text, [merged(found, " ← ")] if found else [], points)
 
 
 def _pairs(study: ReportData) -> Section:
@@ -82,7 +87,7 @@ def _pairs(study: ReportData) -> Section:
         "Differences of average mAP in points, row minus column; bold where simultaneous intervals exclude 0."
     ]
     found = pairs_table(study)
-    return Section("All pairs", text, [found] if found else [], sentences(study))
+    return Section("All pairs", text, [found], sentences(study)) if found else Section("All pairs")
 
 
 def _cost(study: ReportData) -> Section:

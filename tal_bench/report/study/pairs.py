@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tal_bench.evaluation.all_pairs import Comparison, resolution
+from tal_bench.report.common import formats
 from tal_bench.report.common.markup import code
 from tal_bench.report.common.tables import BEST, Cell, Group, Header, Table
 from tal_bench.report.study import notes
@@ -47,8 +48,8 @@ def difference_matrix(comparison: Comparison) -> Table:
             return Cell("")
         sign = 1 if (a, b) in comparison.pairs else -1
         found = comparison.pairs[(a, b) if sign > 0 else (b, a)].simultaneous
-        text = notes.signed(100 * sign * found.estimate)
-        return Cell(text, classes=BEST) if found.excludes_zero else Cell(f"{notes.UNCLEAR} {text}")
+        text = formats.signed(100 * sign * found.estimate)
+        return Cell(text, classes=BEST) if found.excludes_zero else Cell(f"{formats.UNCLEAR} {text}")
 
     lines = [[Cell(a), *(cell(a, b) for b in order)] for a in order]
     return Table([Header("Row − column", text=True), *map(Header, order)], [Group("", lines)])
@@ -56,7 +57,7 @@ def difference_matrix(comparison: Comparison) -> Table:
 
 def sentences(study: ReportData) -> list[str]:
     """Return sentences on groups, resolution, and what the intervals leave out."""
-    return [*_groups(study), *_resolution(study), *_luck(study)]
+    return [*_groups(study), *_resolution(study), *notes.tuning_luck(study)]
 
 
 def _groups(study: ReportData) -> list[str]:
@@ -94,7 +95,7 @@ def _resolution(study: ReportData) -> list[str]:
     text = (
         f"Resolution: with these {found.videos} test {units} and {found.seeds} "
         f"{'seed' if found.seeds == 1 else 'seeds'}, the smallest difference between {code(best.name)} and "
-        f"`none` that would show is ±{notes.number(found.difference)} mAP points."
+        f"`none` that would show is ±{formats.number(found.difference)} mAP points."
     )
     ways = []
     if found.seeds > 1 and found.seeds_to_halve:
@@ -104,13 +105,3 @@ def _resolution(study: ReportData) -> list[str]:
     if ways:
         return [f"{text} {' or '.join(ways).capitalize()} would halve it."]
     return [f"{text} Neither more seeds nor more {units} alone would halve it."]
-
-
-def _luck(study: ReportData) -> list[str]:
-    tuned = [row for row in study.students() if len(row.record.trials) > 1]
-    if not tuned:
-        return []
-    return [
-        "Intervals do not include the luck of tuning: the settings of each row were chosen once, and another "
-        "search could have chosen others."
-    ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.markup import code, escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
@@ -111,8 +112,8 @@ def markdown(study: ReportData) -> str:
         [
             m.search.name,
             Cell(m.size, code=True),
-            *(notes.number(m.values[name], 1 if name == "map" else 3) for name in objective),
-            notes.spread(m.row.mean(), m.row.sd()),
+            *(formats.number(m.values[name], 1 if name == "map" else 3) for name in objective),
+            formats.spread(m.row.mean(), m.row.sd()),
             *(COSTS[key].show(m.row).main for key in shown),
         ]
         for m in members(study)
@@ -185,12 +186,12 @@ def figure(study: ReportData) -> Figure:
         handles = [Line2D([], [], linewidth=0.7, markersize=MARKER, **style) for style in styles]
         names = [name(search.name) for search in study.record.searches]
         validation.legend(handles, names, frameon=False, fontsize=8, loc="lower right")
-    seeds = max((len(m.row.results) for m in students), default=1)
+    seeds = [len(m.row.results) for m in students]
     title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
     drawing.suptitle(title, x=0.01, ha="left", fontsize=11)
     note = (
         "w width, d blocks before the first stride, k kernel size, h width of the hallucination. "
-        + (f"Bars: ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed.")
+        + notes.bars(seeds)
         + _teachers(study)
     )
     lines = textwrap.wrap(note, int(SIZE[0] * CAPTION_DENSITY))
@@ -259,7 +260,7 @@ def _scale(axes: Axes, students: Sequence[Member], cost: str) -> None:
 def _teachers(study: ReportData) -> str:
     """Return a sentence on the mAP of the teachers, which are outside the axes."""
     teachers = [
-        f"{name(row.name)} {notes.number(row.mean())}"
+        f"{name(row.name)} {formats.number(row.mean())}"
         for row in study.rows
         if row.record.kind == "teacher" and row.mean() is not None
     ]

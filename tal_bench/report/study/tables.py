@@ -83,7 +83,7 @@ def markdown(study: ReportData) -> str:
         parts += ["## Reported in the literature", CAUTION, markdown_table(literature)]
     tuned = tuned_settings(study.rows)
     settings = [f"Settings chosen on validation: {'; '.join(tuned)}"] if tuned else []
-    lines = [*notes.provenance(study), *settings, *notes.notes(study)]
+    lines = [*notes.provenance(study), *settings, *notes.notes(study), *notes.bold(study)]
     parts += ["## Provenance", "\n".join(f"- {as_markdown(line)}" for line in lines)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -100,7 +100,9 @@ def tuned_settings(rows: Sequence[Row]) -> list[str]:
 def latex(study: ReportData) -> str:
     """Return the tables for LaTeX with booktabs, with provenance and notes as comments."""
     lines = ["% requires \\usepackage{booktabs,graphicx}"]
-    lines += [f"% {printable(line)}" for line in [*notes.provenance(study), *notes.notes(study)]]
+    lines += [
+        f"% {printable(line)}" for line in [*notes.provenance(study), *notes.notes(study), *notes.bold(study)]
+    ]
     found = [latex_table(t) for t in (table(study, name) for name in TABLES) if t]
     lines.append("\n\\bigskip\n\n".join(found))
     if literature := reported_table(study):

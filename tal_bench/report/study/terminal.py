@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from tal_bench.system.text import printable
 
 
 def print_study(study: ReportData, console: Console | None = None) -> None:
-    """Print the table of a study with its interaction and notes.
+    """Print the table of a study with its interaction and notes, and the answer last.
 
     Args:
         study: Result of `collect`.
@@ -47,7 +48,19 @@ def print_study(study: ReportData, console: Console | None = None) -> None:
         text_columns=[0, *(k for k, column in enumerate(columns, 1) if column.text)],
     )
     target.print()
-    for line in (*notes.interaction(study), *notes.notes(study)):
+    cautions = notes.cautions(study)
+    remarks = [line for line in notes.notes(study) if line not in cautions]
+    bold = notes.bold(study) if target.is_terminal else []
+    _print_lines(target, [*notes.interaction(study), *remarks, *bold])
+    answer = [*notes.headline(study), *cautions, *notes.tuning_luck(study)]
+    if answer:
+        target.print()
+        _print_lines(target, answer)
+
+
+def _print_lines(target: Console, lines: Iterable[str]) -> None:
+    """Print lines, indented and wrapped to the width."""
+    for line in lines:
         for part in Text(plain(line)).wrap(target, target.width - INDENT):
             target.print(Text(" " * INDENT).append(part), soft_wrap=True)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
+from tal_bench.report.common.formats import interval
 from tal_bench.report.common.page_parts import Section, render_page
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.drawings.accuracy_figures import class_differences
 from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.literature import CAUTION, reported
-from tal_bench.report.study.notes import headline, interval
+from tal_bench.report.study.notes import headline
 from tal_bench.report.study.page import page
 from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.trials import importances, trial_table
@@ -170,7 +171,17 @@ def test_numbers_of_the_headline(study: ReportData) -> None:
     teacher = max(best.record.teachers.values(), key=lambda name: mean[name])
     assert f"`{best.name}`" in first
     gained, gap = mean[best.name] - mean["none"], mean[teacher] - mean["none"]
-    assert f"{gained:.1f} of {gap:.1f} points" in second
+    assert f"{gained:.1f} of the {gap:.1f} points between the means" in second
+
+
+def test_two_students_have_no_section_of_all_pairs(study: ReportData, tmp_path: Path) -> None:
+    write_fake_study(
+        tmp_path, rows=tuple(row for row in ROWS if row.name in ("actionformer", "none", "both"))
+    )
+    text = page(collect(tmp_path), {})
+    assert ">All pairs<" not in text
+    assert "Resolution:" in text
+    assert ">All pairs<" in page(study, {})
 
 
 def test_literature_is_separate(study: ReportData) -> None:

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tal_bench.errors import InputError
+from tal_bench.report.common.formats import interval, seconds, signed
 from tal_bench.report.common.label_placement import spread
+from tal_bench.report.common.markup import plain
 from tal_bench.report.common.plot_style import rendered
 from tal_bench.report.common.report_files import IncompleteReportError
 from tal_bench.report.common.tables import escape
@@ -27,7 +29,7 @@ from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.columns import shown
 from tal_bench.report.study.drawings.cost_scatter import figure
 from tal_bench.report.study.figures import FIGURES
-from tal_bench.report.study.notes import findings, interval, notes, seconds, signed
+from tal_bench.report.study.notes import bars, cautions, findings, headline, notes, tuning_luck
 from tal_bench.report.study.tables import csv as csv_of
 from tal_bench.report.study.tables import latex, markdown
 from tal_bench.report.study.terminal import print_study
@@ -294,6 +296,38 @@ def test_table_fits_the_terminal(study: ReportData, width: int) -> None:
     assert "…" not in row
     difference = next(r for r in study.rows if r.name == "both").differences["none"]
     assert interval(difference) in row
+
+
+def printed(study: ReportData, *, terminal: bool = False) -> str:
+    console = Console(width=400, file=io.StringIO(), record=True, force_terminal=terminal)
+    print_study(study, console)
+    return console.export_text()
+
+
+def test_the_answer_is_printed_last(study: ReportData) -> None:
+    tuned = study.rows[-1].record.model_copy(update={"trials": ("a", "b")})
+    study = replace(study, rows=(*study.rows[:-1], replace(study.rows[-1], record=tuned)))
+    smoke = study.record.spec.model_copy(update={"budget": "smoke"})
+    for found in (study, replace(study, record=study.record.model_copy(update={"spec": smoke}))):
+        *_, answer = printed(found).split("\n\n")
+        expected = [*headline(found), *cautions(found), *tuning_luck(found)]
+        assert [line.strip() for line in answer.splitlines()] == [plain(line) for line in expected]
+
+
+def test_bold_is_explained_where_it_shows(study: ReportData) -> None:
+    assert "Bold" not in printed(study)
+    assert "Bold" in printed(study, terminal=True)
+    assert "Bold" in markdown(study)
+
+
+def test_models_and_unequal_seeds_are_explained(study: ReportData) -> None:
+    remarks = " ".join(notes(study))
+    model = study.students()[0].results[0].spec.model
+    assert f"Students train `{model}`: structure " in remarks
+    assert "rows with fewer seeds" not in remarks
+    fewer = replace(study.rows[0], results=study.rows[0].results[:2])
+    assert "rows with fewer seeds" in " ".join(notes(replace(study, rows=(fewer, *study.rows[1:]))))
+    assert bars([len(row.results) for row in (fewer, *study.rows[1:])]).endswith("over 2 to 3 seeds.")
 
 
 def _texts(study: ReportData) -> list[tuple[float, float, float, float]]:

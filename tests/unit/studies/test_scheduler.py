@@ -16,7 +16,7 @@ from tal_bench.config import StudySpec
 from tal_bench.distill.variants import variants
 from tal_bench.errors import InputError
 from tal_bench.execution.executors import InProcessPool
-from tal_bench.execution.progress import run_progress
+from tal_bench.execution.progress import describe, remaining, run_progress
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.records import RowRecord, RunResult
 from tal_bench.studies.protocol import RowSteps
@@ -94,13 +94,33 @@ def test_progress_counts_runs_and_names_the_rows(capsys: pytest.CaptureFixture[s
         show(["a", "b"], student, True)
         show(["a"], student, True)
         show([name, "b"], result_of(run_spec(seed=1)), True)
-    lines = [re.sub(",.*", "", line) for line in capsys.readouterr().out.splitlines()]
+    lines = [re.sub(r" left\]|:.*", "", line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        f"[1/3] for a and 2 other rows: {name} seed 1000 finished",
-        f"[2/3] for a and 1 other row: {name} seed 0 finished",
-        f"[2/3] for a: {name} seed 0 finished",
-        f"[3/3] {name} seed 1 finished",
+        f"[1/3] testing a and 2 other rows ({name}), seed 1000",
+        f"[2/3] testing a and 1 other row ({name}), seed 0",
+        f"[2/3] testing a ({name}), seed 0",
+        f"[3/3] testing {name}, seed 1",
     ]
+
+
+def test_a_line_of_the_log_says_what_a_run_is_for() -> None:
+    tested = result_of(run_spec(seed=2)).model_copy(
+        update={"metrics": {"map_avg": 52.34}, "timings": {"train": 20.0}}
+    )
+    tuned = tested.model_copy(
+        update={"spec": tested.spec.model_copy(update={"phase": "tuning"}), "status": "pruned"}
+    )
+    failed = tested.model_copy(update={"status": "failed", "error": "out of memory"})
+    model = tested.spec.model
+    assert describe(["both"], tested) == f"testing both ({model}), seed 2: test mAP 52.3 (20 s)"
+    assert describe(["both"], tuned) == f"tuning both ({model}), seed 2: pruned at validation mAP 52.3 (20 s)"
+    assert describe([model], failed) == f"testing {model}, seed 2 failed: out of memory"
+
+
+def test_remaining_time_is_that_of_the_runs_so_far() -> None:
+    assert remaining(60.0, 2, 10) == ""
+    assert remaining(60.0, 3, 0) == ""
+    assert remaining(60.0, 3, 10) == ", 3 min left"
 
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
@@ -90,7 +91,7 @@ def tiou_figure(study: ReportData) -> Figure | None:
     for row in ordered:
         means = [row.mean(m) for m in study.metrics]
         line = left.plot(levels, means, **styles[row.name])
-        mark(line, row.name, f"{row.name}: mAP {_at_levels(levels, [notes.number(m) for m in means])}")
+        mark(line, row.name, f"{row.name}: mAP {_at_levels(levels, [formats.number(m) for m in means])}")
     left.set(xlabel="tIoU", ylabel="mAP (%)", xticks=levels)
     left.set_title("mAP", loc="left", fontsize=9)
     _differences(right, compared, levels, styles)
@@ -117,7 +118,7 @@ def _differences(axes: Axes, rows: Sequence[Row], levels: Sequence[float], style
         bars = axes.errorbar(
             np.asarray(levels) + shift, y, yerr=ends, capsize=2, elinewidth=0.9, **styles[row.name]
         )
-        values = _at_levels(levels, [notes.interval(d) for d in row.at_tiou])
+        values = _at_levels(levels, [formats.interval(d) for d in row.at_tiou])
         mark(bars, row.name, f"{row.name} − none: {values}")
     axes.set(xlabel="tIoU", ylabel="mAP points")
     axes.set_title("Difference to none" if rows else "No row to compare with none", loc="left", fontsize=9)
@@ -170,7 +171,7 @@ def _heat(axes: Axes, table: pd.DataFrame) -> None:
         center=0.0,
         vmin=-reach,
         vmax=reach,
-        annot=table.map(lambda value: notes.signed(value, 0)),  # signs make it readable without colour
+        annot=table.map(lambda value: formats.signed(value, 0)),  # signs make it readable without colour
         fmt="",
         annot_kws={"fontsize": SMALL},
         cbar=False,
@@ -257,7 +258,7 @@ def _effects(axes: Axes, rows: Sequence[Row]) -> None:
                 elinewidth=1.0,
                 label=label,
             )
-            mark(bar, row.name, f"{row.name} − {base}: {notes.interval(found)}")
+            mark(bar, row.name, f"{row.name} − {base}: {formats.interval(found)}")
             label = ""  # one entry in the legend
     axes.set_xlabel("mAP points")
     axes.set_title("Paired differences", loc="left", fontsize=9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import (
@@ -106,10 +107,10 @@ def _bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], alternative: st
             label=NAMES.get(step, step),
         )
         for row, bar, value in zip(rows, bars, values, strict=True):
-            mark(bar, values=f"{row.record.model}: {NAMES.get(step, step)} {notes.seconds(value)} s")
+            mark(bar, values=f"{row.record.model}: {NAMES.get(step, step)} {formats.seconds(value)} s")
         left = [a + b for a, b in zip(left, values, strict=True)]
     for index, total in enumerate(left):
-        axes.text(total, index, f" {notes.seconds(total)} s", va="center", fontsize=SMALL)
+        axes.text(total, index, f" {formats.seconds(total)} s", va="center", fontsize=SMALL)
     axes.set_xlim(0, 1.22 * max(left))
     axes.set_xlabel("seconds per minute of video")
     axes.set_title(f"with {extractor_name(alternative)}" if alternative else "as run", loc="left", fontsize=9)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from tal_bench.report.common import formats
 from tal_bench.report.common.figure_declaration import FigureDeclaration
 from tal_bench.report.common.figure_marks import mark
 from tal_bench.report.common.plot_style import DPI, TINY, TITLE_DENSITY, name
@@ -197,8 +198,8 @@ def _text(axes: Axes, study: ReportData, kind: str, missing: Sequence[str]) -> N
     title = name(f"{study.record.spec.name}: {study.record.dataset}", int(SIZE[0] * TITLE_DENSITY))
     # A long title is above the legend, not beside it.
     axes.set_title(title if len(title) <= SHORT_TITLE else f"{title}\n", loc="left", fontsize=11)
-    seeds = max((len(row.results) for row in study.rows), default=0)
-    note = f"Bars: ± standard deviation over {seeds} seeds. " if seeds > 1 else "One seed. "
+    seeds = [len(row.results) for row in study.rows if row.results]
+    note = f"{notes.bars(seeds)} "
     if not study.complete:
         note = f"INCOMPLETE. {note}"
     if kind != "index":
@@ -248,14 +249,14 @@ def _draw(axes: Axes, points: Sequence[Point], kind: str, extractor: str) -> Non
             line = axes.plot([p.x, p.other], [p.y, p.y], color=color, linewidth=0.8, alpha=0.6, zorder=1)
             mark(line, p.row.name)
             end = axes.plot(p.other, p.y, color=color, marker=marker, markersize=MARKER, mfc="white")
-            mark(end, p.row.name, f"{p.row.name}: {notes.seconds(p.other)} s per minute with {extractor}")
+            mark(end, p.row.name, f"{p.row.name}: {formats.seconds(p.other)} s per minute with {extractor}")
 
 
 def _values(point: Point, kind: str) -> str:
     """Return what is shown of a point under the pointer."""
     spread = f" ± {point.sd:.1f}" if point.sd else ""
     cost = {
-        "minute": f", {notes.seconds(point.x)} s per minute of video",
+        "minute": f", {formats.seconds(point.x)} s per minute of video",
         "latency": f", {point.x:.1f} ms",
         "index": "",
     }[kind]
