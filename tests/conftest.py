@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import Browser, started_browser
-from processes import run
+from processes import ForkedCommands, run
 from tiny import STUDY, study_words, write_dataset
 
 from tal_bench.system.allocator import collect_garbage_rarely
@@ -29,6 +29,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, dataset_file: Path) ->
     assert result.returncode == 0, result.stderr
     assert not (folder / "mlflow.db").exists()
     return folder / STUDY
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[ForkedCommands]:
+    """Commands that load plugins, which would stay in the process of the tests."""
+    forked = ForkedCommands()
+    yield forked
+    forked.close()
 
 
 @pytest.fixture(scope="session")

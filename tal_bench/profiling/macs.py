@@ -47,12 +47,18 @@ def _product(_: Tensor, a: Tensor, b: Tensor, **named: Any) -> int:
     return 2 * prod(a.shape) * b.shape[-1]
 
 
+def _matmul(a: Tensor, b: Tensor, *, out_val: Tensor) -> int:
+    """Return the FLOPs of a @ b, for a [..., n, k] or [k]."""
+    return 2 * out_val.numel() * a.shape[-1]
+
+
 FORMULAS: dict[Any, Callable[..., int]] = {
     **flop_registry,
     torch.ops.aten.addmm_: _product,
     torch.ops.aten.baddbmm_: _product,
+    torch.ops.aten.matmul: _matmul,  # its decomposition imports the symbolic algebra of torch's compiler
 }
-"""Operation to the function that computes its FLOPs: those of torch, and two that torch lacks."""
+"""Operation to the function that computes its FLOPs: those of torch, and three that torch lacks."""
 
 
 class MacCounter(TorchDispatchMode):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from tal_bench.models.layers import Conv
 from tal_bench.profiling.latency import synchronise
@@ -67,8 +67,11 @@ def peak_allocation(call: Callable[[], object], device: torch.device) -> int:
 
 
 def _cpu_peak(call: Callable[[], object]) -> int:
-    """Compute the peak from the events of the CPU allocator, which the profiler records."""
-    with _quiet_profiler(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    """Compute the peak from the events of the CPU allocator, which the profiler of autograd records.
+
+    `torch.profiler` records the same, and imports the compiler of torch.
+    """
+    with _quiet_profiler(), profile(profile_memory=True) as profiler:
         call()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"

@@ -14,7 +14,10 @@ from tal_bench.results.folder import StudyFolder
 from tal_bench.studies.definition import shipped_studies
 from tal_bench.studies.rows import chosen_rows
 
-FEW = {"methods": ("none", "kd-fitnet", "kd-bckd", "kd-ld")}
+FEW = {
+    "components": ("both", "both without hallucination", "both without logits"),
+    "methods": ("none", "kd-fitnet", "kd-bckd", "kd-ld"),
+}
 """Rows that are run of a study of many, unless TAL_BENCH_SLOW is set; contract tests cover every term."""
 MINUTES = {"student-size", "teacher-weights", "teachers", "temperature-and-mix"}
 """Studies that are run only with TAL_BENCH_SLOW; they declare rows as `components` does."""

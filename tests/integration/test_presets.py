@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from layouts import write_layout
-from processes import run
 
+from tal_bench.cli import main
 from tal_bench.results.folder import StudyFolder
 from tal_bench.tracking.dataframe import load_runs
 
@@ -21,18 +22,18 @@ CHANGES = {
 }
 
 
-def test_one_class_with_external_scores_and_nothing_privileged(tmp_path: Path) -> None:
+def test_one_class_with_external_scores_and_nothing_privileged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """ActivityNet's ways, a video without features, and `all` where no modality is privileged."""
     file = write_layout("activitynet-1.3", tmp_path, videos=4, changes=CHANGES)
     (tmp_path / "tsp_features" / "v_train_001.npy").unlink()
-    command = ["ablate", "--dataset", file, "--variant", "all", "--budget", "smoke", "--device", "cpu"]
-    result = run([*command, "--jobs", "1", "--tracking-uri", "off"], tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert (
-        "no privileged modality in 'anet': student conv-dw-primary, rows none, none-matched, self"
-        in result.stderr
-    )
-    assert "1 video left out, no rgb features: train_001" in result.stderr
+    monkeypatch.chdir(tmp_path)
+    command = ["ablate", "--dataset", str(file), "--variant", "all", "--budget", "smoke", "--device", "cpu"]
+    assert main([*command, "--jobs", "1", "--tracking-uri", "off"]) == 0
+    told = capsys.readouterr().err
+    assert "no privileged modality in 'anet': student conv-dw-primary, rows none, none-matched, self" in told
+    assert "1 video left out, no rgb features: train_001" in told
     study = StudyFolder(tmp_path / "reports" / "two-by-two-anet-smoke")
     record = study.read_study()
     assert [row.name for row in record.rows] == [

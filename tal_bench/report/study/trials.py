@@ -74,15 +74,15 @@ def importances(table: pd.DataFrame) -> dict[str, float]:
     The result is empty if there are fewer than `MIN_TRIALS` finished trials or their mAP is equal. Shares are
     those of a random forest fitted to the trials and unreliable for few trials.
     """
+    finished = table[(table["status"] == "finished") & table["map"].notna()]
+    names = [name for name in table.columns[4:] if finished[name].nunique() > 1]
+    if len(finished) < MIN_TRIALS or not names or finished["map"].nunique() < 2:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # importing progress bars in a notebook warns about ipywidgets
         import optuna
         from optuna.importance import FanovaImportanceEvaluator
 
-    finished = table[(table["status"] == "finished") & table["map"].notna()]
-    names = [name for name in table.columns[4:] if finished[name].nunique() > 1]
-    if len(finished) < MIN_TRIALS or not names or finished["map"].nunique() < 2:
-        return {}
     distributions: dict[str, Any] = {}
     for name in names:
         values = finished[name]

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -48,13 +48,6 @@ def plugin(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return plugin(tmp_path_factory.mktemp("plugin"))
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[ForkedCommands]:
-    forked = ForkedCommands()
-    yield forked
-    forked.close()
 
 
 @pytest.fixture

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 
 import pytest
 import yaml
+from processes import ForkedCommands
 
 import tal_bench
 from tal_bench import LoadedStudy, Registry, read_dataset_file
@@ -45,14 +44,15 @@ def test_the_dataset_file_can_be_read(tmp_path: Path) -> None:
         ("datasets", "datasets", "mine"),
     ],
 )
-def test_plugins_are_short_and_listed(registry: str, kind: str, name: str, tmp_path: Path) -> None:
+def test_plugins_are_short_and_listed(
+    registry: str, kind: str, name: str, tmp_path: Path, commands: ForkedCommands
+) -> None:
     example = next(block for block in blocks("python") if f"{registry}.add" in block)
     assert len(example.strip().splitlines()) < 20
     file = tmp_path / "plugin.py"
     file.write_text(example, encoding="utf-8")
-    command = [sys.executable, "-m", "tal_bench", "list", kind, "--plugin", str(file)]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert name in listed
+    code, listed = commands.run(["list", kind, "--plugin", file])
+    assert code == 0 and name in listed, listed
 
 
 PAGES = {file.relative_to(ROOT / "docs").as_posix(): file for file in (ROOT / "docs").rglob("*.md")}

@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import ForkedCommands
 
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
@@ -79,14 +78,14 @@ def test_links_have_targets() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("students", "conv-wide"), ("variants", "stem-only")])
-def test_plugins_of_the_readme_work(kind: str, name: str, tmp_path: Path) -> None:
+def test_plugins_of_the_readme_work(kind: str, name: str, tmp_path: Path, commands: ForkedCommands) -> None:
     examples = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     example = next(text for text in examples if f"{kind}.add" in text)
     assert len(example.splitlines()) < 20
     file = tmp_path / "plugin.py"
     file.write_text(example, encoding="utf-8")
-    command = [sys.executable, "-m", "tal_bench", "list", kind, "--plugin", str(file)]
-    assert name in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code, listed = commands.run(["list", kind, "--plugin", file])
+    assert code == 0 and name in listed, listed
 
 
 if __name__ == "__main__":

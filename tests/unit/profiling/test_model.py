@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -148,6 +149,13 @@ def test_macs_are_half_of_the_flops_that_torch_counts(name: str) -> None:
     with without_shortcuts(), torch.inference_mode(), theirs:
         net(batch)
     assert count_macs(net, batch) == theirs.get_total_flops() // 2
+
+
+def test_a_profile_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch._inductor.config", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it would raise
+    model, spec = small("conv-dw-hallucinated")
+    profile_model(model, spec, frames=64, device=FakeDevice(), threads=1)
 
 
 def test_parameters_used_only_in_training_are_not_counted() -> None:

@@ -12,13 +12,13 @@ import torch
 from fake_gpu import GpuRules, RuleError, fake_gpu
 from nondeterministic import OPERATIONS, WITHOUT_ALGORITHM, documented
 from study_parts import run_specs
-from test_contracts import K, batch, narrow
+from test_contracts import DATASET, K, narrow
 from test_term_structures import refusal
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tal_bench.config import DistillSpec, Precision, TeacherUse, TermUse, TrainSpec
+from tal_bench.config import DetectorSpec, DistillSpec, Precision, TeacherUse, TermUse, TrainSpec
 from tal_bench.distill.objective import DistillationObjective
 from tal_bench.distill.terms.registry import terms
 from tal_bench.distill.variants import variants
@@ -29,6 +29,7 @@ from tal_bench.system.arithmetic.determinism import VARIABLE
 from tal_bench.training import step as step_module
 from tal_bench.training.device import Device
 from tal_bench.training.step import TrainingStep
+from tal_bench.types import Batch
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
 SLOW = pytest.mark.skipif("TAL_BENCH_SLOW" not in os.environ, reason="TAL_BENCH_SLOW is not set")
@@ -36,8 +37,29 @@ HOST_RANDOM = "mgd"
 """Term that draws random numbers on the host in every step, whose steps are therefore not recorded."""
 NARROW = 16
 """Width of the networks of `narrow`."""
+LEVELS, T, LENGTHS = 3, 32, (32, 19)
+"""A first, a middle and a last level; the last one is as short as that of `narrow` on six levels."""
 SCHEDULE = TrainSpec(iou_power=0.2, regression_weight="balanced", input_noise=0.1, label_smoothing=0.1)
 """A schedule with every optional part of the loss."""
+
+
+def shallow(name: str) -> DetectorSpec:
+    """Return a registered architecture, a few channels wide, with three levels."""
+    spec = narrow(name)
+    fewer = {
+        "branch_blocks": spec.branch_blocks - spec.levels + LEVELS,
+        "regression_ranges": (*spec.regression_ranges[: LEVELS - 1], spec.regression_ranges[-1]),
+        "max_length": T,
+    }
+    return DetectorSpec.model_validate(spec.model_dump() | fewer)
+
+
+def batch() -> Batch:
+    """Return two labelled videos, one of them padded."""
+    mask = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
+    features = {name: torch.ones(2, m.channels, T) for name, m in DATASET.modalities.items()}
+    segments = torch.tensor([[[3.0, 9.0], [10.0, 30.0]], [[4.0, 8.0], [10.0, 17.0]]])
+    return Batch(features, mask, segments, torch.tensor([[0, 2], [1, 0]]), [])
 
 
 def new_step(
@@ -51,8 +73,8 @@ def new_step(
     deterministic: bool = False,
 ) -> TrainingStep:
     """Return the training step of a student of a width on the fake GPU, with teachers by role."""
-    own = narrow(student).model_copy(update={"width": width, "head_width": width})
-    architectures = {role: narrow(name) for role, name in teachers.items()}
+    own = shallow(student).model_copy(update={"width": width, "head_width": width})
+    architectures = {role: shallow(name) for role, name in teachers.items()}
     objective = None
     if uses:
         given = {role: TeacherUse(run="0", model=name) for role, name in teachers.items()}
@@ -200,7 +222,7 @@ def test_a_prediction(structure: str, precision: Precision = "bf16") -> None:
     """The forward pass of a network prepared for inference, as teachers and predictions use it."""
     with fake_gpu():
         device = Device("cuda", precision)
-        net = device.prepare_for_inference(get_model(structure).build(narrow(structure)))
+        net = device.prepare_for_inference(get_model(structure).build(shallow(structure)))
         given = device.move(batch())
         with torch.no_grad(), device.autocast():
             net(given)
