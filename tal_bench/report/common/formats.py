@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tal_bench.evaluation.significance import Interval
 from tal_bench.report.common.tables import DASH, Cell
 
@@ -30,6 +32,14 @@ def interval(value: Interval | None) -> str:
     if value is None:
         return DASH
     return f"{estimate(value)} {ends(value)}"
+
+
+def read_interval(found: float, low: float, high: float) -> str:
+    """Format an interval that was read from a table as `interval` does; a dash where it is NaN."""
+    if math.isnan(found):
+        return DASH
+    mark = f"{UNCLEAR} " if low <= 0 <= high else ""
+    return f"{mark}{signed(found)} [{_end(low)}, {_end(high)}]"
 
 
 def estimate(value: Interval) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,21 @@ from tal_bench.evaluation.significance import Interval
 from tal_bench.report.common import formats
 from tal_bench.report.common.markup import code, escape_markdown
 from tal_bench.report.common.markup import markdown as as_markdown
-from tal_bench.report.common.tables import DASH, csv_table, markdown_table, plain_table, text_group
+from tal_bench.report.common.tables import (
+    DASH,
+    Cell,
+    Group,
+    Header,
+    Table,
+    csv_table,
+    markdown_table,
+    plain_table,
+    text_group,
+)
 from tal_bench.report.study.collect import KINDS
 
+MEANS = ("Clean mAP ↑", "Corrupted mAP ↑", "Relative drop (%) ↓", "Drop against the reference [95 % CI]")
+"""Headings of the means over corruptions on the page of a study."""
 LEVELS = {
     "pixels": "pixels are corrupted, and features are extracted from them",
     "features": "feature level: features are corrupted, because there are no videos; not comparable with "
@@ -168,6 +181,25 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 def csv(result: Robustness) -> str:
     """Return `records` as CSV."""
     return csv_table(pd.DataFrame(records(result), dtype=object))
+
+
+def means_over_corruptions(file: Path) -> Table:
+    """Return the means over all corruptions, for the page of a study.
+
+    Args:
+        file: Output of `csv`. Rows may be named like numbers or missing values.
+    """
+    found = pd.read_csv(file, dtype={"row": str, "corruption": str}, keep_default_na=False, na_values=[""])
+    found = found.fillna({"row": "", "corruption": ""})
+    lines = [
+        [
+            Cell(str(line["row"]), classes="text"),
+            *(Cell(_spread(line[f"{key}_mean"], line[f"{key}_sd"])) for key in ("clean", "map", "drop")),
+            Cell(formats.read_interval(*(line[f"delta_drop{end}"] for end in ("", "_low", "_high")))),
+        ]
+        for line in found[found["corruption"] == ALL].to_dict("records")
+    ]
+    return Table([Header("Row", text=True), *map(Header, MEANS)], [Group("", lines)])
 
 
 def summary(result: Robustness) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from tal_bench.report.common import formats
 from tal_bench.report.common.page_parts import Picture, Section, picture, render_page, vector_picture
-from tal_bench.report.common.tables import DASH, Cell, Group, Header, Table
+from tal_bench.report.common.tables import Cell
 from tal_bench.report.diagnosis.source import has_detections, study_source
 from tal_bench.report.diagnosis.video_timeline import timeline_data
 from tal_bench.report.diagnosis.write import FIGURES as DIAGNOSIS_FIGURES
 from tal_bench.report.leaderboard.result import PublishedResult
+from tal_bench.report.robustness.tables import means_over_corruptions
 from tal_bench.report.robustness.write import FIGURES as ROBUSTNESS_FIGURES
 from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
@@ -139,48 +137,10 @@ def _videos(study: ReportData, folder: Path | None) -> Section:
 def _robustness(folder: Path | None) -> Section:
     """Return the section with figure and means over corruptions of `<study>/robustness`, if they exist."""
     file = folder / "robustness" / "robustness.csv" if folder else None
-    tables = [_mean_over_corruptions(_read_rows(file))] if file and file.is_file() else []
+    tables = [means_over_corruptions(file)] if file and file.is_file() else []
     text = ["Output of `tal-bench robustness`; results of each corruption and severity are in `robustness/`."]
     pictures = _pictures(folder, "robustness", {figure.name: figure.caption for figure in ROBUSTNESS_FIGURES})
     return Section("Robustness", text, tables, figures=pictures)
-
-
-def _read_rows(file: Path) -> pd.DataFrame:
-    """Read a table whose rows may be named like numbers or missing values."""
-    table = pd.read_csv(file, dtype={"row": str, "corruption": str}, keep_default_na=False, na_values=[""])
-    return table.fillna({"row": "", "corruption": ""})
-
-
-def _mean_over_corruptions(table: pd.DataFrame) -> Table:
-    headers = [
-        Header("Row", text=True),
-        Header("Clean mAP ↑"),
-        Header("Corrupted mAP ↑"),
-        Header("Relative drop (%) ↓"),
-        Header("Drop against the reference [95 % CI]"),
-    ]
-    means = table[table["corruption"] == "all"]
-    lines = [
-        [
-            Cell(str(line["row"]), classes="text"),
-            *(Cell(_spread(line, column)) for column in ("clean", "map", "drop")),
-            Cell(_interval(line)),
-        ]
-        for line in means.to_dict("records")
-    ]
-    return Table(headers, [Group("", lines)])
-
-
-def _spread(line: Mapping[Hashable, Any], column: str) -> str:
-    mean, sd = line[f"{column}_mean"], line[f"{column}_sd"]
-    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f} ± {sd:.1f}"
-
-
-def _interval(line: Mapping[Hashable, Any]) -> str:
-    estimate, low, high = (line[f"delta_drop{end}"] for end in ("", "_low", "_high"))
-    if pd.isna(estimate):
-        return DASH
-    return f"{'≈ ' * (low <= 0 <= high)}{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _pictures(folder: Path | None, name: str, captions: Mapping[str, str]) -> list[Picture]:

@@ -158,7 +158,7 @@ def test_page_includes_diagnosis_and_robustness(study: ReportData, tmp_path: Pat
     text = page(study, {}, tmp_path)
     assert 'src="data:image/png;base64,' in text
     assert 'id="errors"' in text
-    for shown in ("51.5 ± 1.1", "36.2", "≈ +3.9 [-0.1, +7.8]", "&lt;b&gt;"):
+    for shown in ("51.5 ± 1.1", "36.2", "≈ +3.9 [−0.1, +7.8]", "&lt;b&gt;"):
         assert shown in text
     assert "46.8" not in text
     assert 'id="errors"' not in page(study, {})
