@@ -48,7 +48,7 @@ published: $(VENV)/installed
 	$(BIN)/tal-bench compare $(COMPARED) --out $(PUBLISHED)/comparison \
 		$(COMPARED:reports/two-by-two-%=--detections framewise=$(PUBLISHED)/comparison/framewise-%.csv)
 	$(BIN)/tal-bench leaderboard $(PUBLISHED) --out $(PUBLISHED)/leaderboard.html
-	$(BIN)/python tests/unit/docs/test_readme.py
+	PYTHONPATH=tests $(BIN)/python tests/unit/docs/test_readme.py
 
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui

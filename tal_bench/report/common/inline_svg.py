@@ -7,6 +7,9 @@ from xml.etree import ElementTree
 
 SVG, HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
+COORDINATES = frozenset({"d", "x", "y", "width", "height", "points"})
+"""Attributes that hold coordinates, which the page needs to a hundredth of a point."""
+DECIMALS = re.compile(r"\d+\.\d{3,}")
 POINTS, PIXELS = 72, 96
 """Units per inch of SVG files of matplotlib and of a page."""
 
@@ -15,7 +18,7 @@ def inline_svg(content: bytes, prefix: str) -> tuple[str, int]:
     """Return an SVG file as an element of a page, and its width in CSS pixels.
 
     Ids that are referred to get the prefix, because the ids of a page are unique; other ids, metadata,
-    namespaces, and style sheets, which would apply to the whole page, are removed.
+    namespaces, and style sheets, which would apply to the whole page, are removed. Coordinates are rounded.
 
     Args:
         content: SVG file of matplotlib.
@@ -35,10 +38,15 @@ def inline_svg(content: bytes, prefix: str) -> tuple[str, int]:
         if target := element.attrib.pop(HREF, ""):
             element.set("href", f"#{prefix}-{target[1:]}")
         for key, value in element.attrib.items():
-            element.set(key, REFERENCE.sub(rf"url(#{prefix}-\1)", value))
+            shorter = DECIMALS.sub(_rounded, value) if key in COORDINATES else value
+            element.set(key, REFERENCE.sub(rf"url(#{prefix}-\1)", shorter))
         element.tag = element.tag.removeprefix(SVG)
         element.tail = None if element.tail is None or not element.tail.strip() else element.tail
     return ElementTree.tostring(root, encoding="unicode"), round(width * PIXELS / POINTS)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _references(element: ElementTree.Element) -> list[str]:

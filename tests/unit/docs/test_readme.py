@@ -1,6 +1,6 @@
 """The README shows the result in reports/, and its examples work.
 
-`python tests/unit/docs/test_readme.py` updates the result in the README.
+`PYTHONPATH=tests python tests/unit/docs/test_readme.py` updates the result in the README.
 """
 
 from __future__ import annotations
