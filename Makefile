@@ -53,13 +53,17 @@ published: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/tal-bench ui
 
+# Kernels run in the folder of the notebooks.
+ifdef TAL_BENCH_STUDY
+export TAL_BENCH_STUDY := $(abspath $(TAL_BENCH_STUDY))
+endif
 # Flags for JupyterLab, such as make lab JUPYTER_FLAGS=--allow-root
 JUPYTER_FLAGS ?=
 # Notebooks that read a study
 READERS := $(wildcard notebooks/0[1-57]*.ipynb)
 # Without encryption, every kernel warns that others on this machine can read along.
 KERNELS := --KernelManager.transport_encryption=auto
-CHOOSE := import sys, tal_bench; chosen = tal_bench.choose_study(); print("The notebooks read", chosen); sys.exit(3 if chosen.published else 0)
+CHOOSE := import sys, tal_bench; sys.tracebacklimit = 0; chosen = tal_bench.choose_study(); print("The notebooks read", chosen); sys.exit(3 if chosen.published else 0)
 
 # Notebooks that one has executed are copies in my_notebooks, which every call makes anew. The outputs on a published
 # study are saved already. An error does not keep the other notebooks from being executed; its notebook is named.

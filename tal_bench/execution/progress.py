@@ -62,22 +62,25 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
 
 
 def remaining(elapsed: float, computed: int, missing: int) -> str:
-    """Return `, 5 min left` by the mean time of the runs so far; empty after few runs and after the last."""
+    """Return `, at most 5 min left` by the mean time of the runs so far; empty after few runs.
+
+    Rows whose tuning stops early need fewer runs than were planned, and so do those with results on disk.
+    """
     if computed < ESTIMATE_FROM or missing <= 0:
         return ""
-    return f", {duration(elapsed / computed * missing)} left"
+    return f", at most {duration(elapsed / computed * missing)} left"
 
 
 def describe(rows: Sequence[str], result: RunResult) -> str:
-    """One line on an ended run: whether it tunes or tests, the rows that need it, its score and its time."""
+    """One line on an ended run: its phase, the rows that need it, its model, its score and its time."""
     spec = result.spec
-    what, split = ("tuning", "validation") if spec.phase == "tuning" else ("testing", "test")
+    what, split = ("tuning", "validation") if spec.phase == "tuning" else ("training", "test")
     others = len(rows) - 1
     more = f" and {others} other row{'s' * (others > 1)}" if others else ""
-    who = spec.model if spec.model in rows else f"{rows[0]}{more} ({spec.model})"
-    run = f"{what} {who}, seed {spec.seed}"
+    who = spec.model if spec.model in rows else f"for {rows[0]}{more}: {spec.model}"
+    run = f"{what} {who} seed {spec.seed}"
     if result.status == "failed":
         return f"{run} failed: {result.error}"
     score = f"{split} mAP {result.metrics['map_avg']:.1f}" if "map_avg" in result.metrics else "no score"
     pruned = "pruned at " if result.status == "pruned" else ""
-    return f"{run}: {pruned}{score} ({duration(sum(result.timings.values()))})"
+    return f"{run}, {pruned}{score} ({duration(sum(result.timings.values()))})"

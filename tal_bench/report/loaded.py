@@ -81,7 +81,7 @@ class LoadedStudy:
         return table.reindex(columns=[*TEXT, *COUNTS, *numbers]).astype(number_types(numbers))
 
     def costs(self) -> pd.DataFrame:
-        """Return the costs of each row's model, the columns of `COST_COLUMNS`; NaN until measured.
+        """Return the costs of each row's model, the columns of `COST_COLUMNS`; missing until measured.
 
         Built in are params, gmacs, latency_ms (median) with latency_ms_iqr, peak_memory_mb, and seconds per
         minute of video: minute, its steps (`minute_decode`, …), and the total with other extractors of

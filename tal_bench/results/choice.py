@@ -10,13 +10,12 @@ from pathlib import Path
 from tal_bench.errors import InputError
 from tal_bench.results.folder import StudyFolder
 from tal_bench.results.places import PUBLISHED, REPORTS
+from tal_bench.results.records import StudyRecord
 
 VARIABLE = "TAL_BENCH_STUDY"
 """Environment variable with the folder of the study that is opened by default."""
 EXAMPLE = "two-by-two-sprites"
 """Published study that is opened where no other is there."""
-PLACES = (Path(), Path(".."))
-"""Folders that may hold `reports/`: the working directory and, for notebooks, the one above it."""
 SMOKE = "budget smoke is a functional test"
 """Why studies of budget `smoke` are not used."""
 
@@ -59,17 +58,20 @@ def choose_study() -> StudyChoice:
     published study of `sprites`.
 
     Raises:
-        InputError: There is no study.
+        InputError: There is no study, or no such folder.
     """
     if named := os.environ.get(VARIABLE):
+        if not Path(named).is_dir():
+            raise InputError("no such folder", where=f"{VARIABLE}={named}", hint="give the folder of a study")
         return StudyChoice(Path(named), f"the study in {VARIABLE}")
     own = own_studies()
+    left_out = "".join(f"; {folder.name} is left out: {why}" for folder, why in own.left_out.items())
     if own.folders:
-        left_out = "".join(f"; {folder.name} is left out: {why}" for folder, why in own.left_out.items())
         return StudyChoice(own.folders[0], f"your study that ended last{left_out}")
-    for place in PLACES:
+    for place in _places():
         if (published := place / PUBLISHED / EXAMPLE).is_dir():
-            return StudyChoice(published, "a published study; you have none in reports/ yet", published=True)
+            reason = f"a published study; none in reports/ has ended yet{left_out}"
+            return StudyChoice(published, reason, published=True)
     raise InputError(
         "no study there", where=REPORTS.resolve(), hint="run `tal-bench ablate`, or give a folder"
     )
@@ -78,21 +80,25 @@ def choose_study() -> StudyChoice:
 def own_studies() -> StudySelection:
     """Find the studies in `reports/` that have ended, the one that ended last first.
 
-    Studies of budget `smoke` are left out unless there are no others.
+    Studies of budget `smoke` are left out unless there are no others, and so are those that cannot be read.
     """
-    records = [file for place in PLACES for file in (place / REPORTS).glob("*/study.json")]
-    ended = [file for file in records if (file.parent / "summary.json").is_file()]
-    ended.sort(key=lambda file: (file.stat().st_mtime, str(file)), reverse=True)
-    folders = tuple(file.parent for file in ended)
-    smoke = {folder: SMOKE for folder in folders if _is_smoke(folder)}
-    if len(smoke) == len(folders):
-        return StudySelection(folders, {})
-    return StudySelection(tuple(folder for folder in folders if folder not in smoke), smoke)
+    ended: dict[Path, StudyRecord] = {}
+    left_out: dict[Path, str] = {}
+    for file in sorted(file for place in _places() for file in (place / REPORTS).glob("*/study.json")):
+        try:
+            record = StudyFolder(file.parent).read_study()
+        except InputError as error:
+            left_out[file.parent] = f"it cannot be read ({error.what})"
+            continue
+        if record.finished is not None and (file.parent / "summary.json").is_file():
+            ended[file.parent] = record
+    folders = sorted(ended, key=lambda folder: ended[folder].finished or "", reverse=True)
+    smoke = {folder: SMOKE for folder in folders if ended[folder].spec.budget == "smoke"}
+    if len(smoke) < len(folders):
+        left_out |= smoke
+    return StudySelection(tuple(folder for folder in folders if folder not in left_out), left_out)
 
 
-def _is_smoke(folder: Path) -> bool:
-    """Tell whether a study has budget `smoke`; one that cannot be read has its error when it is opened."""
-    try:
-        return StudyFolder(folder).read_study().spec.budget == "smoke"
-    except InputError:
-        return False
+def _places() -> tuple[Path, ...]:
+    """Return the folders that may hold `reports/`: the working directory, and for notebooks the one above."""
+    return (Path(), Path("..")) if any(Path().glob("*.ipynb")) else (Path(),)

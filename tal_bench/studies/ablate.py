@@ -367,20 +367,21 @@ def _ablate_folds(spec: StudySpec, options: ExecutionOptions, places: Mapping[st
     merge_folds(list(folds), folder.path, dataset, options.command)
     table = collect(folder.path)
     try:
-        write_report(folder.path, table)
+        files = write_report(folder.path, table)
     except IncompleteReportError as error:
+        files = list(error.files)
         problems.append(error.what)
     print_study(table)
-    print_line(console, f"report: {report_place(folder)}")
+    print_line(console, f"report: {report_place(folder, files)}")
     if problems:
         raise TalBenchError("; ".join(problems), hint="run the same command again")
     return folder.path
 
 
-def report_place(folder: StudyFolder) -> Path:
-    """Return the page of a study, or its folder if the page could not be made."""
+def report_place(folder: StudyFolder, files: Sequence[Path]) -> Path:
+    """Return the page of a study if it is among the written files, else the folder."""
     page = folder.path / "page.html"
-    return page if page.is_file() else folder.path
+    return page if page in files else folder.path
 
 
 def study_record(plan: StudyPlan, command: str, data: Dataset) -> StudyRecord:
@@ -424,7 +425,7 @@ def _execute(execution: _Execution) -> Path:
     if missing:
         message = f"time limit reached, missing rows: {', '.join(missing)}; run the same command to resume"
         print_line(console, message)
-    print_line(console, f"report: {report_place(folder)}")
+    print_line(console, f"report: {report_place(folder, files)}")
     if failed:
         if incomplete is not None:
             print_line(console, str(incomplete))

@@ -93,5 +93,5 @@ def test_without_a_study_the_saved_outputs_are_opened(project: Path) -> None:
     published.mkdir(parents=True)
     ended = make_lab(project, PERSON)
     assert ended.returncode == 0 and not (project / "my_notebooks").exists(), ended.stderr
-    assert "two-by-two-sprites, a published study; you have none" in ended.stdout
+    assert "two-by-two-sprites, a published study; none in reports/ has ended yet" in ended.stdout
     assert ended.stdout.splitlines()[-1].endswith(" notebooks/01_quickstart.ipynb")

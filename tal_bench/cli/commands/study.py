@@ -273,6 +273,7 @@ def report(
     names = [file.name for file in files if file.parent == study_dir]
     figures = f", and {len(files) - len(names)} files in figures" if len(files) > len(names) else ""
     typer.echo(f"\nWritten to {study_dir}: {', '.join(names)}{figures}")
+    typer.echo(f"report: {study_dir / 'page.html'}")
 
 
 def ui(

@@ -28,14 +28,12 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def interval(value: Interval | None) -> str:
-    """Format an interval as `+3.2 [+1.1, +5.3]`, with a mark in front if it includes 0."""
-    if value is None:
-        return DASH
-    return f"{estimate(value)} {ends(value)}"
+    """Format an interval as `+3.2 [+1.1, +5.3]`, with a mark in front if it includes 0, or None as a dash."""
+    return DASH if value is None else difference(value.estimate, value.low, value.high)
 
 
-def read_interval(found: float, low: float, high: float) -> str:
-    """Format an interval that was read from a table as `interval` does; a dash where it is NaN."""
+def difference(found: float, low: float, high: float) -> str:
+    """Format a difference with the ends of its interval as `interval` does; a dash if it is NaN."""
     if math.isnan(found):
         return DASH
     mark = f"{UNCLEAR} " if low <= 0 <= high else ""

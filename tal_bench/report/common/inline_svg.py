@@ -10,6 +10,7 @@ REFERENCE = re.compile(r"url\(#([^)]+)\)")
 COORDINATES = frozenset({"d", "x", "y", "width", "height", "points"})
 """Attributes that hold coordinates, which the page needs to a hundredth of a point."""
 DECIMALS = re.compile(r"\d+\.\d{3,}")
+COMMAND = re.compile(r"\s*([A-Za-z])\s*")
 POINTS, PIXELS = 72, 96
 """Units per inch of SVG files of matplotlib and of a page."""
 
@@ -38,11 +39,18 @@ def inline_svg(content: bytes, prefix: str) -> tuple[str, int]:
         if target := element.attrib.pop(HREF, ""):
             element.set("href", f"#{prefix}-{target[1:]}")
         for key, value in element.attrib.items():
-            shorter = DECIMALS.sub(_rounded, value) if key in COORDINATES else value
-            element.set(key, REFERENCE.sub(rf"url(#{prefix}-\1)", shorter))
+            element.set(key, REFERENCE.sub(rf"url(#{prefix}-\1)", _shortened(key, value)))
         element.tag = element.tag.removeprefix(SVG)
         element.tail = None if element.tail is None or not element.tail.strip() else element.tail
     return ElementTree.tostring(root, encoding="unicode"), round(width * PIXELS / POINTS)
+
+
+def _shortened(key: str, value: str) -> str:
+    """Return an attribute with rounded coordinates and without spaces around the commands of a path."""
+    if key not in COORDINATES:
+        return value
+    rounded = DECIMALS.sub(_rounded, value)
+    return COMMAND.sub(r"\1", rounded) if key == "d" else rounded
 
 
 def _rounded(number: re.Match[str]) -> str:

@@ -195,7 +195,7 @@ def means_over_corruptions(file: Path) -> Table:
         [
             Cell(str(line["row"]), classes="text"),
             *(Cell(_spread(line[f"{key}_mean"], line[f"{key}_sd"])) for key in ("clean", "map", "drop")),
-            Cell(formats.read_interval(*(line[f"delta_drop{end}"] for end in ("", "_low", "_high")))),
+            Cell(formats.difference(*(line[f"delta_drop{end}"] for end in ("", "_low", "_high")))),
         ]
         for line in found[found["corruption"] == ALL].to_dict("records")
     ]

@@ -20,9 +20,11 @@ THUMOS_VIDEOS = 213
 
 def bars(seeds: Sequence[int]) -> str:
     """Return the sentence of a caption on bars of mean and spread, by the number of seeds of each row."""
-    if max(seeds, default=0) < 2:
+    several = [count for count in seeds if count > 1]
+    if not several:
         return "One seed."
-    return f"Bars: ± standard deviation over {counted(seeds, 'seed')}."
+    single = " Rows with one seed have none." if 1 in seeds else ""
+    return f"Bars: ± standard deviation over {counted(several, 'seed')}.{single}"
 
 
 def findings(study: ReportData) -> list[str]:
@@ -136,9 +138,9 @@ def headline(study: ReportData) -> list[str]:
     best = max(students, key=lambda row: row.mean() or 0.0)
     name = code(best.name)
     if best.name == "none":
-        return [
-            f"None of {len(students) - 1} variants is better than {name}, {spread(best.mean(), best.sd())}."
-        ]
+        others = [code(row.name) for row in students if row is not best]
+        who = f"{others[0]} is not" if len(others) == 1 else f"None of {len(others)} variants is"
+        return [f"{who} better than {name}, {spread(best.mean(), best.sd())}."]
     text = f"Of {len(students)} students, {name} has the best average mAP, {spread(best.mean(), best.sd())}"
     difference = best.differences.get("none")
     text += f", {interval(difference)} against `none`." if difference else "."
@@ -153,14 +155,14 @@ def headline(study: ReportData) -> list[str]:
     if gap > 0:
         comparison += (
             f"; {name} closes {(best.mean() or 0.0) - base:.1f} of the {gap:.1f} points between the means of "
-            "`none` and it"
+            "`none` and this teacher"
         )
     if best.minute and top.minute and top.minute > best.minute:
         comparison += (
             f", at {100 * best.minute / top.minute:.0f} % of the teacher's seconds per minute of video"
         )
-        others = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
-        shares = [f"{100 * x / y:.1f} % with {extractor_name(a)}" for a, (x, y) in others.items() if x and y]
+        minutes = {a: (best.minute_with(a), top.minute_with(a)) for a in top.cost.minute_alternatives}  # type: ignore[union-attr]
+        shares = [f"{100 * x / y:.1f} % with {extractor_name(a)}" for a, (x, y) in minutes.items() if x and y]
         comparison += f" ({', '.join(shares)})" if shares else ""
     return [text, f"{comparison}."]
 
@@ -174,9 +176,14 @@ def cautions(study: ReportData) -> list[str]:
 
 
 def notes(study: ReportData) -> list[str]:
-    """Return notes that are needed to interpret the numbers."""
+    """Return cautions, and notes that are needed to interpret the numbers."""
+    return [*cautions(study), *remarks(study)]
+
+
+def remarks(study: ReportData) -> list[str]:
+    """Return notes on models, pairing, intervals, tuning and costs."""
     record, spending = study.record, study.record.spec.effective_budget
-    lines = cautions(study)
+    lines = []
     if any(row.record.teachers for row in study.rows):
         if spending.paired_teachers:
             lines.append("Students of seed s are distilled from teachers of seed s.")
@@ -218,7 +225,8 @@ def bold(study: ReportData) -> list[str]:
 
 def tuning_luck(study: ReportData) -> list[str]:
     """Return the sentence on what intervals leave out in studies whose students are tuned."""
-    if not any(len(row.record.trials) > 1 for row in study.students()):
+    tuned = study.record.searches or any(len(row.record.trials) > 1 for row in study.students())
+    if not tuned or not any(row.differences for row in study.rows):
         return []
     return [
         "Intervals do not include the luck of tuning: the settings of each row were chosen once, and another "
@@ -231,17 +239,19 @@ def _unequal_seeds(study: ReportData) -> bool:
 
 
 def _architectures(study: ReportData) -> list[str]:
-    """Return a note on the models that students and references train, by structure and modalities."""
+    """Return a note on each model that students and references train: rows, structure and modalities."""
+    rows = [row for row in study.rows if row.results and row.record.kind != "teacher"]
     lines = []
-    for row in study.rows:
-        if row.results and row.record.kind != "teacher":
-            model, detector = row.results[0].spec.model, row.results[0].spec.detector
-            who = "Students train" if row.record.kind == "student" else "The reference is"
-            inputs = f"reads {' + '.join(detector.reads)}"
-            if detector.inputs == "hallucinated":
-                inputs += f", and features of {' + '.join(detector.privileged)} that it predicts from that"
-            lines.append(f"{who} {code(model)}: structure {code(detector.structure)}, {inputs}.")
-    return list(dict.fromkeys(lines))
+    for model in dict.fromkeys(row.results[0].spec.model for row in rows):
+        own = [row for row in rows if row.results[0].spec.model == model]
+        detector = own[0].results[0].spec.detector
+        inputs = f"reads {' + '.join(detector.reads)}"
+        if detector.inputs == "hallucinated":
+            inputs += f", and features of {' + '.join(detector.privileged)} that it predicts from that"
+        names = ", ".join(code(row.name) for row in own if row.name != model)
+        rest = f"structure {code(detector.structure)}, {inputs}."
+        lines.append(f"{names} train {code(model)}: {rest}" if names else f"{code(model)}: {rest}")
+    return lines
 
 
 def _latency_notes(study: ReportData) -> list[str]:

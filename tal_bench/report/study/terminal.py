@@ -48,11 +48,9 @@ def print_study(study: ReportData, console: Console | None = None) -> None:
         text_columns=[0, *(k for k, column in enumerate(columns, 1) if column.text)],
     )
     target.print()
-    cautions = notes.cautions(study)
-    remarks = [line for line in notes.notes(study) if line not in cautions]
     bold = notes.bold(study) if target.is_terminal else []
-    _print_lines(target, [*notes.interaction(study), *remarks, *bold])
-    answer = [*notes.headline(study), *cautions, *notes.tuning_luck(study)]
+    _print_lines(target, [*notes.interaction(study), *notes.remarks(study), *bold])
+    answer = [*notes.headline(study), *notes.cautions(study), *notes.tuning_luck(study)]
     if answer:
         target.print()
         _print_lines(target, answer)

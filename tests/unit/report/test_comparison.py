@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -284,10 +283,10 @@ def test_own_studies_that_do_not_compare_are_left_out(
         "main": {"videos": 9},
     }
     assert comparable_studies().folders == ()
-    for age, (name, option) in enumerate(options.items()):
+    for day, (name, option) in enumerate(options.items(), 1):
         write_study(reports / name, name=name, rows=SMALL, seeds=1, **option)
         (reports / name / "summary.json").write_text("{}")
-        os.utime(reports / name / "study.json", (1e9 + age, 1e9 + age))
+        change(reports / name, finished=f"2026-01-{day:02}T00:00:00+00:00")
     found = comparable_studies()
     assert found.folders == (reports / "main", reports / "hapt")
     assert {folder.name: why for folder, why in found.left_out.items()} == {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -92,11 +92,19 @@ def test_published_reports_are_read() -> None:
         assert {"none", "both"} <= set(report.table().index) and not report.differences().empty
 
 
+def ends(folder: Path, day: int | None) -> None:
+    """Let the study of a folder end on a day, or not at all."""
+    record = json.loads((folder / "study.json").read_text())
+    record["finished"] = day and f"2026-01-{day:02}T00:00:00+00:00"
+    (folder / "study.json").write_text(json.dumps(record))
+
+
 def test_the_latest_study_is_opened_before_the_published_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TAL_BENCH_STUDY", raising=False)
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "one.ipynb").write_text("{}")
     for place in (tmp_path, tmp_path / "notebooks"):
         monkeypatch.chdir(place)
         with pytest.raises(InputError, match="no study there"):
@@ -105,12 +113,20 @@ def test_the_latest_study_is_opened_before_the_published_one(
     published.mkdir(parents=True)
     (published / "summary.json").write_text("{}")
     assert load_results().folder.resolve() == published
-    for age, name in enumerate(("new", "old", "unfinished")):
-        write_fake_study(tmp_path / "reports" / name, rows=ROWS[:1], seeds=1, videos=2, trials=0)
-        if name != "unfinished":
-            (tmp_path / "reports" / name / "summary.json").write_text("{}")
-        os.utime(tmp_path / "reports" / name / "study.json", (1e9 - age, 1e9 - age))
+    assert "none in reports/ has ended yet" in choose_study().reason
+    for day, name in enumerate(("old", "new", "resumed"), 1):
+        folder = tmp_path / "reports" / name
+        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0)
+        (folder / "summary.json").write_text("{}")
+        ends(folder, None if name == "resumed" else day)
     assert load_results().folder.resolve() == tmp_path / "reports" / "new"
+    monkeypatch.chdir(tmp_path / "reports")
+    with pytest.raises(InputError, match="no study there"):
+        choose_study()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAL_BENCH_STUDY", "elsewhere")
+    with pytest.raises(InputError, match="TAL_BENCH_STUDY=elsewhere: no such folder"):
+        load_results()
     monkeypatch.setenv("TAL_BENCH_STUDY", str(tmp_path / "reports" / "old"))
     assert isinstance(load_results(), LoadedStudy) and load_results().folder.name == "old"
 
@@ -121,14 +137,14 @@ def test_smoke_studies_are_opened_only_where_there_are_no_others(
     monkeypatch.delenv("TAL_BENCH_STUDY", raising=False)
     monkeypatch.chdir(tmp_path)
 
-    def add(name: str, age: int, budget: Literal["smoke", "quick"]) -> None:
+    def add(name: str, day: int, budget: Literal["smoke", "quick"]) -> None:
         folder = tmp_path / "reports" / name
         write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0, budget=budget)
         (folder / "summary.json").write_text("{}")
-        os.utime(folder / "study.json", (1e9 - age, 1e9 - age))
+        ends(folder, day)
 
-    add("first-smoke", 3, "smoke")
-    add("last-smoke", 0, "smoke")
+    add("first-smoke", 1, "smoke")
+    add("last-smoke", 4, "smoke")
     assert str(choose_study()) == "reports/last-smoke, your study that ended last"
     add("real", 2, "quick")
     assert load_results().folder == choose_study().folder == Path("reports/real")
@@ -136,10 +152,10 @@ def test_smoke_studies_are_opened_only_where_there_are_no_others(
         f"{name}-smoke is left out: budget smoke is a functional test" for name in ("last", "first")
     )
     assert str(choose_study()) == f"reports/real, your study that ended last; {left_out}"
-    add("malformed", 1, "quick")
+    add("malformed", 3, "quick")
     (tmp_path / "reports" / "malformed" / "study.json").write_text("{}")
-    os.utime(tmp_path / "reports" / "malformed" / "study.json", (1, 1))
     assert choose_study().folder == Path("reports/real")
+    assert "malformed is left out: it cannot be read (" in choose_study().reason
 
 
 def test_parameters_are_integers(both: tuple[LoadedStudy, LoadedReport]) -> None:

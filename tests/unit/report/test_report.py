@@ -323,11 +323,13 @@ def test_bold_is_explained_where_it_shows(study: ReportData) -> None:
 def test_models_and_unequal_seeds_are_explained(study: ReportData) -> None:
     remarks = " ".join(notes(study))
     model = study.students()[0].results[0].spec.model
-    assert f"Students train `{model}`: structure " in remarks
+    assert f"`both` train `{model}`: structure " in remarks
     assert "rows with fewer seeds" not in remarks
     fewer = replace(study.rows[0], results=study.rows[0].results[:2])
     assert "rows with fewer seeds" in " ".join(notes(replace(study, rows=(fewer, *study.rows[1:]))))
     assert bars([len(row.results) for row in (fewer, *study.rows[1:])]).endswith("over 2 to 3 seeds.")
+    assert bars([0, 1, 8]) == "Bars: ± standard deviation over 8 seeds. Rows with one seed have none."
+    assert bars([1, 0]) == bars([]) == "One seed."
 
 
 def _texts(study: ReportData) -> list[tuple[float, float, float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -86,41 +85,46 @@ def test_a_result_on_disk_that_two_plans_ask_for_is_told_once(tmp_path: Path) ->
     assert heard.calls == [("a", 1, "finished", False)]
 
 
-def test_progress_counts_runs_and_names_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_runs_and_names_the_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher, student = result_of(run_spec(seed=1000)), result_of(run_spec(seed=0))
     name = student.spec.model
-    with run_progress(Console(width=200), 3) as show:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("tal_bench.execution.progress.time.monotonic", lambda: next(clock))
+    with run_progress(Console(width=200), 7) as show:
+        show(["a"], result_of(run_spec(seed=2)), False)
         show(["a", "b", "c"], teacher, True)
         show(["a", "b"], student, True)
         show(["a"], student, True)
         show([name, "b"], result_of(run_spec(seed=1)), True)
-    lines = [re.sub(r" left\]|:.*", "", line) for line in capsys.readouterr().out.splitlines()]
-    assert lines == [
-        f"[1/3] testing a and 2 other rows ({name}), seed 1000",
-        f"[2/3] testing a and 1 other row ({name}), seed 0",
-        f"[2/3] testing a ({name}), seed 0",
-        f"[3/3] testing {name}, seed 1",
+    lines = [line.partition(", no score")[0] for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(", test mAP")[0] for line in lines] == [
+        f"[2/7] training for a and 2 other rows: {name} seed 1000",
+        f"[3/7] training for a and 1 other row: {name} seed 0",
+        f"[3/7] training for a: {name} seed 0",
+        f"[4/7, at most 40 s left] training {name} seed 1",
     ]
 
 
 def test_a_line_of_the_log_says_what_a_run_is_for() -> None:
-    tested = result_of(run_spec(seed=2)).model_copy(
-        update={"metrics": {"map_avg": 52.34}, "timings": {"train": 20.0}}
-    )
-    tuned = tested.model_copy(
-        update={"spec": tested.spec.model_copy(update={"phase": "tuning"}), "status": "pruned"}
-    )
+    ended = result_of(run_spec(seed=2))
+    tested = ended.model_copy(update={"metrics": {"map_avg": 52.34}, "timings": {"train": 20.0}})
+    tuning = tested.spec.model_copy(update={"phase": "tuning"})
+    tuned = tested.model_copy(update={"spec": tuning, "status": "pruned"})
     failed = tested.model_copy(update={"status": "failed", "error": "out of memory"})
     model = tested.spec.model
-    assert describe(["both"], tested) == f"testing both ({model}), seed 2: test mAP 52.3 (20 s)"
-    assert describe(["both"], tuned) == f"tuning both ({model}), seed 2: pruned at validation mAP 52.3 (20 s)"
-    assert describe([model], failed) == f"testing {model}, seed 2 failed: out of memory"
+    assert describe(["both"], tested) == f"training for both: {model} seed 2, test mAP 52.3 (20 s)"
+    assert (
+        describe(["both"], tuned) == f"tuning for both: {model} seed 2, pruned at validation mAP 52.3 (20 s)"
+    )
+    assert describe([model], failed) == f"training {model} seed 2 failed: out of memory"
 
 
 def test_remaining_time_is_that_of_the_runs_so_far() -> None:
     assert remaining(60.0, 2, 10) == ""
     assert remaining(60.0, 3, 0) == ""
-    assert remaining(60.0, 3, 10) == ", 3 min left"
+    assert remaining(60.0, 3, 10) == ", at most 3 min left"
 
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
