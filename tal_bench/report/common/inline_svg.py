@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from xml.etree import ElementTree
 
 SVG, HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -11,6 +12,7 @@ COORDINATES = frozenset({"d", "x", "y", "width", "height", "points"})
 """Attributes that hold coordinates, which the page needs to a hundredth of a point."""
 DECIMALS = re.compile(r"\d+\.\d{3,}")
 COMMAND = re.compile(r"\s*([A-Za-z])\s*")
+FONTS = re.compile(r"font-family:[^;]+(?:; |$)")
 POINTS, PIXELS = 72, 96
 """Units per inch of SVG files of matplotlib and of a page."""
 
@@ -42,7 +44,19 @@ def inline_svg(content: bytes, prefix: str) -> tuple[str, int]:
             element.set(key, REFERENCE.sub(rf"url(#{prefix}-\1)", _shortened(key, value)))
         element.tag = element.tag.removeprefix(SVG)
         element.tail = None if element.tail is None or not element.tail.strip() else element.tail
+    _declare_fonts_once(root)
     return ElementTree.tostring(root, encoding="unicode"), round(width * PIXELS / POINTS)
+
+
+def _declare_fonts_once(root: ElementTree.Element) -> None:
+    """Move the most frequent list of fonts from the elements to the root, from which they inherit it."""
+    styles = [element.attrib.get("style", "") for element in root.iter()]
+    lists = Counter(found[0] for found in map(FONTS.search, styles) if found)
+    for fonts, _ in lists.most_common(1):
+        for element in root.iter():
+            if fonts in element.attrib.get("style", ""):
+                element.set("style", element.attrib["style"].replace(fonts, ""))
+        root.set("style", fonts)
 
 
 def _shortened(key: str, value: str) -> str:

@@ -54,3 +54,15 @@ def test_coordinates_of_a_page_are_rounded_and_scales_are_not() -> None:
     (path,) = (e for e in ElementTree.fromstring(inline_svg(content, "one")[0]).iter() if e.tag == "path")
     assert path.attrib["d"] == "M-1.23 10L0.99 7"
     assert 'scale(0.015625)"' in inline_svg(content, "one")[0]
+
+
+def test_fonts_are_declared_once() -> None:
+    drawing = new_figure(2, 1)
+    drawing.text(0.1, 0.1, "one", fontsize=7)
+    drawing.text(0.5, 0.5, "two", fontsize=9)
+    files = rendered(drawing)
+    inline = inline_svg(files[".svg"], "one")[0]
+    assert inline.count("font-family") == 1 < files[".svg"].count(b"font-family")
+    root = ElementTree.fromstring(inline)
+    assert "font-family" in root.attrib["style"]
+    assert {e.attrib["style"][:10] for e in root.iter() if e.tag == "text"} == {"font-size:"}
