@@ -38,7 +38,7 @@ docs: $(VENV)/installed-docs
 	@echo 'site/index.html; its search needs a server: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site'
 
 # After the studies have ended: tal-bench ablate --variant all, the same with --dataset hapt --trials 1, and tal-bench
-# ablate methods --trials 1. A published study whose runs are not in reports/ stays as it is; the comparison needs the first two.
+# ablate methods. A published study whose runs are not in reports/ stays as it is; the comparison needs the first two.
 COMPARED := $(wildcard reports/two-by-two-sprites reports/two-by-two-hapt)
 STUDIES := $(COMPARED) $(wildcard reports/methods-sprites)
 PUBLISHED := reports/published
