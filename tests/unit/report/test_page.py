@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fake_study import CLASSES, ROWS, TIOU, write_fake_study
 
@@ -18,6 +19,7 @@ from tal_bench.report.common.formats import interval
 from tal_bench.report.common.page_parts import Section, render_page
 from tal_bench.report.study.collect import ReportData, collect
 from tal_bench.report.study.drawings.accuracy_figures import class_differences
+from tal_bench.report.study.drawings.training_figures import MAX_SETTINGS, OWN_WEIGHTS, merged_weights
 from tal_bench.report.study.figures import FIGURES
 from tal_bench.report.study.literature import CAUTION, reported
 from tal_bench.report.study.notes import headline
@@ -243,6 +245,18 @@ def test_trial_table(study: ReportData, folder: Path) -> None:
     assert table.loc[0, "lr"] == pytest.approx(first.spec.train.lr)
     assert table["best"].is_monotonic_increasing
     assert table.loc[7, "status"] == "pruned"
+
+
+def test_weights_of_single_rows_share_a_column_where_there_are_many() -> None:
+    rows = [f"row {k}" for k in range(MAX_SETTINGS)]
+    shares = pd.DataFrame({"lr": dict.fromkeys([*rows, "none"], 70.0)})
+    shares = shares.assign(**{f"weight/{k}": pd.Series({row: 30.0}) for k, row in enumerate(rows)})
+    found = merged_weights(shares)
+    assert list(found.columns) == ["lr", OWN_WEIGHTS]
+    assert found.loc["none"].isna()[OWN_WEIGHTS]
+    assert (found.drop(index="none").sum(axis=1) == 100.0).all()
+    few = shares[["lr", "weight/0", "weight/1"]]
+    assert merged_weights(few) is few
 
 
 def test_importances(study: ReportData) -> None:

@@ -38,6 +38,9 @@ LABEL_LOSS = "labels"
 COLUMNS = 3
 COLUMN = 1.05
 """Width in inches of a setting in the figure of importances."""
+MAX_SETTINGS = 12
+"""Maximum number of settings in the figure of importances before weights of single rows share a column."""
+OWN_WEIGHTS = "weights of own terms"
 PANEL_TITLE = 34
 """Maximum length of the title of a panel."""
 
@@ -147,7 +150,7 @@ def importances_figure(study: ReportData) -> Figure | None:
     shares = {name: share for name, share in shares.items() if share}
     if not shares:
         return None
-    table = 100 * pd.DataFrame(shares).reindex(_varied(tables)).dropna(how="all").T
+    table = merged_weights(100 * pd.DataFrame(shares).reindex(_varied(tables)).dropna(how="all").T)
     heads = [column_name(setting, COLUMN) for setting in table.columns]
     height = 0.32 * len(table) + 1.87 + 0.13 * max(head.count("\n") for head in heads)
     drawing = new_figure(max(COLUMN * table.shape[1] + 2.6, 7.5), height)
@@ -179,8 +182,22 @@ def importances_figure(study: ReportData) -> Figure | None:
         f"trials per row, minimum {MIN_TRIALS}). With fewer than about 30 trials the shares are unreliable. "
         "Empty: not varied in this row."
     ]
+    if OWN_WEIGHTS in table:
+        lines.append(f"{OWN_WEIGHTS.capitalize()}: of terms that a single row has, added.")
     caption(drawing, f"{notes.title(study)}: importance of settings", lines, notes.source(study))
     return drawing
+
+
+def merged_weights(shares: pd.DataFrame) -> pd.DataFrame:
+    """Add up the weights that a single row varies, in one column, if there are too many settings.
+
+    Args:
+        shares: Importances in percent, rows × settings; NaN where a row does not vary a setting.
+    """
+    own = [name for name in shares if str(name).startswith("weight/") and shares[name].notna().sum() == 1]
+    if len(shares.columns) <= MAX_SETTINGS or len(own) < 2:
+        return shares
+    return shares.drop(columns=own).assign(**{OWN_WEIGHTS: shares[own].sum(axis=1, min_count=1)})
 
 
 def slices_figure(study: ReportData) -> Figure | None:
