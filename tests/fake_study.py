@@ -85,6 +85,7 @@ def write_fake_study(
     videos: int = 8,
     trials: int = 2,
     finished: bool = True,
+    day: int = 31,
     failing: tuple[str, ...] = (),
     costs: bool = True,
     video_costs: bool = True,
@@ -100,6 +101,7 @@ def write_fake_study(
         videos: Number of test videos.
         trials: Number of tuning runs per student row; the last one is pruned if there are several.
         finished: Whether the study has ended.
+        day: Day of January on which it ended.
         failing: Names of rows whose last seed failed.
         costs: Whether costs were measured.
         video_costs: Whether costs per minute of video were measured.
@@ -161,7 +163,7 @@ def write_fake_study(
         test_videos=videos,
         tiou=TIOU,
         evaluation="ActivityNet-style AP, tIoU 0.3:0.7",
-        finished="2026-01-31T12:00:00+00:00" if finished else None,
+        finished=f"2026-01-{day:02}T12:00:00+00:00" if finished else None,
         rows=tuple(records),
     )
     files.write_study(record)

@@ -110,17 +110,16 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the `reports` of a person with a study, one on other test videos before it, and a smoke study after it."""
     folder = tmp_path_factory.mktemp("own")
     rows = CHOSEN[:2]
-    write_own_study(folder / "reports" / "earlier", age=2, rows=rows, seeds=2, videos=4)
-    write_own_study(folder / "reports" / "mine", age=1, rows=CHOSEN, seeds=2, trials=5, videos=6)
-    write_own_study(folder / "reports" / "smoke", age=0, rows=rows, seeds=1, videos=5, budget="smoke")
+    write_own_study(folder / "reports" / "earlier", day=1, rows=rows, seeds=2, videos=4)
+    write_own_study(folder / "reports" / "mine", day=2, rows=CHOSEN, seeds=2, trials=5, videos=6)
+    write_own_study(folder / "reports" / "smoke", day=3, rows=rows, seeds=1, videos=5, budget="smoke")
     return folder
 
 
-def write_own_study(folder: Path, age: int, **parts: Any) -> None:
-    """Write a study that ended some seconds ago."""
+def write_own_study(folder: Path, **parts: Any) -> None:
+    """Write a study with a report."""
     write_fake_study(folder, **parts)
     (folder / "summary.json").write_text("{}")
-    os.utime(folder / "study.json", (1e9 - age, 1e9 - age))
 
 
 def run_cells(file: Path) -> dict[str, Any]:

@@ -284,9 +284,8 @@ def test_own_studies_that_do_not_compare_are_left_out(
     }
     assert comparable_studies().folders == ()
     for day, (name, option) in enumerate(options.items(), 1):
-        write_study(reports / name, name=name, rows=SMALL, seeds=1, **option)
+        write_study(reports / name, name=name, rows=SMALL, seeds=1, day=day, **option)
         (reports / name / "summary.json").write_text("{}")
-        change(reports / name, finished=f"2026-01-{day:02}T00:00:00+00:00")
     found = comparable_studies()
     assert found.folders == (reports / "main", reports / "hapt")
     assert {folder.name: why for folder, why in found.left_out.items()} == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -92,13 +91,6 @@ def test_published_reports_are_read() -> None:
         assert {"none", "both"} <= set(report.table().index) and not report.differences().empty
 
 
-def ends(folder: Path, day: int | None) -> None:
-    """Let the study of a folder end on a day, or not at all."""
-    record = json.loads((folder / "study.json").read_text())
-    record["finished"] = day and f"2026-01-{day:02}T00:00:00+00:00"
-    (folder / "study.json").write_text(json.dumps(record))
-
-
 def test_the_latest_study_is_opened_before_the_published_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,9 +108,9 @@ def test_the_latest_study_is_opened_before_the_published_one(
     assert "none in reports/ has ended yet" in choose_study().reason
     for day, name in enumerate(("old", "new", "resumed"), 1):
         folder = tmp_path / "reports" / name
-        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0)
+        ended = name != "resumed"
+        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0, finished=ended, day=day)
         (folder / "summary.json").write_text("{}")
-        ends(folder, None if name == "resumed" else day)
     assert load_results().folder.resolve() == tmp_path / "reports" / "new"
     monkeypatch.chdir(tmp_path / "reports")
     with pytest.raises(InputError, match="no study there"):
@@ -139,9 +131,8 @@ def test_smoke_studies_are_opened_only_where_there_are_no_others(
 
     def add(name: str, day: int, budget: Literal["smoke", "quick"]) -> None:
         folder = tmp_path / "reports" / name
-        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0, budget=budget)
+        write_fake_study(folder, rows=ROWS[:1], seeds=1, videos=2, trials=0, budget=budget, day=day)
         (folder / "summary.json").write_text("{}")
-        ends(folder, day)
 
     add("first-smoke", 1, "smoke")
     add("last-smoke", 4, "smoke")
