@@ -62,13 +62,13 @@ def run_progress(console: Console, total: int) -> Iterator[Shown]:
 
 
 def remaining(elapsed: float, computed: int, missing: int) -> str:
-    """Return `, at most 5 min left` by the mean time of the runs so far; empty after few runs.
+    """Return `, about 5 min left` by the mean time of the runs so far; empty after few runs.
 
-    Rows whose tuning stops early need fewer runs than were planned, and so do those with results on disk.
+    Runs differ in length, and rows whose tuning stops early need fewer of them than were planned.
     """
     if computed < ESTIMATE_FROM or missing <= 0:
         return ""
-    return f", at most {duration(elapsed / computed * missing)} left"
+    return f", about {duration(elapsed / computed * missing)} left"
 
 
 def describe(rows: Sequence[str], result: RunResult) -> str:

@@ -103,7 +103,7 @@ def test_progress_counts_runs_and_names_the_rows(
         f"[2/7] training for a and 2 other rows: {name} seed 1000",
         f"[3/7] training for a and 1 other row: {name} seed 0",
         f"[3/7] training for a: {name} seed 0",
-        f"[4/7, at most 40 s left] training {name} seed 1",
+        f"[4/7, about 40 s left] training {name} seed 1",
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_line_of_the_log_says_what_a_run_is_for() -> None:
 def test_remaining_time_is_that_of_the_runs_so_far() -> None:
     assert remaining(60.0, 2, 10) == ""
     assert remaining(60.0, 3, 0) == ""
-    assert remaining(60.0, 3, 10) == ", at most 3 min left"
+    assert remaining(60.0, 3, 10) == ", about 3 min left"
 
 
 def test_a_plan_may_ask_twice_for_the_same(tmp_path: Path) -> None:
