@@ -34,20 +34,25 @@ def interval(value: Interval | None) -> str:
 
 def difference(found: float, low: float, high: float) -> str:
     """Format a difference with the ends of its interval as `interval` does; a dash if it is NaN."""
-    if math.isnan(found):
-        return DASH
-    mark = f"{UNCLEAR} " if low <= 0 <= high else ""
-    return f"{mark}{signed(found)} [{_end(low)}, {_end(high)}]"
+    return DASH if math.isnan(found) else f"{_marked(found, low, high)} {_between(low, high)}"
 
 
 def estimate(value: Interval) -> str:
     """Format the estimate of an interval, with a mark in front if the interval includes 0."""
-    return signed(value.estimate) if value.excludes_zero else f"{UNCLEAR} {signed(value.estimate)}"
+    return _marked(value.estimate, value.low, value.high)
 
 
 def ends(value: Interval) -> str:
     """Format the ends of an interval as `[+1.1, +5.3]`."""
-    return f"[{_end(value.low)}, {_end(value.high)}]"
+    return _between(value.low, value.high)
+
+
+def _marked(found: float, low: float, high: float) -> str:
+    return f"{UNCLEAR} {signed(found)}" if low <= 0 <= high else signed(found)
+
+
+def _between(low: float, high: float) -> str:
+    return f"[{_end(low)}, {_end(high)}]"
 
 
 def _end(value: float) -> str:

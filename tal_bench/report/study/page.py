@@ -19,7 +19,7 @@ from tal_bench.report.study import notes
 from tal_bench.report.study.collect import ReportData
 from tal_bench.report.study.figures import FIGURES, SECTIONS
 from tal_bench.report.study.literature import CAUTION, reported_table
-from tal_bench.report.study.pairs import pairs_table, sentences
+from tal_bench.report.study.pairs import pairs_table, sentences, several
 from tal_bench.report.study.tables import TRAINING, merged, table, tuned_settings
 
 
@@ -76,7 +76,7 @@ def _accuracy(study: ReportData) -> Section:
         f"{formats.UNCLEAR}: the interval includes 0, no clear difference."
     ]
     found = table(study, "accuracy")
-    points = notes.findings(study) if pairs_table(study) else [*notes.findings(study), *sentences(study)]
+    points = notes.findings(study) if several(study) else [*notes.findings(study), *sentences(study)]
     return Section("Accuracy", text, [merged(found, " ← ")] if found else [], points)
 
 

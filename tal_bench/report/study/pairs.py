@@ -32,8 +32,14 @@ def pairs_frame(comparison: Comparison) -> pd.DataFrame:
 
 def pairs_table(study: ReportData) -> Table | None:
     """Return the matrix of differences of the student rows; None with fewer than three rows."""
+    comparison = several(study)
+    return None if comparison is None else difference_matrix(comparison)
+
+
+def several(study: ReportData) -> Comparison | None:
+    """Return all pairs of student rows; None with fewer than three rows, which have a single difference."""
     comparison = study.comparison
-    return None if comparison is None or len(comparison.means) < 3 else difference_matrix(comparison)
+    return None if comparison is None or len(comparison.means) < 3 else comparison
 
 
 def difference_matrix(comparison: Comparison) -> Table:
@@ -61,8 +67,8 @@ def sentences(study: ReportData) -> list[str]:
 
 
 def _groups(study: ReportData) -> list[str]:
-    comparison = study.comparison
-    return [] if comparison is None or len(comparison.means) < 3 else group_sentences(comparison)
+    comparison = several(study)
+    return [] if comparison is None else group_sentences(comparison)
 
 
 def group_sentences(comparison: Comparison) -> list[str]:
